@@ -1,0 +1,45 @@
+"""Every error holisafe raises on purpose, one subclass per kind."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HoliSafeError(Exception):
+    """Something a person can act on: the message says what was found, what was expected, and what to do."""
+
+
+class DataError(HoliSafeError):
+    """A data set, a record or one of its fields is not what its format says."""
+
+
+class ImageError(HoliSafeError):
+    """An image could not be let in: unreadable, too large, of a format not allowed, or outside its folder."""
+
+
+class ModelError(HoliSafeError):
+    """A model, its weights or its processor could not be had or do not fit."""
+
+
+class RunError(HoliSafeError):
+    """A run could not be started, resumed, written or read."""
+
+
+class JudgeError(HoliSafeError):
+    """A judge is unknown or could not work."""
+
+
+class MissingDependencyError(HoliSafeError):
+    """A library that this command needs is not installed."""
+
+
+class UnknownNameError(HoliSafeError):
+    """A name that no registry holds; the message offers the closest ones that exist."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str = "") -> None:
+        """Say that `name` is no `kind`, with the closest of `known`, else all of them."""
+        choices = sorted(known)
+        close = difflib.get_close_matches(name.lower(), choices, n=3, cutoff=0.5)
+        offer = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(choices) or 'none'}."
+        super().__init__(f"unknown {kind} {name!r}. {offer}{' ' + hint if hint else ''}")
