@@ -56,7 +56,7 @@ class Category(StrEnum):
     SEXUAL_CONTENT = "sexual_content"
 
     @property
-    def title(self) -> str:  # type: ignore[override]
+    def display_name(self) -> str:
         """Name to show a reader, e.g. "Illegal activity"."""
         return self.value.replace("_", " ").capitalize()
 
@@ -90,7 +90,7 @@ class Subcategory(StrEnum):
         return _CATEGORY_OF[self]
 
     @property
-    def title(self) -> str:  # type: ignore[override]
+    def display_name(self) -> str:
         """Name to show a reader, e.g. "Property crime"."""
         return self.value.replace("_", " ").capitalize()
 
