@@ -1,0 +1,172 @@
+"""Load any transformers image-text-to-text checkpoint: a short name, a local folder, or an id on the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holisafe.errors import MissingDependencyError, ModelError, UnknownNameError
+from holisafe.models._registry import registered_models
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in evaluation mode and its processor; unpacks as `model, processor`.
+
+    Attributes:
+        model: The transformers model, on its device.
+        processor: Its processor, which holds the chat template.
+        name: What `load` was asked for.
+        revision: The Hub commit that was loaded, or the revision that was asked for; None for a local folder.
+    """
+
+    model: Any
+    processor: Any
+    name: str
+    revision: str | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the model, then the processor."""
+        yield self.model
+        yield self.processor
+
+
+def load(
+    name: str,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    attention: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Load a vision-language model and its processor.
+
+    Args:
+        name: A registered short name ("pocket"), a folder with a checkpoint, or a Hub id ("org/name").
+        device: Where to put it, e.g. "cpu", "cuda:1"; the first GPU, else the CPU, when not given.
+        dtype: "auto" (as saved), "float32", "bfloat16" or "float16". When not given: as saved on a GPU, float32 on
+            a CPU.
+        attention: A transformers attention implementation, e.g. "eager", "sdpa", "flash_attention_2".
+        revision: Branch, tag or commit on the Hub.
+        trust_remote_code: Whether to run code that comes with the checkpoint.
+
+    Raises:
+        UnknownNameError: A short name that is not registered and no folder.
+        ModelError: The checkpoint is missing, gated, of another kind, or lacks a processor or chat template.
+        MissingDependencyError: torch or transformers is not installed.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise ModelError(f"dtype {dtype!r} is not known; expected one of {', '.join(DTYPES)}")
+    builders = registered_models()
+    if name in builders:
+        options = {
+            key: value
+            for key, value in {
+                "device": device,
+                "dtype": dtype,
+                "attention": attention,
+                "revision": revision,
+                "trust_remote_code": trust_remote_code or None,
+            }.items()
+            if value is not None
+        }
+        model, processor = builders[name](**options)
+        return _checked(model, processor, name, revision)
+    _check_place(name, builders)
+    return _load_checkpoint(name, device, dtype, attention, revision, trust_remote_code)
+
+
+def looks_local(name: str) -> bool:
+    """Whether `name` is written as a path, or is a folder that exists."""
+    return name.startswith((".", "/", "~")) or Path(name).expanduser().is_dir()
+
+
+def _check_place(name: str, known: dict[str, Any]) -> None:
+    """Say early, and without a network, that `name` cannot be a checkpoint.
+
+    Raises:
+        ModelError: It is a path without a checkpoint.
+        UnknownNameError: It is neither a registered name, nor a path, nor of the form "org/name".
+    """
+    if looks_local(name):
+        folder = Path(name).expanduser()
+        if not folder.is_dir():
+            raise ModelError(f"no model folder at {folder}; expected a folder with config.json and the weights")
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"{folder} holds no config.json; expected a checkpoint saved with save_pretrained")
+    elif "/" not in name:
+        raise UnknownNameError("model", name, known, hint="Or give a folder, or a Hub id of the form org/name.")
+
+
+def _load_checkpoint(
+    name: str, device: str | None, dtype: str | None, attention: str | None, revision: str | None, remote: bool
+) -> LoadedModel:
+    try:
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"loading a model needs torch and transformers ({error}); install them with: pip install 'holisafe[models]'"
+        ) from error
+
+    source = str(Path(name).expanduser()) if looks_local(name) else name
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    kind = dtype or ("auto" if place.startswith("cuda") else "float32")
+    common: dict[str, Any] = {"revision": revision, "trust_remote_code": remote}
+    try:
+        processor = AutoProcessor.from_pretrained(source, **common)
+    except Exception as error:
+        raise _explained(error, name, "processor") from error
+    extra = {} if attention is None else {"attn_implementation": attention}
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=kind, **common, **extra)
+        model = model.to(place).eval()
+    except Exception as error:
+        raise _explained(error, name, "weights") from error
+    commit: str | None = model.config._commit_hash
+    return _checked(model, processor, name, commit or revision)
+
+
+def _checked(model: Any, processor: Any, name: str, revision: str | None) -> LoadedModel:
+    """Refuse a processor that takes no images or has no chat template."""
+    from transformers import ProcessorMixin
+
+    if not isinstance(processor, ProcessorMixin):
+        raise ModelError(
+            f"{name}: expected a processor that takes text and images, found {type(processor).__name__}; the folder needs "
+            "processor_config.json or preprocessor_config.json beside the tokenizer"
+        )
+    if not processor.chat_template:
+        raise ModelError(
+            f"{name}: the processor has no chat template, so a question cannot be put to the model; add a "
+            "chat_template.jinja to the checkpoint"
+        )
+    return LoadedModel(model, processor, name, revision)
+
+
+def _explained(error: Exception, name: str, part: str) -> ModelError:
+    """Turn what transformers or the Hub raised into one line that says what to do."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    kinds = {type(each).__name__ for each in seen}
+    text = " ".join(str(each) for each in seen)
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if "GatedRepoError" in kinds or "gated repo" in text.lower():
+        return ModelError(
+            f"{name} is gated: accept its terms on its Hub page, then log in with `hf auth login` and try again"
+        )
+    if kinds & {"RepositoryNotFoundError", "RevisionNotFoundError"}:
+        return ModelError(f"{name}: the Hub has no such model or revision, or it is private ({first})")
+    if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError", "ConnectTimeout"}:
+        return ModelError(f"{name} is not in the local cache and the Hub cannot be reached; use a local folder instead")
+    if "Unrecognized configuration class" in text:
+        return ModelError(f"{name} is not an image-text-to-text model that transformers knows ({first})")
+    return ModelError(f"{name}: its {part} could not be loaded: {type(error).__name__}: {first}")

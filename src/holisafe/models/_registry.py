@@ -1,0 +1,43 @@
+"""Short names of models: our own, and those that other packages add under the entry-point group `holisafe.models`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
+
+Builder = Callable[..., tuple[Any, Any]]
+"""Takes the options of `holisafe.models.load` that were given, and returns a model and its processor."""
+
+ENTRY_POINT_GROUP = "holisafe.models"
+_BUILDERS: dict[str, Builder] = {}
+
+
+def model(name: str) -> Callable[[Builder], Builder]:
+    """Register the decorated builder as the model `name`, for `load(name)` and `holisafe bench name`."""
+
+    def register(builder: Builder) -> Builder:
+        _BUILDERS[name] = builder
+        return builder
+
+    return register
+
+
+def registered_models() -> dict[str, Builder]:
+    """Every short name with its builder; a name that an entry point adds does not replace one that is here already."""
+    added = {point.name: _from_entry_point(point.load) for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return added | _BUILDERS
+
+
+def _from_entry_point(load_builder: Callable[[], Builder]) -> Builder:
+    """A builder that imports its package only when the model is asked for."""
+    return lambda **options: load_builder()(**options)
+
+
+@model("pocket")
+def _pocket(**options: Any) -> tuple[Any, Any]:
+    """The embedded model: a small LLaVA that needs no download."""
+    from holisafe.models.pocket import load_pocket
+
+    built, processor = load_pocket(**options)
+    return built, processor
