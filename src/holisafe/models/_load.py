@@ -9,6 +9,7 @@ from typing import Any
 
 from holisafe.errors import MissingDependencyError, ModelError, UnknownNameError
 from holisafe.models._registry import registered_models
+from holisafe.models._still import needs_video_half, still_processor
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -108,7 +109,7 @@ def _load_checkpoint(
 ) -> LoadedModel:
     try:
         import torch
-        from transformers import AutoModelForImageTextToText, AutoProcessor
+        from transformers import AutoModelForImageTextToText
     except ImportError as error:
         raise MissingDependencyError(
             f"loading a model needs torch and transformers ({error}); install them with: pip install 'holisafe[models]'"
@@ -119,7 +120,7 @@ def _load_checkpoint(
     kind = dtype or ("auto" if place.startswith("cuda") else "float32")
     common: dict[str, Any] = {"revision": revision, "trust_remote_code": remote}
     try:
-        processor = AutoProcessor.from_pretrained(source, **common)
+        processor = _load_processor(source, common)
     except Exception as error:
         raise _explained(error, name, "processor") from error
     extra = {} if attention is None else {"attn_implementation": attention}
@@ -130,6 +131,18 @@ def _load_checkpoint(
         raise _explained(error, name, "weights") from error
     commit: str | None = model.config._commit_hash
     return _checked(model, processor, name, commit or revision)
+
+
+def _load_processor(source: str, options: dict[str, Any]) -> Any:
+    """The checkpoint's processor; without its video half where only torchvision is missing."""
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(source, **options)
+    except ImportError as error:
+        if not needs_video_half(error):
+            raise
+        return still_processor(source, **options)
 
 
 def _checked(model: Any, processor: Any, name: str, revision: str | None) -> LoadedModel:
