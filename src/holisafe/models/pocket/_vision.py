@@ -103,7 +103,9 @@ class EfficientNetLiteModel(PreTrainedModel):  # type: ignore[misc]
             for i in range(repeats):
                 first = i == 0
                 blocks.append(
-                    InvertedResidual(kernel, stride if first else 1, expansion, width_in if first else width_out, width_out)
+                    InvertedResidual(
+                        kernel, stride if first else 1, expansion, width_in if first else width_out, width_out
+                    )
                 )
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = SameConv2d(320, config.hidden_size, 1, bias=False)

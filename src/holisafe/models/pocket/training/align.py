@@ -87,10 +87,19 @@ def main() -> None:
             step += 1
             losses.append(loss.item())
             if step % 20 == 0:
-                print(f"step {step} loss {np.mean(losses[-20:]):.3f} {time.monotonic() - started:.0f} s", flush=True)
+                print(
+                    f"step {step} loss {np.mean(losses[-20:]):.3f} {time.monotonic() - started:.0f} s",
+                    flush=True,
+                )
         figures = {k: four_way(model, v) for k, v in held_out.items()}
-        print(f"epoch {epoch + 1}: loss {np.mean(losses):.3f} {time.monotonic() - started:.0f} s {json.dumps(figures)}", flush=True)
-        save_file({**{k: v.contiguous() for k, v in model.state_dict().items()}, "step": torch.tensor(step)}, args.out / "align.safetensors")
+        print(
+            f"epoch {epoch + 1}: loss {np.mean(losses):.3f} {time.monotonic() - started:.0f} s {json.dumps(figures)}",
+            flush=True,
+        )
+        save_file(
+            {**{k: v.contiguous() for k, v in model.state_dict().items()}, "step": torch.tensor(step)},
+            args.out / "align.safetensors",
+        )
         torch.save(optimiser.state_dict(), args.out / "align.optimiser.pt")
     (args.out / "align.json").write_text(json.dumps({"epochs": args.epochs, "batch": args.batch, "four_way": figures}))
 

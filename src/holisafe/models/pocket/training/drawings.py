@@ -49,9 +49,7 @@ def load_drawings(art_dir: Path, splits: Iterable[str], collections: Iterable[st
     words = {word for a in art.values() if a.collection != "openclipart" for word in a.name.split()}
     drawings = []
     for artwork in art.values():
-        if split_of(artwork) not in wanted and not (
-            "train" in wanted and artwork.collection in ONLY_FOR_TRAINING
-        ):
+        if split_of(artwork) not in wanted and not ("train" in wanted and artwork.collection in ONLY_FOR_TRAINING):
             continue
         name = training_name(artwork, words)
         if not name:
@@ -114,9 +112,7 @@ class Painter:
         ground = np.broadcast_to(light[0] * (1 - ramp) + light[1] * ramp, (self.side, self.side, 3))
         return Image.fromarray((ground if kind < 0.85 else ground.transpose(1, 0, 2)).astype(np.uint8))
 
-    def _place(
-        self, canvas: Image.Image, drawing: Drawing, size: float, cell: tuple[float, float] | None
-    ) -> None:
+    def _place(self, canvas: Image.Image, drawing: Drawing, size: float, cell: tuple[float, float] | None) -> None:
         room = 1 - size / self.side
         if cell is None:
             centre = tuple(0.5 + room * self.rng.uniform(-0.5, 0.5, 2))
@@ -139,7 +135,10 @@ class Painter:
         image = Image.fromarray(np.ascontiguousarray(pixels))
         scale = size / max(image.size)
         image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.BILINEAR)
-        place = (round(centre[0] * self.side - image.width / 2), round(centre[1] * self.side - image.height / 2))
+        place = (
+            round(centre[0] * self.side - image.width / 2),
+            round(centre[1] * self.side - image.height / 2),
+        )
         if drawing.artwork.monochrome:
             canvas.paste(Image.new("RGB", image.size, colour), place, image.getchannel("A"))
         else:

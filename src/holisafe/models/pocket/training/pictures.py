@@ -49,12 +49,18 @@ def main() -> None:
     for count in rng.choice([2, 2, 3, 4], args.scenes):
         jobs.append(tuple(int(i) for i in rng.choice(len(drawings), int(count), replace=False)))
     features = np.lib.format.open_memmap(
-        args.out / "pictures.npy", mode="w+", dtype=np.float16, shape=(len(jobs), tower.config.num_tokens, tower.config.hidden_size)
+        args.out / "pictures.npy",
+        mode="w+",
+        dtype=np.float16,
+        shape=(len(jobs), tower.config.num_tokens, tower.config.hidden_size),
     )
     pictures: list[Picture] = []
     started = time.monotonic()
     for start in range(0, len(jobs), 64):
-        painted = [paint(Painter(192, np.random.default_rng((7, start + k))), [drawings[i] for i in job]) for k, job in enumerate(jobs[start : start + 64])]
+        painted = [
+            paint(Painter(192, np.random.default_rng((7, start + k))), [drawings[i] for i in job])
+            for k, job in enumerate(jobs[start : start + 64])
+        ]
         features[start : start + 64] = visual_tokens(tower, np.stack([pixels for pixels, _ in painted])).numpy()
         pictures += [picture for _, picture in painted]
         if start % 3200 == 0:

@@ -38,7 +38,9 @@ def main() -> None:
     vocabulary = sorted({piece for ids in pieces.values() for piece in ids})
     position = {piece: i for i, piece in enumerate(vocabulary)}
     gguf = language_gguf()
-    words = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32).get_input_embeddings()
+    words = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+    ).get_input_embeddings()
     embeddings = words.weight.detach()[vocabulary]  # (pieces, hidden)
     length = embeddings.norm(dim=-1).mean()
     unit = F.normalize(embeddings, dim=-1)

@@ -1,0 +1,207 @@
+"""Stage 3: projector and a LoRA on the language model, by conversations about pictures. The tower rests."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from holisafe.models.pocket._assemble import build_model, build_processor, parts
+from holisafe.models.pocket.training.instructions import Turn, conversation
+from holisafe.models.pocket.training.pictures import Picture, aligned_tower, read_pictures
+
+IGNORED = -100
+LORA = LoraConfig(
+    r=16,
+    lora_alpha=32,
+    lora_dropout=0.0,
+    target_modules=r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
+)
+
+
+def main() -> None:
+    """Train, checkpointing; the same command goes on where it was."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the earlier stages")
+    parser.add_argument("--minutes", type=float, default=None, help="stop after this long, schedule permitting")
+    parser.add_argument("--examples", type=int, default=24_000, help="conversations to train on")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=6e-4)
+    parser.add_argument("--conversations", type=Path, help="further conversations: JSON lines with row and turns")
+    args = parser.parse_args()
+    features, pictures = read_pictures(args.out)
+    answers: dict[str, dict[str, str]] = defaultdict(dict)
+    for line in (args.out / "answers.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        answers[row["name"]][row["kind"]] = row["answer"]
+    processor = build_processor()
+    data = Conversations(features, pictures, answers, processor.tokenizer, args.examples)
+
+    tower = aligned_tower(args.out / "align.safetensors")
+    projector = load_file(args.out / "project.safetensors")
+    weights = {f"model.vision_tower.{k}": v for k, v in tower.state_dict().items()}
+    weights |= {f"model.multi_modal_projector.{k}": v for k, v in projector.items()}
+    vlm = build_model(weights)
+    vlm.requires_grad_(False)
+    vlm.model.language_model.to(torch.bfloat16)
+    vlm.lm_head.to(torch.bfloat16)
+    vlm.tie_weights()
+    peft = get_peft_model(vlm, LORA)  # the adapter stays in float32
+    vlm.model.multi_modal_projector.requires_grad_(True)
+    student = Student(vlm)
+    trainer = Trainer(
+        model=student,
+        args=TrainingArguments(
+            output_dir=str(args.out / "instruct"),
+            per_device_train_batch_size=args.batch,
+            num_train_epochs=1,
+            learning_rate=args.rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=20,
+            weight_decay=0.0,
+            max_grad_norm=1.0,
+            logging_steps=10,
+            save_steps=100,
+            save_total_limit=2,
+            use_cpu=True,
+            seed=0,
+            remove_unused_columns=False,
+            report_to=[],
+            disable_tqdm=True,
+            dataloader_num_workers=0,
+            train_sampling_strategy="group_by_length",
+            length_column_name="length",
+        ),
+        train_dataset=data,
+        data_collator=collate,
+        callbacks=[PrintLosses()],
+    )
+    checkpoints = sorted((args.out / "instruct").glob("checkpoint-*"))
+    trainer.train(resume_from_checkpoint=bool(checkpoints))
+    save_file(
+        {k: v.half().contiguous() for k, v in parts(vlm).items() if v.is_floating_point()},
+        args.out / "vision.safetensors",
+    )
+    for parameter in peft.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.half()
+    peft.save_pretrained(args.out / "adapter")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Token ids and labels of one conversation, both (tokens,), and its picture's row."""
+
+    row: int
+    ids: list[int]
+    labels: list[int]
+
+
+class Conversations(Dataset[dict[str, Any]]):
+    """Conversations about the stored pictures, tokenised; item i is always the same."""
+
+    def __init__(
+        self,
+        features: NDArray[np.float16],
+        pictures: list[Picture],
+        answers: Mapping[str, Mapping[str, str]],
+        tokenizer: Any,
+        count: int,
+    ) -> None:
+        rng = np.random.default_rng(3)
+        names = sorted({name for picture in pictures for name in picture.names})
+        rows = np.concatenate([rng.permutation(len(pictures)) for _ in range(-(-count // len(pictures)))])[:count]
+        self.features = features
+        self.examples = [
+            tokenise(conversation(pictures[row], answers, names, rng), tokenizer, int(row)) for row in rows
+        ]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        example = self.examples[i]
+        return {
+            "features": torch.from_numpy(np.array(self.features[example.row])),
+            "ids": example.ids,
+            "labels": example.labels,
+            "length": len(example.ids),
+        }
+
+
+def tokenise(turns: list[Turn], tokenizer: Any, row: int, image_tokens: int = 10) -> Example:
+    """A conversation in Pocket's chat template; only answers and their end are learned."""
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    ids: list[int] = []
+    labels: list[int] = []
+    for i, (question, answer) in enumerate(turns):
+        head = tokenizer("<|im_start|>user\n").input_ids
+        if i == 0:
+            head += [image] * image_tokens + tokenizer("\n").input_ids
+        asked = head + tokenizer(f"{question}<|im_end|>\n<|im_start|>assistant\n").input_ids
+        said = tokenizer(f"{answer}<|im_end|>").input_ids
+        after = tokenizer("\n").input_ids
+        ids += asked + said + after
+        labels += [IGNORED] * len(asked) + said + [IGNORED] * len(after)
+    return Example(row, ids, labels)
+
+
+def collate(items: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """Right-padded batch: features (batch, image tokens, hidden), ids, mask and labels (batch, tokens)."""
+    longest = max(len(item["ids"]) for item in items)
+
+    def padded(key: str, value: int) -> Tensor:
+        return torch.tensor([item[key] + [value] * (longest - len(item[key])) for item in items])
+
+    return {
+        "features": torch.stack([item["features"] for item in items]).float(),
+        "input_ids": padded("ids", 2),
+        "labels": padded("labels", IGNORED),
+    }
+
+
+class Student(nn.Module):
+    """The VLM from the tower's tokens on; logits only where there is something to learn."""
+
+    def __init__(self, vlm: Any) -> None:
+        super().__init__()
+        self.vlm = vlm
+
+    def forward(self, features: Tensor, input_ids: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Mean next-token cross-entropy over the labelled tokens."""
+        inner = self.vlm.model
+        with torch.autocast("cpu", torch.bfloat16):
+            embeddings = inner.language_model.embed_tokens(input_ids)  # (batch, tokens, hidden)
+            visual = inner.multi_modal_projector(features).to(embeddings.dtype)
+            is_image = (input_ids == self.vlm.config.image_token_id)[..., None].expand_as(embeddings)
+            embeddings = embeddings.masked_scatter(is_image, visual)
+            hidden = inner.language_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+            learned = labels[:, 1:] != IGNORED
+            logits = self.vlm.lm_head(hidden[:, :-1][learned])  # (learned tokens, vocabulary)
+        return {"loss": F.cross_entropy(logits.float(), labels[:, 1:][learned])}
+
+
+class PrintLosses(TrainerCallback):  # type: ignore[misc]
+    """One line per logging step."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        """Print the step and what was logged."""
+        print(f"step {state.global_step}/{state.max_steps}", logs, flush=True)
+
+
+if __name__ == "__main__":
+    main()
