@@ -151,8 +151,8 @@ def _checked(model: Any, processor: Any, name: str, revision: str | None) -> Loa
 
     if not isinstance(processor, ProcessorMixin):
         raise ModelError(
-            f"{name}: expected a processor that takes text and images, found {type(processor).__name__}; the folder needs "
-            "processor_config.json or preprocessor_config.json beside the tokenizer"
+            f"{name}: expected a processor that takes text and images, found {type(processor).__name__}; the "
+            "folder needs processor_config.json or preprocessor_config.json beside the tokenizer"
         )
     if not processor.chat_template:
         raise ModelError(

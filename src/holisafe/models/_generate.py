@@ -1,0 +1,224 @@
+"""Greedy answers to a batch of prompts, by the cheapest way that is right for the family.
+
+Three ways, each giving the same answers:
+
+- plain: the processor pads the batch, and the model encodes every image again;
+- features: the visual features of an image are computed once and handed to every question about it;
+- prefix: besides, the keys and values of everything up to the end of the image are computed once per image, where the
+  chat template puts the image before the question.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, GenerationConfig
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from holisafe.models._family import Family, encode_images, join_features, size_of
+from holisafe.models._prompt import Prepared, template_options
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said.
+
+    Attributes:
+        text: The answer without special tokens.
+        tokens: Its token ids, the end token left out.
+        finish_reason: "stop" if the model ended it, "length" if `max_tokens` did.
+        input_tokens: Length of the prompt in tokens, visual tokens included.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    finish_reason: str
+    input_tokens: int
+
+
+class FeatureCache:
+    """Visual features of the images seen last, up to `limit` bytes; `computed` counts how often the encoder ran."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+        self._bytes = 0
+        self.computed = 0
+
+    def features(self, model: Any, family: Family, prompt: Prepared) -> Any:
+        """The features of the prompt's images, computed if they are not held."""
+        if prompt.shown not in self._held:
+            output = encode_images(model, family, prompt.vision)
+            self._held[prompt.shown] = output
+            self.computed += 1
+            self._bytes += size_of(output)
+            while self._bytes > self._limit and len(self._held) > 1:
+                self._bytes -= size_of(self._held.popitem(last=False)[1])
+        self._held.move_to_end(prompt.shown)
+        return self._held[prompt.shown]
+
+
+def greedy(model: Any, tokenizer: Any, max_tokens: int) -> GenerationConfig:
+    """Plain greedy decoding: no sampling and no penalties, whatever the checkpoint's own settings say."""
+    own = model.generation_config
+    pad = next((each for each in (own.pad_token_id, tokenizer.pad_token_id) if each is not None), None)
+    ends = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
+    first_end = ends[0] if isinstance(ends, list) else ends
+    return GenerationConfig(
+        max_new_tokens=max_tokens,
+        do_sample=False,
+        num_beams=1,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=50,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        eos_token_id=ends,
+        pad_token_id=pad if pad is not None else first_end,
+        bos_token_id=own.bos_token_id,
+        use_cache=True,
+    )
+
+
+def plain_inputs(model: Any, processor: Any, prompts: Sequence[Prepared]) -> dict[str, Any]:
+    """Inputs of `generate` as the processor itself pads them; the prompts must keep their conversations."""
+    options = template_options(processor) | {"processor_kwargs": {"padding": len(prompts) > 1}}
+    processor.tokenizer.padding_side = "left"
+    batch = processor.apply_chat_template([p.conversation for p in prompts], return_dict=True, **options)
+    return dict(batch.to(model.device, model.dtype))
+
+
+def feature_inputs(
+    model: Any, family: Family, cache: FeatureCache, prompts: Sequence[Prepared], pad: int
+) -> dict[str, Any]:
+    """Inputs of `generate` with the visual features of each image computed once."""
+    return {**_padded(model, prompts, pad), **_vision(model, family, cache, prompts)}
+
+
+@torch.inference_mode()
+def prefix_inputs(
+    model: Any,
+    family: Family,
+    cache: FeatureCache,
+    groups: Sequence[Sequence[Prepared]],
+    config: GenerationConfig,
+) -> dict[str, Any] | None:
+    """Inputs of `generate` with the keys and values of what each group shares; None where that cannot be done.
+
+    The prompts of a group share their images and every token up to the last of them. These prefixes are read once,
+    one row per group, and their keys and values repeated for each prompt. Each row then is
+    [padding, prefix, padding, question]; attention mask and positions leave the padding out.
+    """
+    lengths = [shared_prefix(group, family) for group in groups]
+    if not all(lengths):
+        return None
+    prompts = [prompt for group in groups for prompt in group]
+    heads = [_cut(group[0], 0, length) for group, length in zip(groups, lengths, strict=True)]
+    tails = [_cut(p, length, len(p.ids)) for group, length in zip(groups, lengths, strict=True) for p in group]
+    start = _padded(model, heads, config.pad_token_id)  # (groups, prefix)
+    end = _padded(model, tails, config.pad_token_id)  # (rows, question)
+    total = start["input_ids"].shape[1] + end["input_ids"].shape[1] + config.max_new_tokens
+    past: Any = DynamicCache(config=model.config.get_text_config(decoder=True))
+    if not _fits(past, total):
+        return None
+    single = copy.deepcopy(config)
+    single.max_new_tokens = 1
+    vision = _vision(model, family, cache, heads)
+    model.generate(**start, **vision, past_key_values=past, generation_config=single)
+    if past.get_seq_length() != start["input_ids"].shape[1] or not _fits(past, total):
+        return None
+    rows = torch.tensor([row for row, group in enumerate(groups) for _ in group], device=model.device)
+    past.batch_select_indices(rows)
+    whole = {key: torch.cat([start[key][rows], end[key]], dim=1) for key in end}  # (rows, prefix + question)
+    whole |= _positions(model, family, prompts)
+    if family.takes_positions:
+        whole["position_ids"] = model._prepare_position_ids_for_generation(whole["input_ids"], dict(whole))
+    return {**whole, "past_key_values": past}
+
+
+@torch.inference_mode()
+def decode(
+    model: Any, processor: Any, prompts: Sequence[Prepared], inputs: dict[str, Any], config: GenerationConfig
+) -> list[Answer]:
+    """Generate from `inputs`, one row per prompt, and read the answers."""
+    output = model.generate(**inputs, generation_config=config)[:, inputs["input_ids"].shape[1] :]
+    ends = set(config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id])
+    answers = []
+    for prompt, row in zip(prompts, output.tolist(), strict=True):
+        stop = next((place for place, token in enumerate(row) if token in ends), None)
+        tokens = tuple(row if stop is None else row[:stop])
+        text = processor.tokenizer.decode(list(tokens), skip_special_tokens=True).strip()
+        answers.append(Answer(text, tokens, "length" if stop is None else "stop", len(prompt.ids)))
+    return answers
+
+
+def shared_prefix(group: Sequence[Prepared], family: Family) -> int:
+    """Number of leading tokens that every prompt of `group` shares and that hold all its images; 0 for none.
+
+    At least one token of each prompt stays outside, since the model must read something to answer.
+    """
+    shortest = min(len(prompt.ids) for prompt in group) - 1
+    first = group[0]
+    same = torch.ones(shortest, dtype=torch.bool)
+    for other in group[1:]:
+        same &= first.ids[:shortest] == other.ids[:shortest]
+        for key, values in first.per_token.items():
+            same &= values[:shortest] == other.per_token[key][:shortest]
+    length = int(same.long().cumprod(0).sum())
+    if family.image_token is None or family.image_token not in first.ids[:length]:
+        return 0
+    inside = all(family.image_token not in prompt.ids[length:] for prompt in group)
+    return length if inside else 0
+
+
+def _fits(past: Any, total: int) -> bool:
+    """Whether padding inside the rows leaves every cache layer's view as it is without padding."""
+    for layer in past.layers:
+        if type(layer) is DynamicSlidingWindowLayer:
+            if total >= layer.sliding_window:
+                return False
+        elif type(layer) is not DynamicLayer:
+            return False
+    return True
+
+
+def _cut(prompt: Prepared, start: int, end: int) -> Prepared:
+    per_token = {key: value[start:end] for key, value in prompt.per_token.items()}
+    return Prepared(prompt.ids[start:end], per_token, prompt.vision if start == 0 else {}, prompt.shown)
+
+
+def _padded(model: Any, prompts: Sequence[Prepared], pad: int) -> dict[str, Tensor]:
+    """Left-padded token inputs of `prompts`, each (prompts, longest)."""
+    width = max(len(prompt.ids) for prompt in prompts)
+
+    def stack(rows: list[Tensor], value: int) -> Tensor:
+        padded = [torch.nn.functional.pad(row, (width - len(row), 0), value=value) for row in rows]
+        return torch.stack(padded).to(model.device)
+
+    batch = {
+        "input_ids": stack([prompt.ids for prompt in prompts], pad),
+        "attention_mask": stack([torch.ones_like(prompt.ids) for prompt in prompts], 0),
+    }
+    for key in prompts[0].per_token:
+        batch[key] = stack([prompt.per_token[key] for prompt in prompts], 0)
+    return batch
+
+
+def _positions(model: Any, family: Family, prompts: Sequence[Prepared]) -> dict[str, Tensor]:
+    """The inputs of the vision encoder that token positions read too, of all images in order."""
+    keys = [key for key in prompts[0].vision if key in family.position_inputs]
+    return {key: torch.cat([prompt.vision[key] for prompt in prompts]).to(model.device) for key in keys}
+
+
+def _vision(model: Any, family: Family, cache: FeatureCache, prompts: Sequence[Prepared]) -> dict[str, Any]:
+    """Visual features of all images of `prompts`, in order, and the inputs that positions read."""
+    features = [cache.features(model, family, prompt) for prompt in prompts if prompt.shown]
+    if not features:
+        return {}
+    return {"mm_encoder_outputs": {"image": join_features(features)}, **_positions(model, family, prompts)}

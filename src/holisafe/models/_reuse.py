@@ -1,0 +1,126 @@
+"""Which way of answering is right for a model: tried out once on the loaded model, before any answer depends on it.
+
+Two drawn images and three questions are read in every way. A way is used only if it gives the same scores for the next
+token as reading each prompt alone, up to the rounding of the model's number format.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from transformers import GenerationConfig
+
+from holisafe.models._family import Family
+from holisafe.models._generate import FeatureCache, feature_inputs, greedy, plain_inputs, prefix_inputs
+from holisafe.models._prompt import Prepared, Prompt, prepare
+from holisafe.records import ImageRef
+
+
+class Way(StrEnum):
+    """How a batch is answered; see `holisafe.models._generate`."""
+
+    PLAIN = "plain"
+    FEATURES = "features"
+    PREFIX = "prefix"
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """The way that was found right, why not a faster one, and whether several prompts may share a batch.
+
+    Attributes:
+        way: How batches are answered.
+        reason: Why no faster way is used; empty for the fastest.
+        batched: Whether padding leaves the model's scores as they are.
+    """
+
+    way: Way
+    reason: str = ""
+    batched: bool = True
+
+
+def try_out(model: Any, processor: Any, family: Family, *, reuse: bool = True) -> Reuse:
+    """Find the fastest way that is right for `model`.
+
+    Args:
+        model: The loaded model.
+        processor: Its processor.
+        family: What the model accepts.
+        reuse: False to stay with the plain way.
+    """
+    prompts = _prompts(processor)
+    config = greedy(model, processor.tokenizer, 1)
+    alone = torch.cat([_scores(model, plain_inputs(model, processor, [p]), config) for p in prompts])
+    spread = float(alone.std())
+    together = _try(lambda: plain_inputs(model, processor, prompts), model, config)
+    rounding = 1e-3 if model.dtype == torch.float32 else 1e-1
+    noise = torch.inf if isinstance(together, str) else float((together - alone).abs().max())
+    if noise > rounding * spread:
+        why = together if isinstance(together, str) else "padding changes the scores"
+        return Reuse(Way.PLAIN, f"prompts are not batched: {why}", batched=False)
+    if not reuse:
+        return Reuse(Way.PLAIN, "not asked for")
+    if not family.takes_features:
+        return Reuse(Way.PLAIN, "the forward pass takes no visual features computed before")
+
+    cache = FeatureCache(2**26)
+    allowed = max(1e-3 * spread, 4 * noise)
+
+    def differs(build: Callable[[], dict[str, Any] | None]) -> str:
+        scores = _try(build, model, config)
+        if isinstance(scores, str):
+            return scores
+        return "" if float((scores - alone).abs().max()) <= allowed else "the scores differ"
+
+    pad = config.pad_token_id
+    if why := differs(lambda: feature_inputs(model, family, cache, prompts, pad)):
+        return Reuse(Way.PLAIN, f"visual features cannot be reused: {why}")
+    if why := differs(lambda: prefix_inputs(model, family, cache, [prompts[:2], prompts[2:]], config)):
+        return Reuse(Way.FEATURES, f"the image's prefix cannot be reused: {why}")
+    return Reuse(Way.PREFIX)
+
+
+def _try(build: Callable[[], dict[str, Any] | None], model: Any, config: GenerationConfig) -> Tensor | str:
+    """The scores that the built inputs give, or why there are none."""
+    try:
+        inputs = build()
+        if inputs is None:
+            return "the chat template does not put the image first, or the cache is of another kind"
+        return _scores(model, inputs, config)
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+
+@torch.inference_mode()
+def _scores(model: Any, inputs: dict[str, Any], config: GenerationConfig) -> Tensor:
+    """Scores of the first new token, (rows, vocabulary)."""
+    wanted = GenerationConfig.from_dict(config.to_dict() | {"output_logits": True, "return_dict_in_generate": True})
+    return torch.as_tensor(model.generate(**inputs, generation_config=wanted).logits[0]).float().cpu()
+
+
+def _prompts(processor: Any) -> Sequence[Prepared]:
+    """Two questions about one drawn image and one about another, of different lengths and shapes."""
+    first, second = _drawn("wide", (96, 64)), _drawn("tall", (64, 80))
+    asked = [
+        Prompt.ask("What is this?", first),
+        Prompt.ask("Which colours do you see in this picture?", first),
+        Prompt.ask("Describe it.", second),
+    ]
+    return [prepare(processor, prompt, keep_conversation=True) for prompt in asked]
+
+
+def _drawn(key: str, size: tuple[int, int]) -> ImageRef:
+    image = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(image)
+    for step in range(0, size[0], 8):
+        pen.rectangle((step, step // 2, step + 5, size[1] - 4), fill=(step * 2 % 256, 255 - step, 90))
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG")
+    return ImageRef(f"holisafe-try-out-{key}", data=encoded.getvalue())
