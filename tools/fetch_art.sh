@@ -1,0 +1,27 @@
+#!/bin/sh
+# Fetch local copies of the art collections, at the versions HoliSafe-Open was built from, into a folder.
+# Usage: fetch_art.sh DIR
+set -eu
+out=${1:?usage: fetch_art.sh DIR}
+mkdir -p "$out"
+cd "$out"
+fetch() { # name version: an npm package of icons, unpacked into a folder of its name
+  [ -f "$1/icons.json" ] && return
+  npm pack --silent "@iconify-json/$1@$2" >/dev/null
+  mkdir -p "$1"
+  tar xzf "iconify-json-$1-$2.tgz" -C "$1" --strip-components 1
+  rm "iconify-json-$1-$2.tgz"
+}
+fetch noto 1.2.9
+fetch game-icons 1.2.4
+fetch healthicons 1.2.13
+# only the embedded model's training uses these two
+fetch fluent-emoji-flat 1.2.6
+fetch twemoji 1.2.5
+if [ ! -d openclipart ]; then
+  mkdir deb
+  (cd deb && apt-get download openclipart-svg >/dev/null && dpkg -x openclipart-svg_*.deb .)
+  mv deb/usr/share/openclipart/svg openclipart
+  rm -r deb
+fi
+echo "art is in $out"
