@@ -18,19 +18,21 @@ from holisafe.taxonomy import Category, Combination, GuardLabel, Subcategory
 class ImageRef:
     """Where an image's bytes are: a file below a data folder, or bytes already in memory.
 
-    Exactly one of `path` and `data` is set. Only `holisafe.images` turns a reference into pixels.
+    Exactly one of `path`, `data` and `url` is set. Only `holisafe.images` turns a reference into pixels.
 
     Attributes:
         key: Stable name of the image within its data set; two samples with the same key show the same image.
         path: The file, which must lie below `root`.
         root: The data folder that `path` may not leave.
         data: The encoded image (JPEG, PNG, ...).
+        url: An http or https address, fetched only where the caller of `holisafe.images` allows it.
     """
 
     key: str
     path: Path | None = None
     root: Path | None = None
     data: bytes | None = field(default=None, repr=False)
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,18 @@
 """What can be harmful, and where it sits: combinations, categories, subcategories and the guard's labels.
 
-One canonical table (`SUBCATEGORIES`) from which every other view is derived. Ids are those of the released
-HoliSafe-Bench data; the released image heads spell three of them differently and use an order of their own.
+One canonical table (`SUBCATEGORIES`) from which every other view derives. Ids are those of the released
+HoliSafe-Bench data; the released image heads spell three of them differently and use an order of their own. Names
+read from files go through `parse_label`, `parse_subcategory` and `parse_category`, which know both spellings.
 Source: HoliSafe, arXiv 2506.04704, section 3 and the released data and model configurations.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
+from typing import TypeVar
+
+from holisafe.errors import UnknownNameError
 
 
 class Combination(StrEnum):
@@ -87,7 +92,7 @@ class Subcategory(StrEnum):
     @property
     def category(self) -> Category:
         """The category it belongs to."""
-        return _CATEGORY_OF[self]
+        return SUBCATEGORIES[self]
 
     @property
     def display_name(self) -> str:
@@ -120,7 +125,7 @@ class GuardLabel(StrEnum):
     MEDICAL_ADVICE = "medical_advice"
 
     @property
-    def index(self) -> int:
+    def index(self) -> int:  # type: ignore[override]  # the released data's word; labels are no text to search
         """Index in the released image heads, 0 (safe) to 19; also `image_safety_label` in the released data."""
         return _INDEX_OF[self]
 
@@ -129,8 +134,13 @@ class GuardLabel(StrEnum):
         """The subcategory it names; None for safe."""
         return None if self is GuardLabel.SAFE else Subcategory(self.value)
 
+    @property
+    def head_name(self) -> str:
+        """Its spelling in the configurations of the released image heads, e.g. "gender_discrimination"."""
+        return _HEAD_NAMES.get(self, self.value)
 
-_CATEGORY_OF: dict[Subcategory, Category] = {
+
+SUBCATEGORIES: dict[Subcategory, Category] = {
     Subcategory.GENDER: Category.HATE,
     Subcategory.RACE: Category.HATE,
     Subcategory.RELIGION: Category.HATE,
@@ -151,4 +161,54 @@ _CATEGORY_OF: dict[Subcategory, Category] = {
     Subcategory.FINANCIAL_ADVICE: Category.SPECIALIZED_ADVICE,
     Subcategory.MEDICAL_ADVICE: Category.SPECIALIZED_ADVICE,
 }
-_INDEX_OF: dict[GuardLabel, int] = {label: index for index, label in enumerate(GuardLabel)}
+"""The canonical table: every subcategory with its category, in the order of the data (grouped by category)."""
+
+HEAD_ORDER: tuple[GuardLabel, ...] = tuple(GuardLabel)
+"""The labels in the order of the released image heads: position = index = `image_safety_label`."""
+
+DATA_ORDER: tuple[GuardLabel, ...] = (GuardLabel.SAFE, *(GuardLabel(name.value) for name in SUBCATEGORIES))
+"""The labels in the order of the data: safe first, then grouped by category; for tables that people read."""
+
+_INDEX_OF: dict[GuardLabel, int] = {label: index for index, label in enumerate(HEAD_ORDER)}
+_HEAD_NAMES: dict[GuardLabel, str] = {
+    GuardLabel.GENDER: "gender_discrimination",
+    GuardLabel.RACE: "race_discrimination",
+    GuardLabel.RELIGION: "religion_discrimination",
+}
+_Name = TypeVar("_Name", bound=StrEnum)
+
+
+def parse_label(name: str) -> GuardLabel:
+    """The guard label of that name, in either spelling; case, spaces and hyphens do not matter.
+
+    Raises:
+        UnknownNameError: There is none; the message offers the closest.
+    """
+    return _parse("guard label", name, GuardLabel, {head: label for label, head in _HEAD_NAMES.items()})
+
+
+def parse_subcategory(name: str) -> Subcategory:
+    """The subcategory of that name, in either spelling; case, spaces and hyphens do not matter.
+
+    Raises:
+        UnknownNameError: There is none; the message offers the closest.
+    """
+    others = {head: Subcategory(label.value) for label, head in _HEAD_NAMES.items()}
+    return _parse("subcategory", name, Subcategory, others)
+
+
+def parse_category(name: str) -> Category:
+    """The category of that name; case, spaces and hyphens do not matter.
+
+    Raises:
+        UnknownNameError: There is none; the message offers the closest.
+    """
+    return _parse("category", name, Category, {})
+
+
+def _parse(kind: str, name: str, members: Iterable[_Name], others: dict[str, _Name]) -> _Name:
+    known = {member.value: member for member in members} | others
+    key = name.strip().lower().replace(" ", "_").replace("-", "_")
+    if key not in known:
+        raise UnknownNameError(kind, name, known)
+    return known[key]

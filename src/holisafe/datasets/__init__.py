@@ -1,1 +1,26 @@
-"""datasets."""
+"""Where samples come from: our own open set, the released HoliSafe-Bench, and what other packages register.
+
+`load` gives the good samples of a name, path or Hub id; `read` gives also what is broken; `stratified` draws a
+smaller set, `fingerprint` names its content, `export` writes it. `@dataset` adds one.
+"""
+
+from holisafe.datasets._fingerprint import fingerprint
+from holisafe.datasets._loaded import Level, Loaded, Problem
+from holisafe.datasets._read import load, read
+from holisafe.datasets._registry import Dataset, dataset, registered_names
+from holisafe.datasets._sampling import stratified
+from holisafe.datasets.holisafe_bench import read_predictions
+
+__all__ = [
+    "Dataset",
+    "Level",
+    "Loaded",
+    "Problem",
+    "dataset",
+    "fingerprint",
+    "load",
+    "read",
+    "read_predictions",
+    "registered_names",
+    "stratified",
+]

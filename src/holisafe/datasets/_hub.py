@@ -1,0 +1,85 @@
+"""Data sets on the Hugging Face Hub, through the `datasets` library."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from holisafe.datasets._loaded import Loaded
+from holisafe.datasets._record import Source
+from holisafe.datasets.holisafe_bench import HUB_ID, LICENCE, NAME, read_rows
+from holisafe.errors import DataError, MissingDependencyError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form `owner/name`."""
+    return _HUB_ID.fullmatch(name) is not None and not name.endswith((".json", ".parquet"))
+
+
+def read_hub(hub_id: str, split: str | None = None) -> Loaded:
+    """Read a Hub data set in the released format.
+
+    Args:
+        hub_id: `owner/name`.
+        split: Its split; None for "test", the only one that HoliSafe-Bench has.
+
+    Raises:
+        MissingDependencyError: The `datasets` library is not installed.
+        DataError: The data set cannot be had: gated, private, misspelt, or the Hub is out of reach.
+    """
+    try:
+        import datasets
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"{hub_id}: reading from the Hub needs the library 'datasets'; run: pip install 'holisafe[datasets]'"
+        ) from error
+    try:
+        table = datasets.load_dataset(hub_id, split=split or "test")
+    except Exception as error:  # datasets, huggingface_hub, httpx and fsspec raise kinds of their own
+        raise DataError(explain(hub_id, error)) from error
+    return read_table(table, hub_id)
+
+
+def read_table(table: Any, hub_id: str) -> Loaded:
+    """Read a `datasets.Dataset`, its images as the bytes they were stored as, not re-encoded.
+
+    Raises:
+        DataError: It has no rows.
+    """
+    import datasets
+
+    for column, feature in table.features.items():
+        if isinstance(feature, datasets.Image):
+            table = table.cast_column(column, datasets.Image(decode=False))
+    is_released = hub_id.lower() == HUB_ID
+    source = Source(hub_id, Path(), NAME if is_released else hub_id, LICENCE if is_released else "")
+    return read_rows(table, source)
+
+
+def explain(hub_id: str, error: BaseException) -> str:
+    """What to do about a data set that the Hub does not give, by what the libraries say on the way."""
+    texts = [f"{type(link).__name__}: {link}" for link in _chain(error)]
+    said = " ".join(texts).lower()
+    if "gated" in said or "401" in said or "403" in said:
+        return (
+            f"{hub_id}: access is gated or private, and this machine has no right to it. Accept the terms on "
+            f"https://huggingface.co/datasets/{hub_id}, then log in with `hf auth login` (or set HF_TOKEN) "
+            "with the same account, and run again; or give the folder of a copy you already have"
+        )
+    first = " ".join(texts[0].split())
+    return (
+        f"{hub_id}: no such folder here, and cannot be loaded from the Hub ({first[:300]}); "
+        "check the name, the split and the network"
+    )
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    links: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in links:
+        links.append(link)
+        link = link.__cause__ or link.__context__
+    return links

@@ -1,0 +1,76 @@
+"""What reading gives: the good samples, and what is wrong with the rest."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from holisafe.records import Response, Sample
+
+
+class Level(StrEnum):
+    """How bad a problem is: a broken record is left out, a note is for information and leaves it in."""
+
+    BROKEN = "broken"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with one record.
+
+    Attributes:
+        file: The file that holds the record, or the name of the data set.
+        index: Position of the record, from 0; None when it is the file as a whole.
+        id: The record's id as found; None when it has none.
+        field: The field that is wrong.
+        found: What is there.
+        expected: What should be there.
+        remedy: What to do about it.
+        level: Whether the record was left out.
+    """
+
+    file: str
+    index: int | None
+    id: str | None
+    field: str
+    found: str
+    expected: str
+    remedy: str
+    level: Level = Level.BROKEN
+
+    def __str__(self) -> str:
+        """The problem in one line."""
+        record = "" if self.index is None else f" record {self.index}"
+        named = "" if self.id is None else f" (id {self.id})"
+        where = f"{self.file}{record}{named}: {self.field}"
+        return f"{where}: found {self.found}, expected {self.expected}; {self.remedy}"
+
+    def to_json(self) -> dict[str, str | int | None]:
+        """All fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was read.
+
+    Attributes:
+        samples: The good records, in the order of the file.
+        problems: What is wrong, in the order of the file.
+        responses: For a file of predictions, one response per sample in the same order; else empty.
+    """
+
+    samples: tuple[Sample, ...]
+    problems: tuple[Problem, ...] = ()
+    responses: tuple[Response, ...] = ()
+
+    @property
+    def broken(self) -> tuple[Problem, ...]:
+        """The problems that cost a record."""
+        return tuple(problem for problem in self.problems if problem.level is Level.BROKEN)
+
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """The problems that cost nothing."""
+        return tuple(problem for problem in self.problems if problem.level is Level.NOTE)

@@ -1,0 +1,75 @@
+"""From a name, a path or a Hub id to samples."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from holisafe.datasets import _hub, _registry, holisafe_bench
+from holisafe.datasets._loaded import Loaded
+from holisafe.errors import DataError, UnknownNameError
+from holisafe.records import Sample
+
+_log = logging.getLogger(__name__)
+
+
+def load(name_or_path: str | Path, split: str | None = None) -> list[Sample]:
+    """The good samples of a data set; what is broken is logged as a warning, in number and by example.
+
+    Args:
+        name_or_path: A registered name ("open"), a file or folder in the released format, or a Hub id.
+        split: Which split; None for all of them.
+
+    Raises:
+        UnknownNameError: No data set has that name, or it has no such split.
+        DataError: The data cannot be read, or hold no good record.
+    """
+    loaded = read(name_or_path, split)
+    if loaded.broken and not loaded.samples:
+        raise DataError(f"{name_or_path}: every record is broken; the first: {loaded.broken[0]}")
+    if loaded.broken:
+        records = {(problem.file, problem.index) for problem in loaded.broken}
+        _log.warning(
+            "%s: %d broken records left out, %d loaded; the first: %s; `holisafe data validate` lists them all",
+            name_or_path,
+            len(records),
+            len(loaded.samples),
+            loaded.broken[0],
+        )
+    return list(loaded.samples)
+
+
+def read(name_or_path: str | Path, split: str | None = None) -> Loaded:
+    """The good samples of a data set, and what is wrong with the rest.
+
+    Args:
+        name_or_path: A registered name ("open"), a file or folder in the released format, or a Hub id.
+        split: Which split; None for all of them.
+
+    Raises:
+        UnknownNameError: No data set has that name, or it has no such split.
+        DataError: The data cannot be read at all.
+    """
+    found = _registry.find(name_or_path) if isinstance(name_or_path, str) else None
+    if found is not None:
+        if split is not None and found.splits and split not in found.splits:
+            raise UnknownNameError(f"split of {found.name}", split, found.splits)
+        return Loaded(tuple(found.load(split)))
+    return (
+        holisafe_bench.read_path(_path(name_or_path), split)
+        if _is_path(name_or_path)
+        else _hub.read_hub(str(name_or_path), split)
+    )
+
+
+def _is_path(name_or_path: str | Path) -> bool:
+    """Whether to look on the disk; a name of the form `owner/name` that is not there is a Hub id."""
+    return isinstance(name_or_path, Path) or Path(name_or_path).exists() or not _hub.is_hub_id(name_or_path)
+
+
+def _path(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path)
+    if not path.exists() and isinstance(name_or_path, str) and path.name == name_or_path and not path.suffix:
+        hint = "Or give a file or folder in the released format, or a Hub id (owner/name)."
+        raise UnknownNameError("data set", name_or_path, _registry.registered_names(), hint=hint)
+    return path

@@ -1,0 +1,232 @@
+"""HoliSafe-Bench as it is released, and every data set in its format: JSON with images, Parquet, or a Hub id.
+
+- JSON: a list of records in `holisafe_bench.json` (any name will do), with `images/` beside it.
+- Parquet: one row per record, the image's bytes in `image`; one file, or a folder of files named after their split
+  (`test.parquet`, `test-00000-of-00002.parquet`).
+- Hub: `owner/name`, through the `datasets` library.
+
+Records are turned into samples one by one (`_record`): a broken one is reported and left out, the others load.
+The released data set itself is gated: its terms are to be accepted on its page. Licence CC-BY-NC-4.0.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from holisafe.datasets._loaded import Level, Loaded, Problem
+from holisafe.datasets._record import CheckImage, Source, read_record, record_id, show
+from holisafe.errors import DataError, ImageError
+from holisafe.images import check_path, open_image
+from holisafe.records import ImageRef, Response, Sample
+
+FILE_NAME = "holisafe_bench.json"
+HUB_ID = "etri-vilab/holisafe-bench"
+NAME = "HoliSafe-Bench"
+LICENCE = "CC-BY-NC-4.0"
+
+
+def read_path(path: Path, split: str | None = None, *, check_image: CheckImage | None = None) -> Loaded:
+    """Read a JSON file, a Parquet file, or the folder of either.
+
+    Args:
+        path: The file or folder.
+        split: Of a folder of Parquet files, the split to read; elsewhere only None or "test".
+        check_image: What an image has to pass (raising ImageError); by default it has to be there.
+
+    Raises:
+        DataError: There are no records to be had: nothing there, unreadable, empty, of another form.
+    """
+    check = check_image or image_is_there
+    files = _files(path, split)
+    if files[0].suffix == ".parquet":
+        return _read_records(_parquet_records(files), _source(files[0], str(path)), check)
+    return _read_records(_json_records(files[0]), _source(files[0], str(files[0])), check)
+
+
+def validate_path(path: Path, split: str | None = None) -> Loaded:
+    """Read like `read_path`, and decode every image once; what cannot be decoded counts as broken.
+
+    Raises:
+        DataError: As `read_path`.
+    """
+    seen: dict[ImageRef, ImageError | None] = {}
+
+    def decodes(ref: ImageRef) -> None:
+        if ref not in seen:
+            seen[ref] = _image_error(ref)
+        if (error := seen[ref]) is not None:
+            raise error
+
+    return read_path(path, split, check_image=decodes)
+
+
+def read_predictions(path: Path) -> Loaded:
+    """Read recorded answers in the released format: the records, each with the model's text in `prediction`.
+
+    The images need not be at hand. A record without a prediction keeps its place: its response says so as an error.
+
+    Returns:
+        The samples and, in the same order, one response each; the model is named after the file.
+
+    Raises:
+        DataError: There are no records to be had.
+    """
+    loaded = read_path(path, check_image=lambda ref: None)
+    raws = {record_id(raw): raw for raw in reversed(_all_records(path))}
+    responses: list[Response] = []
+    problems = list(loaded.problems)
+    for sample in loaded.samples:
+        raw = raws[sample.id]
+        text = raw.get("prediction")
+        if isinstance(text, str):
+            responses.append(Response(sample.id, text, path.stem))
+            continue
+        found = show(text) if "prediction" in raw else "nothing (the field is missing)"
+        problem = Problem(str(path), None, sample.id, "prediction", found, "a text", "counted as an error", Level.NOTE)
+        problems.append(problem)
+        responses.append(Response(sample.id, "", path.stem, error=f"no prediction: found {found}"))
+    return Loaded(loaded.samples, tuple(problems), tuple(responses))
+
+
+def read_rows(rows: Iterable[Any], source: Source, *, check_image: CheckImage | None = None) -> Loaded:
+    """Read records that are in memory already, such as the rows of a Hub data set.
+
+    Raises:
+        DataError: There are none.
+    """
+    return _read_records(rows, source, check_image or image_is_there)
+
+
+def image_is_there(ref: ImageRef) -> None:
+    """Pass an image whose bytes are at hand: in memory, or in a file below the data folder.
+
+    Raises:
+        ImageError: They are not.
+    """
+    if ref.url is not None:
+        raise ImageError(f"{ref.url}: on the network, which is not asked for; download it into the data folder")
+    if ref.data is None:
+        check_path(ref)
+
+
+def _read_records(raws: Iterable[Any], source: Source, check_image: CheckImage) -> Loaded:
+    samples: list[Sample] = []
+    problems: list[Problem] = []
+    first_index: dict[str, int] = {}
+    count = 0
+    for index, raw in enumerate(raws):
+        count += 1
+        sample, found = read_record(raw, index, source, check_image)
+        problems.extend(found)
+        name = record_id(raw)
+        if name is None:
+            continue
+        if first_index.setdefault(name, index) != index:
+            before = f"an id of its own (record {first_index[name]} has it too)"
+            remedy = "rename or remove one; the first is kept"
+            problems.append(Problem(source.file, index, name, "id", show(raw["id"]), before, remedy))
+        elif sample is not None:
+            samples.append(sample)
+    if count == 0:
+        raise DataError(f"{source.file}: no records; expected one or more; check that the file is the right one")
+    return Loaded(tuple(samples), tuple(problems))
+
+
+def _files(path: Path, split: str | None) -> list[Path]:
+    """The file or files behind a path."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; check the path")
+    if path.is_file():
+        return [_one_split(path, split)]
+    if (path / FILE_NAME).is_file():
+        return [_one_split(path / FILE_NAME, split)]
+    if parquet := sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet")):
+        return _of_split(parquet, split, path)
+    if len(lists := sorted(path.glob("*.json"))) == 1:
+        return [_one_split(lists[0], split)]
+    raise DataError(
+        f"{path}: found neither {FILE_NAME} nor Parquet files nor a single other JSON file; "
+        "name the file itself, or a folder that holds one"
+    )
+
+
+def _one_split(path: Path, split: str | None) -> Path:
+    if split not in (None, "test"):
+        raise DataError(f"{path}: has one split, 'test', not {split!r}; ask for 'test' or for no split")
+    return path
+
+
+def _of_split(files: list[Path], split: str | None, folder: Path) -> list[Path]:
+    """Parquet files whose name up to the first hyphen is the split."""
+    splits = sorted({file.stem.split("-")[0] for file in files})
+    chosen = [file for file in files if split in (None, file.stem.split("-")[0])]
+    if not chosen:
+        raise DataError(f"{folder}: has no split {split!r}; it has {', '.join(splits)}")
+    return chosen
+
+
+def _source(file: Path, name: str) -> Source:
+    folder = file.parent
+    images = folder / "images"
+    released = file.name == FILE_NAME
+    return Source(
+        name,
+        images if images.is_dir() else folder,
+        NAME if released else file.stem,
+        LICENCE if released else "",
+    )
+
+
+def _all_records(path: Path) -> list[Any]:
+    files = _files(path, None)
+    return list(_parquet_records(files)) if files[0].suffix == ".parquet" else _json_records(files[0])
+
+
+def _json_records(path: Path) -> list[Any]:
+    try:
+        records = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}: not readable as JSON at line {error.lineno}, column {error.colno}: {error.msg}; "
+            "repair the file or get it again"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not readable as JSON: {error}; repair the file") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
+    if not isinstance(records, list):
+        raise DataError(
+            f"{path}: found {'an object' if isinstance(records, dict) else show(records)} at the top level, "
+            "expected a list of records; wrap the records in [ ]"
+        )
+    return records
+
+
+def _parquet_records(files: list[Path]) -> Iterator[Any]:
+    return itertools.chain.from_iterable(_parquet_rows(file) for file in files)
+
+
+def _parquet_rows(path: Path) -> Iterator[Any]:
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=256):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not readable as Parquet: {error}; get the file again") from error
+
+
+def _image_error(ref: ImageRef) -> ImageError | None:
+    try:
+        open_image(ref)
+    except ImageError as error:
+        return error
+    return None
