@@ -30,10 +30,10 @@ QUESTIONS: dict[str, str] = {
 def main() -> None:
     """Ask about every name that at least two drawings carry; the same command goes on where it was."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder with names.json; gets answers.jsonl")
+    parser.add_argument("--out", type=Path, required=True, help="folder with pictures.*; gets answers.jsonl")
     parser.add_argument("--batch", type=int, default=64)
     args = parser.parse_args()
-    names = json.loads((args.out / "names.json").read_text())
+    names = frequent_names(args.out)
     path = args.out / "answers.jsonl"
     done = (
         {(row["name"], row["kind"]) for row in map(json.loads, path.read_text().splitlines())}
@@ -81,11 +81,14 @@ def first_sentence(text: str) -> str:
 
 
 _PLURAL = re.compile(r"(?<![su])s$")
-_NO_ARTICLE = {
-    "scissors", "sunglasses", "grapes", "candy", "bread", "butter", "lightning", "rice", "money", "water", "fire", "snow",
-    "cheese", "milk", "corn", "soap", "garlic", "ginger", "honey", "salt", "sushi", "spaghetti", "bacon", "popcorn",
-    "hair", "fog", "rain", "wind", "meat", "chocolate", "dna", "fries", "pants", "jeans", "gloves", "socks", "shoes",
-}  # fmt: skip
+_NO_ARTICLE = frozenset(
+    """
+    scissors sunglasses grapes candy bread butter lightning rice money water fire snow
+    cheese milk corn soap garlic ginger honey salt sushi spaghetti bacon popcorn
+    hair fog rain wind meat chocolate dna fries pants jeans gloves socks
+    shoes
+    """.split()
+)
 
 
 def with_article(name: str) -> str:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from holisafe.datasets.open import load_kinds
 from holisafe.models.pocket._assemble import build_model, build_processor, parts
 from holisafe.models.pocket.training.instructions import Turn, conversation
 from holisafe.models.pocket.training.pictures import Picture, aligned_tower, read_pictures
@@ -123,11 +124,12 @@ class Conversations(Dataset[dict[str, Any]]):
         count: int,
     ) -> None:
         rng = np.random.default_rng(3)
+        kinds = load_kinds()
         names = sorted({name for picture in pictures for name in picture.names})
         rows = np.concatenate([rng.permutation(len(pictures)) for _ in range(-(-count // len(pictures)))])[:count]
         self.features = features
         self.examples = [
-            tokenise(conversation(pictures[row], answers, names, rng), tokenizer, int(row)) for row in rows
+            tokenise(conversation(pictures[row], answers, kinds, names, rng), tokenizer, int(row)) for row in rows
         ]
 
     def __len__(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from holisafe.datasets.open import Kind
 from holisafe.models.pocket.training.answers import with_article
 from holisafe.models.pocket.training.pictures import Picture
 
@@ -13,23 +14,60 @@ Turn = tuple[str, str]
 """A question and its answer."""
 
 NAMING = (
-    "What is this?", "What is it?", "What do you see?", "What is in this picture?", "Name this.", "What am I looking at?",
-    "What does the picture show?", "What's shown here?", "Can you tell me what this is?", "Which object is this?",
-    "hey what's this thing", "Please identify the object in the image.", "What is the main thing in this image?",
-    "I found this drawing, what is it of?", "what is this called", "Describe this picture in a few words.",
-)  # fmt: skip
+    "What is this?",
+    "What is it?",
+    "What do you see?",
+    "What is in this picture?",
+    "Name this.",
+    "What am I looking at?",
+    "What does the picture show?",
+    "What's shown here?",
+    "Can you tell me what this is?",
+    "Which object is this?",
+    "hey what's this thing",
+    "Please identify the object in the image.",
+    "What is the main thing in this image?",
+    "I found this drawing, what is it of?",
+    "what is this called",
+    "Describe this picture in a few words.",
+)
 NAMED = (
-    "{A}.", "This is {a}.", "It is {a}.", "It's {a}.", "The picture shows {a}.", "That is {a}.", "This is a drawing of {a}.",
+    "{A}.",
+    "This is {a}.",
+    "It is {a}.",
+    "It's {a}.",
+    "The picture shows {a}.",
+    "That is {a}.",
+    "This is a drawing of {a}.",
     "It looks like {a}.",
-)  # fmt: skip
+)
 ASKED_OF_A_PICTURE: dict[str, tuple[str, ...]] = {
-    "use": ("What is this used for?", "What is it good for?", "What would I do with this?", "How do people use this?",
-            "What's this for?"),
-    "fact": ("Tell me one interesting thing about this.", "Share a fun fact about what you see.", "What should I know about this?",
-             "Tell me something about it.", "Explain this to a child."),
-    "place": ("Where would I usually find this?", "Where do you see one of these?", "Where can I find this?"),
-    "caption": ("Write a short caption for this picture.", "Give me a cheerful caption for this.", "I'm posting this, what could I write?"),
-}  # fmt: skip
+    "use": (
+        "What is this used for?",
+        "What is it good for?",
+        "What would I do with this?",
+        "How do people use this?",
+        "What's this for?",
+        "Who would use this?",
+    ),
+    "fact": (
+        "Tell me one interesting thing about this.",
+        "Share a fun fact about what you see.",
+        "What should I know about this?",
+        "Tell me something about it.",
+        "Explain this to a child.",
+    ),
+    "place": (
+        "Where would I usually find this?",
+        "Where do you see one of these?",
+        "Where can I find this?",
+    ),
+    "caption": (
+        "Write a short caption for this picture.",
+        "Give me a cheerful caption for this.",
+        "I'm posting this, what could I write?",
+    ),
+}
 YES_NO = (
     "Is this {a}?",
     "Is it {a}?",
@@ -44,38 +82,58 @@ NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 
 def conversation(
-    picture: Picture, answers: Mapping[str, Mapping[str, str]], names: Sequence[str], rng: np.random.Generator
+    picture: Picture,
+    answers: Mapping[str, Mapping[str, str]],
+    kinds: Mapping[str, Kind],
+    names: Sequence[str],
+    rng: np.random.Generator,
 ) -> list[Turn]:
-    """Two or three turns about a picture; the first names what it shows or lists it.
+    """One to three turns about a picture.
 
     Args:
         picture: What is shown.
         answers: For a name, the language model's own answers by kind of question.
+        kinds: What is written of common kinds, by name; it goes before the language model's answers.
         names: All names, to ask about things that are not there.
         rng: Source of every choice.
     """
-    return (
-        _about_scene(picture, names, rng)
-        if len(picture.names) > 1
-        else _about_one(picture.names[0], answers, names, rng)
-    )
+    if len(picture.names) > 1:
+        return _about_scene(picture, names, rng)
+    kind = kinds.get(picture.kind)
+    return _about_one(picture.names[0], kind, answers, names, rng)
 
 
 def _about_one(
-    name: str, answers: Mapping[str, Mapping[str, str]], names: Sequence[str], rng: np.random.Generator
+    name: str,
+    kind: Kind | None,
+    answers: Mapping[str, Mapping[str, str]],
+    names: Sequence[str],
+    rng: np.random.Generator,
 ) -> list[Turn]:
-    a = with_article(name)
-    naming = (_pick(NAMING, rng), _named(a, rng))
-    own = [(kind, answer) for kind, answer in answers.get(name, {}).items() if answer]
+    a = with_article(name) if kind is None else kind.phrase
+    known = {key: answer for key, answer in answers.get(name, {}).items() if answer}
+    if kind is not None:
+        known = {
+            "use": kind.use,
+            "fact": kind.fact,
+            **{key: known[key] for key in ("place", "caption") if key in known},
+        }
     turns = []
-    if own and rng.random() < 0.7:
-        kind, answer = own[rng.integers(len(own))]
-        turns.append((_pick(ASKED_OF_A_PICTURE[kind], rng), answer))
-    if rng.random() < 0.35:
-        turns.append(_yes_no(name, names, rng))
+    if known and rng.random() < 0.7:
+        about = _pick(sorted(known), rng)
+        turns.append((_pick(ASKED_OF_A_PICTURE[about], rng), _with_name(known[about], a, name, rng)))
+    if rng.random() < 0.3:
+        turns.append(_yes_no(a, names, rng))
     if not turns or rng.random() < 0.75:
-        turns.insert(0 if rng.random() < 0.7 else len(turns), naming)
+        turns.insert(0 if rng.random() < 0.7 else len(turns), (_pick(NAMING, rng), _named(a, rng)))
     return turns
+
+
+def _with_name(answer: str, a: str, name: str, rng: np.random.Generator) -> str:
+    """An answer that says what is seen before it says more, half of the time where it does not already."""
+    if name.split()[-1] in answer.lower() or rng.random() < 0.5:
+        return answer
+    return f"This is {a}. {answer}"
 
 
 def _about_scene(picture: Picture, names: Sequence[str], rng: np.random.Generator) -> list[Turn]:
@@ -111,8 +169,7 @@ def _about_scene(picture: Picture, names: Sequence[str], rng: np.random.Generato
     return [choices[k] for k in order]
 
 
-def _yes_no(name: str, names: Sequence[str], rng: np.random.Generator) -> Turn:
-    a = with_article(name)
+def _yes_no(a: str, names: Sequence[str], rng: np.random.Generator) -> Turn:
     if rng.random() < 0.5:
         return _pick(YES_NO, rng).format(a=a), _pick(("Yes, this is {a}.", "Yes, it is {a}.", "Yes."), rng).format(a=a)
     other = with_article(names[rng.integers(len(names))])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from holisafe.datasets.open import load_kinds
 from holisafe.models.pocket._vision import EfficientNetLiteConfig, EfficientNetLiteModel
 from holisafe.models.pocket.training.align import normalise
 from holisafe.models.pocket.training.drawings import TRAINING_COLLECTIONS, Drawing, Painter, load_drawings
@@ -28,10 +30,11 @@ PLACES = {
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a picture shows: names of its objects and where each is (empty for a single one)."""
+    """What a picture shows: names of its objects, where each is (empty for a single one), and its kind, if common."""
 
     names: tuple[str, ...]
     places: tuple[str, ...] = ()
+    kind: str = ""
 
 
 def main() -> None:
@@ -39,12 +42,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--art", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder with align.safetensors; gets pictures.*")
-    parser.add_argument("--renderings", type=int, default=4, help="single pictures per drawing")
+    parser.add_argument(
+        "--renderings", type=int, default=3, help="single pictures per drawing; thrice for common kinds"
+    )
     parser.add_argument("--scenes", type=int, default=6000)
     args = parser.parse_args()
     drawings = load_drawings(args.art, {"train"}, TRAINING_COLLECTIONS)
     tower = aligned_tower(args.out / "align.safetensors")
-    jobs: list[tuple[int, ...]] = [(i,) for i in range(len(drawings)) for _ in range(args.renderings)]
+    kinds = {artwork: kind.name for kind in load_kinds().values() for artwork in kind.artworks}
+    jobs: list[tuple[int, ...]] = [
+        (i,)
+        for i, drawing in enumerate(drawings)
+        for _ in range(args.renderings * (3 if drawing.artwork.id in kinds else 1))
+    ]
     rng = np.random.default_rng(1)
     for count in rng.choice([2, 2, 3, 4], args.scenes):
         jobs.append(tuple(int(i) for i in rng.choice(len(drawings), int(count), replace=False)))
@@ -58,7 +68,7 @@ def main() -> None:
     started = time.monotonic()
     for start in range(0, len(jobs), 64):
         painted = [
-            paint(Painter(192, np.random.default_rng((7, start + k))), [drawings[i] for i in job])
+            paint(Painter(192, np.random.default_rng((7, start + k))), [drawings[i] for i in job], kinds)
             for k, job in enumerate(jobs[start : start + 64])
         ]
         features[start : start + 64] = visual_tokens(tower, np.stack([pixels for pixels, _ in painted])).numpy()
@@ -68,17 +78,18 @@ def main() -> None:
     (args.out / "pictures.json").write_text(json.dumps([asdict(p) for p in pictures]))
 
 
-def paint(painter: Painter, drawings: list[Drawing]) -> tuple[NDArray[np.uint8], Picture]:
-    """A picture of the drawings and what it shows."""
+def paint(painter: Painter, drawings: list[Drawing], kinds: Mapping[str, str]) -> tuple[NDArray[np.uint8], Picture]:
+    """A picture of the drawings and what it shows; drawings of a common kind go by the kind's name."""
+    names = tuple(kinds.get(drawing.artwork.id, drawing.name) for drawing in drawings)
     if len(drawings) == 1:
-        return painter.one(drawings[0]), Picture((drawings[0].name,))
+        return painter.one(drawings[0]), Picture(names, kind=kinds.get(drawings[0].artwork.id, ""))
     if len(drawings) == 2:
         cells, places = [(0.27, 0.5), (0.73, 0.5)], ["left", "right"]
     else:
         chosen = sorted(painter.rng.choice(4, len(drawings), replace=False))
         cells = [list(PLACES)[i] for i in chosen]
         places = [PLACES[cell] for cell in cells]
-    return painter.scene(drawings, cells), Picture(tuple(d.name for d in drawings), tuple(places))
+    return painter.scene(drawings, cells), Picture(names, tuple(places))
 
 
 def aligned_tower(path: Path) -> EfficientNetLiteModel:
@@ -99,7 +110,7 @@ def visual_tokens(tower: EfficientNetLiteModel, pixels: NDArray[np.uint8]) -> Te
 def read_pictures(folder: Path) -> tuple[NDArray[np.float16], list[Picture]]:
     """Stored tokens (pictures, tokens, hidden), memory-mapped, and what the pictures show."""
     rows = json.loads((folder / "pictures.json").read_text())
-    pictures = [Picture(tuple(row["names"]), tuple(row["places"])) for row in rows]
+    pictures = [Picture(tuple(row["names"]), tuple(row["places"]), row["kind"]) for row in rows]
     return np.load(folder / "pictures.npy", mmap_mode="r"), pictures
 
 

@@ -1,7 +1,7 @@
 """Stage 2: teach the projector to write each picture's name in the language model's own word embeddings.
 
-The language model is not run: projected tokens are compared with the input embeddings of all word pieces that occur in
-names, so that what the language model first sees of a picture already reads like words.
+The language model is not run: projected tokens are compared with the input embeddings of all word pieces that occur
+in names, so that what the language model first sees of a picture already reads like words.
 """
 
 from __future__ import annotations
