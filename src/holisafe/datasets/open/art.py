@@ -93,18 +93,12 @@ def load_art(art_dir: Path, collections: Iterable[str] | None = None) -> dict[st
     Raises:
         DataError: A named collection is not there.
     """
-    names = (
-        [name for name in COLLECTIONS if (art_dir / name).is_dir()]
-        if collections is None
-        else list(collections)
-    )
+    names = [name for name in COLLECTIONS if (art_dir / name).is_dir()] if collections is None else list(collections)
     art: dict[str, Artwork] = {}
     for name in names:
         folder = art_dir / name
         if not folder.is_dir():
-            raise DataError(
-                f"{folder}: no such art collection; expected a folder with {COLLECTIONS[name].title}"
-            )
+            raise DataError(f"{folder}: no such art collection; expected a folder with {COLLECTIONS[name].title}")
         found = _iconify(folder, name) if COLLECTIONS[name].is_iconify else _openclipart(folder)
         art.update((artwork.id, artwork) for artwork in found)
     return dict(sorted(art.items()))
@@ -155,7 +149,7 @@ def render(artwork: Artwork, size: int, *, colour: str | None = None) -> Image.I
     image = image.crop(box)
     scale = size / max(image.size)
     return image.resize(
-        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.LANCZOS
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS
     )
 
 
@@ -179,9 +173,7 @@ def _with_view_box(svg: str) -> str:
     return svg[: match.start()] + tag + svg[match.end() :]
 
 
-_SKIN_TONE = re.compile(
-    r"-(medium-light|medium-dark|medium|light|dark)(-skin-tone)?($|-)|tone[1-5]|-skin-tone"
-)
+_SKIN_TONE = re.compile(r"-(medium-light|medium-dark|medium|light|dark)(-skin-tone)?($|-)|tone[1-5]|-skin-tone")
 _VARIANT = re.compile(r"(-outline|-24px|-negative|-alt)+$")
 _ICONIFY_SKIP_TOPICS = {"flags", "shapes", "typography"}
 _ICONIFY_SKIP = re.compile(
@@ -258,11 +250,7 @@ def _rdf_title(svg: str) -> tuple[str, tuple[str, ...]]:
         return "", ()
     title = root.findtext(f".//{_DC}title") or ""
     subject = root.find(f".//{_DC}subject")
-    keywords = (
-        ()
-        if subject is None
-        else tuple((item.text or "").strip().lower() for item in subject.iter(f"{_RDF}li"))
-    )
+    keywords = () if subject is None else tuple((item.text or "").strip().lower() for item in subject.iter(f"{_RDF}li"))
     return title, keywords
 
 

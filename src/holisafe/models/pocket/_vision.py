@@ -79,9 +79,9 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in, h, w) to (batch, out, h / stride, w / stride)."""
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.has_expansion else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
+        inner = F.relu6(self._bn0(self._expand_conv(x))) if self.has_expansion else x
+        inner = F.relu6(self._bn1(self._depthwise_conv(inner)))
+        y: Tensor = self._bn2(self._project_conv(inner))
         return x + y if self.has_shortcut else y
 
 

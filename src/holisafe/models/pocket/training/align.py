@@ -80,7 +80,7 @@ def main() -> None:
             # names that mean the same as the right one count as right
             loss = -(torch.log_softmax(logits, -1).masked_fill(~same[labels], -torch.inf).logsumexp(-1)).mean()
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             schedule.step()

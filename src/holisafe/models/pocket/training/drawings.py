@@ -134,7 +134,9 @@ class Painter:
         pixels = drawing.pixels[:, ::-1] if mirrored else drawing.pixels
         image = Image.fromarray(np.ascontiguousarray(pixels))
         scale = size / max(image.size)
-        image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.BILINEAR)
+        image = image.resize(
+            (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BILINEAR
+        )
         place = (
             round(centre[0] * self.side - image.width / 2),
             round(centre[1] * self.side - image.height / 2),
@@ -146,4 +148,5 @@ class Painter:
 
     def _light(self, canvas: Image.Image) -> NDArray[np.uint8]:
         pixels = np.asarray(canvas, np.float32) * self.rng.uniform(0.8, 1.1) + self.rng.uniform(-12, 12)
-        return np.clip(pixels, 0, 255).astype(np.uint8)
+        light: NDArray[np.uint8] = np.clip(pixels, 0, 255).astype(np.uint8)
+        return light

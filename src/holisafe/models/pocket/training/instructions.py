@@ -172,7 +172,7 @@ def _about_scene(picture: Picture, names: Sequence[str], rng: np.random.Generato
 def _yes_no(a: str, names: Sequence[str], rng: np.random.Generator) -> Turn:
     if rng.random() < 0.5:
         return _pick(YES_NO, rng).format(a=a), _pick(("Yes, this is {a}.", "Yes, it is {a}.", "Yes."), rng).format(a=a)
-    other = with_article(names[rng.integers(len(names))])
+    other = with_article(names[int(rng.integers(len(names)))])
     return _pick(YES_NO, rng).format(a=other), _pick(("No, this is {a}.", "No, it is {a}, not {other}."), rng).format(
         a=a, other=other
     )
@@ -187,4 +187,4 @@ def _capital(text: str) -> str:
 
 
 def _pick(choices: Sequence[str], rng: np.random.Generator) -> str:
-    return choices[rng.integers(len(choices))]
+    return choices[int(rng.integers(len(choices)))]

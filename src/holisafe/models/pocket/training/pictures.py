@@ -97,14 +97,16 @@ def aligned_tower(path: Path) -> EfficientNetLiteModel:
     tower = EfficientNetLiteModel(EfficientNetLiteConfig())
     prefix = "tower."
     tower.load_state_dict({k[len(prefix) :]: v for k, v in load_file(path).items() if k.startswith(prefix)})
-    return tower.eval().to(memory_format=torch.channels_last)
+    tower.eval().to(memory_format=torch.channels_last)
+    return tower
 
 
 @torch.inference_mode()
 def visual_tokens(tower: EfficientNetLiteModel, pixels: NDArray[np.uint8]) -> Tensor:
     """(batch, side, side, 3) uint8 to the tower's tokens (batch, tokens, hidden) in float16."""
     with torch.autocast("cpu", torch.bfloat16):
-        return tower(normalise(torch.from_numpy(pixels))).last_hidden_state.half()
+        tokens: Tensor = tower(normalise(torch.from_numpy(pixels))).last_hidden_state
+    return tokens.half()
 
 
 def read_pictures(folder: Path) -> tuple[NDArray[np.float16], list[Picture]]:

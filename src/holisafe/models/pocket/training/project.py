@@ -85,7 +85,8 @@ class Projector(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(batch, tokens, width_in) to (batch, tokens, width_out)."""
-        return self.linear_2(F.gelu(self.linear_1(tokens)))
+        projected: Tensor = self.linear_2(F.gelu(self.linear_1(tokens)))
+        return projected
 
 
 if __name__ == "__main__":
