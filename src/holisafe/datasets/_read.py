@@ -55,11 +55,9 @@ def read(name_or_path: str | Path, split: str | None = None) -> Loaded:
         if split is not None and found.splits and split not in found.splits:
             raise UnknownNameError(f"split of {found.name}", split, found.splits)
         return Loaded(tuple(found.load(split)))
-    return (
-        holisafe_bench.read_path(_path(name_or_path), split)
-        if _is_path(name_or_path)
-        else _hub.read_hub(str(name_or_path), split)
-    )
+    if _is_path(name_or_path):
+        return holisafe_bench.read_path(_path(name_or_path), split)
+    return _hub.read_hub(str(name_or_path), split)
 
 
 def _is_path(name_or_path: str | Path) -> bool:
