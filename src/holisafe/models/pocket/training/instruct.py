@@ -38,11 +38,9 @@ def main() -> None:
     """Train, checkpointing; the same command goes on where it was."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the earlier stages")
-    parser.add_argument("--minutes", type=float, default=None, help="stop after this long, schedule permitting")
     parser.add_argument("--examples", type=int, default=24_000, help="conversations to train on")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=6e-4)
-    parser.add_argument("--conversations", type=Path, help="further conversations: JSON lines with row and turns")
     args = parser.parse_args()
     features, pictures = read_pictures(args.out)
     answers: dict[str, dict[str, str]] = defaultdict(dict)
@@ -64,7 +62,7 @@ def main() -> None:
     peft = get_peft_model(vlm, LORA)  # the adapter stays in float32
     vlm.model.multi_modal_projector.requires_grad_(True)
     student = Student(vlm)
-    trainer = Trainer(
+    trainer = StudentTrainer(
         model=student,
         args=TrainingArguments(
             output_dir=str(args.out / "instruct"),
@@ -85,7 +83,6 @@ def main() -> None:
             disable_tqdm=True,
             dataloader_num_workers=0,
             train_sampling_strategy="group_by_length",
-            length_column_name="length",
         ),
         train_dataset=data,
         data_collator=collate,
@@ -101,6 +98,9 @@ def main() -> None:
         if parameter.requires_grad:
             parameter.data = parameter.data.half()
     peft.save_pretrained(args.out / "adapter")
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    recipe = {"examples": args.examples, "batch": args.batch, "rate": args.rate, "rank": LORA.r, "losses": losses}
+    (args.out / "instruct.json").write_text(json.dumps(recipe))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +139,8 @@ class Conversations(Dataset[dict[str, Any]]):
         example = self.examples[i]
         return {
             "features": torch.from_numpy(np.array(self.features[example.row])),
-            "ids": example.ids,
+            "input_ids": example.ids,
             "labels": example.labels,
-            "length": len(example.ids),
         }
 
 
@@ -164,14 +163,14 @@ def tokenise(turns: list[Turn], tokenizer: Any, row: int, image_tokens: int = 10
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Tensor]:
     """Right-padded batch: features (batch, image tokens, hidden), ids, mask and labels (batch, tokens)."""
-    longest = max(len(item["ids"]) for item in items)
+    longest = max(len(item["input_ids"]) for item in items)
 
     def padded(key: str, value: int) -> Tensor:
         return torch.tensor([item[key] + [value] * (longest - len(item[key])) for item in items])
 
     return {
         "features": torch.stack([item["features"] for item in items]).float(),
-        "input_ids": padded("ids", 2),
+        "input_ids": padded("input_ids", 2),
         "labels": padded("labels", IGNORED),
     }
 
@@ -195,6 +194,20 @@ class Student(nn.Module):
             learned = labels[:, 1:] != IGNORED
             logits = self.vlm.lm_head(hidden[:, :-1][learned])  # (learned tokens, vocabulary)
         return {"loss": F.cross_entropy(logits.float(), labels[:, 1:][learned])}
+
+
+class StudentTrainer(Trainer):  # type: ignore[misc]
+    """The trainer, keeping only what learns in its checkpoints."""
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        learned = {n: p.detach().contiguous() for n, p in self.model.named_parameters() if p.requires_grad}
+        save_file(learned, folder / "learned.safetensors")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        learned = load_file(Path(resume_from_checkpoint) / "learned.safetensors")
+        (model or self.model).load_state_dict(learned, strict=False)
 
 
 class PrintLosses(TrainerCallback):  # type: ignore[misc]
