@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+if TYPE_CHECKING:
+    from holisafe.metrics import Summary
 
 
 def register(app: typer.Typer) -> None:
@@ -10,6 +21,125 @@ def register(app: typer.Typer) -> None:
     app.command("bench")(bench)
 
 
-def bench(model: str) -> None:
-    """Measure MODEL."""
-    raise typer.Exit(1)
+def bench(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="pocket, a folder with a checkpoint, a Hub id, or any Inspect model (openai/gpt-4o, mockllm/model). "
+            "holisafe/ORG/NAME is always a Hub id."
+        ),
+    ],
+    data: Annotated[str, typer.Option(help="Name of a data set, a path, or a Hub id.")] = "open",
+    split: Annotated[str, typer.Option(help="Split of the data.")] = "test",
+    judge: Annotated[list[str] | None, typer.Option(help="Judge; may be given more than once.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Samples; each combination keeps its share.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most new tokens per answer.")] = 512,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/MODEL-DATA if not given.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device of a local model, e.g. cpu, cuda:1.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
+    attention: Annotated[str | None, typer.Option(help="Attention backend, e.g. sdpa.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Most prompts a local model answers at once.")] = 16,
+    revision: Annotated[str | None, typer.Option(help="Hub revision of a local model.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draw and of the intervals.")] = 0,
+    image_reuse: Annotated[bool, typer.Option(help="Compute what questions about one image share only once.")] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object with the figures on standard output.")
+    ] = False,
+) -> None:
+    """Ask MODEL every question of the data with its image, judge the answers, and print the rates.
+
+    Interrupted and started again with the same command, it goes on where it was.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from holisafe.bench import run
+    from holisafe.metrics import Summary
+
+    folder = out or Path("runs") / _folder_name(model, data)
+    typer.echo(f"measuring {model} on {data} ({split}); answers of up to {max_tokens} tokens; into {folder}", err=True)
+    with _progress() as progress:
+        measured = run(
+            model,
+            data=data,
+            split=split,
+            judges=tuple(judge or ["holisafe"]),
+            limit=limit,
+            out=folder,
+            max_tokens=max_tokens,
+            seed=seed,
+            device=device,
+            dtype=dtype,
+            attention=attention,
+            revision=revision,
+            batch_size=batch_size,
+            image_reuse=image_reuse,
+            progress=progress,
+        )
+    summaries = measured.provenance["summaries"]
+    failed = [response for response in measured.responses if response.error is not None]
+    if failed:
+        typer.echo(
+            f"{len(failed)} of {len(measured.samples)} samples ended in an error, e.g. {failed[0].error}", err=True
+        )
+    if as_json:
+        first = next(iter(summaries.values()))
+        typer.echo(json.dumps({"model": model, "out": str(folder), **first, "judges": summaries}))
+    else:
+        for summary in summaries.values():
+            _print_table(Summary.from_json(summary))
+        typer.echo(f"\nholisafe report {folder} shows it all", err=True)
+
+
+def _folder_name(model: str, data: str) -> str:
+    return "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", name).strip("_.") or "model" for name in (model, data))
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error with samples per second; a line per tenth where standard error is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("asking"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("asking", total=None, rate="loading the model")
+        told = 0
+
+        def advance(done: int, total: int) -> None:
+            nonlocal told
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done, total=total, rate=f"{speed:.1f} samples/s" if speed else "")
+            if not console.is_terminal and (done - told >= total / 10 or done == total):
+                told = done
+                console.print(f"{done} of {total} samples")
+
+        yield advance
+
+
+def _print_table(summary: Summary) -> None:
+    """The figures of one judge, each with its 95 % interval and count."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"judge: {summary.judge}")
+    for heading in ("figure", "rate", "95 % interval", "n"):
+        table.add_column(heading, justify="left" if heading == "figure" else "right")
+    figures = {
+        "refusal rate (SSS)": summary.rr,
+        **{f"attack success, {kind.value}": figure for kind, figure in summary.asr.items()},
+        "mean over the four (macro)": summary.masr_macro,
+        "all unsafe samples (pooled)": summary.masr_pooled,
+        "twin pairs right": summary.twin_accuracy,
+    }
+    for name, figure in figures.items():
+        if figure is None:
+            table.add_row(name, "no samples", "", "0")
+        else:
+            table.add_row(name, f"{figure.value:.1%}", f"{figure.low:.1%} to {figure.high:.1%}", str(figure.n))
+    Console().print(table)

@@ -65,19 +65,11 @@ def load(
         raise ModelError(f"dtype {dtype!r} is not known; expected one of {', '.join(DTYPES)}")
     builders = registered_models()
     if name in builders:
-        options = {
-            key: value
-            for key, value in {
-                "device": device,
-                "dtype": dtype,
-                "attention": attention,
-                "revision": revision,
-                "trust_remote_code": trust_remote_code or None,
-            }.items()
-            if value is not None
-        }
-        model, processor = builders[name](**options)
-        return _checked(model, processor, name, revision)
+        if revision is not None:
+            raise ModelError(f"{name} is a registered model and has no revisions, but revision {revision!r} was asked for")
+        given = {"device": device, "dtype": dtype, "attention": attention}
+        model, processor = builders[name](**{key: value for key, value in given.items() if value is not None})
+        return _checked(model, processor, name, None)
     _check_place(name, builders)
     return _load_checkpoint(name, device, dtype, attention, revision, trust_remote_code)
 
@@ -129,7 +121,7 @@ def _load_checkpoint(
         model = model.to(place).eval()
     except Exception as error:
         raise _explained(error, name, "weights") from error
-    commit: str | None = model.config._commit_hash
+    commit: str | None = getattr(model.config, "_commit_hash", None)  # local folders leave it out
     return _checked(model, processor, name, commit or revision)
 
 

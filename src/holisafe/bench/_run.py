@@ -1,0 +1,309 @@
+"""One measured run, from data to figures, in a folder of its own.
+
+The folder holds `responses.jsonl` (every answer, on the disk as soon as it is there), `logs/` (Inspect logs),
+`images/` (images that were only in memory) and `run.json` (settings, provenance, figures). Whatever ends a run early,
+the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import inspect_ai
+from inspect_ai.log import EvalLog
+from inspect_ai.model import Model, get_model
+
+from holisafe import __version__, datasets
+from holisafe import judges as judging
+from holisafe.bench._journal import Journal
+from holisafe.bench._names import inspect_name
+from holisafe.bench._read import RUN_FILE, read_record, read_run
+from holisafe.bench._records import IMAGES, in_memory_name
+from holisafe.bench._task import build_task
+from holisafe.errors import DataError, RunError
+from holisafe.metrics import summarise
+from holisafe.records import Response, Run, Sample
+
+LIBRARIES = ("inspect-ai", "torch", "transformers", "tokenizers", "peft", "numpy", "pillow", "pyarrow")
+
+Progress = Callable[[int, int], None]
+"""Called with the number of samples done and the number in all."""
+
+
+def run(
+    model: str,
+    *,
+    data: str = "open",
+    split: str | None = "test",
+    judges: Sequence[str] = ("holisafe",),
+    limit: int | None = None,
+    out: str | Path,
+    max_tokens: int = 512,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str | None = None,
+    attention: str | None = None,
+    revision: str | None = None,
+    batch_size: int = 16,
+    image_reuse: bool = True,
+    trust_remote_code: bool = False,
+    resamples: int = 10_000,
+    progress: Progress | None = None,
+) -> Run:
+    """Measure a model on a data set and keep everything in `out`.
+
+    A run that was interrupted goes on where it was when called again with the same arguments; one that is complete
+    is read back, and only what ended in an error is tried again.
+
+    Args:
+        model: "pocket", a folder with a checkpoint, a Hub id, or any Inspect model name ("openai/gpt-4o",
+            "mockllm/model"). A Hub id whose organisation is also an Inspect provider wants the prefix "holisafe/".
+        data: Name of a data set, a path, or a Hub id.
+        split: The split, where the data have splits.
+        judges: Names of the judges.
+        limit: Stratified limit on the number of samples: every combination keeps its share.
+        out: Folder of the run; made if missing.
+        max_tokens: Most new tokens per answer.
+        seed: Seed of the draw under `limit`, of the bootstrap, and of models that take one.
+        device: For local models, as for `holisafe.models.load`; likewise `dtype`, `attention`, `revision` and
+            `trust_remote_code`.
+        dtype: Number format of a local model.
+        attention: Attention implementation of a local model.
+        revision: Hub revision of a local model.
+        batch_size: Most prompts a local model answers at once.
+        image_reuse: Whether a local model computes what prompts with one image share only once.
+        trust_remote_code: Whether code that comes with a local model's checkpoint is run.
+        resamples: Resamples behind each interval.
+        progress: Called after every sample.
+
+    Raises:
+        DataError: The data cannot be read or hold no samples.
+        ModelError: The model cannot be loaded.
+        RunError: The folder cannot be written, belongs to a run with other settings or one still going, or no sample
+            could be answered. What was done is kept.
+        UnknownNameError: There is no such model, data set or judge.
+    """
+    folder = Path(out)
+    versions = {name: judging.get(name).version for name in judges}
+    name = inspect_name(model)
+    loaded = datasets.read(data, split)
+    chosen = _chosen(loaded.samples, limit, seed, f"{data} (split {split})")
+    local = name.startswith("holisafe/")
+    settings: dict[str, Any] = {
+        "model": model,
+        "data": data,
+        "data_sha256": datasets.fingerprint(chosen),
+        "split": split,
+        "limit": limit,
+        "seed": seed,
+        "max_tokens": max_tokens,
+        "judges": list(judges),
+    }
+    options: dict[str, Any] = {
+        "device": device,
+        "dtype": dtype,
+        "attention": attention,
+        "revision": revision,
+        "batch_size": batch_size,
+        "image_reuse": image_reuse,
+        "trust_remote_code": trust_remote_code,
+    }
+    settings |= options if local else {}
+    with _own(folder):
+        before = read_record(folder)
+        _check_same(folder, before, settings)
+        if before is not None and before["state"] == "complete" and not before["errors"]:
+            return read_run(folder)
+        record: dict[str, Any] = {
+            "holisafe": __version__,
+            "name": model,
+            "state": "running",
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "settings": settings,
+            "data": {
+                "name": data,
+                "split": split,
+                "sha256": settings["data_sha256"],
+                "samples": len(chosen),
+                "left_out_as_broken": len(loaded.broken),
+            },
+            "judges": versions,
+            "generation": {"greedy": True, "max_new_tokens": max_tokens, "seed": seed, "repetition_penalty": 1.0},
+            "versions": _versions(),
+            "platform": platform.platform(),
+        }
+        _write_record(folder, record)
+        _keep_images(folder, chosen)
+        answerer = get_model(
+            name, memoize=False, **({k: v for k, v in options.items() if v is not None} if local else {})
+        )
+        record["model"] = answerer.api.describe() if local else {"id": name}  # type: ignore[attr-defined]
+        with contextlib.closing(answerer.api), Journal(folder / "responses.jsonl") as journal:
+            task_log = _evaluate(answerer, chosen, judges, folder, journal, max_tokens, seed, progress, data)
+        return _finish(folder, record, task_log, resamples, seed)
+
+
+def _chosen(samples: Sequence[Sample], limit: int | None, seed: int, what: str) -> list[Sample]:
+    if not samples:
+        raise DataError(f"{what} holds no samples, so there is nothing to ask; check the path and the split")
+    return list(samples) if limit is None else datasets.stratified(samples, limit, seed)
+
+
+def _evaluate(
+    model: Model,
+    samples: Sequence[Sample],
+    judges: Sequence[str],
+    folder: Path,
+    journal: Journal,
+    max_tokens: int,
+    seed: int,
+    progress: Progress | None,
+    data: str,
+) -> EvalLog:
+    """Let Inspect ask and judge.
+
+    Raises:
+        RunError: It could not; the journal keeps what was answered.
+    """
+    done = 0
+
+    def count(_: Response) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, len(samples))
+
+    name = data if data.isidentifier() else "holisafe_bench"
+    task = build_task(samples, judges, name=name, max_tokens=max_tokens, seed=seed, journal=journal, on_response=count)
+    try:
+        (log,) = inspect_ai.eval(
+            task,
+            model=model,
+            log_dir=str(folder / "logs"),
+            log_format="eval",
+            log_images=False,
+            log_realtime=False,
+            log_model_api=False,
+            score_display=False,
+            display="none",
+            fail_on_error=True,
+            max_samples=model.api.max_connections(),
+            acp_server=False,
+            ctl_server=False,
+        )
+    except OSError as error:
+        raise RunError(
+            f"cannot write to {folder}: {error.strerror or error}; make room there and start the same command again: "
+            f"the {len(journal)} answers so far are kept"
+        ) from error
+    if log.status == "cancelled":
+        raise KeyboardInterrupt
+    if log.status != "success":
+        why = log.error.message if log.error else log.status
+        raise RunError(f"the run stopped: {why}. The {len(journal)} answers so far are kept; start it again to go on")
+    return log
+
+
+def _finish(folder: Path, record: dict[str, Any], log: EvalLog, resamples: int, seed: int) -> Run:
+    """Write the figures beside the log, and read the run back."""
+    record["log"] = os.path.relpath(log.location, folder)
+    record["state"] = "complete"
+    record["errors"] = 0
+    _write_record(folder, record)
+    measured = read_run(folder)
+    failed = [response for response in measured.responses if response.error is not None]
+    record["errors"] = len(failed)
+    record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+    record["summaries"] = {
+        judge: summarise(measured.samples, verdicts, resamples=resamples, seed=seed).to_json()
+        for judge, verdicts in measured.verdicts.items()
+    }
+    _write_record(folder, record)
+    if len(failed) == len(measured.samples):
+        raise RunError(f"no sample could be answered; the first error was: {failed[0].error}")
+    return read_run(folder)
+
+
+def _check_same(folder: Path, before: dict[str, Any] | None, settings: dict[str, Any]) -> None:
+    """Refuse to mix two runs.
+
+    Raises:
+        RunError: Names each setting that differs.
+    """
+    if before is None:
+        if (folder / "responses.jsonl").exists():
+            raise RunError(f"{folder} holds answers but no {RUN_FILE}; use another --out")
+        return
+    there = before["settings"]
+    keys = [key for key in {**there, **settings} if there.get(key) != settings.get(key)]
+    if keys:
+        differences = "; ".join(f"{key} is {there.get(key)!r} there, {settings.get(key)!r} now" for key in keys)
+        raise RunError(f"{folder} holds a run with other settings: {differences}. Use the same, or another --out")
+
+
+@contextlib.contextmanager
+def _own(folder: Path) -> Iterator[None]:
+    """Make the folder and hold it alone while the run goes on; the lock ends with the process.
+
+    Raises:
+        RunError: It cannot be written, or another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror or error}; choose another --out") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"another run is going on in {folder}; wait for it, or choose another --out") from error
+        yield
+
+
+def _keep_images(folder: Path, samples: Sequence[Sample]) -> None:
+    """Write each image that is only in memory once, so that the folder can be looked at by itself."""
+    images = folder / IMAGES
+    try:
+        for data in {image.data for sample in samples for image in sample.images if image.data is not None}:
+            path = images / in_memory_name(data)
+            if not path.exists():
+                images.mkdir(exist_ok=True)
+                _write(path, data)
+    except OSError as error:
+        raise RunError(f"cannot write to {images}: {error.strerror or error}; make room and start again") from error
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    path = folder / RUN_FILE
+    try:
+        _write(path, json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n")
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; make room and start again") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Put the whole file in place at once: a reader finds the old one or the new one."""
+    unfinished = path.with_name(path.name + ".part")
+    with unfinished.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[library] = importlib.metadata.version(library)
+    return versions
