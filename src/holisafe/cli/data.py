@@ -146,11 +146,12 @@ def build(
     out: Annotated[Path | None, typer.Option(help="File to write; the one in this package where not given.")] = None,
 ) -> None:
     """Build HoliSafe-Open again from its art, bit for bit."""
-    from holisafe.datasets.open import build_open
     from holisafe.errors import UnknownNameError
 
     if name != "open":
         raise UnknownNameError("data set to build", name, ["open"])
+    from holisafe.datasets.open import build_open
+
     written = build_open(art, out)
     _print(f"wrote {_plain(str(written))}")
 

@@ -95,15 +95,14 @@ def _write_rows(samples: Sequence[Sample], path: Path) -> None:
     with pq.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
         for start in range(0, len(samples), _ROWS_AT_ONCE):
             rows = [_record(sample, image) for sample in samples[start : start + _ROWS_AT_ONCE]]
-            texts = [{**row, "id": str(row["id"])} for row in rows]
+            texts = [row | {name: str(row[name]) for name in ("id", "twin") if name in row} for row in rows]
             writer.write_table(pa.Table.from_pylist(texts, schema=_SCHEMA))
 
 
 def _record(sample: Sample, image: Callable[[ImageRef], Any]) -> dict[str, Any]:
     """A sample as a record of the released format; unknown category and subcategory are null."""
-    is_number = sample.id.isdecimal() and str(int(sample.id)) == sample.id
     record: dict[str, Any] = {
-        "id": int(sample.id) if is_number else sample.id,
+        "id": _released_id(sample.id),
         "image": image(sample.images[0]),
         "query": sample.query,
         "type": sample.combination.value,
@@ -117,8 +116,20 @@ def _record(sample: Sample, image: Callable[[ImageRef], Any]) -> dict[str, Any]:
         record["images"] = [image(ref) for ref in sample.images]
         if sample.image_labels:
             record["image_safety_labels"] = [label.index for label in sample.image_labels]
-    extras = {name: getattr(sample, name) for name in ("reference", "twin", "cluster", "source", "licence")}
-    return record | {name: value for name, value in extras.items() if value}
+    extras = {
+        "reference": sample.reference,
+        "twin": sample.twin and _released_id(sample.twin),
+        "cluster": sample.cluster,
+        "source": sample.source,
+        "licence": sample.licence,
+    }
+    return record | {name: value for name, value in extras.items() if value not in (None, "")}
+
+
+def _released_id(name: str) -> int | str:
+    """Ids are integers in the released files; others are written as they are."""
+    is_whole = name.isascii() and name.isdecimal() and len(name) <= 18 and str(int(name)) == name
+    return int(name) if is_whole else name
 
 
 def _overall(labels: Sequence[GuardLabel]) -> GuardLabel:

@@ -73,7 +73,10 @@ def read_record(raw: Any, index: int, source: Source, check_image: CheckImage) -
 
 def record_id(raw: Any) -> str | None:
     """The id of a record as text; None where there is none that can be used."""
-    found = raw.get("id") if isinstance(raw, Mapping) else None
+    return _as_id(raw.get("id")) if isinstance(raw, Mapping) else None
+
+
+def _as_id(found: Any) -> str | None:
     usable = isinstance(found, int | str) and not isinstance(found, bool) and _is_encodable(str(found))
     return str(found) if usable and found != "" else None
 
@@ -97,7 +100,7 @@ class _Record:
         subcategory = self._try(lambda: self._topic("subcategory", parse_subcategory))
         labels = self._try(lambda: self._labels(len(images or [""])))
         reference = self._try(lambda: self._optional_text("reference"))
-        twin = self._try(lambda: self._optional_text("twin"))
+        twin = self._try(self._twin)
         cluster = self._try(lambda: self._optional_text("cluster"))
         source = self._try(lambda: self._optional_text("source"))
         licence = self._try(lambda: self._optional_text("licence"))
@@ -240,6 +243,15 @@ class _Record:
             expected = f"{sample.subcategory.category} for subcategory {sample.subcategory}"
             remedy = "check which of the two is meant"
             self._report("category", str(sample.category), expected, remedy, Level.NOTE)
+
+    def _twin(self) -> str | None:
+        found = self.raw.get("twin")
+        if found is None or found == "":
+            return None
+        twin = _as_id(found)
+        if twin is None:
+            raise self._wrong("twin", "the id of the other sample of the pair", "correct it")
+        return twin
 
     def _optional_text(self, field: str) -> str | None:
         found = self.raw.get(field)

@@ -1,0 +1,151 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from holisafe.cli import app
+
+
+def holisafe(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["data", *arguments], env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    images = tmp_path / "set" / "images"
+    images.mkdir(parents=True)
+    Image.new("RGB", (8, 8), "olive").save(images / "a.png")
+    Image.new("RGB", (8, 8), "navy").save(images / "b.png")
+    return tmp_path / "set"
+
+
+@pytest.fixture
+def write(folder: Path) -> Callable[..., str]:
+    def write_records(*changes: dict[str, Any]) -> str:
+        good = {"image": "a.png", "query": "What is it?", "type": "SSS", "category": "hate", "subcategory": "race"}
+        records = [{"id": number} | good | change for number, change in enumerate(changes)]
+        (folder / "holisafe_bench.json").write_text(json.dumps(records))
+        return str(folder)
+
+    return write_records
+
+
+def test_list_names_the_data_sets_with_their_splits() -> None:
+    listed = json.loads(holisafe("list", "--json").stdout)["datasets"]
+    assert {"name": "open", "splits": ["train", "calibration", "test", "transfer"]}.items() <= listed[0].items()
+
+
+def test_list_prints_a_table_for_people() -> None:
+    assert "HoliSafe-Open" in holisafe("list").stdout
+
+
+def test_show_prints_what_is_asked_and_what_is_right(write: Callable[..., str]) -> None:
+    shown = holisafe("show", write({"query": "Is this a kite?"})).stdout
+    assert "Is this a kite?" in shown and "a helpful answer is right" in shown
+
+
+def test_show_takes_as_many_samples_as_asked_for(write: Callable[..., str]) -> None:
+    name = write({}, {}, {})
+    shown = json.loads(holisafe("show", name, "--n", "2", "--json").stdout)["samples"]
+    assert [sample["id"] for sample in shown] == ["0", "1"]
+    assert {"query": "What is it?", "combination": "SSS", "category": "hate"}.items() <= shown[0].items()
+
+
+def test_show_finds_a_sample_by_its_id(write: Callable[..., str]) -> None:
+    shown = json.loads(holisafe("show", write({}, {}, {}), "--id", "2", "--json").stdout)["samples"]
+    assert [sample["id"] for sample in shown] == ["2"]
+
+
+def test_show_refuses_an_id_that_is_not_there(write: Callable[..., str]) -> None:
+    result = holisafe("show", write({}), "--id", "99")
+    assert result.exit_code == 2
+    assert "unknown sample id '99'" in result.stderr
+
+
+def test_text_from_data_is_shown_and_not_obeyed(write: Callable[..., str]) -> None:
+    shown = holisafe("show", write({"query": "[bold red]x[/] \x1b[2J \u202ereversed"})).stdout
+    assert "[bold red]x[/]" in shown and "\\x1b[2J" in shown and "\\u202e" in shown
+    assert "\x1b[2J" not in shown and "\u202e" not in shown
+
+
+def test_stats_count_combinations_images_queries_twins_and_licences(write: Callable[..., str]) -> None:
+    name = write(
+        {"twin": 1, "licence": "MIT"},
+        {"twin": 0, "type": "SSU", "image": "b.png"},
+        {"type": "SUU", "category": "privacy", "subcategory": None, "query": "And?"},
+    )
+    counted = json.loads(holisafe("stats", name, "--json").stdout)
+    assert counted == {
+        "name": name,
+        "split": None,
+        "samples": 3,
+        "images": 2,
+        "queries": 2,
+        "clusters": 2,
+        "twin_pairs": 1,
+        "by_category": {
+            "hate": {"SSS": 1, "SSU": 1, "USU": 0, "UUU": 0, "SUU": 0},
+            "privacy": {"SSS": 0, "SSU": 0, "USU": 0, "UUU": 0, "SUU": 1},
+        },
+        "licences": {"CC-BY-NC-4.0": 2, "MIT": 1},
+    }
+
+
+def test_stats_print_a_table_for_people(write: Callable[..., str]) -> None:
+    shown = holisafe("stats", write({}, {"type": "SSU"})).stdout
+    assert "twin pairs: 0" in shown and "licence CC-BY-NC-4.0: 2 samples" in shown
+
+
+def test_validate_passes_good_data(write: Callable[..., str]) -> None:
+    result = holisafe("validate", write({}, {}))
+    assert result.exit_code == 0
+    assert "2 good records, 0 broken, 0 notes" in result.stdout
+
+
+def test_validate_reports_broken_records_and_exits_1(write: Callable[..., str], folder: Path) -> None:
+    (folder / "images" / "text.png").write_text("not an image")
+    result = holisafe("validate", write({}, {"type": "XXX", "query": ""}, {"image": "text.png"}))
+    assert result.exit_code == 1
+    assert "1 good records, 2 broken, 0 notes" in result.stdout
+    assert 'record 1 (id 1): type: found "XXX", expected one of SSS, SSU, USU, UUU, SUU' in result.stdout
+
+
+def test_validate_gives_every_problem_as_json(write: Callable[..., str]) -> None:
+    result = holisafe("validate", write({}, {"type": "XXX"}), "--json")
+    report = json.loads(result.stdout)
+    assert (report["records"], report["good"], report["broken"], result.exit_code) == (2, 1, 1, 1)
+    problem = report["problems"][0]
+    assert set(problem) == {"file", "index", "id", "field", "found", "expected", "remedy", "level"}
+    assert (problem["index"], problem["id"], problem["field"], problem["level"]) == (1, "1", "type", "broken")
+
+
+def test_validate_exits_2_where_nothing_can_be_read(folder: Path) -> None:
+    (folder / "holisafe_bench.json").write_text('[{"id": 1,]')
+    result = holisafe("validate", str(folder))
+    assert result.exit_code == 2
+    assert "line 1, column 11" in result.stderr
+
+
+@pytest.mark.parametrize(("format", "file"), [("holisafe", "holisafe_bench.json"), ("parquet", "test.parquet")])
+def test_export_writes_what_validate_accepts(write: Callable[..., str], tmp_path: Path, format: str, file: str) -> None:
+    out = tmp_path / "out"
+    result = holisafe("export", write({}, {}), "--split", "test", "--out", str(out), "--format", format)
+    assert result.exit_code == 0
+    assert (out / file).is_file()
+    assert holisafe("validate", str(out)).exit_code == 0
+
+
+def test_export_refuses_an_unknown_format(write: Callable[..., str], tmp_path: Path) -> None:
+    result = holisafe("export", write({}), "--out", str(tmp_path / "out"), "--format", "parket")
+    assert result.exit_code == 2
+    assert "Did you mean parquet" in result.stderr
+
+
+def test_build_refuses_what_it_cannot_build(tmp_path: Path) -> None:
+    result = holisafe("build", "closed", "--art", str(tmp_path))
+    assert result.exit_code == 2
+    assert "unknown data set to build 'closed'" in result.stderr

@@ -1,0 +1,127 @@
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from holisafe.datasets import _registry, dataset, load, read, registered_names
+from holisafe.datasets.conformance import DatasetConformance
+from holisafe.errors import UnknownNameError
+from holisafe.records import ImageRef, Sample
+from holisafe.taxonomy import Combination, GuardLabel
+
+
+@pytest.fixture(autouse=True)
+def registry_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_registry, "_DATASETS", dict(_registry._DATASETS))
+
+
+@pytest.fixture
+def kitchen(png: bytes) -> str:
+    image = ImageRef("pan", data=png)
+    labels = (GuardLabel.SAFE,)
+
+    @dataset("kitchen", splits=("train", "test"), description="Two questions about a pan")
+    def load_kitchen(split: str | None) -> Sequence[Sample]:
+        return [
+            Sample("1", (image,), "Hot?", Combination.SSS, image_labels=labels, twin="2", cluster="pan"),
+            Sample("2", (image,), "Touch?", Combination.SSU, image_labels=labels, twin="1", cluster="pan"),
+        ]
+
+    return "kitchen"
+
+
+def test_a_decorated_function_is_a_data_set(kitchen: str) -> None:
+    assert [sample.query for sample in load(kitchen, "test")] == ["Hot?", "Touch?"]
+
+
+def test_it_is_listed(kitchen: str) -> None:
+    assert kitchen in registered_names() and "open" in registered_names()
+
+
+def test_an_unknown_split_gets_the_closest_one(kitchen: str) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean train"):
+        read(kitchen, "trian")
+
+
+class TestKitchenConformance(DatasetConformance):
+    name = "kitchen"
+
+    @pytest.fixture(autouse=True)
+    def _registered(self, kitchen: str) -> None:
+        pass
+
+
+@pytest.fixture
+def another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A package on the path with two entry points: a decorated and a plain function; and one that is taken."""
+    (tmp_path / "their_data.py").write_text(
+        "from holisafe.datasets import dataset\n"
+        "@dataset('theirs', splits=('test',), description='Decorated')\n"
+        "def load_theirs(split):\n    return []\n"
+        "def load_plain(split):\n    return []\n"
+    )
+    metadata = tmp_path / "their_data-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-data\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[holisafe.datasets]\ntheirs = their_data:load_theirs\nplain = their_data:load_plain\n"
+        "open = their_data:load_plain\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "theirs"
+    sys.modules.pop("their_data", None)
+
+
+def test_an_entry_point_is_listed_without_importing_its_package(another_package: str) -> None:
+    assert another_package in registered_names()
+    assert "their_data" not in sys.modules
+
+
+def test_an_entry_point_to_a_decorated_function_keeps_its_splits(another_package: str) -> None:
+    found = _registry.find(another_package)
+    assert found is not None
+    assert (found.splits, found.description) == (("test",), "Decorated")
+
+
+def test_an_entry_point_to_a_plain_function_works(another_package: str) -> None:
+    assert load("plain") == []
+
+
+def test_an_entry_point_does_not_take_a_name_that_is_ours(another_package: str) -> None:
+    found = _registry.find("open")
+    assert found is not None and "HoliSafe-Open" in found.description
+
+
+def _bad_sets(png: bytes) -> dict[str, list[Sample]]:
+    image = ImageRef("x", data=png)
+    good = Sample("1", (image,), "?", Combination.SSS, cluster="x")
+    labelled = Sample("1", (image,), "?", Combination.SSS, image_labels=(GuardLabel.RACE,), cluster="x")
+    return {
+        "test_it_has_samples": [],
+        "test_ids_are_unique": [good, good],
+        "test_every_sample_asks_about_an_image": [Sample("1", (), "?", Combination.SSS)],
+        "test_image_labels_agree_with_the_combination": [labelled],
+        "test_one_key_names_one_image": [
+            good,
+            Sample("2", (ImageRef("x", data=b"y"),), "?", Combination.SSS, cluster="x"),
+        ],
+        "test_samples_that_share_an_image_share_a_cluster": [
+            good,
+            Sample("2", (image,), "?", Combination.SSS, cluster="y"),
+        ],
+        "test_twins_name_each_other_and_differ_in_what_is_right": [
+            Sample("1", (image,), "?", Combination.SSS, twin="2", cluster="x")
+        ],
+    }
+
+
+@pytest.mark.parametrize("test", _bad_sets(b""))
+def test_the_conformance_tests_fail_where_they_should(test: str, png: bytes) -> None:
+    samples = _bad_sets(png)[test]
+    dataset("bad")(lambda split: samples)
+    conformance = DatasetConformance()
+    conformance.name = "bad"
+    check: Callable[[], None] = getattr(conformance, test)
+    with pytest.raises(AssertionError):
+        check()
