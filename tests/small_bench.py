@@ -1,4 +1,4 @@
-"""A small data set in the released HoliSafe-Bench format, with drawn images, all five combinations and shared images."""
+"""A small data set in the released HoliSafe-Bench format: drawn images, all five combinations, shared images."""
 
 from __future__ import annotations
 

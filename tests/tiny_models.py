@@ -144,6 +144,7 @@ def llava_onevision(template: str = IMAGE_FIRST) -> Tiny:
     processor = still_images_only(LlavaOnevisionProcessor)(
         LlavaOnevisionImageProcessorPil(size={"height": 32, "width": 32}, image_grid_pinpoints=pinpoints),
         tokens,
+        None,
         num_image_tokens=16,
         vision_feature_select_strategy="full",
         chat_template=template.replace("IMAGE", "<image>"),
@@ -166,6 +167,7 @@ def qwen2_5_vl(template: str = IMAGE_FIRST) -> Tiny:
     processor = still_images_only(Qwen2_5_VLProcessor)(
         Qwen2VLImageProcessorPil(patch_size=8, merge_size=2, size={"shortest_edge": 32 * 32, "longest_edge": 64 * 64}),
         tokens,
+        None,
         chat_template=template.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>"),
     )
     config = Qwen2_5_VLConfig(
@@ -229,6 +231,7 @@ def smolvlm(template: str = IMAGE_FIRST) -> Tiny:
     processor = still_images_only(SmolVLMProcessor)(
         SmolVLMImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
         tokens,
+        None,
         image_seq_len=4,
         chat_template=template.replace("IMAGE", "<image>"),
     )

@@ -21,6 +21,7 @@ from inspect_ai.model import (
     ModelAPI,
     ModelOutput,
     ModelUsage,
+    StopReason,
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
@@ -91,7 +92,7 @@ class LocalVLM(ModelAPI):
         prompt = Prompt(tuple(Turn(message.role, _parts(message)) for message in input))
         answer = await asyncio.wrap_future(self.answerer.submit(prompt, config.max_tokens or 512))
         message = ChatMessageAssistant(content=answer.text, model=self.model_name, source="generate")
-        stop = "max_tokens" if answer.finish_reason == "length" else "stop"
+        stop: StopReason = "max_tokens" if answer.finish_reason == "length" else "stop"
         tokens = len(answer.tokens)
         return ModelOutput(
             model=self.model_name,

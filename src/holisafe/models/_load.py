@@ -9,7 +9,7 @@ from typing import Any
 
 from holisafe.errors import MissingDependencyError, ModelError, UnknownNameError
 from holisafe.models._registry import registered_models
-from holisafe.models._still import needs_video_half, still_processor
+from holisafe.models._still import only_video_half_missing, still_processor
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -66,7 +66,7 @@ def load(
     builders = registered_models()
     if name in builders:
         if revision is not None:
-            raise ModelError(f"{name} is a registered model and has no revisions, but revision {revision!r} was asked for")
+            raise ModelError(f"{name} is a registered model, which has no revisions; leave {revision!r} out")
         given = {"device": device, "dtype": dtype, "attention": attention}
         model, processor = builders[name](**{key: value for key, value in given.items() if value is not None})
         return _checked(model, processor, name, None)
@@ -126,13 +126,13 @@ def _load_checkpoint(
 
 
 def _load_processor(source: str, options: dict[str, Any]) -> Any:
-    """The checkpoint's processor; without its video half where only torchvision is missing."""
+    """The checkpoint's processor; without its video half where only that is missing."""
     from transformers import AutoProcessor
 
     try:
         return AutoProcessor.from_pretrained(source, **options)
-    except ImportError as error:
-        if not needs_video_half(error):
+    except (ImportError, OSError) as error:
+        if not only_video_half_missing(error):
             raise
         return still_processor(source, **options)
 

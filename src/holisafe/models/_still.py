@@ -6,7 +6,7 @@ Questions about still images never touch that half, so it is left out, and the i
 
 from __future__ import annotations
 
-import inspect
+import re
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -14,28 +14,32 @@ from typing import Any
 
 @cache
 def still_images_only(family: type[Any]) -> type[Any]:
-    """A subclass of the processor class `family` that is built without a video processor."""
-    signature = inspect.signature(family.__init__)
+    """A subclass of the processor class `family` that is built with None for its video processor."""
     parts = [part for part in family.get_attributes() if part != "video_processor"]
 
-    def build(self: Any, *args: Any, **kwargs: Any) -> None:
-        kwargs |= dict(zip(parts, args, strict=False))
-        family.__init__(self, **(kwargs | {"video_processor": None}))
+    class Still(family):  # type: ignore[misc]
+        # some processors ask for the frame rate before they look whether there is a video
+        video_processor = SimpleNamespace(num_frames=None, fps=None)
 
-    build.__signature__ = signature  # type: ignore[attr-defined]  # transformers reads the accepted names from it
-    body = {
-        "__init__": build,
-        "__doc__": f"{family.__name__} for still images.",
-        "get_attributes": classmethod(lambda cls: parts),
-        # some chat templates ask for the frame rate before they look whether there is a video
-        "video_processor": SimpleNamespace(num_frames=None, fps=None),
-    }
-    return type(family.__name__, (family,), body)
+        @classmethod
+        def get_attributes(cls) -> list[str]:
+            return parts
+
+        @classmethod
+        def _get_arguments_from_pretrained(cls, *args: Any, **kwargs: Any) -> list[Any]:
+            found = dict(zip(parts, super()._get_arguments_from_pretrained(*args, **kwargs), strict=True))
+            return [found.get(part) for part in family.get_attributes()]
+
+    Still.__name__ = Still.__qualname__ = family.__name__  # transformers writes the name into saved processors
+    Still.__doc__ = f"{family.__name__} for still images."
+    return Still
 
 
-def needs_video_half(error: BaseException) -> bool:
-    """Whether building a processor failed only because torchvision is not installed."""
-    return isinstance(error, ImportError) and "Torchvision" in str(error)
+def only_video_half_missing(error: BaseException) -> bool:
+    """Whether building a processor failed only for its video half: no torchvision, or none was saved."""
+    return isinstance(error, (ImportError, OSError)) and bool(
+        re.search("torchvision|video processor", str(error), re.I)
+    )
 
 
 def still_processor(source: str, **options: Any) -> Any:

@@ -1,0 +1,213 @@
+"""Answers are the same however they are computed, for real families with random weights."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tiny_models
+from holisafe.errors import ImageError, ModelError
+from holisafe.models import Answer, Answerer, Prompt, Turn
+from holisafe.models._family import family_of
+from holisafe.models._generate import FeatureCache, shared_prefix
+from holisafe.models._prompt import prepare
+from holisafe.models._reuse import Way
+from holisafe.records import ImageRef
+
+TOKENS = 16
+
+
+def drawn(key: str, width: int, height: int) -> ImageRef:
+    pixels = np.random.default_rng(len(key) + width).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "PNG")
+    return ImageRef(key, data=encoded.getvalue())
+
+
+WIDE, TALL, SQUARE = drawn("wide", 70, 40), drawn("tall", 32, 64), drawn("square", 40, 40)
+PROMPTS = [
+    Prompt.ask("What is it?", WIDE),
+    Prompt.ask("Hm", TALL),
+    Prompt.ask("Can I eat this with a spoon, please?", WIDE),
+    Prompt.ask("Why is it so red?", WIDE),
+    Prompt.ask("How do they make it?", TALL),
+    Prompt.ask("Hello there", SQUARE),
+]
+
+
+def alone(tiny: tiny_models.Tiny, prompts: list[Prompt] = PROMPTS) -> list[Answer]:
+    with Answerer(tiny.model, tiny.processor, batch_size=1, reuse=False) as answerer:
+        return answerer.answer(prompts, TOKENS)
+
+
+@pytest.mark.parametrize("family", tiny_models.FAMILIES)
+def test_batches_answer_as_single_prompts_do(family: str) -> None:
+    tiny = tiny_models.FAMILIES[family]()
+    with Answerer(tiny.model, tiny.processor, batch_size=6, reuse=False) as answerer:
+        assert answerer.reuse.batched
+        assert answerer.answer(PROMPTS, TOKENS) == alone(tiny)
+
+
+@pytest.mark.parametrize("family", tiny_models.FAMILIES)
+def test_a_prefix_computed_once_per_image_gives_the_same_answers(family: str) -> None:
+    tiny = tiny_models.FAMILIES[family](tiny_models.IMAGE_FIRST)
+    with Answerer(tiny.model, tiny.processor, batch_size=4) as answerer:
+        answers = answerer.answer(PROMPTS, TOKENS)
+        assert answerer.reuse.way is Way.PREFIX
+        assert answerer.prefixes > 0
+    assert answers == alone(tiny)
+    assert len({answer.tokens for answer in answers}) == len(PROMPTS)
+
+
+@pytest.mark.parametrize("family", tiny_models.FAMILIES)
+def test_features_computed_once_per_image_give_the_same_answers_where_the_image_comes_last(family: str) -> None:
+    tiny = tiny_models.FAMILIES[family](tiny_models.IMAGE_LAST)
+    with Answerer(tiny.model, tiny.processor, batch_size=4) as answerer:
+        answers = answerer.answer(PROMPTS, TOKENS)
+        assert answerer.reuse.way is Way.FEATURES
+        assert answerer.images_encoded == 3
+    assert answers == alone(tiny)
+
+
+@pytest.mark.parametrize("family", tiny_models.FAMILIES)
+def test_a_batch_may_hold_several_images_per_prompt(family: str) -> None:
+    tiny = tiny_models.FAMILIES[family]()
+    prompts = [
+        Prompt.ask("Same?", WIDE, TALL),
+        Prompt.ask("Which is larger?", WIDE, TALL),
+        Prompt.ask("And?", TALL, WIDE),
+    ]
+    with Answerer(tiny.model, tiny.processor) as answerer:
+        assert answerer.answer(prompts, TOKENS) == alone(tiny, prompts)
+
+
+def test_a_sliding_window_that_is_too_short_for_padding_is_answered_without_a_prefix() -> None:
+    tiny = tiny_models.gemma3(sliding_window=40)
+    with Answerer(tiny.model, tiny.processor) as answerer:
+        answers = answerer.answer(PROMPTS, TOKENS)
+        assert answerer.prefixes == 0
+    assert answers == alone(tiny)
+
+
+def test_conversations_without_images_are_answered() -> None:
+    tiny = tiny_models.llava()
+    prompts = [Prompt((Turn("system", ("Be brief.",)), Turn("user", ("Why?",)))), PROMPTS[0]]
+    with Answerer(tiny.model, tiny.processor) as answerer:
+        assert answerer.answer(prompts, TOKENS) == alone(tiny, prompts)
+
+
+def test_an_image_placeholder_in_the_question_is_read_as_text() -> None:
+    tiny = tiny_models.llava()
+    prompts = [Prompt.ask("Is <image> a token?", WIDE), Prompt.ask("No.", WIDE)]
+    with Answerer(tiny.model, tiny.processor) as answerer:
+        spelt, plain = answerer.answer(prompts, TOKENS)
+    assert spelt.input_tokens - plain.input_tokens == len("Is <image> a token?") - len("No.")
+
+
+def test_a_bad_image_fails_alone() -> None:
+    tiny = tiny_models.llava()
+    bad = ImageRef("bad", data=b"no image")
+    with Answerer(tiny.model, tiny.processor) as answerer:
+        good, broken = answerer.submit(PROMPTS[0], TOKENS), answerer.submit(Prompt.ask("And this?", bad), TOKENS)
+        assert good.result() == alone(tiny, PROMPTS[:1])[0]
+        with pytest.raises(ImageError, match="bad"):
+            broken.result()
+
+
+def test_a_prompt_that_breaks_the_model_fails_alone() -> None:
+    tiny = tiny_models.llava()
+    tiny.model.model.language_model.register_forward_pre_hook(_refuse_long, with_kwargs=True)
+    long = Prompt.ask("long " * 60, WIDE)
+    with Answerer(tiny.model, tiny.processor) as answerer:
+        futures = [answerer.submit(prompt, TOKENS) for prompt in (PROMPTS[0], long, PROMPTS[1])]
+        assert futures[0].result().tokens and futures[2].result().tokens
+        with pytest.raises(ModelError, match="too long for me"):
+            futures[1].result()
+
+
+def _refuse_long(_: object, __: object, inputs: dict[str, torch.Tensor]) -> None:
+    if inputs["inputs_embeds"].shape[1] > 200:
+        raise RuntimeError("too long for me")
+
+
+def test_answers_end_where_the_model_ends_them() -> None:
+    tiny = tiny_models.llava()
+    answer = alone(tiny, PROMPTS[:1])[0]
+    assert (answer.finish_reason, len(answer.tokens)) == ("length", TOKENS)
+    tiny.model.generation_config.eos_token_id = [answer.tokens[3]]
+    ended = alone(tiny, PROMPTS[:1])[0]
+    assert (ended.finish_reason, ended.tokens) == ("stop", answer.tokens[: answer.tokens.index(answer.tokens[3])])
+
+
+def test_penalties_of_the_checkpoint_do_not_touch_greedy_answers() -> None:
+    tiny = tiny_models.llava()
+    before = alone(tiny)
+    tiny.model.generation_config.repetition_penalty = 5.0
+    assert alone(tiny) == before
+
+
+def test_a_way_that_changes_the_scores_is_not_used() -> None:
+    tiny = tiny_models.llava()
+
+    def disturb(module: object, arguments: object, inputs: dict[str, object]) -> tuple[object, dict[str, object]]:
+        past = inputs.get("past_key_values")
+        if past is not None and past.get_seq_length() > 0:  # type: ignore[attr-defined]
+            inputs["inputs_embeds"] = inputs["inputs_embeds"] * 1.1  # type: ignore[operator]
+        return arguments, inputs
+
+    tiny.model.model.language_model.register_forward_pre_hook(disturb, with_kwargs=True)
+    with Answerer(tiny.model, tiny.processor) as answerer:
+        assert answerer.reuse.way is Way.FEATURES
+        assert "the scores differ" in answerer.reuse.reason
+
+
+def test_a_model_whose_scores_padding_changes_answers_one_prompt_at_a_time() -> None:
+    tiny = tiny_models.llava()
+
+    def forget_the_mask(
+        module: object, arguments: object, inputs: dict[str, object]
+    ) -> tuple[object, dict[str, object]]:
+        return arguments, {**inputs, "attention_mask": None}
+
+    tiny.model.model.language_model.register_forward_pre_hook(forget_the_mask, with_kwargs=True)
+    with Answerer(tiny.model, tiny.processor, batch_size=8) as answerer:
+        assert answerer.batch_size == 1
+        assert "padding changes the scores" in answerer.reuse.reason
+        assert answerer.answer(PROMPTS, TOKENS) == alone(tiny)
+
+
+def test_a_prefix_is_shared_only_up_to_the_first_token_that_differs() -> None:
+    tiny = tiny_models.llava()
+    group = [prepare(tiny.processor, prompt) for prompt in (PROMPTS[0], PROMPTS[3])]
+    length = shared_prefix(group, family_of(tiny.model))
+    assert (group[0].ids[:length] == group[1].ids[:length]).all()
+    assert group[0].ids[length] != group[1].ids[length]
+
+
+def test_prompts_that_differ_before_the_image_share_no_prefix() -> None:
+    tiny = tiny_models.llava()
+    turns = [Prompt((Turn("system", (system,)), Turn("user", (WIDE, "What?")))) for system in ("Be brief.", "Be kind.")]
+    group = [prepare(tiny.processor, prompt) for prompt in turns]
+    assert shared_prefix(group, family_of(tiny.model)) == 0
+
+
+def test_features_are_kept_up_to_a_limit() -> None:
+    tiny = tiny_models.llava()
+    family = family_of(tiny.model)
+    cache = FeatureCache(1)
+    first, second = (prepare(tiny.processor, prompt) for prompt in PROMPTS[:2])
+    for prompt in (first, first, second, first):
+        cache.features(tiny.model, family, prompt)
+    assert cache.computed == 3
+
+
+def test_a_closed_model_says_so() -> None:
+    tiny = tiny_models.llava()
+    answerer = Answerer(tiny.model, tiny.processor)
+    answerer.close()
+    with pytest.raises(ModelError, match="closed"):
+        answerer.submit(PROMPTS[0])
