@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,12 +19,28 @@ from holisafe.taxonomy import (
     parse_subcategory,
 )
 
-RELEASED_HEAD = (
-    "safe gender_discrimination race_discrimination religion_discrimination harassment disability_discrimination "
-    "drug_related_hazards property_crime facial_data_exposure identity_data_exposure physical_self_injury suicide "
-    "animal_abuse obscene_gestures physical_altercation terrorism weapon_related_violence sexual_content "
-    "financial_advice medical_advice"
-).split()
+RELEASED_HEAD = [
+    "safe",
+    "gender_discrimination",
+    "race_discrimination",
+    "religion_discrimination",
+    "harassment",
+    "disability_discrimination",
+    "drug_related_hazards",
+    "property_crime",
+    "facial_data_exposure",
+    "identity_data_exposure",
+    "physical_self_injury",
+    "suicide",
+    "animal_abuse",
+    "obscene_gestures",
+    "physical_altercation",
+    "terrorism",
+    "weapon_related_violence",
+    "sexual_content",
+    "financial_advice",
+    "medical_advice",
+]
 """The labels in the configuration of the released image heads, by index."""
 
 
@@ -44,7 +62,7 @@ def test_the_order_of_the_data_groups_by_category() -> None:
     assert DATA_ORDER[0] is GuardLabel.SAFE
     categories = [label.subcategory.category for label in DATA_ORDER[1:] if label.subcategory]
     assert len(categories) == 19
-    assert sum(a is not b for a, b in zip(categories, categories[1:], strict=False)) == len(Category) - 1
+    assert sum(a is not b for a, b in pairwise(categories)) == len(Category) - 1
 
 
 def test_both_orders_hold_the_same_labels() -> None:

@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import datasets
 from holisafe.datasets import Level, Loaded, load, read, read_predictions
 from holisafe.datasets._export import export_parquet
 from holisafe.datasets._hub import explain, read_table
@@ -177,12 +177,28 @@ def test_a_repeated_id_is_found_behind_a_broken_record_too(read_records: ReadRec
 
 
 def test_a_folder_that_differs_from_the_category_is_only_a_note(read_records: ReadRecords, record: Make) -> None:
-    loaded = read_records(record(category="illegal_activity", subcategory="property_crime", image_safety_label=15))
+    loaded = read_records(record(category="illegal_activity", subcategory="property_crime", image_safety_label=7))
     assert len(loaded.samples) == 1
     assert [(note.level, note.found) for note in loaded.problems] == [
         (Level.NOTE, "violence"),
         (Level.NOTE, "terrorism"),
     ]
+
+
+def test_an_image_label_that_differs_from_the_subcategory_is_only_a_note(
+    read_records: ReadRecords, record: Make
+) -> None:
+    loaded = read_records(record(image_safety_label=16))
+    assert len(loaded.samples) == 1
+    assert [(note.level, note.field, note.found) for note in loaded.problems] == [
+        (Level.NOTE, "image_safety_label", "weapon_related_violence")
+    ]
+
+
+def test_records_of_one_image_share_its_bytes(sample: Callable[..., Sample], tmp_path: Path) -> None:
+    export_parquet([sample("1", key="same"), sample("2", key="same")], tmp_path)
+    first, second = load(str(tmp_path))
+    assert first.images[0] is second.images[0]
 
 
 def test_a_subcategory_of_another_category_is_only_a_note(read_records: ReadRecords, record: Make) -> None:
@@ -228,7 +244,7 @@ def test_a_byte_order_mark_does_no_harm(folder: Path, record: Make) -> None:
 
 
 def test_a_folder_without_records_is_an_error(folder: Path) -> None:
-    with pytest.raises(DataError, match="found neither holisafe_bench.json nor Parquet"):
+    with pytest.raises(DataError, match=r"found neither holisafe_bench\.json nor Parquet"):
         read(folder)
 
 

@@ -98,9 +98,12 @@ def validate(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Check every record and decode every image; exit 1 if a record is broken."""
+    from rich.console import Console
+
     from holisafe.datasets.holisafe_bench import validate_path
 
-    loaded = validate_path(path, split)
+    with Console(stderr=True).status("decoding every image"):
+        loaded = validate_path(path, split)
     broken_records = len({problem.index for problem in loaded.broken})
     if as_json:
         _print_json(

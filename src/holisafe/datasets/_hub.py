@@ -65,9 +65,9 @@ def explain(hub_id: str, error: BaseException) -> str:
     said = " ".join(texts).lower()
     if "gated" in said or "401" in said or "403" in said:
         return (
-            f"{hub_id}: access is gated or private, and this machine has no right to it. Accept the terms on "
-            f"https://huggingface.co/datasets/{hub_id}, then log in with `hf auth login` (or set HF_TOKEN) "
-            "with the same account, and run again; or give the folder of a copy you already have"
+            f"{hub_id}: access is gated or private (or the name is misspelt: the Hub does not tell the two apart "
+            f"without a login). Accept the terms on https://huggingface.co/datasets/{hub_id}, log in with the same "
+            "account by `hf auth login` (or set HF_TOKEN), and run again; or give the folder of a copy you have"
         )
     first = " ".join(texts[0].split())
     return (

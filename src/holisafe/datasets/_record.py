@@ -239,6 +239,11 @@ class _Record:
                 if value is not None and _parse_or_none(parse, folder) not in (None, value):
                     remedy = "nothing: the record's own field counts"
                     self._report(f"{field} (folder of the image)", folder, value, remedy, Level.NOTE)
+        unsafe = [label for label in sample.image_labels if label is not GuardLabel.SAFE]
+        if unsafe and sample.subcategory and all(label.subcategory is not sample.subcategory for label in unsafe):
+            expected = f"{sample.subcategory}, the record's subcategory"
+            remedy = "nothing: an image may show something else than its question is about"
+            self._report("image_safety_label", ", ".join(unsafe), expected, remedy, Level.NOTE)
         if sample.subcategory and sample.category not in (None, sample.subcategory.category):
             expected = f"{sample.subcategory.category} for subcategory {sample.subcategory}"
             remedy = "check which of the two is meant"

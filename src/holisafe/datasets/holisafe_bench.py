@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,7 @@ def _read_records(raws: Iterable[Any], source: Source, check_image: CheckImage) 
     samples: list[Sample] = []
     problems: list[Problem] = []
     first_index: dict[str, int] = {}
+    images: dict[ImageRef, ImageRef] = {}  # records that share an image share its bytes in memory
     count = 0
     for index, raw in enumerate(raws):
         count += 1
@@ -133,7 +135,8 @@ def _read_records(raws: Iterable[Any], source: Source, check_image: CheckImage) 
             remedy = "rename or remove one; the first is kept"
             problems.append(Problem(source.file, index, name, "id", show(raw["id"]), before, remedy))
         elif sample is not None:
-            samples.append(sample)
+            shared = tuple(images.setdefault(ref, ref) for ref in sample.images)
+            samples.append(replace(sample, images=shared))
     if count == 0:
         raise DataError(f"{source.file}: no records; expected one or more; check that the file is the right one")
     return Loaded(tuple(samples), tuple(problems))
