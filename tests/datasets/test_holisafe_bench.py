@@ -279,6 +279,11 @@ def test_an_unknown_name_gets_the_closest_one() -> None:
         load("opn")
 
 
+def test_an_empty_name_is_not_the_working_directory() -> None:
+    with pytest.raises(UnknownNameError, match="unknown data set ''"):
+        load("")
+
+
 def test_predictions_are_read_without_their_images(tmp_path: Path, record: Make) -> None:
     file = tmp_path / "SafeLLaVA-7B.json"
     answers = [record(prediction="No."), record(id=2, prediction=""), record(id=3), record(id=4, prediction=5)]
@@ -346,6 +351,20 @@ def test_a_hub_table_gives_the_same_samples_as_the_file_it_came_from(
     (sample,) = read_table(table, "owner/mine").samples
     assert (sample.query, sample.image_labels) == (samples[0].query, samples[0].image_labels)
     assert open_image(sample.images[0]).size == (8, 6)
+
+
+@pytest.mark.parametrize(("place", "good"), [("downloads", 1), ("elsewhere", 0)])
+def test_of_a_hub_tables_files_only_downloaded_ones_are_read(
+    record: Make, png: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, good: int
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "downloads")
+    file = tmp_path / place / "x.png"
+    file.parent.mkdir()
+    file.write_bytes(png)
+    rows = [record(image=str(file))]
+    table = datasets.Dataset.from_list(rows).cast_column("image", datasets.Image())
+    loaded = read_table(table, "owner/mine")
+    assert (len(loaded.samples), len(loaded.broken)) == (good, 1 - good)
 
 
 @pytest.fixture

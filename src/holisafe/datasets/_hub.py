@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from holisafe.datasets._loaded import Loaded
 from holisafe.datasets._record import Source
 from holisafe.datasets.holisafe_bench import HUB_ID, LICENCE, NAME, read_rows
-from holisafe.errors import DataError, MissingDependencyError
+from holisafe.errors import DataError, ImageError, MissingDependencyError
+from holisafe.images import read_bytes
+from holisafe.records import ImageRef
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
@@ -51,12 +55,33 @@ def read_table(table: Any, hub_id: str) -> Loaded:
     """
     import datasets
 
-    for column, feature in table.features.items():
-        if isinstance(feature, datasets.Image):
-            table = table.cast_column(column, datasets.Image(decode=False))
+    columns = [name for name, feature in table.features.items() if isinstance(feature, datasets.Image)]
+    for column in columns:
+        table = table.cast_column(column, datasets.Image(decode=False))
     is_released = hub_id.lower() == HUB_ID
-    source = Source(hub_id, Path(), NAME if is_released else hub_id, LICENCE if is_released else "")
-    return read_rows(table, source)
+    source = Source(hub_id, _download_folders()[0], NAME if is_released else hub_id, LICENCE if is_released else "")
+    return read_rows((_with_bytes(row, columns) for row in table), source)
+
+
+def _with_bytes(row: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """Image files that the libraries downloaded, as bytes; a row may name no other file of this machine."""
+    for column in columns:
+        image = row[column]
+        if image and image["bytes"] is None and image["path"]:
+            path = Path(image["path"])
+            for folder in _download_folders():
+                with contextlib.suppress(ImageError):  # the record is then reported as without its image
+                    data = read_bytes(ImageRef(str(path), path=path, root=folder))
+                    row = row | {column: {"bytes": data, "path": None}}
+    return row
+
+
+def _download_folders() -> list[Path]:
+    import huggingface_hub
+
+    import datasets
+
+    return [Path(datasets.config.HF_DATASETS_CACHE), Path(huggingface_hub.constants.HF_HUB_CACHE)]
 
 
 def explain(hub_id: str, error: BaseException) -> str:

@@ -67,7 +67,8 @@ def _is_path(name_or_path: str | Path) -> bool:
 
 def _path(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
-    if not path.exists() and isinstance(name_or_path, str) and path.name == name_or_path and not path.suffix:
+    is_word = isinstance(name_or_path, str) and path.name == name_or_path and not path.suffix
+    if is_word and (not name_or_path or not path.exists()):
         hint = "Or give a file or folder in the released format, or a Hub id (owner/name)."
-        raise UnknownNameError("data set", name_or_path, _registry.registered_names(), hint=hint)
+        raise UnknownNameError("data set", str(name_or_path), _registry.registered_names(), hint=hint)
     return path
