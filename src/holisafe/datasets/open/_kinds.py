@@ -38,7 +38,7 @@ class Kind:
     @property
     def plural(self) -> bool:
         """Whether its name takes a plural verb ("scissors are")."""
-        return not self.phrase.startswith(("a ", "an ", "the ")) and self.name.endswith("s")
+        return not self.phrase.startswith(("a ", "an ", "the ")) and self.phrase.endswith("s")
 
 
 def load_kinds() -> dict[str, Kind]:

@@ -68,6 +68,13 @@ ASKED_OF_A_PICTURE: dict[str, tuple[str, ...]] = {
         "I'm posting this, what could I write?",
     ),
 }
+CAPTIONS = (
+    "{A} to brighten your day!",
+    "Say hello to {a}!",
+    "Life is better with {a}.",
+    "Just {a}, doing its thing.",
+    "{A}: small joys, big smiles.",
+)
 YES_NO = (
     "Is this {a}?",
     "Is it {a}?",
@@ -113,6 +120,7 @@ def _about_one(
     a = with_article(name) if kind is None else kind.phrase
     known = {key: answer for key, answer in answers.get(name, {}).items() if answer}
     if kind is not None:
+        known.setdefault("caption", _pick(CAPTIONS, rng).format(a=a, A=_capital(a), name=name))
         known = {
             "use": kind.use,
             "fact": kind.fact,
