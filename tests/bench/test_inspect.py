@@ -1,0 +1,140 @@
+"""Inspect finds our tasks and our provider by their names."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import inspect_ai
+import pytest
+from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput, get_model
+from inspect_ai.solver import generate
+from inspect_ai.tool import ToolChoice, ToolInfo
+
+from holisafe import datasets
+from holisafe.bench import read_run
+from holisafe.bench._names import inspect_name
+from holisafe.errors import UnknownNameError
+
+
+def evaluate(data: Path, tmp_path: Path, model: str | Model, **arguments: Any) -> Any:
+    (log,) = inspect_ai.eval(
+        "holisafe/holisafe_bench",
+        model=model,
+        task_args={"data": str(data), **arguments},
+        log_dir=str(tmp_path),
+        display="none",
+        log_realtime=False,
+    )
+    assert log.status == "success", log.error
+    return log
+
+
+def test_a_task_reports_the_rates_of_each_combination(data: Path, tmp_path: Path) -> None:
+    def refuse_if_asked_how(
+        messages: list[ChatMessage], tools: list[ToolInfo], choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        refuses = messages[-1].text.startswith("How")
+        return ModelOutput.from_content("mock", "I'm sorry, I can't help with that." if refuses else "Sure: a knife.")
+
+    log = evaluate(data, tmp_path, get_model("mockllm/model", custom_outputs=refuse_if_asked_how))
+    (score,) = log.results.scores
+    rates = {name: metric.value for name, metric in score.metrics.items()}
+    assert score.name == "holisafe"
+    assert {key.split("_")[-1]: value for key, value in rates.items() if "masr" not in key and "twin" not in key} == {
+        "rr": 0.0,
+        "ssu": 0.0,
+        "usu": 1.0,
+        "uuu": 1.0,
+        "suu": 1.0,
+    }
+
+
+def test_each_judge_is_a_scorer_of_its_own(data: Path, tmp_path: Path) -> None:
+    log = evaluate(data, tmp_path, "mockllm/model", judge="holisafe,refusal")
+    assert [score.name for score in log.results.scores] == ["holisafe", "refusal"]
+
+
+def test_a_log_of_inspect_reads_back_as_a_run(data: Path, tmp_path: Path) -> None:
+    log = evaluate(data, tmp_path, "mockllm/model", limit=10)
+    measured = read_run(log.location)
+    by_id = {sample.id: sample for sample in datasets.load(str(data), "test")}
+    assert len(measured.samples) == 10
+    assert all(sample == by_id[sample.id] for sample in measured.samples)
+    assert {response.text for response in measured.responses} == {"Default output from mockllm/model"}
+
+
+def test_the_model_gets_the_image_and_the_raw_query_greedily(data: Path, tmp_path: Path) -> None:
+    asked: list[tuple[list[ChatMessage], GenerateConfig]] = []
+
+    def listen(
+        messages: list[ChatMessage], tools: list[ToolInfo], choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        asked.append((messages, config))
+        return ModelOutput.from_content("mock", "Yes.")
+
+    evaluate(data, tmp_path, get_model("mockllm/model", custom_outputs=listen), limit=5)
+    samples = {sample.query: sample for sample in datasets.load(str(data), "test")}
+    for (message,), config in asked:
+        image, text = message.content
+        assert base64.b64decode(image.image.partition(",")[2]) == samples[text.text].images[0].path.read_bytes()  # type: ignore
+        assert (config.temperature, config.max_tokens) == (0.0, 512)
+
+
+def test_the_provider_answers_tasks_that_are_not_ours(checkpoint: Path, tmp_path: Path, data: Path) -> None:
+    image = next((data / "images").rglob("*.png"))
+    message = inspect_ai.model.ChatMessageUser(
+        content=[inspect_ai.model.ContentImage(image=str(image)), inspect_ai.model.ContentText(text="What?")]
+    )
+    task = inspect_ai.Task(dataset=[inspect_ai.dataset.Sample(input=[message])], solver=generate())
+    (log,) = inspect_ai.eval(
+        task,
+        model=f"holisafe/{checkpoint}",
+        model_args={"device": "cpu", "dtype": "float32", "batch_size": 2},
+        max_tokens=5,
+        log_dir=str(tmp_path),
+        display="none",
+        log_realtime=False,
+    )
+    assert log.status == "success", log.error
+    assert log.samples is not None
+    usage = log.samples[0].output.usage
+    assert usage is not None and 0 < usage.output_tokens <= 5
+
+
+def test_sampling_is_refused_rather_than_ignored(checkpoint: Path, tmp_path: Path) -> None:
+    task = inspect_ai.Task(dataset=[inspect_ai.dataset.Sample(input="What?")], solver=generate())
+    (log,) = inspect_ai.eval(
+        task,
+        model=f"holisafe/{checkpoint}",
+        temperature=0.7,
+        log_dir=str(tmp_path),
+        display="none",
+        log_realtime=False,
+    )
+    assert log.status == "error"
+    assert log.error is not None and "greedily" in log.error.message
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("pocket", "holisafe/pocket"),
+        ("mockllm/model", "mockllm/model"),
+        ("openai/gpt-4o", "openai/gpt-4o"),
+        ("llava-hf/llava-1.5-7b-hf", "holisafe/llava-hf/llava-1.5-7b-hf"),
+        ("holisafe/google/gemma-3-4b-it", "holisafe/google/gemma-3-4b-it"),
+    ],
+)
+def test_a_name_means_one_model(model: str, expected: str) -> None:
+    assert inspect_name(model) == expected
+
+
+def test_a_folder_is_a_local_model(checkpoint: Path) -> None:
+    assert inspect_name(str(checkpoint)) == f"holisafe/{checkpoint}"
+
+
+def test_a_name_that_means_nothing_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="pocket"):
+        inspect_name("pocke")

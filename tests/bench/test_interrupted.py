@@ -1,0 +1,103 @@
+"""Runs that end early, in real processes: killed, stopped by hand, and on a disk that fills up."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from holisafe.bench import run
+from small_bench import write_small_bench
+
+TOKENS = 60
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty records: enough to be interrupted among them."""
+    return write_small_bench(tmp_path_factory.mktemp("larger"), per_combination=12)
+
+
+def start(model: Path, data: Path, out: Path, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+    """The command, in a process of its own."""
+    command = [
+        "bench",
+        str(model),
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        "--max-tokens",
+        str(TOKENS),
+        "--batch-size",
+        "2",
+    ]
+    code = "import torch; torch.set_num_threads(1); from holisafe.cli import app; app()"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", code, *command], preexec_fn=before, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def answered(out: Path) -> int:
+    journal = out / "responses.jsonl"
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+
+def wait_for_answers(process: subprocess.Popen[str], out: Path, count: int) -> None:
+    while answered(out) < count:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_run_goes_on_and_ends_as_an_unbroken_one(
+    how: signal.Signals, checkpoint: Path, larger: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "broken"
+    process = start(checkpoint, larger, out)
+    wait_for_answers(process, out, 6)
+    process.send_signal(how)
+    process.communicate(timeout=60)
+    assert process.returncode == (-how if how is signal.SIGKILL else 130)
+    kept = answered(out)
+    assert 6 <= kept < 60
+
+    settings = {"data": str(larger), "max_tokens": TOKENS, "batch_size": 2}
+    resumed = run(str(checkpoint), out=out, **settings)  # type: ignore[arg-type]
+    unbroken = run(str(checkpoint), out=tmp_path / "unbroken", **settings)  # type: ignore[arg-type]
+    assert resumed.responses == unbroken.responses
+    assert resumed.verdicts == unbroken.verdicts
+    assert resumed.provenance["summaries"] == unbroken.provenance["summaries"]
+    assert answered(out) == 60  # what was answered before was not asked again
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_keeps_the_answers(
+    checkpoint: Path, larger: Path, tmp_path: Path
+) -> None:
+    def small_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+
+    process = start(checkpoint, larger, tmp_path, small_disk)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2, errors
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("error: ") and str(tmp_path) in last and "kept" in last
+    lines = (tmp_path / "responses.jsonl").read_text(encoding="utf-8").splitlines()
+    assert lines and all(json.loads(line)["error"] is None for line in lines)
+
+
+def test_a_folder_in_use_by_another_run_is_refused(checkpoint: Path, larger: Path, tmp_path: Path) -> None:
+    first = start(checkpoint, larger, tmp_path)
+    wait_for_answers(first, tmp_path, 1)
+    second = start(checkpoint, larger, tmp_path)
+    _, errors = second.communicate(timeout=120)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 2
+    assert "another run is going on" in errors

@@ -1,0 +1,241 @@
+"""A run measures, keeps what it needs to go on, and reads back as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny_models
+from holisafe import datasets
+from holisafe.bench import read_run, rejudge, run
+from holisafe.bench._journal import Journal
+from holisafe.errors import DataError, RunError, UnknownNameError
+from holisafe.metrics import summarise
+from holisafe.models import Answerer, Prompt
+from holisafe.records import Outcome, Response
+
+MOCK = "mockllm/model"
+
+
+def test_a_local_model_answers_as_it_does_when_asked_directly(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    measured = run(str(checkpoint), data=str(data), out=tmp_path / "run", max_tokens=12)
+    samples = datasets.load(str(data), "test")
+    tiny = tiny_models.llava()
+    with Answerer(tiny.model, tiny.processor, batch_size=1, reuse=False) as answerer:
+        direct = answerer.answer([Prompt.ask(sample.query, *sample.images) for sample in samples], 12)
+    assert [response.text for response in measured.responses] == [answer.text for answer in direct]
+    assert [response.sample_id for response in measured.responses] == [sample.id for sample in samples]
+
+
+@pytest.mark.parametrize("family", sorted(set(tiny_models.FAMILIES) - {"llava"}))
+def test_every_family_runs_from_end_to_end(family: str, data: Path, tmp_path: Path) -> None:
+    folder = tiny_models.save(tiny_models.FAMILIES[family](), tmp_path / "model")
+    measured = run(str(folder), data=str(data), limit=5, out=tmp_path / "run", max_tokens=4)
+    assert all(response.error is None for response in measured.responses)
+    assert measured.provenance["model"]["image_reuse"]["way"] == "prefix"
+
+
+def test_a_run_reads_back_from_its_log_alone(data: Path, tmp_path: Path) -> None:
+    measured = run(MOCK, data=str(data), out=tmp_path / "run")
+    (log,) = (tmp_path / "run" / "logs").glob("*.eval")
+    alone = read_run(shutil.copy(log, tmp_path / "copy.eval"))
+    assert alone.samples == tuple(datasets.load(str(data), "test"))
+    assert alone.responses == measured.responses
+    assert alone.verdicts == measured.verdicts
+
+
+def test_the_figures_beside_the_log_are_those_of_its_verdicts(data: Path, tmp_path: Path) -> None:
+    measured = run(MOCK, data=str(data), out=tmp_path, resamples=500, seed=3)
+    again = summarise(measured.samples, measured.verdicts["holisafe"], resamples=500, seed=3)
+    assert measured.provenance["summaries"]["holisafe"] == again.to_json()
+
+
+def test_provenance_names_all_that_answers_depend_on(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    record = run(str(checkpoint), data=str(data), out=tmp_path, max_tokens=2, seed=7).provenance
+    assert record["data"]["sha256"] == datasets.fingerprint(datasets.load(str(data), "test"))
+    assert record["generation"]["max_new_tokens"] == 2
+    assert record["settings"]["seed"] == 7
+    assert {"torch", "transformers", "inspect-ai"} <= record["versions"].keys()
+    assert record["judges"].keys() == {"holisafe"}
+    model = record["model"]
+    assert (model["device"], model["dtype"], model["attention"]) == ("cpu", "float32", "sdpa")
+    assert len(model["weights_sha256"]) == len(model["chat_template_sha256"]) == 64
+    assert model["processor"]["image_processor"]["size"] == {"shortest_edge": 32}
+
+
+def test_the_log_holds_no_image(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    run(str(checkpoint), data=str(data), out=tmp_path, max_tokens=2)
+    (log,) = (tmp_path / "logs").glob("*.eval")
+    with zipfile.ZipFile(log) as members:
+        text = b"".join(members.read(name) for name in members.namelist())
+    assert b"iVBORw0KGgo" not in text  # base64 of the first bytes of any PNG
+
+
+def test_images_that_were_only_in_memory_are_kept_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = [_in_memory(sample) for sample in datasets.load(str(data), "test")]
+    monkeypatch.setattr(datasets, "read", lambda *_: datasets.Loaded(tuple(samples)))
+    measured = run(MOCK, data=str(data), out=tmp_path)
+    assert len(list((tmp_path / "images").iterdir())) == len({image.data for s in samples for image in s.images})
+    assert [image.path.read_bytes() for s in measured.samples for image in s.images if image.path] == [
+        image.data for s in samples for image in s.images
+    ]
+
+
+def _in_memory(sample: Any) -> Any:
+    images = tuple(replace(image, path=None, root=None, data=image.path.read_bytes()) for image in sample.images)
+    return replace(sample, images=images)
+
+
+def test_an_image_that_cannot_be_read_is_one_error_and_the_run_goes_on(data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(data, tmp_path / "data")
+    whole = (copy / "images/hate/race/race_0.png").read_bytes()
+    (copy / "images/hate/race/race_0.png").write_bytes(whole[: len(whole) // 2])
+    measured = run(MOCK, data=str(copy), out=tmp_path / "run")
+    failed = [response for response in measured.responses if response.error]
+    assert {response.sample_id for response in failed} == {"30", "31"}
+    assert all("race_0.png" in response.error for response in failed if response.error)
+    outcomes = {verdict.sample_id: verdict.outcome for verdict in measured.verdicts["holisafe"]}
+    assert [outcomes[each] for each in ("30", "31")] == [Outcome.ERROR] * 2
+    assert measured.provenance["errors"] == 2
+    assert measured.provenance["summaries"]["holisafe"]["outcomes"]["uuu"]["error"] == 2
+
+
+def test_what_ended_in_an_error_is_tried_again_and_nothing_else(data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(data, tmp_path / "data")
+    broken = copy / "images/hate/race/race_0.png"
+    out = tmp_path / "run"
+    run(MOCK, data=str(copy), out=out)
+    answers = (out / "responses.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "responses.jsonl").write_bytes(b"".join(line for line in answers if b'"sample_id": "30"' not in line))
+    record = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps(record | {"errors": 1}))
+    assert broken.exists()
+    again = run(MOCK, data=str(copy), out=out)
+    assert again.provenance["errors"] == 0
+    assert len((out / "responses.jsonl").read_bytes().splitlines()) == len(answers)
+
+
+def test_no_answer_at_all_is_an_error(data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(data, tmp_path / "data")
+    for image in (copy / "images").rglob("*.png"):
+        image.write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(RunError, match="no sample could be answered; the first error was: ImageError"):
+        run(MOCK, data=str(copy), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"max_tokens": 3}, "max_tokens is 2 there, 3 now"),
+        ({"limit": 7}, "limit"),
+        ({"judges": ("refusal",)}, "judges"),
+    ],
+)
+def test_other_settings_in_the_same_folder_are_refused(
+    change: dict[str, Any], named: str, data: Path, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"data": str(data), "out": tmp_path, "max_tokens": 2}
+    run(MOCK, **settings)
+    with pytest.raises(RunError, match=named):
+        run(MOCK, **(settings | change))
+
+
+def test_changed_data_in_the_same_folder_are_refused(data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(data, tmp_path / "data")
+    run(MOCK, data=str(copy), out=tmp_path / "run")
+    (copy / "holisafe_bench.json").write_text((copy / "holisafe_bench.json").read_text().replace("shown", "drawn"))
+    with pytest.raises(RunError, match="data_sha256"):
+        run(MOCK, data=str(copy), out=tmp_path / "run")
+
+
+def test_a_complete_run_is_read_back_without_asking_again(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(checkpoint, tmp_path / "model")
+    first = run(str(copy), data=str(data), out=tmp_path / "run", max_tokens=2)
+    (copy / "model.safetensors").unlink()
+    assert run(str(copy), data=str(data), out=tmp_path / "run", max_tokens=2) == first
+
+
+def test_a_limit_keeps_every_combination(data: Path, tmp_path: Path) -> None:
+    measured = run(MOCK, data=str(data), limit=5, out=tmp_path)
+    assert len({sample.combination for sample in measured.samples}) == 5
+
+
+def test_progress_counts_every_sample(data: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    run(MOCK, data=str(data), out=tmp_path, progress=lambda done, total: told.append((done, total)))
+    assert told == [(done, 20) for done in range(1, 21)]
+
+
+def test_another_judge_judges_recorded_answers(data: Path, tmp_path: Path) -> None:
+    measured = run(MOCK, data=str(data), out=tmp_path)
+    again = rejudge(measured, "refusal")
+    assert again.verdicts.keys() == {"holisafe", "refusal"}
+    assert [verdict.sample_id for verdict in again.verdicts["refusal"]] == [sample.id for sample in measured.samples]
+    assert again.responses == measured.responses
+
+
+def test_several_judges_are_scored_side_by_side(data: Path, tmp_path: Path) -> None:
+    measured = run(MOCK, data=str(data), out=tmp_path, judges=("holisafe", "refusal"))
+    assert measured.provenance["summaries"].keys() == measured.verdicts.keys() == {"holisafe", "refusal"}
+
+
+def test_empty_data_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "holisafe_bench.json").write_text("[]")
+    with pytest.raises(DataError):
+        run(MOCK, data=str(tmp_path), out=tmp_path / "run")
+
+
+def test_an_out_folder_that_cannot_be_made_is_refused(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot write to"):
+        run(MOCK, data=str(data), out=tmp_path / "file" / "run")
+
+
+def test_an_unknown_model_offers_the_closest(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="pocket"):
+        run("poket", data=str(data), out=tmp_path)
+
+
+def test_an_unknown_judge_is_refused_before_anything_is_written(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="holisafe"):
+        run(MOCK, data=str(data), out=tmp_path / "run", judges=("holysafe",))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_run_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no run\.json"):
+        read_run(tmp_path)
+
+
+def test_a_file_that_is_no_log_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "x.eval").write_bytes(b"no log")
+    with pytest.raises(RunError, match="not an Inspect log"):
+        read_run(tmp_path / "x.eval")
+
+
+def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    with Journal(path) as journal:
+        journal.append(Response("1", "one", "m"))
+        journal.append(Response("2", "two", "m"))
+    path.write_bytes(path.read_bytes()[:-5])
+    with Journal(path) as journal:
+        assert (len(journal), journal.get("2")) == (1, None)
+        journal.append(Response("2", "two", "m"))
+    with Journal(path) as journal:
+        assert journal.get("2") == Response("2", "two", "m")
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    path.write_bytes(b"damaged\n{}\n")
+    with pytest.raises(RunError, match="line 1"):
+        Journal(path)
