@@ -79,13 +79,28 @@ def test_the_json_has_the_fields_of_the_released_files(rich_samples: list[Sample
         "source": "drawn",
         "licence": "MIT",
     }
-    assert image.startswith("hate/gender/gender_") and image.endswith(".png")
+    assert image.startswith("safe/safe_") and image.endswith(".png")
     assert (tmp_path / "images" / image).is_file()
 
 
 def test_a_shared_image_is_written_once(rich_samples: list[Sample], tmp_path: Path) -> None:
     export_holisafe(rich_samples[:2], tmp_path)
     assert len(list((tmp_path / "images").rglob("*.*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("combination", "labels", "folder"),
+    [
+        (Combination.USU, (GuardLabel.SUICIDE,), "self_harm/suicide/suicide_"),
+        (Combination.SSS, (GuardLabel.SAFE,), "safe/safe_"),
+        (Combination.USU, (), "unlabelled/image_"),
+    ],
+)
+def test_images_without_a_place_are_filed_by_their_label(
+    sample: MakeSample, tmp_path: Path, combination: Combination, labels: tuple[GuardLabel, ...], folder: str
+) -> None:
+    written = export_holisafe([sample("1", combination, image_labels=labels)], tmp_path)
+    assert json.loads(written.read_text())[0]["image"].startswith(folder)
 
 
 def test_released_files_are_written_back_under_their_names(

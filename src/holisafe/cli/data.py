@@ -146,7 +146,8 @@ def export(
 def build(
     name: Annotated[str, typer.Argument(help="What to build: open.")],
     art: Annotated[Path, typer.Option(help="Folder with the local copies of the art collections.")],
-    out: Annotated[Path | None, typer.Option(help="File to write; the one in this package where not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; this package's where not given.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Fail unless the files equal the shipped ones.")] = False,
 ) -> None:
     """Build HoliSafe-Open again from its art, bit for bit."""
     from holisafe.errors import UnknownNameError
@@ -155,7 +156,7 @@ def build(
         raise UnknownNameError("data set to build", name, ["open"])
     from holisafe.datasets.open import build_open
 
-    written = build_open(art, out)
+    written = build_open(art, out, check=check)
     _print(f"wrote {_plain(str(written))}")
 
 

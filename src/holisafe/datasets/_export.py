@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -60,10 +61,10 @@ def export_holisafe(samples: Sequence[Sample], out: Path) -> Path:
     target = _new_file(samples, out / FILE_NAME)
     paths: dict[ImageRef, str] = {}
     for sample in samples:
-        for ref in sample.images:
+        for ref, label in zip_longest(sample.images, sample.image_labels):
             if ref not in paths:
                 data = read_bytes(ref)
-                paths[ref] = _place(ref, data, sample)
+                paths[ref] = _place(ref, data, label)
                 image = out / "images" / paths[ref]
                 image.parent.mkdir(parents=True, exist_ok=True)
                 image.write_bytes(data)
@@ -137,15 +138,16 @@ def _overall(labels: Sequence[GuardLabel]) -> GuardLabel:
     return next((label for label in labels if label is not GuardLabel.SAFE), GuardLabel.SAFE)
 
 
-def _place(ref: ImageRef, data: bytes, sample: Sample) -> str:
-    """Where an image goes below `images/`: under its own key where that is a plain path, else under its topic."""
+def _place(ref: ImageRef, data: bytes, label: GuardLabel | None) -> str:
+    """Where an image goes below `images/`: under its own key where that is a plain path, else under its label."""
     key = PurePosixPath(ref.key)
     is_plain = ref.path is not None and not key.is_absolute() and ".." not in key.parts
     if is_plain and key.suffix and "\\" not in ref.key:
         return str(key)
     suffix = next((suffix for start, suffix in _SUFFIXES.items() if data.startswith(start)), ".bin")
-    category, subcategory = sample.category or "other", sample.subcategory or "other"
-    return f"{category}/{subcategory}/{subcategory}_{content_hash(data)[:16]}{suffix}"
+    subcategory = label and label.subcategory
+    folder = f"{subcategory.category}/{subcategory}" if subcategory else label or "unlabelled"
+    return f"{folder}/{label or 'image'}_{content_hash(data)[:16]}{suffix}"
 
 
 def _new_file(samples: Sequence[Sample], target: Path) -> Path:
