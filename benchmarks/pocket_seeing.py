@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=600, help="artworks per naming figure")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--out", type=Path, help="write the JSON object here too")
+    parser.add_argument("--card", type=Path, help="put the table between the markers of this file (docs/pocket.md)")
     parser.add_argument("--show", type=int, default=0, help="print this many answers of each kind to standard error")
     args = parser.parse_args()
     art = load_art(args.art, (*UNSEEN_ART, "noto"))
@@ -58,11 +59,33 @@ def main() -> None:
     text = json.dumps(figures, indent=2)
     if args.out:
         args.out.write_text(text + "\n")
+    if args.card:
+        fill_card(args.card, figures)
     if args.json:
         print(text)
         return
     for name, figure in figures.items():
         print(f"{name:24} {figure['value']:.1%}  [{figure['low']:.1%}, {figure['high']:.1%}]  n = {figure['n']}")
+
+
+MEANINGS = {
+    "pick_unseen_art": "right one of four names, drawings never trained on (chance 25 %)",
+    "pick_unseen_collection": "right one of four names, a collection never trained on (Noto; chance 25 %)",
+    "naming_common_kinds": "names the object in free text, common kinds, synonyms counted",
+    "questions": "answers a written question about a picture on the point",
+}
+
+
+def fill_card(card: Path, figures: dict[str, dict[str, Any]]) -> None:
+    """Write the figures as a table into the model card."""
+    before, rest = card.read_text(encoding="utf-8").split("<!-- seeing:begin -->")
+    _, after = rest.split("<!-- seeing:end -->")
+    rows = [
+        f"| {MEANINGS[name]} | {f['value']:.1%} | {f['low']:.1%} to {f['high']:.1%} | {f['n']} |"
+        for name, f in figures.items()
+    ]
+    table = "\n".join(["| what | share | interval | n |", "|---|---|---|---|", *rows])
+    card.write_text(f"{before}<!-- seeing:begin -->\n{table}\n<!-- seeing:end -->{after}", encoding="utf-8")
 
 
 class Pocket:
