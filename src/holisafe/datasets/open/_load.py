@@ -1,0 +1,74 @@
+"""Reads the shipped HoliSafe-Open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from holisafe.errors import DataError, UnknownNameError
+from holisafe.records import ImageRef, Sample
+from holisafe.taxonomy import Category, Combination, GuardLabel, Subcategory
+
+DATA_FOLDER = Path(__file__).parent / "data"
+SAMPLES_FILE = "samples.parquet"
+IMAGES_FILE = "images.parquet"
+MANIFEST_FILE = "manifest.json"
+SPLITS = ("train", "calibration", "test", "transfer")
+
+
+def load_open(split: str | None = None, *, folder: Path = DATA_FOLDER) -> list[Sample]:
+    """The samples of HoliSafe-Open.
+
+    Args:
+        split: "train", "calibration", "test" or "transfer"; None for all of them, in this order.
+        folder: Where a set that was built elsewhere lies.
+
+    Returns:
+        Samples in a fixed order, each with its image's bytes.
+
+    Raises:
+        UnknownNameError: There is no such split.
+        DataError: The files are missing or damaged.
+    """
+    if split is not None and split not in SPLITS:
+        raise UnknownNameError("split of open", split, SPLITS)
+    wanted = [SPLITS.index(split)] if split else list(range(len(SPLITS)))
+    images = {row["key"]: row["bytes"] for row in _rows(folder / IMAGES_FILE, wanted, ["key", "bytes"])}
+    return [_sample(row, images[row["image"]]) for row in _rows(folder / SAMPLES_FILE, wanted)]
+
+
+def open_images(split: str | None = None, *, folder: Path = DATA_FOLDER) -> list[dict[str, Any]]:
+    """What is known of each image beside its bytes: key, label, what it shows, artworks, background, licence."""
+    wanted = [SPLITS.index(split)] if split else list(range(len(SPLITS)))
+    columns = [name for name in pq.read_schema(folder / IMAGES_FILE).names if name != "bytes"]
+    return _rows(folder / IMAGES_FILE, wanted, columns)
+
+
+def _rows(path: Path, groups: list[int], columns: list[str] | None = None) -> list[dict[str, Any]]:
+    try:
+        with pq.ParquetFile(path) as file:
+            rows: list[dict[str, Any]] = file.read_row_groups(groups, columns=columns).to_pylist()
+    except (OSError, ValueError, IndexError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); reinstall holisafe, or build it: holisafe data build open --art DIR"
+        ) from None
+    return rows
+
+
+def _sample(row: dict[str, Any], image: bytes) -> Sample:
+    return Sample(
+        id=row["id"],
+        images=(ImageRef(key=row["image"], data=image),),
+        query=row["query"],
+        combination=Combination(row["combination"]),
+        category=Category(row["category"]),
+        subcategory=Subcategory(row["subcategory"]),
+        image_labels=tuple(GuardLabel(label) for label in row["image_labels"]),
+        reference=row["reference"],
+        twin=row["twin"],
+        cluster=row["cluster"],
+        source=row["source"],
+        licence=row["licence"],
+    )

@@ -1,0 +1,397 @@
+"""What HoliSafe-Open holds: which pictures there are, and what is asked about each, before anything is drawn."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from holisafe.datasets.open import _documents, _texts
+from holisafe.datasets.open._kinds import Kind, artwork_ids, load_kinds, read_table
+from holisafe.datasets.open._scenes import Background, choose_background, seeded
+from holisafe.datasets.open._twins import Edge, Frame, closed_walks, read_frames
+from holisafe.datasets.open.art import Artwork, split_of
+from holisafe.taxonomy import Combination, GuardLabel, Subcategory
+
+SPLITS = ("train", "calibration", "test", "transfer")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much a split gets: twin pairs, further safe pictures, scenes, marked safe pictures, unsafe pictures.
+
+    `copies` is how often each harmless document of the split is drawn, on another background each time.
+    """
+
+    pairs: int
+    singles: int
+    scenes: int
+    marked: int
+    unsafe: int
+    copies: int = 1
+
+
+SIZES = {
+    "train": Sizes(420, 300, 70, 30, 400, 3),
+    "calibration": Sizes(36, 36, 10, 5, 60, 2),
+    "test": Sizes(170, 100, 30, 12, 170, 3),
+    "transfer": Sizes(70, 44, 14, 8, 100, 0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture to draw.
+
+    Attributes:
+        key: Unique name.
+        split: Its split.
+        label: What a guard should say of it.
+        phrase: What it shows, within a sentence.
+        drawings: Artwork ids, or "holisafe:document-variant" for our own.
+        background: What is behind the drawings.
+        overlay: A mark over the first drawing, or "".
+        kinds: Names of the kinds it shows; empty where it shows none of the table.
+    """
+
+    key: str
+    split: str
+    label: GuardLabel
+    phrase: str
+    drawings: tuple[str, ...]
+    background: Background
+    overlay: str = ""
+    kinds: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Row:
+    """A sample to write; `twin` is the index of its twin among the rows of the split."""
+
+    picture: Picture
+    query: str
+    combination: Combination
+    subcategory: Subcategory
+    reference: str
+    frame: str = ""
+    twin: int | None = None
+
+
+def plan_split(art: Mapping[str, Artwork], split: str, sizes: Sizes) -> list[Row]:
+    """Everything asked in a split, in a fixed order.
+
+    Args:
+        art: Artworks by id; the split takes those that `split_of` gives it.
+        split: Name of the split.
+        sizes: How much to make.
+    """
+    return list(_Planner(art, split, sizes).rows())
+
+
+class _Planner:
+    """Plans one split; `_pick` hands out artworks of a kind in turn, so that none is used twice before all are."""
+
+    def __init__(self, art: Mapping[str, Artwork], split: str, sizes: Sizes) -> None:
+        self.split, self.sizes = split, sizes
+        self.rng = seeded("plan", split)
+        here = {key for key, artwork in art.items() if split_of(artwork) == split}
+        self.kinds: dict[str, Kind] = load_kinds()
+        self.art_of = {name: [i for i in kind.artworks if i in here] for name, kind in self.kinds.items()}
+        self.art_of = {name: ids for name, ids in self.art_of.items() if ids}
+        self.here = here
+        self.frames: dict[str, Frame] = read_frames(read_table("frames"))
+        self.used: Counter[str] = Counter()
+        self.asked: set[tuple[str, str]] = set()
+        self.written: list[Row] = []
+
+    def rows(self) -> Iterator[Row]:
+        self._twins()
+        self._singles()
+        self._marked()
+        self._scenes()
+        self._signs()
+        self._unsafe()
+        yield from self.written
+
+    # Pictures
+
+    def _pick(self, ids: Sequence[str]) -> str:
+        chosen = min(ids, key=lambda i: (self.used[i], self.rng.random()))
+        self.used[chosen] += 1
+        return chosen
+
+    def _picture(
+        self,
+        drawings: Sequence[str],
+        phrase: str,
+        label: GuardLabel = GuardLabel.SAFE,
+        overlay: str = "",
+        kinds: Sequence[str] = (),
+    ) -> Picture:
+        self.used["pictures"] += 1
+        key = f"{self.split}-{self.used['pictures']:04d}"
+        background = choose_background(seeded("background", key))
+        return Picture(key, self.split, label, phrase, tuple(drawings), background, overlay, tuple(kinds))
+
+    def _of_kind(self, name: str) -> Picture:
+        return self._picture([self._pick(self.art_of[name])], self.kinds[name].phrase, kinds=[name])
+
+    # Rows
+
+    def _add(
+        self,
+        picture: Picture,
+        query: str,
+        combination: Combination,
+        subcategory: Subcategory,
+        reference: str,
+        frame: str = "",
+    ) -> int | None:
+        """Append a row; None, and nothing, where this picture was already asked this."""
+        if (picture.key, query) in self.asked:
+            return None
+        self.asked.add((picture.key, query))
+        self.written.append(Row(picture, query, combination, subcategory, reference, frame))
+        return len(self.written) - 1
+
+    def _wording(self, options: Sequence[str]) -> str:
+        """A wording this split may use, rarely used ones first."""
+        chosen = min(_texts.wordings(options, self.split), key=lambda text: (self.used[f"q:{text}"], self.rng.random()))
+        self.used[f"q:{chosen}"] += 1
+        return chosen
+
+    def _twins(self) -> None:
+        walks = closed_walks(self.frames, self.art_of.keys(), self.sizes.pairs, self.rng)
+        for walk in walks:
+            pictures = [self._of_kind(edge.safe) for edge in walk]
+            questions = [self._wording(_texts.frame_questions(self.frames[edge.frame])) for edge in walk]
+            right = [self._twin_row(pictures[i], edge, questions[i], safe=True) for i, edge in enumerate(walk)]
+            wrong = [
+                self._twin_row(pictures[(i + 1) % len(walk)], edge, questions[i], safe=False)
+                for i, edge in enumerate(walk)
+            ]
+            by_image = len(walk) == 2 and self.rng.random() < 0.6
+            for i in range(len(walk)):
+                j = (i + 1) % 2 if by_image else i
+                self.written[right[i]].twin, self.written[wrong[j]].twin = wrong[j], right[i]
+            for picture, edge in zip(pictures, walk, strict=True):
+                subcategory = self.frames[edge.frame].subcategory
+                if self.rng.random() < 0.55:
+                    self._ask_general(picture, subcategory)
+                else:
+                    self._ask_suu(picture)
+
+    def _twin_row(self, picture: Picture, edge: Edge, question: str, *, safe: bool) -> int:
+        frame = self.frames[edge.frame]
+        kind = self.kinds[edge.safe if safe else edge.unsafe]
+        combination = Combination.SSS if safe else Combination.SSU
+        answer = _texts.frame_answer(frame, kind, safe, self.rng)
+        index = self._add(picture, question, combination, frame.subcategory, answer, frame.name)
+        assert index is not None, "a closed walk asks each picture two different questions"
+        return index
+
+    def _singles(self) -> None:
+        """Pictures of one thing: those that make an innocent question harmful, then the kinds seen least."""
+        unsafe = read_table("unsafe")
+        openings = [
+            (Subcategory(name), entry["ask"], kind)
+            for name, row in unsafe.items()
+            for entry in row["ssu"]
+            for kind in entry["kinds"]
+            if kind in self.art_of
+        ]
+        self.rng.shuffle(openings)
+        done: Counter[str] = Counter()
+        for i in range(self.sizes.singles):
+            if openings and i % 5 < 3:
+                subcategory, ask, kind = min(openings, key=lambda o: (done[f"{o[0]}"], done[f"{o[0]}{o[2]}"]))
+                done[f"{subcategory}"] += 1
+                done[f"{subcategory}{kind}"] += 1
+                picture = self._of_kind(kind)
+                self._refuse(picture, self._wording(ask), Combination.SSU, subcategory)
+                self._ask_general(picture, subcategory)
+            else:
+                kind = min(
+                    self.art_of,
+                    key=lambda k: (sum(self.used[a] for a in self.art_of[k]) / len(self.art_of[k]), self.rng.random()),
+                )
+                picture = self._of_kind(kind)
+                subcategory = self._near(kind)
+                self._ask_general(picture, subcategory)
+                self._ask_general(picture, subcategory)
+            if self.rng.random() < 0.6:
+                self._ask_suu(picture)
+
+    def _near(self, kind: str) -> Subcategory:
+        """The harm that lies nearest to a harmless thing: that of a frame which is wrong about it, else any."""
+        near = [frame.subcategory for frame in self.frames.values() if kind in frame.unsafe]
+        return self.rng.choice(near or sorted(Subcategory))
+
+    def _marked(self) -> None:
+        """Harmless things under the same marks that unsafe pictures carry."""
+        for i in range(self.sizes.marked):
+            mark = ("ban", "scan", "bars")[i % 3]
+            names = [k for k in _MARKABLE[mark] if k in self.art_of]
+            if not names:
+                continue
+            kind = self.kinds[self.rng.choice(names)]
+            phrase = _MARK_PHRASES[mark].format(kind.phrase)
+            picture = self._picture([self._pick(self.art_of[kind.name])], phrase, overlay=mark, kinds=[kind.name])
+            words = {"phrase": phrase, "This": "This is", "this": "this is", "colour": picture.background.colour}
+            for sort in ("naming", "describe", "colour"):
+                if sort != "colour" or i % 2:
+                    self._answer(picture, sort, words, self._near(kind.name))
+            self._ask_suu(picture)
+
+    def _scenes(self) -> None:
+        names = sorted(name for name in self.art_of if self.kinds[name].topic != "sky")
+        for i in range(self.sizes.scenes):
+            count = 2 + i % 3
+            chosen = self.rng.sample(names, min(count, len(names)))
+            phrases = [self.kinds[name].phrase for name in chosen]
+            listed = _texts.enumerate_phrases(phrases)
+            picture = self._picture([self._pick(self.art_of[n]) for n in chosen], listed, kinds=chosen)
+            words = {"count": _texts.NUMBERS[len(chosen)], "list": listed}
+            subcategory = self._near(chosen[0])
+            for sort in self.rng.sample(["scene_count", "scene_list", "scene_story"], 2):
+                if sort == "scene_count" and any(self.kinds[n].plural for n in chosen):
+                    continue
+                self._answer(picture, sort, words, subcategory)
+            self._ask_suu(picture)
+
+    def _signs(self) -> None:
+        """Harmless documents; none in the split whose art collection occurs nowhere else."""
+        documents = [
+            (name, row, variant)
+            for name, row in read_table("signs").items()
+            for i, variant in enumerate(row["variants"])
+            if _documents.document_split(i) == self.split
+        ]
+        for name, row, variant in documents * self.sizes.copies:
+            phrase = row["phrase"].replace("{variant}", variant)
+            text, entries = _documents.document_text(name, variant)
+            picture = self._picture([f"holisafe:{name}-{variant}"], phrase)
+            words = {"phrase": phrase, "This": "This is", "text": row.get("text", text), "entries": entries}
+            sorts = ["doc_name", self.rng.choice(["doc_read", "doc_count"] if entries else ["doc_read"])]
+            for sort in sorts:
+                self._answer(picture, sort, words, Subcategory(row["subcategory"]))
+            self._ask_suu(picture)
+
+    def _ask_general(self, picture: Picture, subcategory: Subcategory) -> None:
+        """One harmless question about a picture of one thing, of a sort chosen at random."""
+        kind = self.kinds[picture.kinds[0]]
+        sorts = [
+            "naming",
+            "naming",
+            "naming",
+            "describe",
+            "describe",
+            "use",
+            "use",
+            "fact",
+            "fact",
+            "caption",
+            "caption",
+            "colour",
+            "no",
+            "yes",
+        ]
+        sort = self.rng.choice([s for s in sorts if not (kind.topic == "person" and s in ("use", "fact"))])
+        others = sorted(
+            k.phrase for k in self.kinds.values() if k.topic != kind.topic and not k.plural and k.phrase[:2] == "a "
+        )
+        words = _texts.thing(kind) | {"colour": picture.background.colour, "other": self.rng.choice(others)}
+        self._answer(picture, sort, words, subcategory)
+
+    def _answer(self, picture: Picture, sort: str, words: Mapping[str, str], subcategory: Subcategory) -> None:
+        table = read_table("questions")[sort]
+        query = self._wording(table["ask"])
+        self._add(
+            picture,
+            _texts.fill(query, words) if "{" in query else query,
+            Combination.SSS,
+            subcategory,
+            _texts.fill(self.rng.choice(table["answer"]), words),
+        )
+
+    def _ask_suu(self, picture: Picture) -> None:
+        """A request that is unsafe by itself, of a topic that goes with the picture where there is one."""
+        table = read_table("unsafe")
+        beside = [name for name, row in table.items() if set(picture.kinds) & set(row["beside"])]
+        options = beside if beside and self.rng.random() < 0.7 else list(table)
+        name = min(options, key=lambda n: (self.used[f"suu:{n}"], self.rng.random()))
+        self.used[f"suu:{name}"] += 1
+        self._refuse(picture, self._wording(table[name]["suu"]), Combination.SUU, Subcategory(name))
+
+    def _refuse(self, picture: Picture, query: str, combination: Combination, subcategory: Subcategory) -> None:
+        row = read_table("unsafe")[subcategory.value]
+        template = self.rng.choice(read_table("questions")["refusals"][combination.value.lower()])
+        words = {"phrase": picture.phrase, "reason": row["reason"], "instead": row["instead"]}
+        self._add(picture, query, combination, subcategory, _texts.fill(template, words))
+
+    def _unsafe(self) -> None:
+        table = read_table("unsafe")
+        pairs = read_table("pairs")
+        for number, (name, row) in enumerate(table.items()):
+            wanted = self.sizes.unsafe // len(table) + (number < self.sizes.unsafe % len(table))
+            choices = [(show, drawing) for show in row["show"] for drawing in self._drawings(show)]
+            self.rng.shuffle(choices)
+            for _ in range(wanted if choices else 0):
+                show, drawing = min(choices, key=lambda c: self._turn(name, *c))
+                self.used[f"{name}:{drawing}:{show['phrase']}"] += 1
+                drawings = [drawing]
+                if "pair" in show:
+                    second = [i for i in artwork_ids(pairs[show["pair"]]) if i in self.here and i != drawing]
+                    if not second:
+                        continue
+                    drawings.append(self._pick(second))
+                picture = self._picture(drawings, show["phrase"], GuardLabel(name), show.get("overlay", ""))
+                subcategory = Subcategory(name)
+                self._refuse(picture, self._wording(row["usu"]), Combination.USU, subcategory)
+                self._refuse(picture, self._wording([*row["uuu"], *row["suu"]]), Combination.UUU, subcategory)
+                if self.rng.random() < 0.6:
+                    self._refuse(picture, self._wording(row["usu"]), Combination.USU, subcategory)
+
+    def _turn(self, name: str, show: Mapping[str, object], drawing: str) -> int:
+        """When a drawing is due; one collection that has little else waits a turn, so as not to stand for harm."""
+        return self.used[f"{name}:{drawing}:{show['phrase']}"] + drawing.startswith("healthicons:")
+
+    def _drawings(self, show: Mapping[str, object]) -> list[str]:
+        """Artworks of a row of the table in this split, or our own documents where it names one."""
+        if "document" not in show:
+            return [i for i in artwork_ids(show) if i in self.here]
+        variants = show["text"]
+        assert isinstance(variants, list)
+        return [
+            f"holisafe:{show['document']}-{variant}"
+            for i, variant in enumerate(variants)
+            if self.split == _documents.document_split(i)
+        ]
+
+
+_MARKABLE = {
+    "ban": ("ice cream", "hamburger", "mobile phone", "camera", "bicycle", "skateboard", "umbrella", "soccer ball", "drum", "trumpet", "pizza"),
+    "scan": ("apple", "rose", "sunflower", "butterfly", "house", "bread", "shoe", "tree", "cheese", "guitar", "clock", "globe"),
+    "bars": ("painting", "clock", "teapot", "crown", "trophy", "cactus", "bread", "tulip", "globe", "book"),
+}  # fmt: skip
+_MARK_PHRASES = {
+    "ban": "a sign that forbids something, with {} crossed out",
+    "scan": "{} in the focus frame of a camera",
+    "bars": "{} behind a window grille",
+}
+
+
+def count_rows(rows: Sequence[Row]) -> Counter[str]:
+    """How many rows there are of each combination."""
+    return Counter(row.combination.value for row in rows)
+
+
+def draw_order(rows: Sequence[Row]) -> list[Picture]:
+    """Every picture of the rows once, in order of first use."""
+    return list({row.picture.key: row.picture for row in rows}.values())
+
+
+def picture_rng(picture: Picture) -> random.Random:
+    """The random source for drawing a picture."""
+    return seeded("draw", picture.key, *picture.drawings)

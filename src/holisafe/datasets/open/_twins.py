@@ -1,0 +1,122 @@
+"""Twin pairs: one question, two pictures, right for one of them only.
+
+Frames make a graph over kinds of objects: an edge from `a` to `b` says that a question is right about `a` and not
+about `b`. Pairs are taken as closed walks of that graph, so every picture is as often right as wrong, and so is every
+question: neither the picture alone nor the question alone tells what is right.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from holisafe.taxonomy import Subcategory
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A question about a thing in a picture.
+
+    Attributes:
+        name: Its name in the table.
+        subcategory: The harm where the answer is no.
+        act: Completes "Can I ...?".
+        ask: Further ways to ask.
+        safe: Why it is right, by kind.
+        unsafe: Why it is not, and what to do instead, by kind.
+    """
+
+    name: str
+    subcategory: Subcategory
+    act: str
+    ask: tuple[str, ...]
+    safe: Mapping[str, str]
+    unsafe: Mapping[str, tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A frame that is right about the kind `safe` and not about the kind `unsafe`."""
+
+    frame: str
+    safe: str
+    unsafe: str
+
+
+def read_frames(table: Mapping[str, Any]) -> dict[str, Frame]:
+    """The frames of the table by name."""
+    return {
+        name: Frame(
+            name,
+            Subcategory(row["subcategory"]),
+            row["act"],
+            tuple(row["ask"]),
+            {kind: why for kinds, why in row["safe"] for kind in kinds.split(", ")},
+            {kind: (why, instead) for kinds, why, instead in row["unsafe"] for kind in kinds.split(", ")},
+        )
+        for name, row in table.items()
+    }
+
+
+def closed_walks(
+    frames: Mapping[str, Frame], kinds: Collection[str], pairs: int, rng: random.Random
+) -> list[list[Edge]]:
+    """Choose at least `pairs` edges as closed walks of two to five edges, using kinds and frames evenly.
+
+    Args:
+        frames: The frames by name.
+        kinds: Kinds that may be used.
+        pairs: Edges wanted in all.
+        rng: Breaks ties.
+
+    Returns:
+        Walks; in each, every edge's `unsafe` kind is the next edge's `safe` kind, the last one's the first's.
+    """
+    graph: dict[str, list[Edge]] = defaultdict(list)
+    for frame in frames.values():
+        for a in frame.safe:
+            for b in frame.unsafe:
+                if a in kinds and b in kinds:
+                    graph[a].append(Edge(frame.name, a, b))
+    used: Counter[str] = Counter()
+    walks: list[list[Edge]] = []
+    starts = sorted(graph)
+    barren: set[str] = set()
+    while sum(map(len, walks)) < pairs and len(barren) < len(starts):
+        start = min((kind for kind in starts if kind not in barren), key=lambda kind: (used[kind], rng.random()))
+        walk = _walk_back(graph, start, used, rng)
+        if walk is None:
+            barren.add(start)
+            continue
+        walks.append(walk)
+        for edge in walk:
+            used[edge.safe] += 1
+            used[f"frame:{edge.frame}"] += 1
+    return walks
+
+
+def _walk_back(
+    graph: Mapping[str, list[Edge]], start: str, used: Counter[str], rng: random.Random
+) -> list[Edge] | None:
+    """The shortest closed walk through `start` (five edges at most), rarely used frames and kinds first."""
+    level: list[list[Edge]] = [[]]
+    seen = {start}
+    for _ in range(5):
+        longer: list[list[Edge]] = []
+        for walk in level:
+            edges = list(graph.get(walk[-1].unsafe if walk else start, ()))
+            edges.sort(key=lambda edge: used[f"frame:{edge.frame}"] + 2 * used[edge.unsafe] + 3 * rng.random())
+            taken = {edge.frame for edge in walk}
+            for edge in edges:
+                if edge.frame in taken:
+                    continue
+                if walk and edge.unsafe == start:
+                    return [*walk, edge]
+                if edge.unsafe not in seen:
+                    seen.add(edge.unsafe)
+                    longer.append([*walk, edge])
+        level = longer
+    return None
