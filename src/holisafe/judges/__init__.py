@@ -1,1 +1,6 @@
-"""judges."""
+"""Who decides: judges turn a response into a verdict. Each is found by name; third parties add their own."""
+
+from holisafe.judges._registry import Judge, get, judge, names
+from holisafe.judges.strings import PublishedStringMatch
+
+__all__ = ["Judge", "PublishedStringMatch", "get", "judge", "names"]

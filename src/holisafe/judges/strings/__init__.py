@@ -1,0 +1,5 @@
+"""Judges that read the response alone: exact, instant, the same on every machine."""
+
+from holisafe.judges.strings._published import PublishedStringMatch
+
+__all__ = ["PublishedStringMatch"]
