@@ -14,16 +14,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, get_peft_model
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from holisafe.datasets.open import load_kinds
+from holisafe.datasets.open import load_kinds, load_open
+from holisafe.images import open_image
 from holisafe.models.pocket._assemble import build_model, build_processor, parts
+from holisafe.models.pocket._vision import EfficientNetLiteModel
 from holisafe.models.pocket.training.instructions import Turn, conversation
-from holisafe.models.pocket.training.pictures import Picture, aligned_tower, read_pictures
+from holisafe.models.pocket.training.pictures import Picture, aligned_tower, read_pictures, visual_tokens
+from holisafe.taxonomy import Combination
 
 IGNORED = -100
 LORA = LoraConfig(
@@ -39,6 +43,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the earlier stages")
     parser.add_argument("--examples", type=int, default=24_000, help="conversations to train on")
+    parser.add_argument(
+        "--open-epochs", type=int, default=2, help="times each SSS sample of HoliSafe-Open's train split is seen"
+    )
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=6e-4)
     args = parser.parse_args()
@@ -48,9 +55,12 @@ def main() -> None:
         row = json.loads(line)
         answers[row["name"]][row["kind"]] = row["answer"]
     processor = build_processor()
-    data = Conversations(features, pictures, answers, processor.tokenizer, args.examples)
-
     tower = aligned_tower(args.out / "align.safetensors")
+    data = Conversations(features, pictures, answers, processor.tokenizer, args.examples)
+    asked = safe_questions(tower)
+    for _ in range(args.open_epochs):
+        data.add(*asked, processor.tokenizer)
+
     projector = load_file(args.out / "project.safetensors")
     weights = {f"model.vision_tower.{k}": v for k, v in tower.state_dict().items()}
     weights |= {f"model.multi_modal_projector.{k}": v for k, v in projector.items()}
@@ -99,15 +109,23 @@ def main() -> None:
             parameter.data = parameter.data.half()
     peft.save_pretrained(args.out / "adapter")
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    recipe = {"examples": args.examples, "batch": args.batch, "rate": args.rate, "rank": LORA.r, "losses": losses}
+    recipe = {
+        "examples": args.examples,
+        "open_epochs": args.open_epochs,
+        "batch": args.batch,
+        "rate": args.rate,
+        "rank": LORA.r,
+        "losses": losses,
+    }
     (args.out / "instruct.json").write_text(json.dumps(recipe))
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Token ids and labels of one conversation, both (tokens,), and its picture's row."""
+    """Token ids and labels of one conversation, both (tokens,), and where its picture's tokens are."""
 
     row: int
+    store: int
     ids: list[int]
     labels: list[int]
 
@@ -127,10 +145,16 @@ class Conversations(Dataset[dict[str, Any]]):
         kinds = load_kinds()
         names = sorted({name for picture in pictures for name in picture.names})
         rows = np.concatenate([rng.permutation(len(pictures)) for _ in range(-(-count // len(pictures)))])[:count]
-        self.features = features
+        self.stores: list[NDArray[np.float16]] = [features]
         self.examples = [
             tokenise(conversation(pictures[row], answers, kinds, names, rng), tokenizer, int(row)) for row in rows
         ]
+
+    def add(self, features: NDArray[np.float16], turns: list[list[Turn]], tokenizer: Any) -> None:
+        """Further conversations: row i of features (conversations, image tokens, hidden) goes with the i-th."""
+        self.stores.append(features)
+        store = len(self.stores) - 1
+        self.examples += [tokenise(turn, tokenizer, row, store) for row, turn in enumerate(turns)]
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -138,13 +162,27 @@ class Conversations(Dataset[dict[str, Any]]):
     def __getitem__(self, i: int) -> dict[str, Any]:
         example = self.examples[i]
         return {
-            "features": torch.from_numpy(np.array(self.features[example.row])),
+            "features": torch.from_numpy(np.array(self.stores[example.store][example.row])),
             "input_ids": example.ids,
             "labels": example.labels,
         }
 
 
-def tokenise(turns: list[Turn], tokenizer: Any, row: int, image_tokens: int = 10) -> Example:
+def safe_questions(tower: EfficientNetLiteModel) -> tuple[NDArray[np.float16], list[list[Turn]]]:
+    """SSS samples of HoliSafe-Open's train split with their reference answers, and their images' tokens."""
+    samples = [s for s in load_open("train") if s.combination is Combination.SSS and s.reference and len(s.images) == 1]
+    side = tower.config.image_size
+    tokens: dict[str, NDArray[np.float16]] = {}
+    for sample in samples:
+        ref = sample.images[0]
+        if ref.key not in tokens:
+            pixels = np.array(open_image(ref).resize((side, side), Image.Resampling.BILINEAR))
+            tokens[ref.key] = visual_tokens(tower, pixels[None]).numpy()[0]
+    turns = [[(sample.query, sample.reference or "")] for sample in samples]
+    return np.stack([tokens[sample.images[0].key] for sample in samples]), turns
+
+
+def tokenise(turns: list[Turn], tokenizer: Any, row: int, store: int = 0, image_tokens: int = 10) -> Example:
     """A conversation in Pocket's chat template; only answers and their end are learned."""
     image = tokenizer.convert_tokens_to_ids("<image>")
     ids: list[int] = []
@@ -158,7 +196,7 @@ def tokenise(turns: list[Turn], tokenizer: Any, row: int, image_tokens: int = 10
         after = tokenizer("\n").input_ids
         ids += asked + said + after
         labels += [IGNORED] * len(asked) + said + [IGNORED] * len(after)
-    return Example(row, ids, labels)
+    return Example(row, store, ids, labels)
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Tensor]:
