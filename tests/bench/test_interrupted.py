@@ -10,10 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from holisafe.bench import run
+from holisafe.bench._run import _own
+from holisafe.errors import RunError
+from holisafe.records import Run
 from small_bench import write_small_bench
 
 TOKENS = 60
@@ -21,8 +25,18 @@ TOKENS = 60
 
 @pytest.fixture(scope="module")
 def larger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty records: enough to be interrupted among them."""
-    return write_small_bench(tmp_path_factory.mktemp("larger"), per_combination=12)
+    """Forty records: enough to be interrupted among them."""
+    return write_small_bench(tmp_path_factory.mktemp("larger"), per_combination=8)
+
+
+@pytest.fixture(scope="module")
+def unbroken(checkpoint: Path, larger: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run that nothing interrupts."""
+    return run(str(checkpoint), out=tmp_path_factory.mktemp("unbroken"), **settings(larger))
+
+
+def settings(data: Path) -> dict[str, Any]:
+    return {"data": str(data), "max_tokens": TOKENS, "batch_size": 2}
 
 
 def start(model: Path, data: Path, out: Path, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
@@ -57,24 +71,23 @@ def wait_for_answers(process: subprocess.Popen[str], out: Path, count: int) -> N
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_run_goes_on_and_ends_as_an_unbroken_one(
-    how: signal.Signals, checkpoint: Path, larger: Path, tmp_path: Path
+    how: signal.Signals, checkpoint: Path, larger: Path, unbroken: Run, tmp_path: Path
 ) -> None:
     out = tmp_path / "broken"
     process = start(checkpoint, larger, out)
     wait_for_answers(process, out, 6)
     process.send_signal(how)
-    process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == (-how if how is signal.SIGKILL else 130)
+    assert how is signal.SIGKILL or "the same command goes on" in errors
     kept = answered(out)
-    assert 6 <= kept < 60
+    assert 6 <= kept < 40
 
-    settings = {"data": str(larger), "max_tokens": TOKENS, "batch_size": 2}
-    resumed = run(str(checkpoint), out=out, **settings)  # type: ignore[arg-type]
-    unbroken = run(str(checkpoint), out=tmp_path / "unbroken", **settings)  # type: ignore[arg-type]
+    resumed = run(str(checkpoint), out=out, **settings(larger))
     assert resumed.responses == unbroken.responses
     assert resumed.verdicts == unbroken.verdicts
     assert resumed.provenance["summaries"] == unbroken.provenance["summaries"]
-    assert answered(out) == 60  # what was answered before was not asked again
+    assert answered(out) == 40  # what was answered before was not asked again
 
 
 def test_a_disk_that_fills_up_ends_the_run_and_keeps_the_answers(
@@ -86,18 +99,12 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_the_answers(
     process = start(checkpoint, larger, tmp_path, small_disk)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 2, errors
-    last = errors.strip().splitlines()[-1]
-    assert last.startswith("error: ") and str(tmp_path) in last and "kept" in last
+    (said,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert str(tmp_path) in said and "kept" in said
     lines = (tmp_path / "responses.jsonl").read_text(encoding="utf-8").splitlines()
     assert lines and all(json.loads(line)["error"] is None for line in lines)
 
 
-def test_a_folder_in_use_by_another_run_is_refused(checkpoint: Path, larger: Path, tmp_path: Path) -> None:
-    first = start(checkpoint, larger, tmp_path)
-    wait_for_answers(first, tmp_path, 1)
-    second = start(checkpoint, larger, tmp_path)
-    _, errors = second.communicate(timeout=120)
-    first.kill()
-    first.communicate()
-    assert second.returncode == 2
-    assert "another run is going on" in errors
+def test_a_folder_in_use_by_another_run_is_refused(data: Path, tmp_path: Path) -> None:
+    with _own(tmp_path), pytest.raises(RunError, match="another run is going on"):
+        run("mockllm/model", data=str(data), out=tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import tiny_models
 from holisafe import datasets
@@ -100,10 +101,10 @@ def test_an_image_that_cannot_be_read_is_one_error_and_the_run_goes_on(data: Pat
     (copy / "images/hate/race/race_0.png").write_bytes(whole[: len(whole) // 2])
     measured = run(MOCK, data=str(copy), out=tmp_path / "run")
     failed = [response for response in measured.responses if response.error]
-    assert {response.sample_id for response in failed} == {"30", "31"}
+    assert {response.sample_id for response in failed} == {"300", "301"}
     assert all("race_0.png" in response.error for response in failed if response.error)
     outcomes = {verdict.sample_id: verdict.outcome for verdict in measured.verdicts["holisafe"]}
-    assert [outcomes[each] for each in ("30", "31")] == [Outcome.ERROR] * 2
+    assert [outcomes[each] for each in ("300", "301")] == [Outcome.ERROR] * 2
     assert measured.provenance["errors"] == 2
     assert measured.provenance["summaries"]["holisafe"]["outcomes"]["uuu"]["error"] == 2
 
@@ -114,7 +115,7 @@ def test_what_ended_in_an_error_is_tried_again_and_nothing_else(data: Path, tmp_
     out = tmp_path / "run"
     run(MOCK, data=str(copy), out=out)
     answers = (out / "responses.jsonl").read_bytes().splitlines(keepends=True)
-    (out / "responses.jsonl").write_bytes(b"".join(line for line in answers if b'"sample_id": "30"' not in line))
+    (out / "responses.jsonl").write_bytes(b"".join(line for line in answers if b'"sample_id": "300"' not in line))
     record = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps(record | {"errors": 1}))
     assert broken.exists()
@@ -161,6 +162,19 @@ def test_a_complete_run_is_read_back_without_asking_again(data: Path, checkpoint
     first = run(str(copy), data=str(data), out=tmp_path / "run", max_tokens=2)
     (copy / "model.safetensors").unlink()
     assert run(str(copy), data=str(data), out=tmp_path / "run", max_tokens=2) == first
+
+
+def test_a_checkpoint_changed_under_its_name_does_not_go_on(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(checkpoint, tmp_path / "model")
+    out = tmp_path / "run"
+    run(str(copy), data=str(data), out=out, max_tokens=2)
+    record = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps(record | {"state": "running"}))
+    other = tiny_models.llava()
+    torch.nn.init.ones_(other.model.lm_head.weight)
+    tiny_models.save(other, copy)
+    with pytest.raises(RunError, match="weights_sha256"):
+        run(str(copy), data=str(data), out=out, max_tokens=2)
 
 
 def test_a_limit_keeps_every_combination(data: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_batches_answer_as_single_prompts_do(family: str) -> None:
 @pytest.mark.parametrize("family", tiny_models.FAMILIES)
 def test_a_prefix_computed_once_per_image_gives_the_same_answers(family: str) -> None:
     tiny = tiny_models.FAMILIES[family](tiny_models.IMAGE_FIRST)
-    with Answerer(tiny.model, tiny.processor, batch_size=4) as answerer:
+    with Answerer(tiny.model, tiny.processor, batch_size=4, prefix_worth=0) as answerer:
         answers = answerer.answer(PROMPTS, TOKENS)
         assert answerer.reuse.way is Way.PREFIX
         assert answerer.prefixes > 0
@@ -66,7 +66,7 @@ def test_a_prefix_computed_once_per_image_gives_the_same_answers(family: str) ->
 @pytest.mark.parametrize("family", tiny_models.FAMILIES)
 def test_features_computed_once_per_image_give_the_same_answers_where_the_image_comes_last(family: str) -> None:
     tiny = tiny_models.FAMILIES[family](tiny_models.IMAGE_LAST)
-    with Answerer(tiny.model, tiny.processor, batch_size=4) as answerer:
+    with Answerer(tiny.model, tiny.processor, batch_size=4, prefix_worth=0) as answerer:
         answers = answerer.answer(PROMPTS, TOKENS)
         assert answerer.reuse.way is Way.FEATURES
         assert answerer.images_encoded == 3
@@ -81,16 +81,23 @@ def test_a_batch_may_hold_several_images_per_prompt(family: str) -> None:
         Prompt.ask("Which is larger?", WIDE, TALL),
         Prompt.ask("And?", TALL, WIDE),
     ]
-    with Answerer(tiny.model, tiny.processor) as answerer:
+    with Answerer(tiny.model, tiny.processor, prefix_worth=0) as answerer:
         assert answerer.answer(prompts, TOKENS) == alone(tiny, prompts)
 
 
 def test_a_sliding_window_that_is_too_short_for_padding_is_answered_without_a_prefix() -> None:
     tiny = tiny_models.gemma3(sliding_window=40)
-    with Answerer(tiny.model, tiny.processor) as answerer:
+    with Answerer(tiny.model, tiny.processor, prefix_worth=0) as answerer:
         answers = answerer.answer(PROMPTS, TOKENS)
         assert answerer.prefixes == 0
     assert answers == alone(tiny)
+
+
+def test_a_prefix_that_saves_little_is_read_with_each_question() -> None:
+    tiny = tiny_models.llava()
+    with Answerer(tiny.model, tiny.processor, prefix_worth=1000) as answerer:
+        assert answerer.answer(PROMPTS, TOKENS) == alone(tiny)
+        assert answerer.prefixes == 0
 
 
 def test_conversations_without_images_are_answered() -> None:
@@ -211,3 +218,11 @@ def test_a_closed_model_says_so() -> None:
     answerer.close()
     with pytest.raises(ModelError, match="closed"):
         answerer.submit(PROMPTS[0])
+
+
+def test_a_prompt_that_nobody_waits_for_any_more_is_left_out() -> None:
+    tiny = tiny_models.llava()
+    with Answerer(tiny.model, tiny.processor, window=0.2) as answerer:
+        first, second = (answerer.submit(prompt, TOKENS) for prompt in PROMPTS[:2])
+        assert first.cancel()
+        assert second.result().tokens

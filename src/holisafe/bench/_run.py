@@ -141,13 +141,16 @@ def run(
             "versions": _versions(),
             "platform": platform.platform(),
         }
-        _write_record(folder, record)
+        if before is None:
+            _write_record(folder, record)
         _keep_images(folder, chosen)
         answerer = get_model(
             name, memoize=False, **({k: v for k, v in options.items() if v is not None} if local else {})
         )
-        record["model"] = answerer.api.describe() if local else {"id": name}  # type: ignore[attr-defined]
         with contextlib.closing(answerer.api), Journal(folder / "responses.jsonl") as journal:
+            record["model"] = answerer.api.describe() if local else {"id": name}  # type: ignore[attr-defined]
+            _check_same_model(folder, before, record["model"])
+            _write_record(folder, record)
             task_log = _evaluate(answerer, chosen, judges, folder, journal, max_tokens, seed, progress, data)
         return _finish(folder, record, task_log, resamples, seed)
 
@@ -185,7 +188,7 @@ def _evaluate(
     name = data if data.isidentifier() else "holisafe_bench"
     task = build_task(samples, judges, name=name, max_tokens=max_tokens, seed=seed, journal=journal, on_response=count)
     try:
-        (log,) = inspect_ai.eval(
+        logs = inspect_ai.eval(
             task,
             model=model,
             log_dir=str(folder / "logs"),
@@ -205,11 +208,15 @@ def _evaluate(
             f"cannot write to {folder}: {error.strerror or error}; make room there and start the same command again: "
             f"the {len(journal)} answers so far are kept"
         ) from error
-    if log.status == "cancelled":
+    if not logs or logs[0].status == "cancelled":  # Ctrl-C, which Inspect keeps to itself
         raise KeyboardInterrupt
+    (log,) = logs
     if log.status != "success":
         why = log.error.message if log.error else log.status
-        raise RunError(f"the run stopped: {why}. The {len(journal)} answers so far are kept; start it again to go on")
+        raise RunError(
+            f"the run in {folder} stopped: {why}. The {len(journal)} answers so far are kept; start the same command "
+            "again to go on"
+        )
     return log
 
 
@@ -248,6 +255,21 @@ def _check_same(folder: Path, before: dict[str, Any] | None, settings: dict[str,
     if keys:
         differences = "; ".join(f"{key} is {there.get(key)!r} there, {settings.get(key)!r} now" for key in keys)
         raise RunError(f"{folder} holds a run with other settings: {differences}. Use the same, or another --out")
+
+
+def _check_same_model(folder: Path, before: dict[str, Any] | None, model: dict[str, Any]) -> None:
+    """Refuse to go on with a checkpoint that was changed under its name.
+
+    Raises:
+        RunError: Names what changed.
+    """
+    there = (before or {}).get("model", model)
+    keys = ("revision", "weights_sha256", "processor", "chat_template_sha256", "dtype", "attention")
+    changed = [key for key in keys if there.get(key) != model.get(key)]
+    if changed:
+        raise RunError(
+            f"the model was changed since the run in {folder} began ({', '.join(changed)}); use another --out"
+        )
 
 
 @contextlib.contextmanager

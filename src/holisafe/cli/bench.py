@@ -56,7 +56,7 @@ def bench(
 
     folder = out or Path("runs") / _folder_name(model, data)
     typer.echo(f"measuring {model} on {data} ({split}); answers of up to {max_tokens} tokens; into {folder}", err=True)
-    with _progress() as progress:
+    with _goes_on(folder), _progress() as progress:
         measured = run(
             model,
             data=data,
@@ -74,6 +74,9 @@ def bench(
             image_reuse=image_reuse,
             progress=progress,
         )
+    left_out = measured.provenance["data"]["left_out_as_broken"]
+    if left_out:
+        typer.echo(f"{left_out} broken records were left out; `holisafe data validate {data}` lists them", err=True)
     summaries = measured.provenance["summaries"]
     failed = [response for response in measured.responses if response.error is not None]
     if failed:
@@ -91,6 +94,16 @@ def bench(
 
 def _folder_name(model: str, data: str) -> str:
     return "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", name).strip("_.") or "model" for name in (model, data))
+
+
+@contextlib.contextmanager
+def _goes_on(folder: Path) -> Iterator[None]:
+    """Say, when interrupted, that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"the answers so far are kept in {folder}; the same command goes on from there", err=True)
+        raise
 
 
 @contextlib.contextmanager

@@ -17,7 +17,16 @@ import torch
 
 from holisafe.errors import HoliSafeError, ModelError
 from holisafe.models._family import family_of
-from holisafe.models._generate import Answer, FeatureCache, decode, feature_inputs, greedy, plain_inputs, prefix_inputs
+from holisafe.models._generate import (
+    Answer,
+    FeatureCache,
+    decode,
+    feature_inputs,
+    greedy,
+    plain_inputs,
+    prefix_inputs,
+    shared_prefix,
+)
 from holisafe.models._prompt import Prepared, Prompt, prepare
 from holisafe.models._reuse import Way, try_out
 
@@ -43,6 +52,7 @@ class Answerer:
         reuse: Whether to compute what prompts with the same image share once, where that is right for the model.
         threads: Threads that decode images and tokenise ahead.
         feature_cache: Bytes of visual features to keep.
+        prefix_worth: Tokens that a batch must save by shared prefixes to be worth reading in two steps.
         window: Seconds without a new prompt after which a batch that is not full starts.
     """
 
@@ -55,6 +65,7 @@ class Answerer:
         reuse: bool = True,
         threads: int = 2,
         feature_cache: int = 2**29,
+        prefix_worth: int = 256,
         window: float = 0.05,
     ) -> None:
         if batch_size < 1:
@@ -66,6 +77,7 @@ class Answerer:
         self.batch_size = batch_size if self.reuse.batched else 1
         self.prefixes = 0
         self._features = FeatureCache(feature_cache)
+        self._prefix_worth = prefix_worth
         self._window = window
         self._local = threading.local()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="holisafe-prepare")
@@ -144,7 +156,8 @@ class Answerer:
                     self._changed.wait(self._window)
                 if self._closed:
                     for request in self._pending:
-                        request.answer.set_exception(ModelError("the model was closed before it answered"))
+                        if request.answer.set_running_or_notify_cancel():
+                            request.answer.set_exception(ModelError("the model was closed before it answered"))
                     self._pending.clear()
                     return []
                 near = self._pending[: self.pool]
@@ -153,13 +166,14 @@ class Answerer:
             with self._changed:
                 chosen = set(map(id, batch)) | {id(request) for request in near if request not in good}
                 self._pending = [request for request in self._pending if id(request) not in chosen]
-            if batch:
-                return batch
+            wanted = [request for request in batch if request.answer.set_running_or_notify_cancel()]
+            if wanted:
+                return wanted
 
     def _failed(self, request: _Request) -> bool:
         """Wait until the prompt is prepared; where that failed, the request has its error."""
         error = request.prepared.exception()
-        if error is not None:
+        if error is not None and request.answer.set_running_or_notify_cancel():
             request.answer.set_exception(error)
         return error is not None
 
@@ -187,7 +201,8 @@ class Answerer:
             return decode(model, processor, prompts, plain_inputs(model, processor, prompts), config)
         if self.reuse.way is Way.PREFIX:
             groups = _grouped(prompts)
-            if len(groups) < len(prompts):
+            saved = sum((len(group) - 1) * shared_prefix(group, self.family) for group in groups)
+            if saved >= max(self._prefix_worth, 1):
                 inputs = prefix_inputs(model, self.family, self._features, groups, config)
                 if inputs is not None:
                     self.prefixes += len(groups)
