@@ -1,6 +1,6 @@
 """Who decides: judges turn a response into a verdict. Each is found by name; third parties add their own."""
 
 from holisafe.judges._registry import Judge, get, judge, names
-from holisafe.judges.strings import PublishedStringMatch
+from holisafe.judges.strings import PublishedStringMatch, Refusal
 
-__all__ = ["Judge", "PublishedStringMatch", "get", "judge", "names"]
+__all__ = ["Judge", "PublishedStringMatch", "Refusal", "get", "judge", "names"]
