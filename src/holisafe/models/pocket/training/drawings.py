@@ -18,7 +18,7 @@ TRAINING_COLLECTIONS = ("openclipart", "game-icons", "healthicons", "fluent-emoj
 """Noto is never trained on: it is the collection that tests of transfer use."""
 
 ONLY_FOR_TRAINING = ("fluent-emoji-flat", "twemoji")
-"""Collections no data set uses, so that all of their art may be trained on."""
+"""Collections all of whose art is named in training, whatever split it is in (docs/decisions/0002)."""
 
 _AUTHORS = re.compile(r"\b(nicu buculei|benji park|jurgen|mauro olivo|iconset|various|cliparts?|rcoc|kuba|xbill)\b")
 _GENERIC = {
