@@ -52,6 +52,10 @@ class TestKitchenConformance(DatasetConformance):
         pass
 
 
+class TestOpenConformance(DatasetConformance):
+    name = "open"
+
+
 @pytest.fixture
 def another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A package on the path with two entry points: a decorated and a plain function; and one that is taken."""
