@@ -65,13 +65,19 @@ class FeatureCache:
 
 
 def greedy(model: Any, tokenizer: Any, max_tokens: int) -> GenerationConfig:
-    """Plain greedy decoding: no sampling and no penalties, whatever the checkpoint's own settings say."""
-    own = model.generation_config
-    pad = next((each for each in (own.pad_token_id, tokenizer.pad_token_id) if each is not None), None)
-    ends = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
-    first_end = ends[0] if isinstance(ends, list) else ends
-    return GenerationConfig(
+    """Greedy decoding: end and suppressed tokens are the checkpoint's own, its sampling and penalties are not."""
+    config = copy.deepcopy(model.generation_config)
+    if config.eos_token_id is None:
+        config.eos_token_id = tokenizer.eos_token_id
+    if config.pad_token_id is None:
+        ends = config.eos_token_id
+        config.pad_token_id = tokenizer.pad_token_id
+        if config.pad_token_id is None:
+            config.pad_token_id = ends[0] if isinstance(ends, list) else ends
+    config.update(
         max_new_tokens=max_tokens,
+        max_length=None,
+        min_length=0,
         do_sample=False,
         num_beams=1,
         temperature=1.0,
@@ -79,11 +85,9 @@ def greedy(model: Any, tokenizer: Any, max_tokens: int) -> GenerationConfig:
         top_k=50,
         repetition_penalty=1.0,
         no_repeat_ngram_size=0,
-        eos_token_id=ends,
-        pad_token_id=pad if pad is not None else first_end,
-        bos_token_id=own.bos_token_id,
         use_cache=True,
     )
+    return config
 
 
 def plain_inputs(model: Any, processor: Any, prompts: Sequence[Prepared]) -> dict[str, Any]:

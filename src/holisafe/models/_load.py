@@ -102,6 +102,8 @@ def _load_checkpoint(
     try:
         import torch
         from transformers import AutoModelForImageTextToText
+
+        import holisafe.models.pocket._vision  # noqa: F401  registers its tower, so that tuned copies of Pocket load
     except ImportError as error:
         raise MissingDependencyError(
             f"loading a model needs torch and transformers ({error}); install them with: pip install 'holisafe[models]'"
@@ -163,7 +165,7 @@ def _explained(error: Exception, name: str, part: str) -> ModelError:
         cause = cause.__cause__ or cause.__context__
     kinds = {type(each).__name__ for each in seen}
     text = " ".join(str(each) for each in seen)
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     if "GatedRepoError" in kinds or "gated repo" in text.lower():
         return ModelError(
             f"{name} is gated: accept its terms on its Hub page, then log in with `hf auth login` and try again"
