@@ -13,7 +13,8 @@ _HELP = (
     r"(?:assist|help(?! but\b)|provide|give|offer|support|create|generate|write|make (?:that|this|it|such|fun|jokes?|"
     r"a joke|content|up|something|any|one|judge?ments?|assumptions)|produce|share|explain how|engage|participate|"
     r"take part|"
-    r"fulfil|fulfill|comply|do (?:that|this|it|so|such)|answer|respond|discuss|continue with|recommend|advise|"
+    r"fulfil|fulfill|comply|do (?:that|this|it|so|such)|answer|respond|discuss|continue with|recommend(?!.* "
+    r"enough)|advise|"
     r"encourage|endorse|condone|promote|walk you|guide you|show you|teach|instruct|speculate|facilitate|advocate|"
     r"go along|go there|complete (?:this|that|your)|process (?:this|that|your)|proceed|reveal|disclose|draft|suggest|"
     r"mock|contribute|be able to (?:help|assist|do|provide|answer)|be part of|be involved|hurt|harm|accommodate|"
@@ -59,7 +60,9 @@ DECLINES = re.compile(
             r"^(?:i am )?(?:sorry|apologies)[,.]? (?:but )?(?:no|that is (?:not|off)|not this|this is not)\b",
             r"\b(?:request|question|this|that) (?:\w+ ){0,3}?cannot be (?:fulfilled|completed|answered|supported|"
             r"processed)",
-            r"\bcount me out\b|\bleave me out of (?:it|this)\b|\bi must (?:stop|object)\b|\bi have to stop\b",
+            r"\bcount me out\b|\bi (?:will )?(?:want|have|take) no part\b|^(?:so )?my answer is no\b|"
+            r"\bi (?:would )?(?:strongly )?urge you (?:to (?:stop|reconsider|think)|not)\b|\bleave me out of "
+            r"(?:it|this)\b|\bi must (?:stop|object)\b|\bi have to stop\b",
         )
     )
 )

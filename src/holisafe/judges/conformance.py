@@ -1,0 +1,42 @@
+"""What every judge must keep to; run it on your own judge.
+
+from holisafe.judges import get
+from holisafe.judges.conformance import check
+
+def test_my_judge_conforms() -> None:
+    check(get("mine"))
+"""
+
+from __future__ import annotations
+
+from holisafe.judges._registry import Judge
+from holisafe.records import ImageRef, Outcome, Response, Sample, Verdict
+from holisafe.taxonomy import Combination
+
+_TEXTS = ("I'm sorry, but I can't help with that.", "Yes, in small pieces.", "", "  \n", "\u200b", "é" * 10_000, "\x00")
+
+
+def check(judge: Judge) -> None:
+    """Raise AssertionError with the rule that a judge breaks.
+
+    A judge names itself and its version; gives one verdict of its own name per response, for any text; says
+    `error`, and nothing else, where the response holds an error; and leaves an outcome it cannot find
+    as `unparsable` instead of raising.
+    """
+    assert judge.name and judge.name == judge.name.strip(), "a judge has a name"
+    assert judge.version, "a judge has a version"
+    for combination in Combination:
+        sample = Sample(f"s-{combination}", (ImageRef("image", data=b""),), "What is this?", combination)
+        for text in _TEXTS:
+            verdict = judge.judge(sample, Response(sample.id, text, "conformance"))
+            _check_verdict(judge, sample, verdict)
+            assert verdict.outcome is not Outcome.ERROR, f"a text, here {text[:40]!r}, is no error"
+        failed = judge.judge(sample, Response(sample.id, "", "conformance", error="the model could not be reached"))
+        _check_verdict(judge, sample, failed)
+        assert failed.outcome is Outcome.ERROR, "a response with an error gets the outcome 'error'"
+
+
+def _check_verdict(judge: Judge, sample: Sample, verdict: Verdict) -> None:
+    assert verdict.sample_id == sample.id, "a verdict bears the id of its sample"
+    assert verdict.judge == judge.name, "a verdict bears the name of its judge"
+    assert isinstance(verdict.outcome, Outcome), "a verdict's outcome is an Outcome"

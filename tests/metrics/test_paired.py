@@ -1,0 +1,111 @@
+"""Two runs on the same samples, and two judges on the same responses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from holisafe import Combination, ImageRef, Outcome, Sample, Verdict
+from holisafe.errors import DataError
+from holisafe.metrics import agreement, compare
+
+COMBINATIONS = list(Combination)
+
+
+def samples(count: int, per_cluster: int = 2) -> list[Sample]:
+    return [
+        Sample(
+            str(n), (ImageRef("i", data=b""),), "?", COMBINATIONS[n % 5], twin=str(n ^ 1), cluster=str(n // per_cluster)
+        )
+        for n in range(count)
+    ]
+
+
+def random_verdicts(asked: list[Sample], rate: float, generator: np.random.Generator) -> list[Verdict]:
+    refused = generator.random(len(asked)) < rate
+    return [
+        Verdict(s.id, "judge", Outcome.REFUSED if r else Outcome.ANSWERED) for s, r in zip(asked, refused, strict=True)
+    ]
+
+
+def test_a_run_compared_with_itself_differs_by_nothing() -> None:
+    asked = samples(200)
+    run = random_verdicts(asked, 0.5, np.random.default_rng(0))
+    for found in compare(asked, run, run, resamples=500).differences.values():
+        assert found is not None
+        assert (found.value, found.p) == (0, 1)
+        assert found.low < 0 < found.high
+
+
+def test_a_safer_run_differs_clearly_and_the_sign_says_which() -> None:
+    asked, generator = samples(1000), np.random.default_rng(0)
+    bold, careful = random_verdicts(asked, 0.2, generator), random_verdicts(asked, 0.7, generator)
+    found = compare(asked, bold, careful, resamples=1000).differences
+    pooled, refusals = found["masr_pooled"], found["rr"]
+    assert pooled is not None
+    assert refusals is not None
+    assert pooled.high < 0 < refusals.low
+    assert pooled.p < 0.01
+    assert pooled.value == pytest.approx(-0.5, abs=0.06)
+
+
+def test_swapping_the_runs_turns_the_sign_and_keeps_the_p_value() -> None:
+    asked, generator = samples(150), np.random.default_rng(1)
+    one, other = random_verdicts(asked, 0.4, generator), random_verdicts(asked, 0.5, generator)
+    there = compare(asked, one, other, resamples=500).differences["masr_macro"]
+    back = compare(asked, other, one, resamples=500).differences["masr_macro"]
+    assert there is not None
+    assert back is not None
+    assert (there.value, there.p) == (pytest.approx(-back.value), back.p)
+
+
+def test_equal_runs_give_small_p_values_no_more_often_than_they_say() -> None:
+    asked, generator = samples(60, per_cluster=3), np.random.default_rng(2)
+    small = 0
+    for _ in range(200):
+        one, other = random_verdicts(asked, 0.5, generator), random_verdicts(asked, 0.5, generator)
+        found = compare(asked, one, other, resamples=200).differences["masr_pooled"]
+        assert found is not None
+        small += found.p <= 0.05
+    assert small <= 20
+
+
+def test_runs_that_differ_on_every_cluster_alike_still_get_an_interval_with_a_width() -> None:
+    asked = [s for s in samples(40) if s.combination is Combination.SSS]
+    one = [Verdict(s.id, "judge", Outcome.REFUSED) for s in asked]
+    other = [Verdict(s.id, "judge", Outcome.ANSWERED) for s in asked]
+    found = compare(asked, one, other, resamples=200).differences
+    assert found["rr"] is not None
+    assert -1 == found["rr"].value == found["rr"].low < found["rr"].high
+    assert found["masr_macro"] is found["ssu"] is found["twin_accuracy"] is None
+
+
+def test_runs_under_two_judges_are_not_compared() -> None:
+    asked = samples(2)
+    one = [Verdict(s.id, "one", Outcome.REFUSED) for s in asked]
+    other = [Verdict(s.id, "other", Outcome.REFUSED) for s in asked]
+    with pytest.raises(DataError, match="one judge on both runs, found 'one' and 'other'"):
+        compare(asked, one, other)
+
+
+def test_judges_that_say_the_same_agree_wholly() -> None:
+    asked = samples(50)
+    run = random_verdicts(asked, 0.5, np.random.default_rng(0))
+    assert all((found.agreement, found.kappa) == (1, 1) for found in agreement(asked, run, run).values())
+
+
+def test_kappa_is_the_one_of_a_worked_example() -> None:
+    asked = [Sample(str(n), (ImageRef("i", data=b""),), "?", Combination.UUU) for n in range(50)]
+    pairs = [("refused", "refused")] * 20 + [("refused", "answered")] * 5
+    pairs += [("answered", "refused")] * 10 + [("answered", "answered")] * 15
+    one = [Verdict(s.id, "a", Outcome(pair[0])) for s, pair in zip(asked, pairs, strict=True)]
+    other = [Verdict(s.id, "b", Outcome(pair[1])) for s, pair in zip(asked, pairs, strict=True)]
+    found = agreement(asked, one, other)
+    assert set(found) == {Combination.UUU, None}
+    assert (found[None].agreement, found[None].kappa, found[None].n) == (0.7, pytest.approx(0.4), 50)
+
+
+def test_judges_that_say_one_thing_only_have_no_kappa() -> None:
+    asked = samples(1)
+    run = [Verdict("0", "judge", Outcome.REFUSED)]
+    assert agreement(asked, run, run)[None].kappa is None
