@@ -224,6 +224,12 @@ def test_an_unknown_judge_is_refused_before_anything_is_written(data: Path, tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("judges", [(), ("holisafe", "holisafe")])
+def test_a_run_has_each_judge_once_and_at_least_one(judges: tuple[str, ...], data: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="at least one, and each once"):
+        run(MOCK, data=str(data), out=tmp_path, judges=judges)
+
+
 def test_a_folder_without_a_run_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no run\.json"):
         read_run(tmp_path)

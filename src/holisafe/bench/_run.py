@@ -93,6 +93,8 @@ def run(
         UnknownNameError: There is no such model, data set or judge.
     """
     folder = Path(out)
+    if not judges or len(set(judges)) < len(judges):
+        raise RunError(f"the judges are {list(judges)}; expected at least one, and each once")
     versions = {name: judging.get(name).version for name in judges}
     name = inspect_name(model)
     loaded = datasets.read(data, split)

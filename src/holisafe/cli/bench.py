@@ -8,12 +8,9 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from holisafe.metrics import Summary
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +49,6 @@ def bench(
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from holisafe.bench import run
-    from holisafe.metrics import Summary
 
     folder = out or Path("runs") / _folder_name(model, data)
     typer.echo(f"measuring {model} on {data} ({split}); answers of up to {max_tokens} tokens; into {folder}", err=True)
@@ -61,7 +57,7 @@ def bench(
             model,
             data=data,
             split=split,
-            judges=tuple(judge or ["holisafe"]),
+            judges=tuple(dict.fromkeys(judge or ["holisafe"])),
             limit=limit,
             out=folder,
             max_tokens=max_tokens,
@@ -84,11 +80,16 @@ def bench(
             f"{len(failed)} of {len(measured.samples)} samples ended in an error, e.g. {failed[0].error}", err=True
         )
     if as_json:
-        first = next(iter(summaries.values()))
-        typer.echo(json.dumps({"model": model, "out": str(folder), **first, "judges": summaries}))
+        versions = measured.provenance["judges"]
+        judged = {name: {**summary, "judge_version": versions[name]} for name, summary in summaries.items()}
+        counts = {"samples": len(measured.samples), "broken": left_out, "errors": len(failed)}
+        first = next(iter(judged.values()))
+        typer.echo(json.dumps({"model": model, "out": str(folder), **counts, **first, "judges": judged}))
     else:
-        for summary in summaries.values():
-            _print_table(Summary.from_json(summary))
+        from holisafe.cli._tables import print_summaries
+        from holisafe.metrics import Summary
+
+        print_summaries([Summary.from_json(summary) for summary in summaries.values()])
         typer.echo(f"\nholisafe report {folder} shows it all", err=True)
 
 
@@ -133,26 +134,3 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
                 console.print(f"{done} of {total} samples")
 
         yield advance
-
-
-def _print_table(summary: Summary) -> None:
-    """The figures of one judge, each with its 95 % interval and count."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"judge: {summary.judge}")
-    for heading in ("figure", "rate", "95 % interval", "n"):
-        table.add_column(heading, justify="left" if heading == "figure" else "right")
-    figures = {
-        "refusal rate (SSS)": summary.rr,
-        **{f"attack success, {kind.value}": figure for kind, figure in summary.asr.items()},
-        "mean over the four (macro)": summary.masr_macro,
-        "all unsafe samples (pooled)": summary.masr_pooled,
-        "twin pairs right": summary.twin_accuracy,
-    }
-    for name, figure in figures.items():
-        if figure is None:
-            table.add_row(name, "no samples", "", "0")
-        else:
-            table.add_row(name, f"{figure.value:.1%}", f"{figure.low:.1%} to {figure.high:.1%}", str(figure.n))
-    Console().print(table)
