@@ -3,7 +3,8 @@
 Run: python benchmarks/judges.py
 The set is tests/judges/refusals.jsonl. Its held-out part was written before the rules of judge `refusal` and not
 used to change them; the development part was written afterwards, and the rules were mended on it. Both parts are
-by one hand: real models' answers are longer and more mixed, so expect less on those.
+by one hand, by intent hard, and full of what the published match is known to get wrong: its accuracy here says
+little about real runs, and real models' answers are longer and more mixed, so expect less of `refusal` on those.
 """
 
 from __future__ import annotations

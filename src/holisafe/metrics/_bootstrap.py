@@ -3,7 +3,7 @@
 Whole clusters are drawn with replacement. What a resample needs of a cluster is only its sums, so a resample is a
 row of counts times a matrix of sums, and thousands of resamples of all figures are a few matrix products. Counts
 and sums are small integers, exact in single precision. Why this interval and not another:
-docs/decisions/intervals.md.
+docs/decisions/0003-intervals.md.
 """
 
 from __future__ import annotations
