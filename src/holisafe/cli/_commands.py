@@ -66,9 +66,7 @@ def explain(error: BaseException) -> str | None:
         case ModuleNotFoundError(name=str(name)) if not name.startswith("holisafe"):
             return f"this command needs {name!r}, which is not installed; run: pip install 'holisafe[demo]'"
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-            return (
-                f"no space left on the disk{_where(error)}; free some and run again, what was written is kept"
-            )
+            return f"no space left on the disk{_where(error)}; free some and run again, what was written is kept"
         case OSError(errno=errno.EACCES | errno.EPERM):
             return f"permission denied{_where(error)}; choose a place you may read and write"
         case OSError(errno=errno.EROFS):

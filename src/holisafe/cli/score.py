@@ -120,6 +120,7 @@ def _to_json(file: str, loaded: Loaded, summaries: Sequence[Summary], versions: 
         "predictions": file,
         "samples": len(loaded.samples),
         "broken": len({(problem.file, problem.index, problem.id) for problem in loaded.broken}),
+        "errors": sum(response.error is not None for response in loaded.responses),
         **next(iter(judged.values())),
         "judges": judged,
     }
