@@ -16,7 +16,7 @@ import tiny_models
 from holisafe import datasets
 from holisafe.bench import read_run, rejudge, run
 from holisafe.bench._journal import Journal
-from holisafe.errors import DataError, RunError, UnknownNameError
+from holisafe.errors import DataError, ModelError, RunError, UnknownNameError
 from holisafe.metrics import summarise
 from holisafe.models import Answerer, Prompt
 from holisafe.records import Outcome, Response
@@ -157,6 +157,12 @@ def test_changed_data_in_the_same_folder_are_refused(data: Path, tmp_path: Path)
         run(MOCK, data=str(copy), out=tmp_path / "run")
 
 
+def test_a_run_that_never_began_leaves_its_folder_free(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="dtype"):
+        run(str(checkpoint), data=str(data), out=tmp_path, dtype="int3", max_tokens=2)
+    assert run(str(checkpoint), data=str(data), out=tmp_path, max_tokens=2).provenance["state"] == "complete"
+
+
 def test_a_complete_run_is_read_back_without_asking_again(data: Path, checkpoint: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(checkpoint, tmp_path / "model")
     first = run(str(copy), data=str(data), out=tmp_path / "run", max_tokens=2)
@@ -216,6 +222,12 @@ def test_an_out_folder_that_cannot_be_made_is_refused(data: Path, tmp_path: Path
 def test_an_unknown_model_offers_the_closest(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="pocket"):
         run("poket", data=str(data), out=tmp_path)
+
+
+def test_a_hosted_model_without_its_key_says_which(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ModelError, match="openai"):
+        run("openai/gpt-4o", data=str(data), out=tmp_path)
 
 
 def test_an_unknown_judge_is_refused_before_anything_is_written(data: Path, tmp_path: Path) -> None:

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import inspect_ai
+from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.log import EvalLog
 from inspect_ai.model import Model, get_model
+from rich.text import Text
 
 from holisafe import __version__, datasets
 from holisafe import judges as judging
@@ -29,7 +31,7 @@ from holisafe.bench._names import inspect_name
 from holisafe.bench._read import RUN_FILE, read_record, read_run
 from holisafe.bench._records import IMAGES, in_memory_name
 from holisafe.bench._task import build_task
-from holisafe.errors import DataError, RunError
+from holisafe.errors import DataError, ModelError, RunError
 from holisafe.metrics import summarise
 from holisafe.records import Response, Run, Sample
 
@@ -143,12 +145,8 @@ def run(
             "versions": _versions(),
             "platform": platform.platform(),
         }
-        if before is None:
-            _write_record(folder, record)
         _keep_images(folder, chosen)
-        answerer = get_model(
-            name, memoize=False, **({k: v for k, v in options.items() if v is not None} if local else {})
-        )
+        answerer = _model(name, options if local else {})
         with contextlib.closing(answerer.api), Journal(folder / "responses.jsonl") as journal:
             record["model"] = answerer.api.describe() if local else {"id": name}  # type: ignore[attr-defined]
             _check_same_model(folder, before, record["model"])
@@ -161,6 +159,19 @@ def _chosen(samples: Sequence[Sample], limit: int | None, seed: int, what: str) 
     if not samples:
         raise DataError(f"{what} holds no samples, so there is nothing to ask; check the path and the split")
     return list(samples) if limit is None else datasets.stratified(samples, limit, seed)
+
+
+def _model(name: str, options: dict[str, Any]) -> Model:
+    """The model behind Inspect's interface.
+
+    Raises:
+        ModelError: It cannot be had, for example because its key or its client library is missing.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    try:
+        return get_model(name, memoize=False, **given)
+    except (PrerequisiteError, ValueError) as error:
+        raise ModelError(f"{name}: {' '.join(Text.from_markup(str(error)).plain.split())}") from error
 
 
 def _evaluate(
@@ -248,9 +259,11 @@ def _check_same(folder: Path, before: dict[str, Any] | None, settings: dict[str,
     Raises:
         RunError: Names each setting that differs.
     """
-    if before is None:
-        if (folder / "responses.jsonl").exists():
-            raise RunError(f"{folder} holds answers but no {RUN_FILE}; use another --out")
+    journal = folder / "responses.jsonl"
+    answered = journal.exists() and journal.stat().st_size > 0
+    if before is None and answered:
+        raise RunError(f"{folder} holds answers but no {RUN_FILE}; use another --out")
+    if before is None or (before["state"] != "complete" and not answered):
         return
     there = before["settings"]
     keys = [key for key in {**there, **settings} if there.get(key) != settings.get(key)]
@@ -265,7 +278,7 @@ def _check_same_model(folder: Path, before: dict[str, Any] | None, model: dict[s
     Raises:
         RunError: Names what changed.
     """
-    there = (before or {}).get("model", model)
+    there = (before or {}).get("model", model) if (folder / "responses.jsonl").stat().st_size else model
     keys = ("revision", "weights_sha256", "processor", "chat_template_sha256", "dtype", "attention")
     changed = [key for key in keys if there.get(key) != model.get(key)]
     if changed:

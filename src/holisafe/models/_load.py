@@ -113,6 +113,8 @@ def _load_checkpoint(
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     kind = dtype or ("auto" if place.startswith("cuda") else "float32")
     common: dict[str, Any] = {"revision": revision, "trust_remote_code": remote}
+    if not looks_local(name):
+        common["local_files_only"] = _only_in_cache(name, revision)
     try:
         processor = _load_processor(source, common)
     except Exception as error:
@@ -125,6 +127,23 @@ def _load_checkpoint(
         raise _explained(error, name, "weights") from error
     commit: str | None = getattr(model.config, "_commit_hash", None)  # local folders leave it out
     return _checked(model, processor, name, commit or revision)
+
+
+def _only_in_cache(name: str, revision: str | None) -> bool:
+    """Ask the Hub once for a model; True if it cannot be asked but the model is in the local cache.
+
+    Raises:
+        ModelError: It cannot be asked, or does not give the model, and the cache does not hold it.
+    """
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    try:
+        HfApi().model_info(name, revision=revision, timeout=10)
+    except Exception as error:  # the network fails in many ways; the cache decides
+        if not isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+            raise _explained(error, name, "description") from error
+        return True
+    return False
 
 
 def _load_processor(source: str, options: dict[str, Any]) -> Any:
