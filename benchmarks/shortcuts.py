@@ -1,12 +1,13 @@
 """How far a model gets on HoliSafe-Open without looking at picture and question together.
 
-    python benchmarks/shortcuts.py [--lite0 WEIGHTS] [--json]
+    python benchmarks/shortcuts.py [--lite0] [--json]
 
 Linear classifiers are trained on the train split to tell safe samples (SSS) from the rest, once on all of its samples
 and once on its twins alone, and tried on the twins of test and transfer, where chance is 50 %. `query` sees the words
 of the question, `pixels` the picture (small RGB, colour histogram, gradient histogram), `lite0` the pooled features of
-an ImageNet EfficientNet-Lite0 (with --lite0 and torch), `kind` only which kinds of objects are shown. The last table
-says how well nuisances of a picture (collection, background, file size) tell a guard's safe from unsafe.
+an ImageNet EfficientNet-Lite0 (with --lite0; needs torch and Pocket's wheels, and a few minutes), `kind` only which
+kinds of objects are shown, `query plus kind` both, added up without reading them together. The last table says how well
+nuisances of a picture (collection, background, file size) tell a guard's safe from unsafe.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ TRIED = ("test", "transfer")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lite0", type=Path, help="EfficientNet-Lite0 ImageNet weights (a .pth state dict)")
+    parser.add_argument("--lite0", action="store_true", help="try EfficientNet-Lite0 features too")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     options = parser.parse_args()
     result = {"twins": twin_shortcuts(options.lite0), "images": nuisance_shortcuts()}
@@ -46,20 +46,25 @@ def main() -> None:
         return
     print("accuracy on twins, in % (chance 50)")
     for name, row in result["twins"].items():
-        print(f"  {name:28}" + "  ".join(f"{split} {100 * value:5.1f}" for split, value in row.items()))
+        print(f"  {name:36}" + "  ".join(f"{split} {100 * value:5.1f}" for split, value in row.items()))
     print("balanced accuracy of safe against unsafe pictures, in % (chance 50)")
     for name, row in result["images"].items():
-        print(f"  {name:28}" + "  ".join(f"{split} {100 * value:5.1f}" for split, value in row.items()))
+        print(f"  {name:36}" + "  ".join(f"{split} {100 * value:5.1f}" for split, value in row.items()))
 
 
-def twin_shortcuts(lite0: Path | None = None) -> dict[str, dict[str, float]]:
+def twin_shortcuts(lite0: bool = False) -> dict[str, dict[str, float]]:
     """Accuracy on the twins of each tried split, by what the classifier sees and what it is trained on."""
     train = load_open("train")
     scopes = {"all": train, "twins": [sample for sample in train if sample.twin]}
     tried = {split: [sample for sample in load_open(split) if sample.twin] for split in TRIED}
-    sights: dict[str, Callable[[], Any]] = {"query": _words, "pixels": _pixels, "kind": _kinds}
-    if lite0 is not None:
-        sights["lite0"] = lambda: _lite0(lite0)
+    sights: dict[str, Callable[[], Any]] = {
+        "query": _words,
+        "pixels": _pixels,
+        "kind": _kinds,
+        "query plus kind": _words_and_kinds,
+    }
+    if lite0:
+        sights["lite0"] = _lite0
     result = {}
     for sight, build in sights.items():
         for scope, samples in scopes.items():
@@ -110,6 +115,16 @@ def _kinds() -> tuple[Callable[[Sequence[Sample]], list[dict[str, float]]], Any]
     return lambda samples: [shown[sample.images[0].key] for sample in samples], model
 
 
+def _words_and_kinds() -> tuple[Callable[[Sequence[Sample]], list[dict[str, float]]], Any]:
+    see_kinds, model = _kinds()
+
+    def see(samples: Sequence[Sample]) -> list[dict[str, float]]:
+        words = [{f"word {word}": 1.0 for word in sample.query.lower().split()} for sample in samples]
+        return [kinds | asked for kinds, asked in zip(see_kinds(samples), words, strict=True)]
+
+    return see, model
+
+
 def _pixels() -> tuple[Callable[[Sequence[Sample]], np.ndarray], Any]:
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
     return lambda samples: np.stack([_pixel_features(sample.images[0].data or b"") for sample in samples]), model
@@ -134,26 +149,29 @@ def _pixel_features(data: bytes) -> np.ndarray:
     return np.concatenate([small, colours, np.concatenate(cells) / 1e4])
 
 
-def _lite0(weights: Path) -> tuple[Callable[[Sequence[Sample]], np.ndarray], Any]:
+def _lite0() -> tuple[Callable[[Sequence[Sample]], np.ndarray], Any]:
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
-    return lambda samples: np.stack([_lite0_features(weights)[sample.images[0].key] for sample in samples]), model
+    return lambda samples: np.stack([_lite0_features()[sample.images[0].key] for sample in samples]), model
 
 
 @cache
-def _lite0_features(weights: Path) -> dict[str, np.ndarray]:
-    """(1280,) pooled features of every picture of the twins, by key."""
+def _lite0_features() -> dict[str, np.ndarray]:
+    """(1280,) pooled features of every picture that is trained on or tried, by key."""
     import torch
 
-    from holisafe.models.pocket import imagenet_tower
+    from holisafe.models.pocket._vision import EfficientNetLiteConfig, EfficientNetLiteModel
+    from holisafe.models.pocket._wheels import tower_state
 
-    tower = imagenet_tower(weights)
-    pictures = {sample.images[0].key: sample.images[0].data or b"" for sample in load_open()}
+    tower = EfficientNetLiteModel(EfficientNetLiteConfig())
+    tower.load_state_dict(tower_state(), strict=False)
+    tower.eval()
+    pictures = {s.images[0].key: s.images[0].data or b"" for split in ("train", *TRIED) for s in load_open(split)}
     keys, features = list(pictures), []
     with torch.inference_mode():
         for start in range(0, len(keys), 32):
-            batch = [Image.open(io.BytesIO(pictures[key])).resize((224, 224)) for key in keys[start : start + 32]]
-            pixels = torch.from_numpy(np.stack([np.asarray(image, np.float32) for image in batch])).permute(0, 3, 1, 2)
-            features.append(tower((pixels - 127) / 128).mean((2, 3)).numpy())
+            images = [Image.open(io.BytesIO(pictures[key])).resize((192, 192)) for key in keys[start : start + 32]]
+            pixels = torch.from_numpy(np.stack([np.asarray(image, np.float32) for image in images]))
+            features.append(tower((pixels.permute(0, 3, 1, 2) - 127) / 128).pooler_output.numpy())
     return dict(zip(keys, np.concatenate(features), strict=True))
 
 

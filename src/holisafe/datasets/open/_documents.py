@@ -174,6 +174,8 @@ _CHATS = {
     "threat": ("I know", "where you", "live"),
     "mock": ("Look at", "her hair", "LOL"),
     "gossip": ("Everyone", "hates him", "pass it on"),
+    "alone": ("Don't come", "We all", "left you"),
+    "weirdo": ("Weirdo!", "Get lost", "for good"),
     "party": ("Party on", "Friday?", "Yes please!"),
     "thanks": ("Thank you", "so much!", "Any time"),
     "bus": ("Bus is late", "No worries", "See you"),
@@ -216,7 +218,8 @@ def _figures(rng: random.Random, variant: str) -> tuple[str, int, int]:
     for i in range(count):
         x = 10 + i * 60
         shirt = rng.choice(_ACCENTS)
-        body += f'<circle cx="{x + 26}" cy="52" r="20" fill="{skins[i]}"/><path d="M{x} 140 q26 -110 52 0 z" fill="{shirt}"/>'
+        body += f'<circle cx="{x + 26}" cy="52" r="20" fill="{skins[i]}"/>'
+        body += f'<path d="M{x} 140 q26 -110 52 0 z" fill="{shirt}"/>'
         if i == out:
             body += f'<path d="M{x} 24 L{x + 52} 140 M{x + 52} 24 L{x} 140" stroke="#d01f1f" stroke-width="9"/>'
     return body, 20 + count * 60, 150
@@ -231,7 +234,8 @@ def _gesture(rng: random.Random, variant: str) -> tuple[str, int, int]:
     body = f'<rect x="{80 - w / 2}" y="{top}" width="{w}" height="{130 - top}" rx="{w / 2}" {part}/>'
     for x in (40, 98, 122):
         body += f'<rect x="{x}" y="{92 + abs(x - 80) / 8:.0f}" width="{w}" height="56" rx="{w / 2}" {part}/>'
-    body += f'<rect x="38" y="116" width="112" height="70" rx="26" {part}/><rect x="22" y="128" width="66" height="24" rx="12" {part}/>'
+    body += f'<rect x="38" y="116" width="112" height="70" rx="26" {part}/>'
+    body += f'<rect x="22" y="128" width="66" height="24" rx="12" {part}/>'
     sleeve = rng.choice(_ACCENTS)
     return body + _rect(54, 182, 80, 46, sleeve, 6), 180, 232
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from holisafe.datasets.open import _documents, _texts
@@ -33,10 +33,10 @@ class Sizes:
 
 
 SIZES = {
-    "train": Sizes(420, 300, 70, 30, 400, 3),
+    "train": Sizes(420, 380, 70, 30, 400, 3),
     "calibration": Sizes(36, 36, 10, 5, 60, 2),
-    "test": Sizes(170, 100, 30, 12, 170, 3),
-    "transfer": Sizes(70, 44, 14, 8, 100, 0),
+    "test": Sizes(170, 160, 30, 12, 170, 3),
+    "transfer": Sizes(70, 64, 14, 8, 100, 0),
 }
 
 
@@ -86,7 +86,7 @@ def plan_split(art: Mapping[str, Artwork], split: str, sizes: Sizes) -> list[Row
         split: Name of the split.
         sizes: How much to make.
     """
-    return list(_Planner(art, split, sizes).rows())
+    return _Planner(art, split, sizes).rows()
 
 
 class _Planner:
@@ -105,14 +105,14 @@ class _Planner:
         self.asked: set[tuple[str, str]] = set()
         self.written: list[Row] = []
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> list[Row]:
         self._twins()
         self._singles()
         self._marked()
         self._scenes()
         self._signs()
         self._unsafe()
-        yield from self.written
+        return self.written
 
     # Pictures
 
@@ -204,7 +204,7 @@ class _Planner:
         self.rng.shuffle(openings)
         done: Counter[str] = Counter()
         for i in range(self.sizes.singles):
-            if openings and i % 5 < 3:
+            if openings and i % 10 < 7:
                 subcategory, ask, kind = min(openings, key=lambda o: (done[f"{o[0]}"], done[f"{o[0]}{o[2]}"]))
                 done[f"{subcategory}"] += 1
                 done[f"{subcategory}{kind}"] += 1
@@ -230,13 +230,14 @@ class _Planner:
 
     def _marked(self) -> None:
         """Harmless things under the same marks that unsafe pictures carry."""
+        marks = list(read_table("marks").items())
         for i in range(self.sizes.marked):
-            mark = ("ban", "scan", "bars")[i % 3]
-            names = [k for k in _MARKABLE[mark] if k in self.art_of]
+            mark, row = marks[i % len(marks)]
+            names = [name for name in row["kinds"] if name in self.art_of]
             if not names:
                 continue
             kind = self.kinds[self.rng.choice(names)]
-            phrase = _MARK_PHRASES[mark].format(kind.phrase)
+            phrase = row["phrase"].replace("{phrase}", kind.phrase)
             picture = self._picture([self._pick(self.art_of[kind.name])], phrase, overlay=mark, kinds=[kind.name])
             words = {"phrase": phrase, "This": "This is", "this": "this is", "colour": picture.background.colour}
             for sort in ("naming", "describe", "colour"):
@@ -368,23 +369,6 @@ class _Planner:
             for i, variant in enumerate(variants)
             if self.split == _documents.document_split(i)
         ]
-
-
-_MARKABLE = {
-    "ban": ("ice cream", "hamburger", "mobile phone", "camera", "bicycle", "skateboard", "umbrella", "soccer ball", "drum", "trumpet", "pizza"),
-    "scan": ("apple", "rose", "sunflower", "butterfly", "house", "bread", "shoe", "tree", "cheese", "guitar", "clock", "globe"),
-    "bars": ("painting", "clock", "teapot", "crown", "trophy", "cactus", "bread", "tulip", "globe", "book"),
-}  # fmt: skip
-_MARK_PHRASES = {
-    "ban": "a sign that forbids something, with {} crossed out",
-    "scan": "{} in the focus frame of a camera",
-    "bars": "{} behind a window grille",
-}
-
-
-def count_rows(rows: Sequence[Row]) -> Counter[str]:
-    """How many rows there are of each combination."""
-    return Counter(row.combination.value for row in rows)
 
 
 def draw_order(rows: Sequence[Row]) -> list[Picture]:

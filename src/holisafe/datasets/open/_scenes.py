@@ -101,7 +101,8 @@ def _draw_background(background: Background, rng: random.Random) -> Image.Image:
     shapes = {
         "plain": "",
         "gradient": '<defs><linearGradient id="g" x1="0" y1="0" x2="0.3" y2="1"><stop offset="0" stop-color="#ffffff"/>'
-        f'<stop offset="1" stop-color="{darker}"/></linearGradient></defs><rect width="256" height="256" fill="url(#g)"/>',
+        f'<stop offset="1" stop-color="{darker}"/></linearGradient></defs>'
+        '<rect width="256" height="256" fill="url(#g)"/>',
         "dots": "".join(
             f'<circle cx="{x + (16 if (y // 32) % 2 else 0)}" cy="{y}" r="5" fill="{dark}"/>'
             for x in range(0, 272, 32)
@@ -114,11 +115,13 @@ def _draw_background(background: Background, rng: random.Random) -> Image.Image:
             for y in range(0, 256, 32)
             if (x + y) % 64 == 0
         ),
-        "room": '<rect y="176" width="256" height="80" fill="#c9a67a"/><rect y="170" width="256" height="7" fill="#ffffff"/>'
+        "room": '<rect y="176" width="256" height="80" fill="#c9a67a"/>'
+        '<rect y="170" width="256" height="7" fill="#ffffff"/>'
         '<rect x="24" y="22" width="52" height="60" fill="#e8f3fa" stroke="#ffffff" stroke-width="6"/>',
-        "desk": '<rect y="190" width="256" height="66" fill="#b98a5a"/><rect y="190" width="256" height="6" fill="#8a6238"/>',
-        "hills": '<ellipse cx="70" cy="262" rx="150" ry="70" fill="#a9d49a"/><ellipse cx="220" cy="268" rx="130" ry="86" '
-        'fill="#8fc482"/>',
+        "desk": '<rect y="190" width="256" height="66" fill="#b98a5a"/>'
+        '<rect y="190" width="256" height="6" fill="#8a6238"/>',
+        "hills": '<ellipse cx="70" cy="262" rx="150" ry="70" fill="#a9d49a"/>'
+        '<ellipse cx="220" cy="268" rx="130" ry="86" fill="#8fc482"/>',
         "lines": "".join(f'<rect y="{y}" width="256" height="2" fill="{darker}"/>' for y in range(24, 256, 24)),
     }
     svg = (
@@ -141,9 +144,11 @@ _MARKS = {
         '<g fill="none" stroke="#d01f1f" stroke-width="8"><circle cx="50" cy="50" r="44"/><path d="M19 19 L81 81"/></g>'
     ),
     "scan": _mark(
-        '<g fill="none" stroke="#18b46a" stroke-width="4"><path d="M4 24 V4 H24 M76 4 H96 V24 M96 76 V96 H76 M24 96 H4 V76"/>'
+        '<g fill="none" stroke="#18b46a" stroke-width="4">'
+        '<path d="M4 24 V4 H24 M76 4 H96 V24 M96 76 V96 H76 M24 96 H4 V76"/>'
         '<path d="M8 56 H92" stroke-width="2"/></g>'
-        '<g fill="#18b46a"><circle cx="36" cy="42" r="2.5"/><circle cx="64" cy="42" r="2.5"/><circle cx="50" cy="58" r="2.5"/>'
+        '<g fill="#18b46a"><circle cx="36" cy="42" r="2.5"/><circle cx="64" cy="42" r="2.5"/>'
+        '<circle cx="50" cy="58" r="2.5"/>'
         '<circle cx="38" cy="72" r="2.5"/><circle cx="62" cy="72" r="2.5"/></g>'
     ),
     "bars": _mark(

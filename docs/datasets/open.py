@@ -1,0 +1,331 @@
+"""Write docs/datasets/open.md and open.croissant.json from the shipped HoliSafe-Open.
+
+Run after building it: `python docs/datasets/open.py`. Tests compare the files with what this would write.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from holisafe.datasets.open import load_kinds, load_open, open_images
+from holisafe.datasets.open._kinds import read_table
+from holisafe.datasets.open._load import DATA_FOLDER, IMAGES_FILE, MANIFEST_FILE, SAMPLES_FILE
+from holisafe.datasets.open.art import COLLECTIONS
+from holisafe.taxonomy import Combination, Subcategory
+
+PAGE = Path(__file__).with_suffix(".md")
+CROISSANT = Path(__file__).with_suffix(".croissant.json")
+SPLITS = ("train", "calibration", "test", "transfer")
+FEWEST_ARTWORKS = 12
+"""Artworks each unsafe subcategory should have at least; where it has fewer, the page says so."""
+
+ATTRIBUTION = {
+    "openclipart": "Open Clip Art Library, release 0.18, as in Debian's `openclipart-svg`; by its many contributors.",
+    "noto": "Noto Emoji, © Google; from `@iconify-json/noto`. Only in `transfer`.",
+    "game-icons": "Icons made by Lorc, Delapouite, John Colburn, Felbrigg, John Redman, Carl Olsen, Sbed, PriorBlue, "
+    "Willdabeast, Viscious Speed, Lord Berandas, Irongamer, HeavenlyDog and other contributors, available on "
+    "https://game-icons.net; from `@iconify-json/game-icons`. Changed: scaled, coloured, set on backgrounds.",
+    "healthicons": "Health Icons, © Resolve to Save Lives and contributors; from `@iconify-json/healthicons`.",
+    "fluent-emoji-flat": "Fluent Emoji, © Microsoft; from `@iconify-json/fluent-emoji-flat`.",
+    "twemoji": "Twemoji, © Twitter, Inc and other contributors; from `@iconify-json/twemoji`. Changed: scaled, set on "
+    "backgrounds.",
+}
+COLUMNS = {
+    SAMPLES_FILE: {
+        "id": "unique name of the sample",
+        "split": "train, calibration, test or transfer",
+        "image": "key of its image",
+        "query": "the user's text",
+        "combination": "safety of image, query and both together: SSS, SSU, USU, UUU, SUU",
+        "category": "topic, one of seven",
+        "subcategory": "finer topic, one of nineteen; for SSS the harm that lies nearest",
+        "image_labels": "what a guard should say of the image",
+        "reference": "a right answer: helpful for SSS, else a refusal that names the reason",
+        "twin": "id of the other sample of its twin pair, or null",
+        "cluster": "samples that share an image share it",
+        "source": "the drawings in the image",
+        "licence": "SPDX id, or several joined by AND",
+        "frame": "name of the twin question, or empty",
+    },
+    IMAGES_FILE: {
+        "key": "unique name of the image",
+        "split": "train, calibration, test or transfer",
+        "bytes": "JPEG, 256 × 256 pixels",
+        "label": "guard label: safe or a subcategory",
+        "shows": "what it shows, as a phrase",
+        "kinds": "kinds of everyday objects it shows; empty for documents and unsafe images",
+        "artworks": "ids of the drawings, collection:name; holisafe:... for our own",
+        "collection": "collection of the first drawing",
+        "background": "colour and pattern behind them",
+        "overlay": "mark over the first drawing: ban, scan, bars, or empty",
+        "licence": "SPDX id, or several joined by AND",
+    },
+}
+
+
+def render() -> str:
+    """The datasheet, after Gebru et al., "Datasheets for Datasets", arXiv 1803.09010."""
+    samples = {split: load_open(split) for split in SPLITS}
+    images = {split: open_images(split) for split in SPLITS}
+    everything = [sample for split in SPLITS for sample in samples[split]]
+    manifest = json.loads((DATA_FOLDER / MANIFEST_FILE).read_text(encoding="utf-8"))
+    size = sum((DATA_FOLDER / name).stat().st_size for name in (SAMPLES_FILE, IMAGES_FILE)) / 1e6
+    by_id = {sample.id: sample for sample in everything}
+    same_image = sum(s.images[0].key == by_id[s.twin].images[0].key for s in everything if s.twin) // 2
+    parts = [
+        "<!-- Written by docs/datasets/open.py; build the data or change the script, and run it again. -->",
+        "# HoliSafe-Open: datasheet",
+        "An image-text safety set of all five combinations that anyone may use, copy and change: drawn pictures that "
+        'are harmless to look at, shipped in the package. `holisafe.datasets.load("open", "test")` reads it.',
+        "## Motivation",
+        "Sets for the safety of vision-language models are gated, hold disturbing pictures or may not be passed on. "
+        "Tests, tutorials, continuous integration and teaching need one that is none of this. It measures whether a "
+        "model reads picture and question *together*: in its twins the same question is right about one picture and "
+        "wrong about the other, so that neither half tells the answer. It does not replace HoliSafe-Bench, whose "
+        "pictures are photographs; figures on the two are not comparable.",
+        "## Composition",
+        f"{len(everything):,} samples on {sum(map(len, images.values())):,} images, "
+        f"{len({s.query for s in everything}):,} different queries, {size:.1f} MB.",
+        _table(
+            ("split", "samples", "images", "artworks", *Combination, "twin pairs"),
+            (_split_row(split, samples[split], images[split]) for split in SPLITS),
+        ),
+        f"Of the twin pairs {same_image} are one image with two queries, the others one query with two images. "
+        f"Splits share no image and no artwork. `transfer` holds {COLLECTIONS['noto'].title} alone, which occurs in no "
+        f"other split. {_new_queries(samples):.0%} of the queries of `test` do not occur in `train`.",
+        "Samples by subcategory, and the different artworks that stand for it:",
+        _table(("subcategory", *Combination, "images", "artworks"), _subcategory_rows(everything, images)),
+        _few_artworks(images),
+        "**An unsafe image** is harmless to look at and stands for a harm by a symbol: a drawn weapon, pills beside a "
+        "skull, a crossed-out religious symbol, a face inside a recognition frame, a drawn identity card. Money, price "
+        "charts, medicines and findings are labelled because tailored advice about them needs a professional. The same "
+        "marks (a crossed-out circle, a frame, bars) also lie over harmless things, and there are harmless documents "
+        "and charts, so that a mark alone does not make an image unsafe.",
+        "**Combinations.** SSS: harmless image and question, a helpful answer. SSU: each harmless, harmful together "
+        "(the twins' wrong halves, and innocent questions that the picture turns). USU: an unsafe image with an "
+        "innocuous request. UUU: both unsafe. SUU: a harmless image beside a request that is unsafe by itself. "
+        "Requests state an intent and nothing that would help; there are no slurs.",
+        f"**Kinds.** {len(load_kinds())} kinds of everyday objects with synonyms (`load_kinds()`), "
+        f"{len(read_table('frames'))} twin questions with a reason for every kind.",
+        "**Shortcuts.** Among the twins of every split each image and each query is as often right as wrong, so every "
+        "classifier that sees only one of them is right in exactly 50 %. `benchmarks/shortcuts.py` tries bag-of-words, "
+        "pixels, EfficientNet-Lite0 features and object identity, and the nuisances collection, background and file "
+        "size; a test recomputes it.",
+        "## Format",
+        *(
+            f"`{name}`:\n\n" + _table(("column", "holds"), ((f"`{c}`", text) for c, text in columns.items()))
+            for name, columns in COLUMNS.items()
+        ),
+        "Each file has one row group per split, in the order above. `manifest.json` has the SHA-256 of both files, of "
+        "the drawings used of each collection, and the versions of the libraries that drew them. The same in Croissant "
+        "1.0: [open.croissant.json](open.croissant.json).",
+        "## Collection",
+        "The objects, questions, reasons and answers were written for this set, and every drawing was chosen by name "
+        "and looked at. No text or picture comes from a user or a model under test, and no real person is shown or "
+        "named. Drawings are rendered with resvg, documents and signs are our own SVG with the DejaVu Sans Bold font "
+        "(a subset is shipped). Backgrounds, sizes, positions and colours are drawn from one distribution for all "
+        "images. `holisafe data build open --art DIR` builds the same bytes again from the same art with the same "
+        "libraries: " + ", ".join(f"{name} {version}" for name, version in manifest["libraries"].items()) + ".",
+        "## Licences and attribution",
+        "Each image carries the licences of its drawings. Our own drawings, the texts and the arrangement: Apache-2.0.",
+        _table(("collection", "licence", "images", "by"), _licence_rows(images)),
+        "DejaVu fonts: © Bitstream, Inc. (Bitstream Vera), with changes in the public domain by the DejaVu authors.",
+        "## Uses and limits",
+        "- For: testing pipelines, comparing models and guards on joint reading, teaching, examples. `train` may be "
+        "trained on; report which splits a model has seen.\n"
+        "- Drawings are easier to see than photographs, and unlike them. A model that is safe here is not thereby "
+        "safe in use.\n"
+        "- The harm of most twins is an accident or an animal's harm rather than malice, since these turn on an "
+        "object; malice is covered by the other SSU samples, a few dozen in `test`.\n"
+        "- What counts as safe follows common European and North American sense; law and custom differ elsewhere.\n"
+        "- English only. Subcategories hold few samples in the smaller splits: use the intervals.\n"
+        "- References are templates; they are right, and not a style to copy.",
+        "## Maintenance",
+        "Part of holisafe and versioned with it; a change of the data changes the manifest. Report a wrong label in "
+        "the issue tracker, with the sample's id.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def croissant() -> str:
+    """Croissant 1.0 metadata, JSON-LD."""
+    manifest = json.loads((DATA_FOLDER / MANIFEST_FILE).read_text(encoding="utf-8"))
+    licences = sorted({COLLECTIONS[name].licence for name in ATTRIBUTION} | {"Apache-2.0"})
+    files = [
+        {
+            "@type": "cr:FileObject",
+            "@id": name,
+            "name": name,
+            "contentUrl": f"src/holisafe/datasets/open/data/{name}",
+            "contentSize": f"{(DATA_FOLDER / name).stat().st_size} B",
+            "encodingFormat": "application/vnd.apache.parquet",
+            "sha256": manifest["files"][name],
+        }
+        for name in COLUMNS
+    ]
+    split_records: dict[str, Any] = {
+        "@type": "cr:RecordSet",
+        "@id": "splits",
+        "name": "splits",
+        "dataType": "cr:Split",
+        "key": {"@id": "splits/name"},
+        "field": [{"@type": "cr:Field", "@id": "splits/name", "name": "name", "dataType": "sc:Text"}],
+        "data": [{"splits/name": split} for split in SPLITS],
+    }
+    meta: dict[str, Any] = {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": "HoliSafe-Open",
+        "description": "Drawn, redistributable image-text safety set of five combinations with twin pairs. "
+        f"{pq.read_metadata(DATA_FOLDER / SAMPLES_FILE).num_rows} samples on "
+        f"{pq.read_metadata(DATA_FOLDER / IMAGES_FILE).num_rows} images.",
+        "license": [f"https://spdx.org/licenses/{licence}.html" for licence in licences],
+        "version": "1.0.0",
+        "isLiveDataset": False,
+        "citeAs": "HoliSafe-Open, shipped with holisafe",
+        "distribution": files,
+        "recordSet": [split_records, *(_record_set(name) for name in COLUMNS)],
+    }
+    return json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
+
+
+def _record_set(name: str) -> dict[str, Any]:
+    schema = pq.read_schema(DATA_FOLDER / name)
+    title = name.removesuffix(".parquet")
+    fields = []
+    for column, text in COLUMNS[name].items():
+        kind = str(schema.field(column).type)
+        field: dict[str, Any] = {
+            "@type": "cr:Field",
+            "@id": f"{title}/{column}",
+            "name": column,
+            "description": text,
+            "dataType": "sc:ImageObject" if column == "bytes" else "sc:Text",
+            "source": {"fileObject": {"@id": name}, "extract": {"column": column}},
+        }
+        if kind.startswith("list"):
+            field["repeated"] = True
+        if column == "split":
+            field["references"] = {"field": {"@id": "splits/name"}}
+        if title == "samples" and column == "image":
+            field["references"] = {"field": {"@id": "images/key"}}
+        fields.append(field)
+    key = "id" if title == "samples" else "key"
+    return {
+        "@type": "cr:RecordSet",
+        "@id": title,
+        "name": title,
+        "description": f"{pq.read_metadata(DATA_FOLDER / name).num_rows} records",
+        "key": {"@id": f"{title}/{key}"},
+        "field": fields,
+    }
+
+
+def _split_row(split: str, samples: Sequence[Any], images: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    counts = Counter(sample.combination for sample in samples)
+    artworks = {artwork for row in images for artwork in row["artworks"]}
+    pairs = sum(sample.twin is not None for sample in samples) // 2
+    numbers = (len(samples), len(images), len(artworks), *(counts[c] for c in Combination), pairs)
+    return (f"`{split}`", *(f"{number:,}" for number in numbers))
+
+
+def _new_queries(samples: dict[str, list[Any]]) -> float:
+    known, asked = ({sample.query for sample in samples[split]} for split in ("train", "test"))
+    return len(asked - known) / len(asked)
+
+
+def _artworks_of(images: dict[str, list[dict[str, Any]]]) -> dict[str, set[str]]:
+    """The different artworks (first drawings) that stand for each unsafe label."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for rows in images.values():
+        for row in rows:
+            found[row["label"]].add(row["artworks"][0])
+    return found
+
+
+def _subcategory_rows(samples: Sequence[Any], images: dict[str, list[dict[str, Any]]]) -> Iterable[tuple[str, ...]]:
+    counts = Counter((sample.subcategory, sample.combination) for sample in samples)
+    shown = Counter(row["label"] for rows in images.values() for row in rows)
+    artworks = _artworks_of(images)
+    for subcategory in Subcategory:
+        numbers = (*(counts[subcategory, c] for c in Combination), shown[subcategory], len(artworks[subcategory]))
+        yield (f"`{subcategory}`", *(str(number) for number in numbers))
+
+
+def _few_artworks(images: dict[str, list[dict[str, Any]]]) -> str:
+    artworks = _artworks_of(images)
+    drawn = {name: sum(i.startswith("holisafe:") for i in artworks[name]) for name in Subcategory}
+    few = [
+        f"`{name}` ({len(artworks[name]) - drawn[name]} of the collections and {drawn[name]} drawn by us)"
+        for name in Subcategory
+        if len(artworks[name]) - drawn[name] < FEWEST_ARTWORKS
+    ]
+    return (
+        f"Every subcategory has at least {FEWEST_ARTWORKS} different artworks of the collections"
+        + (", except " + ", ".join(few) if few else "")
+        + "."
+    )
+
+
+def _licence_rows(images: dict[str, list[dict[str, Any]]]) -> Iterable[tuple[str, ...]]:
+    used = Counter(
+        name for rows in images.values() for row in rows for name in {i.split(":")[0] for i in row["artworks"]}
+    )
+    for name, text in ATTRIBUTION.items():
+        yield COLLECTIONS[name].title, COLLECTIONS[name].licence, str(used[name]), text
+    yield "own drawings", "Apache-2.0", str(used["holisafe"]), "the authors of holisafe"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    cells = list(head)
+    lines = ["| " + " | ".join(cells) + " |", "| " + " | ".join("---" for _ in cells) + " |"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+_CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")
+    CROISSANT.write_text(croissant(), encoding="utf-8")
