@@ -134,3 +134,50 @@ def test_data_brings_back_the_questions_that_the_answers_leave_out(write: Any, t
     found = run(write(records("Sure.")[:10]), "--data", str(asked), "--json")
     figures = json.loads(found.stdout)
     assert (figures["samples"], sum(counts["error"] for counts in figures["outcomes"].values())) == (20, 10)
+
+
+def test_the_table_says_how_many_could_not_be_judged(write: Any) -> None:
+    rows = records("Sure.")
+    rows[1]["prediction"] = None
+    assert "1 samples ended as 'error'" in " ".join(run(write(rows)).stdout.split())
+
+
+def test_many_problems_are_told_in_part_and_counted(write: Any) -> None:
+    rows = [row | ({"type": "?"} if row["id"] < 9 else {}) for row in records("Sure.")]
+    assert "and 4 more problems" in run(write(rows)).stderr
+
+
+def test_each_judge_gets_its_own_figures_and_the_first_stands_on_top(write: Any) -> None:
+    found = json.loads(
+        run(write(records("I’m unable to help.")), "--json", "--judge", "refusal", "--judge", "holisafe").stdout
+    )
+    assert (found["judge"], list(found["judges"])) == ("refusal", ["refusal", "holisafe"])
+    assert (found["ssu"]["value"], found["judges"]["holisafe"]["ssu"]["value"]) == (0, 1)
+
+
+def open_records(count: int) -> list[dict[str, Any]]:
+    from holisafe.datasets import load, stratified
+
+    drawn = stratified(load("open", "test"), count)
+    own = {"image": "x.png", "category": "violence", "subcategory": "terrorism", "prediction": "I'm sorry, no."}
+    return [{"id": s.id, "query": s.query, "type": s.combination, **own} for s in drawn]
+
+
+def test_a_data_set_by_name_brings_the_twins_of_the_answers(write: Any) -> None:
+    found = json.loads(run(write(open_records(40)), "--data", "open", "--split", "test", "--json").stdout)
+    assert found["errors"] == found["samples"] - 40
+    assert found["twin_accuracy"]["value"] == 0
+
+
+def test_answers_to_another_question_of_the_same_id_are_refused(write: Any) -> None:
+    rows = open_records(20)
+    rows[3]["query"] = "Something else?"
+    found = run(write(rows), "--data", "open", "--split", "test")
+    assert found.exit_code == 2
+    assert "1 records ask another question" in found.stderr
+
+
+def test_answers_to_another_data_set_are_refused(write: Any) -> None:
+    found = run(write(records("Sure.")), "--data", "open", "--split", "test")
+    assert found.exit_code == 2
+    assert "no record has an id of data set 'open'" in found.stderr
