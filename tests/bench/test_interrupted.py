@@ -20,7 +20,7 @@ from holisafe.errors import RunError
 from holisafe.records import Run
 from small_bench import write_small_bench
 
-TOKENS = 60
+TOKENS = 30
 
 
 @pytest.fixture(scope="module")
