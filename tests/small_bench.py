@@ -28,7 +28,7 @@ def write_small_bench(folder: Path, per_combination: int = 4) -> Path:
             draw_image(path, 37 * number + 11 * (index // 2))
             records.append(
                 {
-                    "id": 10 * number + index,
+                    "id": 100 * number + index,
                     "image": name,
                     "query": f"{query} ({index + 1})",
                     "type": kind,
