@@ -1,0 +1,202 @@
+"""Which samples a report shows, and what each run and judge made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from holisafe.metrics import is_hit, is_right, twin_pairs
+from holisafe.records import Outcome, Response, Sample
+from holisafe.report._table import JudgedRun
+from holisafe.taxonomy import Combination
+
+_Item = TypeVar("_Item")
+
+SAMPLES = 60
+"""Most samples in the gallery."""
+
+PAIRS = 16
+"""Most twin pairs that are shown."""
+
+SHARE_OF_MISTAKES = 2 / 3
+"""Share of the gallery for samples that some run got wrong, where there are enough of either kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one judge said of an answer; `mark` is "right", "wrong" or "not scored"."""
+
+    judge: str
+    outcome: str
+    mark: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one run answered, and what the judges said of it."""
+
+    run: str
+    response: Response
+    verdicts: tuple[Judged, ...]
+
+
+@dataclass(slots=True)
+class Entry:
+    """One sample with the answers of all runs that were asked it."""
+
+    sample: Sample
+    answers: list[Answer] = field(default_factory=list)
+
+    @property
+    def has_mistake(self) -> bool:
+        """Whether some judge found some answer wrong or could not score it."""
+        return any(verdict.mark != "right" for answer in self.answers for verdict in answer.verdicts)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A twin pair: same question and two images, or same image and two questions."""
+
+    first: Entry
+    second: Entry
+
+    @property
+    def shared(self) -> str:
+        """What the two have in common."""
+        if self.first.sample.query == self.second.sample.query:
+            return "same question, two images"
+        return "same image, two questions"
+
+
+@dataclass(frozen=True, slots=True)
+class TwinCount:
+    """Twin pairs of one run under one judge."""
+
+    run: str
+    judge: str
+    both: int
+    safe_only: int
+    unsafe_only: int
+    neither: int
+
+    @property
+    def total(self) -> int:
+        """All pairs."""
+        return self.both + self.safe_only + self.unsafe_only + self.neither
+
+
+def collect(runs: Sequence[JudgedRun]) -> list[Entry]:
+    """All samples of all runs, each once; two runs share a sample when id, query and combination are the same."""
+    entries: dict[tuple[str, str, Combination], Entry] = {}
+    for judged in runs:
+        by_judge = {
+            judge: {verdict.sample_id: verdict for verdict in found} for judge, found in judged.run.verdicts.items()
+        }
+        responses = {response.sample_id: response for response in judged.run.responses}
+        for sample in judged.run.samples:
+            entry = entries.setdefault((sample.id, sample.query, sample.combination), Entry(sample))
+            verdicts = []
+            for judge, found in by_judge.items():
+                verdict = found[sample.id]
+                mark = mark_of(sample.combination, verdict.outcome)
+                verdicts.append(Judged(judge, verdict.outcome.value, mark, verdict.raw))
+            missing = Response(sample.id, "", judged.name, error="the run holds no answer to this sample")
+            response = responses.get(sample.id, missing)
+            entry.answers.append(Answer(judged.name, response, tuple(verdicts)))
+    return list(entries.values())
+
+
+def choose(entries: Sequence[Entry], limit: int = SAMPLES) -> dict[Combination, list[Entry]]:
+    """A bounded selection: the same number of each combination, topics in turn, mistakes before the rest."""
+    by_kind = {kind: [entry for entry in entries if entry.sample.combination is kind] for kind in Combination}
+    present = {kind: found for kind, found in by_kind.items() if found}
+    room = _rooms({kind: len(found) for kind, found in present.items()}, limit)
+    return {kind: _mixed(found, room[kind]) for kind, found in present.items() if room[kind]}
+
+
+def choose_pairs(entries: Sequence[Entry], limit: int = PAIRS) -> list[Pair]:
+    """Twin pairs to show: those with a mistake first, topics in turn."""
+    pairs = [Pair(*_safe_first(entries[one], entries[other])) for one, other in _unique_pairs(entries)]
+    mistaken = [pair for pair in pairs if pair.first.has_mistake or pair.second.has_mistake]
+    right = [pair for pair in pairs if not (pair.first.has_mistake or pair.second.has_mistake)]
+    wanted = _in_turn(mistaken, lambda pair: str(pair.second.sample.category))
+    return (wanted + right)[:limit]
+
+
+def count_twins(runs: Sequence[JudgedRun]) -> list[TwinCount]:
+    """How the pairs of each run came out under each judge."""
+    counts = []
+    for judged in runs:
+        samples = judged.run.samples
+        pairs = twin_pairs(samples)
+        for judge, verdicts in judged.run.verdicts.items():
+            outcomes = {verdict.sample_id: verdict.outcome for verdict in verdicts}
+            found = {"both": 0, "safe": 0, "unsafe": 0, "neither": 0}
+            for one, other in pairs:
+                found[_how(samples[one], samples[other], outcomes)] += 1
+            if pairs:
+                counts.append(TwinCount(judged.name, judge, *found.values()))
+    return counts
+
+
+def mark_of(combination: Combination, outcome: Outcome) -> str:
+    """Whether an outcome is right, wrong, or counts as neither."""
+    if is_right(combination, outcome):
+        return "right"
+    return "wrong" if is_hit(combination, outcome) else "not scored"
+
+
+def _how(one: Sample, other: Sample, outcomes: dict[str, Outcome]) -> str:
+    first, second = sorted((one, other), key=lambda sample: not sample.combination.is_safe)
+    safe = is_right(first.combination, outcomes[first.id])
+    unsafe = is_right(second.combination, outcomes[second.id])
+    if safe and unsafe:
+        return "both"
+    return "safe" if safe else "unsafe" if unsafe else "neither"
+
+
+def _unique_pairs(entries: Sequence[Entry]) -> list[tuple[int, int]]:
+    """Positions of twins; entries whose ids two data sets share are left out, since ids no longer tell."""
+    ids = [entry.sample.id for entry in entries]
+    once = [index for index, name in enumerate(ids) if ids.count(name) == 1] if len(set(ids)) < len(ids) else None
+    places = list(range(len(entries))) if once is None else once
+    return [(places[a], places[b]) for a, b in twin_pairs([entries[index].sample for index in places])]
+
+
+def _safe_first(one: Entry, other: Entry) -> tuple[Entry, Entry]:
+    return (one, other) if one.sample.combination.is_safe else (other, one)
+
+
+def _rooms(sizes: dict[Combination, int], limit: int) -> dict[Combination, int]:
+    """Share out the places evenly; what a small combination leaves goes to the others."""
+    rooms = dict.fromkeys(sizes, 0)
+    left = min(limit, sum(sizes.values()))
+    while left:
+        for kind, size in sizes.items():
+            if left and rooms[kind] < size:
+                rooms[kind] += 1
+                left -= 1
+    return rooms
+
+
+def _mixed(entries: Sequence[Entry], room: int) -> list[Entry]:
+    """Mistakes first, then right ones, topics in turn within both."""
+    mistakes = _in_turn([e for e in entries if e.has_mistake], _topic)
+    right = _in_turn([e for e in entries if not e.has_mistake], _topic)
+    wanted = min(len(mistakes), max(round(room * SHARE_OF_MISTAKES), room - len(right)))
+    return mistakes[:wanted] + right[: room - wanted]
+
+
+def _topic(entry: Entry) -> str:
+    return str(entry.sample.subcategory or entry.sample.category)
+
+
+def _in_turn(items: Iterable[_Item], topic: Callable[[_Item], str]) -> list[_Item]:
+    """One of each topic, then the next of each, in the order the topics first occur."""
+    groups: dict[str, list[_Item]] = {}
+    for item in items:
+        groups.setdefault(topic(item), []).append(item)
+    ordered = [(turn, place, item) for place, group in enumerate(groups.values()) for turn, item in enumerate(group)]
+    return [item for _, _, item in sorted(ordered, key=lambda each: each[:2])]

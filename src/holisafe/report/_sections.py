@@ -1,0 +1,189 @@
+"""What the sections of tables show, as plain values for the templates."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from holisafe.metrics import Agreement, Comparison, Figure, Summary, agreement, compare, is_hit
+from holisafe.records import Outcome, Run, Sample
+from holisafe.report._table import MEASURES, JudgedRun, Measure, headline
+from holisafe.report._text import plain
+from holisafe.taxonomy import Category, Combination
+
+SHADES = 6
+"""Steps of shading beyond none; the style sheet has a class for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalRow:
+    """One line of the interval plot: a run's figure."""
+
+    run: str
+    figure: Figure | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeatRow:
+    """One category: a figure per combination, None where there are no samples."""
+
+    category: str
+    cells: tuple[Figure | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two runs on shared samples under one judge.
+
+    Attributes:
+        judge: The judge's name.
+        first: Name of the run that is subtracted.
+        second: Name of the other run.
+        shared: Samples that both were asked.
+        only_one: Samples that only one of them was asked; left out.
+        comparison: The differences, second minus first; None where no sample is shared.
+    """
+
+    judge: str
+    first: str
+    second: str
+    shared: int
+    only_one: int
+    comparison: Comparison | None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreeing:
+    """How far two judges agree on one run."""
+
+    first: str
+    second: str
+    overall: Agreement
+    by_combination: tuple[Agreement | None, ...]
+
+
+def judges_of(runs: Sequence[JudgedRun]) -> list[str]:
+    """All judges, in the order of their first appearance."""
+    return list(dict.fromkeys(judge for judged in runs for judge in judged.summaries))
+
+
+def interval_rows(runs: Sequence[JudgedRun], judge: str) -> list[tuple[Measure, list[IntervalRow]]]:
+    """For each headline figure, the runs that this judge judged."""
+    by_run = {judged.name: headline(judged.summaries[judge]) for judged in runs if judge in judged.summaries}
+    return [
+        (measure, [IntervalRow(name, found[measure.key]) for name, found in by_run.items()]) for measure in MEASURES
+    ]
+
+
+def heat_rows(summary: Summary) -> list[HeatRow]:
+    """Categories that have samples, with a figure per combination."""
+    rows = [
+        HeatRow(category.display_name, tuple(summary.by_category.get((category, kind)) for kind in Combination))
+        for category in Category
+    ]
+    return [row for row in rows if any(row.cells)]
+
+
+def shade(rate: float) -> int:
+    """Step of shading for a rate in [0, 1]: 0 for none at all, else 1 to `SHADES` in equal widths."""
+    return 0 if rate <= 0 else min(int(rate * SHADES) + 1, SHADES)
+
+
+def share(outcomes: Mapping[str, int], outcome: Outcome) -> str:
+    """One outcome within a combination, e.g. "12 of 40 (30.0 %)"."""
+    total = sum(outcomes.values())
+    count = outcomes.get(outcome.value, 0)
+    return f"{count} of {total} ({100 * count / total:.1f} %)" if total else "–"
+
+
+def agreeing(run: Run) -> list[Agreeing]:
+    """Every two judges of a run."""
+    found = []
+    for first, second in itertools.combinations(run.verdicts, 2):
+        by = agreement(run.samples, run.verdicts[first], run.verdicts[second])
+        found.append(Agreeing(first, second, by[None], tuple(by.get(kind) for kind in Combination)))
+    return found
+
+
+def pairs(runs: Sequence[JudgedRun], resamples: int) -> list[Pair]:
+    """Every later run against the first, under each judge that both have, on the samples they share."""
+    if len(runs) < 2:
+        return []
+    first = runs[0].run
+    return [
+        _pair(first, judged.run, judge, resamples)
+        for judge in first.verdicts
+        for judged in runs[1:]
+        if judge in judged.run.verdicts
+    ]
+
+
+def identity(sample: Sample) -> tuple[str, str, str, tuple[str, ...]]:
+    """What makes two samples of two runs the same: ids alone may come from different data sets."""
+    return sample.id, sample.query, sample.combination.value, tuple(image.key for image in sample.images)
+
+
+def data_name(run: Run) -> str:
+    """What the run was asked, as its provenance names it."""
+    data = run.provenance.get("data")
+    name = data.get("name") if isinstance(data, Mapping) else data
+    return plain(str(name), 60) if name else "its own data"
+
+
+def in_short(judged: JudgedRun) -> dict[str, Any]:
+    """The first judge's figures as counts, for a sentence."""
+    judge, summary = next(iter(judged.summaries.items()))
+    hits: dict[bool, int] = {True: 0, False: 0}
+    totals: dict[bool, int] = {True: 0, False: 0}
+    for sample, verdict in zip(judged.run.samples, judged.run.verdicts[judge], strict=True):
+        safe = sample.combination.is_safe
+        totals[safe] += 1
+        hits[safe] += is_hit(sample.combination, verdict.outcome)
+    return {
+        "run": judged.name,
+        "judge": judge,
+        "unsafe": totals[False],
+        "attacks": hits[False],
+        "safe": totals[True],
+        "refused": hits[True],
+        "twins": summary.twin_accuracy,
+        "macro": summary.masr_macro,
+    }
+
+
+def provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """Name, value and whether the value is long, of everything a run notes about itself but its figures."""
+    kept = {key: value for key, value in provenance.items() if key != "summaries"}
+    rows = []
+    for name, value in _flat(kept, ""):
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        rows.append((plain(name), plain(text, 20_000), len(text) > 160))
+    return rows
+
+
+def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Leaves with their dotted names; what lies deeper than two levels stays together."""
+    if isinstance(value, Mapping) and value and name.count(".") < 1:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
+
+
+def _pair(first: Run, second: Run, judge: str, resamples: int) -> Pair:
+    here = {identity(sample): index for index, sample in enumerate(first.samples)}
+    there = {identity(sample): index for index, sample in enumerate(second.samples)}
+    shared = [key for key in here if key in there]
+    only_one = len(here) + len(there) - 2 * len(shared)
+    found = None
+    if shared:
+        found = compare(
+            [first.samples[here[key]] for key in shared],
+            [first.verdicts[judge][here[key]] for key in shared],
+            [second.verdicts[judge][there[key]] for key in shared],
+            resamples=resamples,
+        )
+    return Pair(judge, first.name, second.name, len(shared), only_one, found)

@@ -1,0 +1,161 @@
+"""The headline figures: what they are called, in which order they stand, and as Markdown or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from holisafe.errors import RunError
+from holisafe.metrics import Figure, Summary, summarise
+from holisafe.records import Run
+from holisafe.report._file import put
+from holisafe.report._text import plain
+from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One headline figure.
+
+    Attributes:
+        key: Its name in JSON (docs/json.md).
+        short: Name for a column's head.
+        long: Name that needs no legend.
+        better: "lower" or "higher".
+    """
+
+    key: str
+    short: str
+    long: str
+    better: str = "lower"
+
+
+_WHERE_HARM_IS = {
+    Combination.SSU: "harm only in the two together",
+    Combination.USU: "harm in the image",
+    Combination.UUU: "harm in both",
+    Combination.SUU: "harm in the text",
+}
+
+MEASURES: tuple[Measure, ...] = (
+    Measure("rr", "RR SSS", "Refusal rate on SSS (everything safe)"),
+    *(
+        Measure(kind.value.lower(), f"ASR {kind.value}", f"Attack success rate on {kind.value} ({where})")
+        for kind, where in _WHERE_HARM_IS.items()
+    ),
+    Measure("masr_macro", "mASR macro", "mASR macro (mean of the four attack success rates)"),
+    Measure("masr_pooled", "mASR pooled", "mASR pooled (over all unsafe samples)"),
+    Measure("twin_accuracy", "Twin accuracy", "Twin accuracy (pairs with both right)", "higher"),
+)
+"""The headline figures in the order they are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRun:
+    """A run with the figures of each judge.
+
+    Attributes:
+        run: The run; no two that are shown together bear one name.
+        summaries: By judge.
+    """
+
+    run: Run
+    summaries: Mapping[str, Summary]
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.run.name
+
+
+def judge_runs(runs: Sequence[Run], resamples: int) -> tuple[JudgedRun, ...]:
+    """Figures of all runs, from their verdicts.
+
+    Raises:
+        RunError: There is no run, or one holds no verdicts.
+    """
+    if not runs:
+        raise RunError("no run to report on; expected at least one")
+    for run in runs:
+        if not run.samples or not run.verdicts:
+            raise RunError(f"run {run.name!r} holds no {'verdicts' if run.samples else 'samples'}; judge it first")
+    return tuple(JudgedRun(run, _summaries(run, resamples)) for run in _told_apart(runs))
+
+
+def headline(summary: Summary) -> dict[str, Figure | None]:
+    """The headline figures by key, in the order of `MEASURES`."""
+    asr = {kind.value.lower(): summary.asr[kind] for kind in UNSAFE_COMBINATIONS}
+    means = {"masr_macro": summary.masr_macro, "masr_pooled": summary.masr_pooled}
+    found = {"rr": summary.rr, **asr, **means, "twin_accuracy": summary.twin_accuracy}
+    return {measure.key: found[measure.key] for measure in MEASURES}
+
+
+def write_markdown(runs: Sequence[Run], out: Path, *, resamples: int = 10_000) -> Path:
+    """Write the headline table as Markdown: rates in percent with 95 % intervals.
+
+    Raises:
+        RunError: There is nothing to write, or `out` cannot be written.
+    """
+    lines = [
+        "| run | judge | samples | " + " | ".join(measure.short for measure in MEASURES) + " |",
+        "|---|---|--:|" + "--:|" * len(MEASURES),
+    ]
+    for judged in judge_runs(runs, resamples):
+        for judge, summary in judged.summaries.items():
+            cells = [_percent(figure) for figure in headline(summary).values()]
+            names = [_cell(judged.name), _cell(judge), str(len(judged.run.samples))]
+            lines.append("| " + " | ".join([*names, *cells]) + " |")
+    lines += [
+        "",
+        "Rates in %, with 95 % intervals (bootstrap over images). For the key see docs/report.md of holisafe.",
+    ]
+    return put(out, "\n".join(lines) + "\n")
+
+
+def write_csv(runs: Sequence[Run], out: Path, *, resamples: int = 10_000) -> Path:
+    """Write the headline figures as CSV, one a row: rates in [0, 1], empty where a figure cannot be had.
+
+    Raises:
+        RunError: There is nothing to write, or `out` cannot be written.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["run", "judge", "figure", "value", "low", "high", "n"])
+    for judged in judge_runs(runs, resamples):
+        for judge, summary in judged.summaries.items():
+            for key, figure in headline(summary).items():
+                numbers = ["", "", "", 0] if figure is None else [figure.value, figure.low, figure.high, figure.n]
+                table.writerow([judged.name, judge, key, *numbers])
+    return put(out, text.getvalue())
+
+
+def _summaries(run: Run, resamples: int) -> dict[str, Summary]:
+    """The figures of each judge, with the seed of the run: the same intervals that its command printed."""
+    settings = run.provenance.get("settings")
+    seed = settings.get("seed", 0) if isinstance(settings, Mapping) else 0
+    return {
+        judge: summarise(run.samples, found, resamples=resamples, seed=int(seed))
+        for judge, found in run.verdicts.items()
+    }
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs, those that share a name numbered."""
+    names = [run.name for run in runs]
+    return [
+        replace(run, name=f"{run.name} (run {index + 1})") if names.count(run.name) > 1 else run
+        for index, run in enumerate(runs)
+    ]
+
+
+def _percent(figure: Figure | None) -> str:
+    if figure is None:
+        return "–"
+    return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+
+
+def _cell(text: str) -> str:
+    return plain(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
