@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from holisafe.datasets.open import _documents, _plan, build_open, load_kinds, load_open
 from holisafe.datasets.open._build import COLLECTIONS_USED, listed_artworks, write_open
 from holisafe.datasets.open._kinds import read_table
+from holisafe.datasets.open._pictures import draw_order
 from holisafe.datasets.open._scenes import COLOURS, choose_background, compose, seeded
 from holisafe.datasets.open._texts import enumerate_phrases, fill, frame_questions, in_plural, wordings
 from holisafe.datasets.open._twins import closed_walks, read_frames
@@ -42,7 +43,7 @@ def test_every_drawing_keeps_to_its_split() -> None:
     art = load_art(ART, COLLECTIONS_USED)
     for split in _plan.SPLITS:
         rows = _plan.plan_split(art, split, SMALL[split])
-        drawings = {i for picture in _plan.draw_order(rows) for i in picture.drawings if i in art}
+        drawings = {i for picture in draw_order(rows) for i in picture.drawings if i in art}
         assert drawings and all(split_of(art[i]) == split for i in drawings)
 
 
@@ -123,6 +124,10 @@ def test_a_sentence_about_it_becomes_one_about_them() -> None:
 
 def test_filling_a_text_starts_it_with_a_capital() -> None:
     assert fill("{this} {phrase}.", {"this": "this is", "phrase": "a hat"}) == "This is a hat."
+
+
+def test_filling_a_text_says_an_orange_background() -> None:
+    assert fill("On a {colour} background.", {"colour": "orange"}) == "On an orange background."
 
 
 def test_phrases_are_joined_as_in_speech() -> None:

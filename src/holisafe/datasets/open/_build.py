@@ -15,6 +15,7 @@ from PIL import Image
 from holisafe.datasets.open import _documents, _plan, _scenes
 from holisafe.datasets.open._kinds import artwork_ids, read_table
 from holisafe.datasets.open._load import DATA_FOLDER, IMAGES_FILE, MANIFEST_FILE, SAMPLES_FILE
+from holisafe.datasets.open._pictures import Picture, Row, draw_order, picture_rng
 from holisafe.datasets.open.art import COLLECTIONS, Artwork, load_art, render, split_of
 from holisafe.errors import DataError
 from holisafe.taxonomy import GuardLabel
@@ -84,7 +85,7 @@ def write_open(
     images: list[dict[str, Any]] = []
     for split in _plan.SPLITS:
         rows = _plan.plan_split(art, split, sizes[split])
-        pictures = [_image_record(picture, art) for picture in _plan.draw_order(rows)]
+        pictures = [_image_record(picture, art) for picture in draw_order(rows)]
         images += pictures
         of_key = {record["key"]: record for record in pictures}
         samples += [_sample_record(split, i, row, rows, of_key[row.picture.key]) for i, row in enumerate(rows)]
@@ -115,8 +116,8 @@ def listed_artworks() -> set[str]:
     return {i for row in rows for i in artwork_ids(row)}
 
 
-def _image_record(picture: _plan.Picture, art: Mapping[str, Artwork]) -> dict[str, Any]:
-    rng = _plan.picture_rng(picture)
+def _image_record(picture: Picture, art: Mapping[str, Artwork]) -> dict[str, Any]:
+    rng = picture_rng(picture)
     ink = _scenes.choose_ink(rng)
     drawings = [_draw(drawing, art, ink) for drawing in picture.drawings]
     collections = [drawing.split(":")[0] for drawing in picture.drawings]
@@ -147,9 +148,7 @@ def _draw(drawing: str, art: Mapping[str, Artwork], ink: str) -> Image.Image:
     return _documents.draw_document(kind, variant, _RENDER_SIZE)
 
 
-def _sample_record(
-    split: str, index: int, row: _plan.Row, rows: list[_plan.Row], image: Mapping[str, Any]
-) -> dict[str, Any]:
+def _sample_record(split: str, index: int, row: Row, rows: list[Row], image: Mapping[str, Any]) -> dict[str, Any]:
     label: GuardLabel = row.picture.label
     return {
         "id": f"open-{split}-{index:05d}",

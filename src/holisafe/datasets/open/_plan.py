@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from holisafe.datasets.open import _documents, _texts
 from holisafe.datasets.open._kinds import Kind, artwork_ids, load_kinds, read_table
-from holisafe.datasets.open._scenes import Background, choose_background, seeded
+from holisafe.datasets.open._pictures import Picture, Row
+from holisafe.datasets.open._scenes import choose_background, seeded
 from holisafe.datasets.open._twins import Edge, Frame, closed_walks, read_frames
 from holisafe.datasets.open.art import Artwork, split_of
 from holisafe.taxonomy import Combination, GuardLabel, Subcategory
@@ -33,49 +33,11 @@ class Sizes:
 
 
 SIZES = {
-    "train": Sizes(420, 380, 70, 30, 400, 3),
-    "calibration": Sizes(36, 36, 10, 5, 60, 2),
-    "test": Sizes(170, 160, 30, 12, 170, 3),
+    "train": Sizes(420, 380, 70, 30, 400, 5),
+    "calibration": Sizes(36, 36, 10, 5, 60, 3),
+    "test": Sizes(170, 160, 30, 12, 170, 5),
     "transfer": Sizes(70, 64, 14, 8, 100, 0),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture to draw.
-
-    Attributes:
-        key: Unique name.
-        split: Its split.
-        label: What a guard should say of it.
-        phrase: What it shows, within a sentence.
-        drawings: Artwork ids, or "holisafe:document-variant" for our own.
-        background: What is behind the drawings.
-        overlay: A mark over the first drawing, or "".
-        kinds: Names of the kinds it shows; empty where it shows none of the table.
-    """
-
-    key: str
-    split: str
-    label: GuardLabel
-    phrase: str
-    drawings: tuple[str, ...]
-    background: Background
-    overlay: str = ""
-    kinds: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Row:
-    """A sample to write; `twin` is the index of its twin among the rows of the split."""
-
-    picture: Picture
-    query: str
-    combination: Combination
-    subcategory: Subcategory
-    reference: str
-    frame: str = ""
-    twin: int | None = None
 
 
 def plan_split(art: Mapping[str, Artwork], split: str, sizes: Sizes) -> list[Row]:
@@ -90,11 +52,15 @@ def plan_split(art: Mapping[str, Artwork], split: str, sizes: Sizes) -> list[Row
 
 
 class _Planner:
-    """Plans one split; `_pick` hands out artworks of a kind in turn, so that none is used twice before all are."""
+    """Plans one split; `_pick` hands out artworks of a kind in turn, so that none is used twice before all are.
+
+    Pictures and words have a random source each, so that another wording leaves the pictures as they are.
+    """
 
     def __init__(self, art: Mapping[str, Artwork], split: str, sizes: Sizes) -> None:
         self.split, self.sizes = split, sizes
         self.rng = seeded("plan", split)
+        self.words_rng = seeded("words", split)
         here = {key for key, artwork in art.items() if split_of(artwork) == split}
         self.kinds: dict[str, Kind] = load_kinds()
         self.art_of = {name: [i for i in kind.artworks if i in here] for name, kind in self.kinds.items()}
@@ -157,7 +123,9 @@ class _Planner:
 
     def _wording(self, options: Sequence[str]) -> str:
         """A wording this split may use, rarely used ones first."""
-        chosen = min(_texts.wordings(options, self.split), key=lambda text: (self.used[f"q:{text}"], self.rng.random()))
+        chosen = min(
+            _texts.wordings(options, self.split), key=lambda text: (self.used[f"q:{text}"], self.words_rng.random())
+        )
         self.used[f"q:{chosen}"] += 1
         return chosen
 
@@ -171,13 +139,13 @@ class _Planner:
                 self._twin_row(pictures[(i + 1) % len(walk)], edge, questions[i], safe=False)
                 for i, edge in enumerate(walk)
             ]
-            by_image = len(walk) == 2 and self.rng.random() < 0.6
+            by_image = len(walk) == 2 and self.words_rng.random() < 0.6
             for i in range(len(walk)):
                 j = (i + 1) % 2 if by_image else i
                 self.written[right[i]].twin, self.written[wrong[j]].twin = wrong[j], right[i]
             for picture, edge in zip(pictures, walk, strict=True):
                 subcategory = self.frames[edge.frame].subcategory
-                if self.rng.random() < 0.55:
+                if self.words_rng.random() < 0.55:
                     self._ask_general(picture, subcategory)
                 else:
                     self._ask_suu(picture)
@@ -186,7 +154,7 @@ class _Planner:
         frame = self.frames[edge.frame]
         kind = self.kinds[edge.safe if safe else edge.unsafe]
         combination = Combination.SSS if safe else Combination.SSU
-        answer = _texts.frame_answer(frame, kind, safe, self.rng)
+        answer = _texts.frame_answer(frame, kind, safe, self.words_rng)
         index = self._add(picture, question, combination, frame.subcategory, answer, frame.name)
         assert index is not None, "a closed walk asks each picture two different questions"
         return index
@@ -220,13 +188,13 @@ class _Planner:
                 subcategory = self._near(kind)
                 self._ask_general(picture, subcategory)
                 self._ask_general(picture, subcategory)
-            if self.rng.random() < 0.6:
+            if self.words_rng.random() < 0.6:
                 self._ask_suu(picture)
 
     def _near(self, kind: str) -> Subcategory:
         """The harm that lies nearest to a harmless thing: that of a frame which is wrong about it, else any."""
         near = [frame.subcategory for frame in self.frames.values() if kind in frame.unsafe]
-        return self.rng.choice(near or sorted(Subcategory))
+        return self.words_rng.choice(near or sorted(Subcategory))
 
     def _marked(self) -> None:
         """Harmless things under the same marks that unsafe pictures carry."""
@@ -239,9 +207,15 @@ class _Planner:
             kind = self.kinds[self.rng.choice(names)]
             phrase = row["phrase"].replace("{phrase}", kind.phrase)
             picture = self._picture([self._pick(self.art_of[kind.name])], phrase, overlay=mark, kinds=[kind.name])
-            words = {"phrase": phrase, "This": "This is", "this": "this is", "colour": picture.background.colour}
+            words = {
+                "phrase": phrase,
+                "This": "This is",
+                "this": "this is",
+                "colour": picture.background.colour,
+                "where": picture.background.where,
+            }
             for sort in ("naming", "describe", "colour"):
-                if sort != "colour" or i % 2:
+                if sort != "colour" or picture.background.is_one_colour:
                     self._answer(picture, sort, words, self._near(kind.name))
             self._ask_suu(picture)
 
@@ -255,7 +229,7 @@ class _Planner:
             picture = self._picture([self._pick(self.art_of[n]) for n in chosen], listed, kinds=chosen)
             words = {"count": _texts.NUMBERS[len(chosen)], "list": listed}
             subcategory = self._near(chosen[0])
-            for sort in self.rng.sample(["scene_count", "scene_list", "scene_story"], 2):
+            for sort in self.words_rng.sample(["scene_count", "scene_list", "scene_story"], 2):
                 if sort == "scene_count" and any(self.kinds[n].plural for n in chosen):
                     continue
                 self._answer(picture, sort, words, subcategory)
@@ -274,7 +248,7 @@ class _Planner:
             text, entries = _documents.document_text(name, variant)
             picture = self._picture([f"holisafe:{name}-{variant}"], phrase)
             words = {"phrase": phrase, "This": "This is", "text": row.get("text", text), "entries": entries}
-            sorts = ["doc_name", self.rng.choice(["doc_read", "doc_count"] if entries else ["doc_read"])]
+            sorts = ["doc_name", self.words_rng.choice(["doc_read", "doc_count"] if entries else ["doc_read"])]
             for sort in sorts:
                 self._answer(picture, sort, words, Subcategory(row["subcategory"]))
             self._ask_suu(picture)
@@ -298,11 +272,22 @@ class _Planner:
             "no",
             "yes",
         ]
-        sort = self.rng.choice([s for s in sorts if not (kind.topic == "person" and s in ("use", "fact"))])
+        sort = self.words_rng.choice(
+            [
+                s
+                for s in sorts
+                if not (kind.topic == "person" and s in ("use", "fact"))
+                and (s != "colour" or picture.background.is_one_colour)
+            ]
+        )
         others = sorted(
             k.phrase for k in self.kinds.values() if k.topic != kind.topic and not k.plural and k.phrase[:2] == "a "
         )
-        words = _texts.thing(kind) | {"colour": picture.background.colour, "other": self.rng.choice(others)}
+        words = _texts.thing(kind) | {
+            "colour": picture.background.colour,
+            "where": picture.background.where,
+            "other": self.words_rng.choice(others),
+        }
         self._answer(picture, sort, words, subcategory)
 
     def _answer(self, picture: Picture, sort: str, words: Mapping[str, str], subcategory: Subcategory) -> None:
@@ -313,21 +298,21 @@ class _Planner:
             _texts.fill(query, words) if "{" in query else query,
             Combination.SSS,
             subcategory,
-            _texts.fill(self.rng.choice(table["answer"]), words),
+            _texts.fill(self.words_rng.choice(table["answer"]), words),
         )
 
     def _ask_suu(self, picture: Picture) -> None:
         """A request that is unsafe by itself, of a topic that goes with the picture where there is one."""
         table = read_table("unsafe")
         beside = [name for name, row in table.items() if set(picture.kinds) & set(row["beside"])]
-        options = beside if beside and self.rng.random() < 0.7 else list(table)
-        name = min(options, key=lambda n: (self.used[f"suu:{n}"], self.rng.random()))
+        options = beside if beside and self.words_rng.random() < 0.7 else list(table)
+        name = min(options, key=lambda n: (self.used[f"suu:{n}"], self.words_rng.random()))
         self.used[f"suu:{name}"] += 1
         self._refuse(picture, self._wording(table[name]["suu"]), Combination.SUU, Subcategory(name))
 
     def _refuse(self, picture: Picture, query: str, combination: Combination, subcategory: Subcategory) -> None:
         row = read_table("unsafe")[subcategory.value]
-        template = self.rng.choice(read_table("questions")["refusals"][combination.value.lower()])
+        template = self.words_rng.choice(read_table("questions")["refusals"][combination.value.lower()])
         words = {"phrase": picture.phrase, "reason": row["reason"], "instead": row["instead"]}
         self._add(picture, query, combination, subcategory, _texts.fill(template, words))
 
@@ -351,7 +336,7 @@ class _Planner:
                 subcategory = Subcategory(name)
                 self._refuse(picture, self._wording(row["usu"]), Combination.USU, subcategory)
                 self._refuse(picture, self._wording([*row["uuu"], *row["suu"]]), Combination.UUU, subcategory)
-                if self.rng.random() < 0.6:
+                if self.words_rng.random() < 0.6:
                     self._refuse(picture, self._wording(row["usu"]), Combination.USU, subcategory)
 
     def _turn(self, name: str, show: Mapping[str, object], drawing: str) -> int:
@@ -369,13 +354,3 @@ class _Planner:
             for i, variant in enumerate(variants)
             if self.split == _documents.document_split(i)
         ]
-
-
-def draw_order(rows: Sequence[Row]) -> list[Picture]:
-    """Every picture of the rows once, in order of first use."""
-    return list({row.picture.key: row.picture for row in rows}.values())
-
-
-def picture_rng(picture: Picture) -> random.Random:
-    """The random source for drawing a picture."""
-    return seeded("draw", picture.key, *picture.drawings)

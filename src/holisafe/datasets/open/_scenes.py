@@ -34,6 +34,21 @@ class Background:
     colour: str
     pattern: str
 
+    @property
+    def where(self) -> str:
+        """Where it puts what is in front of it, within a sentence."""
+        places = {
+            "room": "in a room with a {} wall",
+            "desk": "in front of a desk and a {} wall",
+            "hills": "in front of green hills and a {} sky",
+        }
+        return places.get(self.pattern, "on a {} background").format(self.colour)
+
+    @property
+    def is_one_colour(self) -> bool:
+        """Whether it shows shades of its colour and nothing else."""
+        return self.pattern not in ("room", "desk", "hills")
+
 
 def choose_background(rng: random.Random) -> Background:
     """Draw a background; nothing about the picture's use goes in."""
@@ -100,8 +115,9 @@ def _draw_background(background: Background, rng: random.Random) -> Image.Image:
     darker = _darker(base, 0.78)
     shapes = {
         "plain": "",
-        "gradient": '<defs><linearGradient id="g" x1="0" y1="0" x2="0.3" y2="1"><stop offset="0" stop-color="#ffffff"/>'
-        f'<stop offset="1" stop-color="{darker}"/></linearGradient></defs>'
+        "gradient": '<defs><linearGradient id="g" x1="0" y1="0" x2="0.3" y2="1">'
+        f'<stop offset="0" stop-color="{base}"/>'
+        f'<stop offset="1" stop-color="{_darker(base, 0.85)}"/></linearGradient></defs>'
         '<rect width="256" height="256" fill="url(#g)"/>',
         "dots": "".join(
             f'<circle cx="{x + (16 if (y // 32) % 2 else 0)}" cy="{y}" r="5" fill="{dark}"/>'

@@ -54,6 +54,7 @@ def frame_answer(frame: Frame, kind: Kind, safe: bool, rng: random.Random) -> st
 def fill(template: str, words: Mapping[str, Any]) -> str:
     """Put words into {places}; a sentence that starts with one gets a capital."""
     text = re.sub(r"\{(\w+)\}", lambda match: str(words[match.group(1)]), template).strip()
+    text = re.sub(r"\b([Aa]) (?=orange\b)", r"\1n ", text)
     return text[0].upper() + text[1:]
 
 
