@@ -41,9 +41,8 @@ def build_processor() -> LlavaProcessor:
     """SmolLM2's tokenizer with an image token, and the tower's normalisation, as a LLaVA processor."""
     gguf = language_gguf()
     with _quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, padding_side="left")
     tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]})
-    tokenizer.padding_side = "left"
     tokenizer.chat_template = None
     vision = EfficientNetLiteConfig()
     images = ViTImageProcessorPil(

@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 def load_pocket(
-    *, device: str | None = None, dtype: torch.dtype | None = None, attention: str | None = None
+    *, device: str | None = None, dtype: torch.dtype | str | None = None, attention: str | None = None
 ) -> tuple[Any, Any]:
     """Pocket, ready to use: `(LlavaForConditionalGeneration, LlavaProcessor)`.
 
@@ -31,7 +31,7 @@ def load_pocket(
 
     Args:
         device: Where to put it; the CPU when None.
-        dtype: float32 when None.
+        dtype: A torch type or its name, such as "bfloat16"; float32 when None.
         attention: transformers' attention backend; its own choice when None.
 
     Raises:
