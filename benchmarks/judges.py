@@ -1,10 +1,10 @@
 """The two string judges against labelled responses: both confusion tables, with intervals.
 
 Run: python benchmarks/judges.py
-The set is tests/judges/refusals.jsonl. Its held-out part was written before the rules of judge `refusal` and not
-used to change them; the development part was written afterwards, and the rules were mended on it. Both parts are
-by one hand, by intent hard, and full of what the published match is known to get wrong: its accuracy here says
-little about real runs, and real models' answers are longer and more mixed, so expect less of `refusal` on those.
+The set is tests/judges/refusals.jsonl. Its development part was written in batches, each before the rules of judge
+`refusal` had met it; the rules were then mended on it. Unmended they were right on 94 % of a plain batch, and on 57, 62
+and 84 % of three that look for unusual phrasings. The held-out part came last, and the rules were not changed after it
+was measured. All is by one hand; real models' answers are longer and more mixed.
 """
 
 from __future__ import annotations
