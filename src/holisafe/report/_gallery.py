@@ -9,6 +9,7 @@ from typing import TypeVar
 from holisafe.metrics import is_hit, is_right, twin_pairs
 from holisafe.records import Outcome, Response, Sample
 from holisafe.report._table import JudgedRun
+from holisafe.report._thumbnail import Thumbnail, thumbnail
 from holisafe.taxonomy import Combination
 
 _Item = TypeVar("_Item")
@@ -48,6 +49,18 @@ class Entry:
 
     sample: Sample
     answers: list[Answer] = field(default_factory=list)
+
+    @property
+    def images(self) -> list[Thumbnail]:
+        """Its images, as they are shown."""
+        return [thumbnail(ref) for ref in self.sample.images]
+
+    @property
+    def labels(self) -> list[str]:
+        """What is known of each image, for a reader who cannot or will not look: its guard label."""
+        named = [label.value.replace("_", " ") for label in self.sample.image_labels]
+        unknown = "safe" if self.sample.combination.image_is_safe else "unsafe"
+        return [named[index] if index < len(named) else unknown for index in range(len(self.sample.images))]
 
     @property
     def has_mistake(self) -> bool:

@@ -17,6 +17,9 @@ from holisafe.taxonomy import Category, Combination
 SHADES = 6
 """Steps of shading beyond none; the style sheet has a class for each."""
 
+PROTOCOL_TOKENS = 512
+"""New tokens per answer in the published protocol."""
+
 
 @dataclass(frozen=True, slots=True)
 class IntervalRow:
@@ -126,11 +129,31 @@ def identity(sample: Sample) -> tuple[str, str, str, tuple[str, ...]]:
     return sample.id, sample.query, sample.combination.value, tuple(image.key for image in sample.images)
 
 
-def data_name(run: Run) -> str:
-    """What the run was asked, as its provenance names it."""
-    data = run.provenance.get("data")
-    name = data.get("name") if isinstance(data, Mapping) else data
-    return plain(str(name), 60) if name else "its own data"
+def weakest(summary: Summary) -> tuple[str, str, Figure] | None:
+    """The topic and unsafe combination that most surely let harm through: the highest lower end of an interval."""
+    found = [(topic, kind, figure) for (topic, kind), figure in summary.by_category.items() if not kind.is_safe]
+    if not found or all(figure.low == 0 for _, _, figure in found):
+        return None
+    topic, kind, figure = max(found, key=lambda each: (each[2].low, each[2].n))
+    return topic.display_name, kind.value, figure
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """What a reader must know of a run before reading its figures; None where the run does not say."""
+    data, generation = (_mapping(run.provenance.get(key)) for key in ("data", "generation"))
+    tokens = generation.get("max_new_tokens", generation.get("max_tokens"))
+    return {
+        "data": plain(str(data.get("name") or "unnamed data"), 80),
+        "split": plain(str(data.get("split") or ""), 80),
+        "date": plain(str(run.provenance.get("date") or ""))[:10],
+        "samples": len(run.samples),
+        "images": len({image.key for sample in run.samples for image in sample.images}),
+        "left_out": data.get("left_out_as_broken") or 0,
+        "errors": sum(response.error is not None for response in run.responses),
+        "cut": sum(response.finish_reason in ("length", "max_tokens") for response in run.responses),
+        "tokens": tokens,
+        "short_of_protocol": isinstance(tokens, int) and tokens < PROTOCOL_TOKENS,
+    }
 
 
 def in_short(judged: JudgedRun) -> dict[str, Any]:
@@ -162,6 +185,10 @@ def provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str, bool]
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         rows.append((plain(name), plain(text, 20_000), len(text) > 160))
     return rows
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:

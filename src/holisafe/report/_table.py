@@ -143,11 +143,11 @@ def _summaries(run: Run, resamples: int) -> dict[str, Summary]:
 
 
 def _told_apart(runs: Sequence[Run]) -> list[Run]:
-    """The runs, those that share a name numbered."""
-    names = [run.name for run in runs]
+    """The runs under names that can be shown, those that share one numbered."""
+    names = [plain(run.name, 100) or "unnamed" for run in runs]
     return [
-        replace(run, name=f"{run.name} (run {index + 1})") if names.count(run.name) > 1 else run
-        for index, run in enumerate(runs)
+        replace(run, name=f"{name} (run {index + 1})" if names.count(name) > 1 else name)
+        for index, (run, name) in enumerate(zip(runs, names, strict=True))
     ]
 
 

@@ -1,4 +1,4 @@
-"""The report as one HTML file."""
+"""The report: one HTML file that needs no other, runs no script and fetches nothing."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from holisafe import __version__
 from holisafe.metrics import Figure
 from holisafe.records import Outcome, Run
-from holisafe.report import _gallery, _sections
+from holisafe.report import _gallery, _published, _sections
 from holisafe.report._file import put
-from holisafe.report._pictures import Pictures
-from holisafe.report._plot import plot
-from holisafe.report._published import JUDGE_NAMES, published_rows
 from holisafe.report._table import MEASURES, JudgedRun, headline, judge_runs
 from holisafe.report._text import plain, visible
 from holisafe.taxonomy import Combination
 
-PROTOCOL_TOKENS = 512
-"""New tokens per answer in the published protocol."""
+KIND_WORDS = {
+    Combination.SSS: "image, text and both together safe",
+    Combination.SSU: "image and text safe, unsafe together",
+    Combination.USU: "unsafe image, safe text",
+    Combination.UUU: "unsafe image, unsafe text",
+    Combination.SUU: "safe image, unsafe text",
+}
 
 
-def write_report(runs: Sequence[Run], out: Path, *, title: str | None = None, resamples: int = 10_000) -> Path:
+def write_report(runs: Sequence[Run], out: Path, *, resamples: int = 10_000, title: str | None = None) -> Path:
     """Write one self-contained HTML file about one or more runs, safe to open in a shared room.
 
-    Later runs are compared with the first on the samples they share. An image that cannot be shown is said in its
-    place.
+    Runs that share samples are compared with the first. An image that cannot be shown is said in its place.
 
     Args:
-        runs: What to show; two of the same name are numbered.
-        out: The file; replaced whole if it exists.
-        title: The heading, which otherwise names the runs.
+        runs: The runs; two of the same name are numbered.
+        out: The file, put in place whole; its folder is made if missing.
         resamples: Resamples behind each interval.
+        title: Heading; made from the runs' names if not given.
 
     Returns:
         `out`.
@@ -46,101 +48,79 @@ def write_report(runs: Sequence[Run], out: Path, *, title: str | None = None, re
         RunError: There is no run, one holds no verdicts, or `out` cannot be written.
     """
     judged = judge_runs(runs, resamples)
-    named = title or "Safety of " + ", ".join(each.name for each in judged)
-    return put(Path(out), _render(judged, plain(named), resamples))
+    page = _environment().get_template("report.html.j2").render(_context(judged, resamples, title))
+    return put(Path(out), page)
 
 
-def _render(runs: Sequence[JudgedRun], title: str, resamples: int) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("holisafe.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("holisafe.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {
-        "visible": visible,
-        "plain": plain,
-        "percent": _percent,
-        "interval": _interval,
-        "signed": _signed,
-        "probability": _probability,
-    }
-    style = (files("holisafe.report") / "templates" / "style.css").read_text(encoding="utf-8")
-    return environment.get_template("page.html.j2").render(
-        title=title,
-        style=Markup(style),
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        **_content(runs, resamples),
-    )
-
-
-def _content(runs: Sequence[JudgedRun], resamples: int) -> dict[str, Any]:
-    entries = _gallery.collect(runs)
-    judges = _sections.judges_of(runs)
-    return {
-        "runs": runs,
-        "judges": judges,
-        "facts": [_facts(each) for each in runs],
-        "in_short": [_sections.in_short(each) for each in runs],
-        "measures": MEASURES,
-        "combinations": list(Combination),
-        "outcomes": list(Outcome),
-        "headline": headline,
-        "plots": [plot(judge, runs) for judge in judges],
-        "differences": _sections.pairs(runs, resamples),
-        "published": published_rows(),
-        "published_judges": JUDGE_NAMES,
-        "heat_rows": _sections.heat_rows,
-        "weakest": _sections.weakest,
+        "percent": lambda rate: f"{100 * rate:.1f}",
+        "points": lambda difference: f"{100 * difference:+.1f}".replace("-", "−"),
+        "chance": lambda p: f"{p:.4f}" if p >= 0.0001 else "< 0.0001",
+        "hits": _hits,
         "shade": _sections.shade,
         "share": _sections.share,
-        "agreeing": _sections.agreeing,
-        "twins": _gallery.count_twins(runs),
-        "twin_pairs": _gallery.choose_pairs(entries),
-        "gallery": _gallery.choose(entries),
-        "entries": len(entries),
-        "pictures": Pictures(),
-        "provenance": _sections.provenance_rows,
-        "resamples": resamples,
+        "plain": plain,
+        "visible": visible,
     }
+    return environment
 
 
-def _facts(judged: JudgedRun) -> dict[str, Any]:
-    """What a reader must know of a run before reading its figures; None where the run does not say."""
-    noted = judged.run.provenance
-    data = noted.get("data")
-    generation = noted.get("generation")
-    data = data if isinstance(data, dict) else {}
-    generation = generation if isinstance(generation, dict) else {}
-    tokens = generation.get("max_new_tokens", generation.get("max_tokens"))
+def _hits(figure: Figure) -> int:
+    """How many of a figure's n its rate is made of."""
+    return round(figure.value * figure.n)
+
+
+def _context(runs: Sequence[JudgedRun], resamples: int, title: str | None) -> dict[str, Any]:
+    style = "\n" + (files("holisafe.report") / "templates" / "style.css").read_text(encoding="utf-8")
+    judges = _sections.judges_of(runs)
+    pairs = _sections.pairs(runs, resamples)
+    counts = _gallery.count_twins(runs)
+    entries = _gallery.collect(runs)
+    gallery = _gallery.choose(entries)
+    shown = [entry for found in gallery.values() for entry in found]
+    summaries = {(each.name, judge): summary for each in runs for judge, summary in each.summaries.items()}
     return {
-        "name": judged.name,
-        "data": data.get("name"),
-        "split": data.get("split"),
-        "date": str(noted.get("date") or "")[:10],
-        "samples": len(judged.run.samples),
-        "images": len({image.key for sample in judged.run.samples for image in sample.images}),
-        "left_out": data.get("left_out_as_broken") or 0,
-        "errors": sum(response.error is not None for response in judged.run.responses),
-        "cut": sum(response.finish_reason == "length" for response in judged.run.responses),
-        "tokens": tokens,
-        "short_of_protocol": isinstance(tokens, int) and tokens < PROTOCOL_TOKENS,
+        "version": __version__,
+        "title": plain(title or " and ".join(judged.name for judged in runs)),
+        "style": Markup(style),
+        "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        "contents": _contents(bool(pairs), bool(counts)),
+        "resamples": resamples,
+        "runs": runs,
+        "judges": judges,
+        "measures": MEASURES,
+        "combinations": tuple(Combination),
+        "outcomes": tuple(Outcome),
+        "refused": Outcome.REFUSED,
+        "kind_words": KIND_WORDS,
+        "shades": _sections.SHADES,
+        "facts": {judged.name: _sections.facts(judged.run) for judged in runs},
+        "shorts": [_sections.in_short(judged) for judged in runs],
+        "headlines": {key: headline(summary) for key, summary in summaries.items()},
+        "intervals": {judge: _sections.interval_rows(runs, judge) for judge in judges},
+        "pairs": pairs,
+        "published": _published.by_judge(),
+        "published_judges": _published.JUDGE_NAMES,
+        "heat": {key: _sections.heat_rows(summary) for key, summary in summaries.items()},
+        "weakest": {key: _sections.weakest(summary) for key, summary in summaries.items()},
+        "agreeing": {judged.name: _sections.agreeing(judged.run) for judged in runs},
+        "twin_counts": counts,
+        "twins": _gallery.choose_pairs(entries),
+        "gallery": gallery,
+        "shown": len(shown),
+        "total": len(entries),
+        "image_problems": sum(image.picture is None for entry in shown for image in entry.images),
+        "provenance": {judged.name: _sections.provenance_rows(judged.run.provenance) for judged in runs},
     }
 
 
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.1f}"
-
-
-def _interval(figure: Figure) -> str:
-    return f"{100 * figure.low:.1f}–{100 * figure.high:.1f}"
-
-
-def _signed(difference: float) -> str:
-    """Percentage points with a sign, and a true minus."""
-    return f"{100 * difference:+.1f}".replace("-", "−")
-
-
-def _probability(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+def _contents(with_pairs: bool, with_twins: bool) -> list[tuple[str, str]]:
+    found = [("headline", "Headline figures")]
+    found += [("differences", "Differences")] if with_pairs else []
+    found += [("published", "Published results"), ("categories", "Category by combination"), ("judges", "Judges")]
+    found += [("twins", "Twin pairs")] if with_twins else []
+    return [*found, ("gallery", "Gallery"), ("provenance", "How it came about")]
