@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,10 @@ def build_merged() -> Any:
     if not path.is_file():
         raise ModelError(f"{path}: Pocket's own weights are missing from this installation; install holisafe again")
     model = build_model({name: tensor.float() for name, tensor in load_file(path).items()})
-    return PeftModel.from_pretrained(model, WEIGHTS / "adapter", autocast_adapter_dtype=True).merge_and_unload()
+    with warnings.catch_warnings():
+        # PEFT asks transformers by a name that transformers is about to drop
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return PeftModel.from_pretrained(model, WEIGHTS / "adapter", autocast_adapter_dtype=True).merge_and_unload()
 
 
 def _cache() -> Path:
