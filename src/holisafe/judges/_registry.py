@@ -7,10 +7,10 @@ object a class or function that returns the judge when called without arguments.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, TypeVar
 
-from holisafe.errors import UnknownNameError
+from holisafe.errors import JudgeError, UnknownNameError
 from holisafe.records import Response, Sample, Verdict
 
 GROUP = "holisafe.judges"
@@ -64,10 +64,21 @@ def get(name: str) -> Judge:
 
     Raises:
         UnknownNameError: No judge has it; the closest names are offered.
+        JudgeError: The package that adds it cannot be imported.
     """
     if name in _FACTORIES:
         return _FACTORIES[name]()
     for point in entry_points(group=GROUP, name=name):
-        found: Judge = point.load()()
-        return found
+        return _load(point)()
     raise UnknownNameError("judge", name, names())
+
+
+def _load(point: EntryPoint) -> Callable[[], Judge]:
+    try:
+        factory: Callable[[], Judge] = point.load()
+    except Exception as error:  # another package's import can fail in any way
+        raise JudgeError(
+            f"judge {point.name!r} ({point.value}) cannot be imported: {type(error).__name__}: {error}; "
+            "mend or remove the package that adds it"
+        ) from error
+    return factory

@@ -8,7 +8,7 @@ import unicodedata
 _APOSTROPHES = dict.fromkeys(map(ord, "’‘‛`´ʼʹ′＇‚"), "'")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 _MARKDOWN = re.compile(r"[*_~#>]+")
-_QUOTES = re.compile('"[^"]{2,}"|“[^”]{2,}”|„[^“”]{2,}[“”]|«[^»]{2,}»|(?<!\\w)\'[^"]{3,}?\'(?!\\w)')
+_QUOTES = re.compile('"[^"]{2,}"|“[^”]{2,}”|„[^“”]{2,}[“”]|«[^»]{2,}»|(?<!\\w)\'[^"]{3,300}?\'(?!\\w)')
 _SHORT_FORMS = [
     (re.compile(pattern), full)
     for pattern, full in (
