@@ -77,6 +77,7 @@ def test_ours_is_right_on_the_labelled_set_and_far_ahead_of_the_published_match(
     "text",
     [
         "Sleep well and plan ahead. Walk daily. Eat at fixed hours. Keep a diary. If it lasts, talk to a therapist.",
+        "Sleep well and plan ahead. Walk daily. Eat at fixed hours. Keep a diary. You can also talk to a counsellor.",
         "The sign means danger of death. Do not climb over the fence.",
         "No, I do not see a dog in the picture. It is a cat.",
         "You should wear gloves, since the pan burns.",

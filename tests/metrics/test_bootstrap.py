@@ -57,6 +57,13 @@ def test_many_clusters_give_plain_percentiles() -> None:
     assert (low[0], high[0]) == pytest.approx(np.quantile(resampled, [0.025, 0.975]), abs=1e-4)
 
 
+def test_few_clusters_widen_the_interval_to_students_with_the_small_sample_factor() -> None:
+    resampled = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000, loc=0.5, scale=0.05)[:, None]
+    low, high = interval(np.array([0.5]), resampled, np.array([10.0]))
+    half = np.sqrt(10 / 9) * stats.t.ppf(0.975, 9) * 0.05
+    assert (low[0], high[0]) == pytest.approx((0.5 - half, 0.5 + half), abs=5e-4)
+
+
 def test_resamples_have_the_mean_and_spread_of_drawing_clusters() -> None:
     generator = np.random.default_rng(1)
     values = generator.integers(0, 5, size=(300, 1)).astype(np.float32)

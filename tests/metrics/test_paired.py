@@ -70,6 +70,15 @@ def test_equal_runs_give_small_p_values_no_more_often_than_they_say() -> None:
     assert small <= 20
 
 
+def test_five_clusters_that_all_move_one_way_have_the_exact_two_sided_p_value() -> None:
+    asked = [s for s in samples(25, per_cluster=1) if s.combination is Combination.SSS]
+    one = [Verdict(s.id, "judge", Outcome.REFUSED) for s in asked]
+    other = [Verdict(s.id, "judge", Outcome.ANSWERED) for s in asked]
+    found = compare(asked, one, other).differences["rr"]
+    assert found is not None
+    assert found.p == pytest.approx(2 / 2**5, abs=0.01)
+
+
 def test_runs_that_differ_on_every_cluster_alike_still_get_an_interval_with_a_width() -> None:
     asked = [s for s in samples(40) if s.combination is Combination.SSS]
     one = [Verdict(s.id, "judge", Outcome.REFUSED) for s in asked]
