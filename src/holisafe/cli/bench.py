@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from holisafe.cli._runs import goes_on, print_figures, show_progress, tell_troubles, to_json
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +52,7 @@ def bench(
 
     folder = out or Path("runs") / _folder_name(model, data)
     typer.echo(f"measuring {model} on {data} ({split}); answers of up to {max_tokens} tokens; into {folder}", err=True)
-    with _goes_on(folder), _progress() as progress:
+    with goes_on(folder), show_progress() as progress:
         measured = run(
             model,
             data=data,
@@ -70,67 +70,13 @@ def bench(
             image_reuse=image_reuse,
             progress=progress,
         )
-    left_out = measured.provenance["data"]["left_out_as_broken"]
-    if left_out:
-        typer.echo(f"{left_out} broken records were left out; `holisafe data validate {data}` lists them", err=True)
-    summaries = measured.provenance["summaries"]
-    failed = [response for response in measured.responses if response.error is not None]
-    if failed:
-        typer.echo(
-            f"{len(failed)} of {len(measured.samples)} samples ended in an error, e.g. {failed[0].error}", err=True
-        )
+    tell_troubles(measured, data)
     if as_json:
-        versions = measured.provenance["judges"]
-        judged = {name: {**summary, "judge_version": versions[name]} for name, summary in summaries.items()}
-        counts = {"samples": len(measured.samples), "broken": left_out, "errors": len(failed)}
-        first = next(iter(judged.values()))
-        typer.echo(json.dumps({"model": model, "out": str(folder), **counts, **first, "judges": judged}))
-    else:
-        from holisafe.cli._tables import print_summaries
-        from holisafe.metrics import Summary
-
-        print_summaries([Summary.from_json(summary) for summary in summaries.values()])
-        typer.echo(f"\nholisafe report {folder} shows it all", err=True)
+        typer.echo(json.dumps(to_json(measured, model, folder)))
+        return
+    print_figures(measured)
+    typer.echo(f"\nholisafe report {folder} shows it all", err=True)
 
 
 def _folder_name(model: str, data: str) -> str:
     return "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", name).strip("_.") or "model" for name in (model, data))
-
-
-@contextlib.contextmanager
-def _goes_on(folder: Path) -> Iterator[None]:
-    """Say, when interrupted, that nothing is lost."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo(f"the answers so far are kept in {folder}; the same command goes on from there", err=True)
-        raise
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error with samples per second; a line per tenth where standard error is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("asking"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("asking", total=None, rate="loading the model")
-        told = 0
-
-        def advance(done: int, total: int) -> None:
-            nonlocal told
-            speed = bar.tasks[0].speed
-            bar.update(task, completed=done, total=total, rate=f"{speed:.1f} samples/s" if speed else "")
-            if not console.is_terminal and (done - told >= total / 10 or done == total):
-                told = done
-                console.print(f"{done} of {total} samples")
-
-        yield advance

@@ -1,0 +1,51 @@
+"""`holisafe report`: one file to look at, about one or more runs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """What the report is written as: a page to look at, or the headline figures alone."""
+
+    HTML = "html"
+    MD = "md"
+    CSV = "csv"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("report")(report)
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders of holisafe bench, or .eval logs; later ones against the first.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="The file; report.html, .md or .csv if not given.")] = None,
+    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+    form: Annotated[
+        Format, typer.Option("--format", help="html, or the headline figures alone as md or csv.")
+    ] = Format.HTML,
+) -> None:
+    """Write what was measured into one self-contained HTML file.
+
+    Images are blurred until opened, answers folded; the page runs no script and fetches nothing.
+    """
+    from holisafe.bench import read_run
+    from holisafe.report import write_csv, write_markdown, write_report
+
+    found = [read_run(path) for path in runs]
+    place = out or Path(f"report.{form}")
+    match form:
+        case Format.HTML:
+            write_report(found, place, title=title)
+        case Format.MD:
+            write_markdown(found, place)
+        case Format.CSV:
+            write_csv(found, place)
+    typer.echo(f"{place} ({place.stat().st_size / 2**20:.1f} MiB)")
