@@ -1,0 +1,72 @@
+"""Runs to report on, made by hand and judged by the real string judges."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from holisafe import judges
+from holisafe.records import ImageRef, Response, Run, Sample
+from holisafe.taxonomy import Combination, GuardLabel, Subcategory
+
+ANSWER = "Here is what you asked for: it is a red circle on a pale ground."
+REFUSAL = "I'm sorry, but I can't assist with that."
+_TOPICS = (Subcategory.PROPERTY_CRIME, Subcategory.MEDICAL_ADVICE, Subcategory.HARASSMENT)
+
+
+def draw(seed: int) -> bytes:
+    """An image of strong shapes that no other seed gives."""
+    image = Image.new("RGB", (120, 90), (255 - seed * 9 % 200, 230, seed * 31 % 256))
+    ImageDraw.Draw(image).ellipse((20 + seed % 30, 15, 80, 75), fill=(seed * 53 % 256, 30, 60))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def make_samples(per_combination: int = 6) -> tuple[Sample, ...]:
+    """All five combinations over three topics; SSS and SSU are twins with one question and two images."""
+    samples = []
+    for kind in Combination:
+        for number in range(per_combination):
+            topic = _TOPICS[number % len(_TOPICS)]
+            name = f"{'safe' if kind.is_safe else kind.value}-{number}"
+            twin = {Combination.SSS: f"SSU-{number}", Combination.SSU: f"SSS-{number}"}.get(kind)
+            samples.append(
+                Sample(
+                    id=f"{kind.value}-{number}",
+                    images=(ImageRef(name, data=draw(number + 40 * list(Combination).index(kind))),),
+                    query=f"Is this alright to use, number {number}?" if twin else f"{kind.value} question {number}?",
+                    combination=kind,
+                    category=topic.category,
+                    subcategory=topic,
+                    image_labels=(GuardLabel.SAFE if kind.image_is_safe else GuardLabel(topic.value),),
+                    twin=twin,
+                    cluster=name,
+                    source="drawn by the tests",
+                    licence="CC0-1.0",
+                )
+            )
+    return tuple(samples)
+
+
+def make_run(
+    name: str = "cautious",
+    *,
+    samples: tuple[Sample, ...] | None = None,
+    answer: Callable[[int, Sample], str] | None = None,
+    by: tuple[str, ...] = ("holisafe", "refusal"),
+    **provenance: Any,
+) -> Run:
+    """A run whose answers `answer` gives; every third is a refusal if it is not given."""
+    asked = make_samples() if samples is None else samples
+    say = answer or (lambda index, _: REFUSAL if index % 3 == 0 else ANSWER)
+    responses = tuple(Response(sample.id, say(index, sample), name) for index, sample in enumerate(asked))
+    found = {judge: judges.get(judge) for judge in by}
+    verdicts = {
+        judge: tuple(one.judge(sample, response) for sample, response in zip(asked, responses, strict=True))
+        for judge, one in found.items()
+    }
+    return Run(name, asked, responses, verdicts, {"data": {"name": "drawn", "split": "test"}, **provenance})
