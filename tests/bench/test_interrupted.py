@@ -53,7 +53,11 @@ def start(model: Path, data: Path, out: Path, before: Callable[[], None] | None 
         "--batch-size",
         "2",
     ]
-    code = "import torch; torch.set_num_threads(1); from holisafe.cli import app; app()"
+    # a test run in the background has Ctrl-C switched off, which the command would inherit
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "import torch; torch.set_num_threads(1); from holisafe.cli import app; app()"
+    )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, "-c", code, *command], preexec_fn=before, **pipes)  # type: ignore[call-overload, no-any-return]
 
