@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,29 @@ def test_a_folder_is_no_file_to_write(run_folder: Path, tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "is a folder" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("broken", ["empty", "not finished", "not json", "no log"])
+def test_what_is_no_run_is_named_in_one_line(run_folder: Path, tmp_path: Path, broken: str) -> None:
+    place = tmp_path / "run"
+    place.mkdir()
+    record = json.loads((run_folder / "run.json").read_text(encoding="utf-8"))
+    contents = {
+        "not finished": json.dumps({**record, "state": "running"}),
+        "not json": "{",
+        "no log": json.dumps({**record, "log": "logs/gone.eval"}),
+    }
+    if broken in contents:
+        (place / "run.json").write_text(contents[broken], encoding="utf-8")
+    result = CliRunner().invoke(app, ["report", str(place), "--out", str(tmp_path / "page.html")])
+    assert result.exit_code == 2
+    assert str(place) in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_report_that_fails_leaves_the_old_one_as_it_was(run_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    out.write_text("the old one", encoding="utf-8")
+    result = CliRunner().invoke(app, ["report", str(run_folder), str(tmp_path / "gone"), "--out", str(out)])
+    assert result.exit_code == 2
+    assert out.read_text(encoding="utf-8") == "the old one"
