@@ -105,6 +105,7 @@ def test_more_is_darker_on_paper_white_and_lighter_in_the_dark(browser: Any, pag
         )
         light = [ground for _, ground in sorted(cells)]
         assert light == sorted(light, reverse=sign < 0)
+        assert len(set(light)) == len({rate for rate, _ in cells}) >= 3
 
 
 def test_errors_and_unparsable_verdicts_are_counted_as_themselves(browser: Any, tmp_path: Path) -> None:
