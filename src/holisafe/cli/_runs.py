@@ -78,8 +78,10 @@ def to_json(measured: Run, model: str, folder: Path) -> dict[str, Any]:
 
 
 def print_figures(measured: Run) -> None:
-    """The headline table of each judge on standard output."""
-    from holisafe.cli._tables import print_summaries
+    """On standard output: the headline figures of each judge, and the first judge's by category."""
+    from holisafe.cli._tables import print_categories, print_summaries
     from holisafe.metrics import Summary
 
-    print_summaries([Summary.from_json(summary) for summary in measured.provenance["summaries"].values()])
+    summaries = [Summary.from_json(summary) for summary in measured.provenance["summaries"].values()]
+    print_summaries(summaries)
+    print_categories(summaries[0])
