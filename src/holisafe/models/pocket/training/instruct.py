@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -46,6 +46,8 @@ def main() -> None:
     parser.add_argument(
         "--open-epochs", type=int, default=2, help="times each SSS sample of HoliSafe-Open's train split is seen"
     )
+    parser.add_argument("--start", type=Path, help="folder of a finished round to go on from, with its own --out")
+    parser.add_argument("--seed", type=int, default=3, help="of the choice of pictures and conversations")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=6e-4)
     args = parser.parse_args()
@@ -56,20 +58,25 @@ def main() -> None:
         answers[row["name"]][row["kind"]] = row["answer"]
     processor = build_processor()
     tower = aligned_tower(args.out / "align.safetensors")
-    data = Conversations(features, pictures, answers, processor.tokenizer, args.examples)
+    data = Conversations(features, pictures, answers, processor.tokenizer, args.examples, args.seed)
     asked = safe_questions(tower)
     for _ in range(args.open_epochs):
         data.add(*asked, processor.tokenizer)
 
-    projector = load_file(args.out / "project.safetensors")
     weights = {f"model.vision_tower.{k}": v for k, v in tower.state_dict().items()}
-    weights |= {f"model.multi_modal_projector.{k}": v for k, v in projector.items()}
+    if args.start is None:
+        projector = load_file(args.out / "project.safetensors")
+        weights |= {f"model.multi_modal_projector.{k}": v for k, v in projector.items()}
+    else:
+        weights |= {k: v.float() for k, v in load_file(args.start / "vision.safetensors").items()}
     vlm = build_model(weights)
     vlm.requires_grad_(False)
     vlm.model.language_model.to(torch.bfloat16)
     vlm.lm_head.to(torch.bfloat16)
     vlm.tie_weights()
     peft = get_peft_model(vlm, LORA)  # the adapter stays in float32
+    if args.start is not None:
+        set_peft_model_state_dict(peft, load_file(args.start / "adapter" / "adapter_model.safetensors"))
     vlm.model.multi_modal_projector.requires_grad_(True)
     student = Student(vlm)
     trainer = StudentTrainer(
@@ -115,7 +122,9 @@ def main() -> None:
         "batch": args.batch,
         "rate": args.rate,
         "rank": LORA.r,
+        "seed": args.seed,
         "losses": losses,
+        "after": json.loads((args.start / "instruct.json").read_text()) if args.start else None,
     }
     (args.out / "instruct.json").write_text(json.dumps(recipe))
 
@@ -140,8 +149,9 @@ class Conversations(Dataset[dict[str, Any]]):
         answers: Mapping[str, Mapping[str, str]],
         tokenizer: Any,
         count: int,
+        seed: int,
     ) -> None:
-        rng = np.random.default_rng(3)
+        rng = np.random.default_rng(seed)
         kinds = load_kinds()
         names = sorted({name for picture in pictures for name in picture.names})
         rows = np.concatenate([rng.permutation(len(pictures)) for _ in range(-(-count // len(pictures)))])[:count]
