@@ -113,3 +113,8 @@ def test_other_names_are_refused_with_the_name(name: str) -> None:
 def test_a_misspelt_name_gets_the_closest_one() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean terrorism"):
         parse_subcategory("terorism")
+
+
+def test_part_of_a_longer_name_is_close_to_it() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean weapon_related_violence"):
+        parse_subcategory("weapons")

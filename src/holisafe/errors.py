@@ -40,6 +40,9 @@ class UnknownNameError(HoliSafeError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str = "") -> None:
         """Say that `name` is no `kind`, with the closest of `known`, else all of them."""
         choices = sorted(known)
-        close = difflib.get_close_matches(name.lower(), choices, n=3, cutoff=0.5)
+        asked = name.lower()
+        close = difflib.get_close_matches(asked, choices, n=3, cutoff=0.5)
+        # part of a longer name, as "weapons" of "weapon_related_violence", is close too
+        close = close or [choice for choice in choices if len(asked) > 3 and asked.rstrip("s") in choice.lower()][:3]
         offer = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(choices) or 'none'}."
         super().__init__(f"unknown {kind} {name!r}. {offer}{' ' + hint if hint else ''}")

@@ -15,7 +15,9 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from holisafe import datasets
 from holisafe.bench import read_run
 from holisafe.bench._names import inspect_name
+from holisafe.bench._task import build_task
 from holisafe.errors import UnknownNameError
+from holisafe.taxonomy import Combination
 
 
 def evaluate(data: Path, tmp_path: Path, model: str | Model, **arguments: Any) -> Any:
@@ -49,6 +51,13 @@ def test_a_task_reports_the_rates_of_each_combination(data: Path, tmp_path: Path
         "uuu": 1.0,
         "suu": 1.0,
     }
+
+
+def test_a_prefix_of_a_task_holds_all_five_combinations() -> None:
+    samples = datasets.load("open", "test")
+    first = [sample.id for sample in build_task(samples, ["holisafe"], name="open").dataset][:20]
+    combinations = {sample.id: sample.combination for sample in samples}
+    assert {combinations[str(name)] for name in first} == set(Combination)
 
 
 def test_each_judge_is_a_scorer_of_its_own(data: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def open(
         limit: Stratified limit on the number of samples.
         judge: One judge, or several separated by commas.
         max_tokens: Most new tokens per answer.
-        seed: Seed of the draw where a limit is set.
+        seed: Seed of the draw where a limit is set, and of models that take one.
     """
     return _task("open", "open", split, limit, judge, max_tokens, seed)
 
@@ -50,7 +50,7 @@ def holisafe_bench(
         limit: Stratified limit on the number of samples.
         judge: One judge, or several separated by commas.
         max_tokens: Most new tokens per answer.
-        seed: Seed of the draw where a limit is set.
+        seed: Seed of the draw where a limit is set, and of models that take one.
     """
     return _task("holisafe_bench", data, split, limit, judge, max_tokens, seed)
 
@@ -66,4 +66,4 @@ def holisafe() -> type[ModelAPI]:
 def _task(name: str, data: str, split: str, limit: int | None, judge: str, max_tokens: int, seed: int) -> Task:
     samples = load(data, split)
     chosen = stratified(samples, limit, seed) if limit is not None else samples
-    return build_task(chosen, judge.split(","), name=name, max_tokens=max_tokens)
+    return build_task(chosen, judge.split(","), name=name, max_tokens=max_tokens, seed=seed)

@@ -40,6 +40,7 @@ from holisafe.images import open_image, read_bytes
 from holisafe.judges import Judge
 from holisafe.metrics import summarise
 from holisafe.records import ImageRef, Outcome, Response, Sample, Verdict
+from holisafe.taxonomy import Combination
 
 RESPONSE = "holisafe_response"
 """Where a sample's store keeps our Response."""
@@ -100,11 +101,19 @@ def verdict_of(judge: Judge, sample: Sample, response: Response) -> Verdict:
 
 
 def _by_image(samples: Sequence[Sample]) -> list[Sample]:
-    """Samples with the same images side by side, otherwise in their order."""
-    first: dict[tuple[str, ...], int] = {}
-    for place, sample in enumerate(samples):
-        first.setdefault(_shown(sample), place)
-    return sorted(samples, key=lambda sample: first[_shown(sample)])
+    """Samples with the same images side by side, and all combinations early: Inspect's own limit takes a prefix.
+
+    Groups that share images are dealt out so that each sort of group (those with the same combinations) is spread
+    evenly over the whole.
+    """
+    groups: dict[tuple[str, ...], list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(_shown(sample), []).append(sample)
+    sorts: dict[frozenset[Combination], list[list[Sample]]] = {}
+    for group in groups.values():
+        sorts.setdefault(frozenset(sample.combination for sample in group), []).append(group)
+    dealt = [((k + 0.5) / len(alike), group) for alike in sorts.values() for k, group in enumerate(alike)]
+    return [sample for _, group in sorted(dealt, key=lambda place: place[0]) for sample in group]
 
 
 def _shown(sample: Sample) -> tuple[str, ...]:
