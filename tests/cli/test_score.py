@@ -90,6 +90,12 @@ def test_answers_to_nothing_end_in_an_error(write: Any) -> None:
     assert "none of 20 records has an answer" in found.stderr
 
 
+def test_a_file_of_broken_records_only_says_so(write: Any) -> None:
+    found = run(write([{**row, "type": "XXX"} for row in records("Sure.")]))
+    assert found.exit_code == 2
+    assert "every record is broken" in found.stderr
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "7", ""])
 def test_a_file_without_records_ends_in_an_error_of_one_line(write: Any, content: str) -> None:
     found = run(write(content))

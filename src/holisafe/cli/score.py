@@ -53,6 +53,10 @@ def score(
     if data is not None:
         loaded = _with_samples_of(loaded, data, split, str(predictions))
     _tell(loaded.problems)
+    if not loaded.samples:
+        raise DataError(
+            f"{predictions}: every record is broken; `holisafe data validate {predictions}` says what is wrong with each"
+        )
     if all(response.error is not None for response in loaded.responses):
         raise DataError(
             f"{predictions}: none of {len(loaded.samples)} records has an answer that could be scored; "
