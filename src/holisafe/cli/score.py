@@ -55,7 +55,7 @@ def score(
     _tell(loaded.problems)
     if not loaded.samples:
         raise DataError(
-            f"{predictions}: every record is broken; `holisafe data validate {predictions}` says what is wrong with each"
+            f"{predictions}: every record is broken; `holisafe data validate {predictions}` says what is wrong"
         )
     if all(response.error is not None for response in loaded.responses):
         raise DataError(
