@@ -62,7 +62,7 @@ def main() -> None:
     if step:
         optimiser.load_state_dict(torch.load(args.out / "align.optimiser.pt", weights_only=True))
     per_epoch = len(drawings) // args.batch
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: _cosine(s + step, args.epochs * per_epoch))
+    schedule = cosine_schedule(optimiser, done=step, steps=args.epochs * per_epoch)
     index = {name: i for i, name in enumerate(names)}
     same = targets @ targets.T > SAME_NAME
     for epoch in range(step // per_epoch, args.epochs):
@@ -194,6 +194,11 @@ def restore(model: AlignmentModel, path: Path) -> int:
     step = int(state.pop("step"))
     model.load_state_dict(state)
     return step
+
+
+def cosine_schedule(optimiser: torch.optim.Optimizer, *, done: int, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """Warm-up and cosine over `steps`, of which `done` were made before; one `step()` of it is one step of training."""
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda further: _cosine(done + further, steps))
 
 
 def _cosine(step: int, steps: int) -> float:
