@@ -24,4 +24,12 @@ if [ ! -d openclipart ]; then
   mv deb/usr/share/openclipart/svg openclipart
   rm -r deb
 fi
+# tells things one can draw from actions and ideas in the drawings' names
+if [ ! -d wordnet ]; then
+  mkdir deb
+  (cd deb && apt-get download wordnet-base >/dev/null && dpkg -x wordnet-base_*.deb .)
+  mkdir wordnet
+  cp deb/usr/share/wordnet/index.noun deb/usr/share/wordnet/data.noun wordnet/
+  rm -r deb
+fi
 echo "art is in $out"

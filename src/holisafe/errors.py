@@ -22,6 +22,10 @@ class ModelError(HoliSafeError):
     """A model, its weights or its processor could not be had or do not fit."""
 
 
+class GuardError(HoliSafeError):
+    """A guard cannot be attached, its weights do not fit, or it has no verdict to give."""
+
+
 class RunError(HoliSafeError):
     """A run could not be started, resumed, written or read."""
 

@@ -86,6 +86,25 @@ class ImageVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class JointVerdict:
+    """What a guard says of image and question together.
+
+    Attributes:
+        combination: The most probable of the five.
+        probability: Its probability, in [0, 1].
+        distribution: Probability of each combination; sums to 1.
+        categories: Probability of each category, given that the request is unsafe; sums to 1.
+        threshold: Probability of "unsafe" (all but SSS) at and above which the request is flagged, in [0, 1].
+    """
+
+    combination: Combination
+    probability: float
+    distribution: Mapping[Combination, float]
+    categories: Mapping[Category, float]
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """What a model answered to one sample.
 
@@ -94,6 +113,7 @@ class Response:
         text: The answer; empty when there is none.
         model: Name of the model.
         image_verdicts: One per image when a guard is attached, else empty.
+        joint_verdict: What the guard says of image and question together; None without a guard that says it.
         finish_reason: "stop", "length", or what else ended the answer.
         input_tokens: Prompt length in tokens, visual tokens included; None when not known.
         output_tokens: Answer length in tokens; None when not known.
@@ -108,6 +128,7 @@ class Response:
     input_tokens: int | None = None
     output_tokens: int | None = None
     error: str | None = None
+    joint_verdict: JointVerdict | None = None
 
 
 class Outcome(StrEnum):

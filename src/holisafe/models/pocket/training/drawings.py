@@ -13,6 +13,7 @@ from PIL import Image
 
 from holisafe.datasets.open.art import Artwork, load_art, render, split_of
 from holisafe.errors import DataError
+from holisafe.models.pocket.training.things import things
 
 TRAINING_COLLECTIONS = ("openclipart", "game-icons", "healthicons", "fluent-emoji-flat", "twemoji")
 """Noto is never trained on: it is the collection that tests of transfer use."""
@@ -43,17 +44,9 @@ PIXELS = 192
 
 
 def load_drawings(art_dir: Path, splits: Iterable[str], collections: Iterable[str]) -> list[Drawing]:
-    """Render the artworks of some splits once; those that cannot be rendered or named are left out."""
-    wanted = set(splits)
-    art = load_art(art_dir, collections)
-    words = {word for a in art.values() if a.collection != "openclipart" for word in a.name.split()}
+    """Render the artworks of some splits once; those that cannot be rendered or show no named thing are left out."""
     drawings = []
-    for artwork in art.values():
-        if split_of(artwork) not in wanted and not ("train" in wanted and artwork.collection in ONLY_FOR_TRAINING):
-            continue
-        name = training_name(artwork, words)
-        if not name:
-            continue
+    for artwork, name in named_artworks(art_dir, splits, collections):
         try:
             pixels = np.asarray(render(artwork, PIXELS))
         except DataError:
@@ -61,6 +54,20 @@ def load_drawings(art_dir: Path, splits: Iterable[str], collections: Iterable[st
         if min(pixels.shape[:2]) >= 8:
             drawings.append(Drawing(artwork, name, pixels))
     return drawings
+
+
+def named_artworks(art_dir: Path, splits: Iterable[str], collections: Iterable[str]) -> list[tuple[Artwork, str]]:
+    """The artworks of some splits that show a thing, with the name to learn."""
+    wanted = set(splits)
+    art = load_art(art_dir, collections)
+    words = {word for a in art.values() if a.collection != "openclipart" for word in a.name.split()}
+    kept = [
+        artwork
+        for artwork in art.values()
+        if split_of(artwork) in wanted or ("train" in wanted and artwork.collection in ONLY_FOR_TRAINING)
+    ]
+    named = [(artwork, training_name(artwork, words)) for artwork in kept]
+    return [(artwork, name) for artwork, name in named if name in things(art_dir)]
 
 
 def training_name(artwork: Artwork, known_words: set[str]) -> str:
@@ -119,7 +126,11 @@ class Painter:
         else:
             centre = tuple(np.clip(np.array(cell) + self.rng.uniform(-0.04, 0.04, 2), 0.5 - room / 2, 0.5 + room / 2))
         colour = tuple(int(v) for v in self.rng.integers(0, 110, 3)) if self.rng.random() < 0.7 else (20, 20, 20)
-        self._paste(canvas, drawing, size, centre, colour, mirrored=self.rng.random() < 0.5)
+        self._paste(
+            canvas, drawing, size, centre, colour,
+            mirrored=self.rng.random() < 0.5,
+            turn=self.rng.normal(0, 10) if self.rng.random() < 0.5 else 0,
+        )  # fmt: skip
 
     def _paste(
         self,
@@ -130,9 +141,12 @@ class Painter:
         colour: tuple[int, ...],
         *,
         mirrored: bool,
+        turn: float = 0,
     ) -> None:
         pixels = drawing.pixels[:, ::-1] if mirrored else drawing.pixels
         image = Image.fromarray(np.ascontiguousarray(pixels))
+        if turn:
+            image = image.rotate(turn, Image.Resampling.BILINEAR, expand=True)
         scale = size / max(image.size)
         image = image.resize(
             (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BILINEAR
