@@ -1,0 +1,168 @@
+"""GLM-V's relatives: images of any size between two marks, three-dimensional rotary positions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from PIL import Image
+from transformers import (
+    Ernie4_5_VLMoeConfig,
+    Ernie4_5_VLMoeForConditionalGeneration,
+    Ernie4_5_VLMoeProcessor,
+    Glm4vConfig,
+    Glm4vForConditionalGeneration,
+    Glm4vMoeConfig,
+    Glm4vMoeForConditionalGeneration,
+    Glm4vProcessor,
+    Glm46VConfig,
+    Glm46VForConditionalGeneration,
+    Glm46VProcessor,
+    GlmOcrConfig,
+    GlmOcrForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.ernie4_5_vl_moe.image_processing_pil_ernie4_5_vl_moe import Ernie4_5_VLMoeImageProcessorPil
+from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
+from transformers.models.glm46v.image_processing_pil_glm46v import Glm46VImageProcessorPil
+
+from guard.families.case import Case, with_processor
+from guard.families.weights import spread
+from holisafe.models._still import still_images_only
+from tiny_models import TEXT, tokenizer
+
+IDS = {
+    "image_token_id": "<|image|>",
+    "video_token_id": "<|video|>",
+    "image_start_token_id": "<|begin_of_image|>",
+    "image_end_token_id": "<|end_of_image|>",
+    "video_start_token_id": "<|begin_of_video|>",
+    "video_end_token_id": "<|end_of_video|>",
+}
+MARK = "<|begin_of_image|><|image|><|end_of_image|>"
+ERNIE_IDS = {
+    "image_token_id": "<|IMAGE_PLACEHOLDER|>",
+    "video_token_id": "<|VIDEO_PLACEHOLDER|>",
+    "image_start_token_id": "<|IMAGE_START|>",
+    "image_end_token_id": "<|IMAGE_END|>",
+    "video_start_token_id": "<|VIDEO_START|>",
+    "video_end_token_id": "<|VIDEO_END|>",
+}
+ERNIE_MARK = "<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>"
+VISION = {
+    "depth": 2,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_heads": 4,
+    "patch_size": 8,
+    "image_size": 32,
+    "out_hidden_size": 32,
+}
+
+
+def glm4v() -> Case:
+    """GLM-4.1V: learned positions of the patches, resized to the image."""
+    tokens = _tokens()
+    config = Glm4vConfig(text_config=_text(tokens), vision_config=VISION, **_ids(tokens, IDS))
+    return _case(Glm4vForConditionalGeneration(config), tokens, Glm4vProcessor, Glm4vImageProcessorPil)
+
+
+def glm46v() -> Case:
+    """GLM-4.6V: the parts of GLM-4.1V under a configuration and processor of its own."""
+    tokens = _tokens()
+    config = Glm46VConfig(
+        text_config={**_text(tokens), "model_type": "glm4v_text"},
+        vision_config={**VISION, "model_type": "glm4v_vision"},
+        **_ids(tokens, IDS),
+    )
+    return _case(Glm46VForConditionalGeneration(config), tokens, Glm46VProcessor, Glm46VImageProcessorPil)
+
+
+def glm4v_moe() -> Case:
+    """GLM-4.5V: one dense layer and one of experts beside a shared expert."""
+    tokens = _tokens()
+    experts = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "first_k_dense_replace": 1}
+    config = Glm4vMoeConfig(text_config={**_text(tokens), **experts}, vision_config=VISION, **_ids(tokens, IDS))
+    return _case(Glm4vMoeForConditionalGeneration(config), tokens, Glm4vProcessor, Glm4vImageProcessorPil)
+
+
+def glm_ocr() -> Case:
+    """GLM-OCR: norms around each attention and no learned positions of the patches."""
+    tokens = _tokens()
+    config = GlmOcrConfig(text_config=_text(tokens), vision_config=VISION, **_ids(tokens, IDS))
+    return _case(GlmOcrForConditionalGeneration(config), tokens, Glm46VProcessor, Glm46VImageProcessorPil)
+
+
+def ernie4_5_vl_moe() -> Case:
+    """ERNIE 4.5 VL: text and image tokens (marks included) go to experts of their own."""
+    tokens = tokenizer(*ERNIE_IDS.values(), **{name.removesuffix("_id"): token for name, token in ERNIE_IDS.items()})
+    text = {key: value for key, value in _text(tokens).items() if key != "head_dim"}
+    vision = {key: value for key, value in VISION.items() if key not in ("image_size", "out_hidden_size")}
+    config = Ernie4_5_VLMoeConfig(
+        text_config={
+            **text,
+            "moe_num_experts": 4,
+            "moe_k": 2,
+            "moe_num_shared_experts": 1,
+            "moe_intermediate_size": [24, 16],
+        },
+        vision_config=vision,
+        tie_word_embeddings=False,
+        **_ids(tokens, ERNIE_IDS),
+    )
+    model = Ernie4_5_VLMoeForConditionalGeneration(config)
+    return _case(model, tokens, Ernie4_5_VLMoeProcessor, Ernie4_5_VLMoeImageProcessorPil, ERNIE_MARK)
+
+
+def _tokens() -> PreTrainedTokenizerFast:
+    return tokenizer(*IDS.values(), image_token="<|image|>", video_token="<|video|>")
+
+
+def _ids(tokens: PreTrainedTokenizerFast, names: dict[str, str]) -> dict[str, int]:
+    return {field: tokens.convert_tokens_to_ids(name) for field, name in names.items()}
+
+
+def _text(tokens: PreTrainedTokenizerFast) -> dict[str, Any]:
+    return {
+        **TEXT,
+        "vocab_size": len(tokens),
+        "bos_token_id": tokens.bos_token_id,
+        "eos_token_id": tokens.eos_token_id,
+        "pad_token_id": tokens.pad_token_id,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e4,
+            "mrope_section": [1, 1, 2],
+            "partial_rotary_factor": 1.0,
+        },
+    }
+
+
+def _case(
+    model: Any,
+    tokens: PreTrainedTokenizerFast,
+    family: type[Any],
+    image_processor: type[Any],
+    mark: str = MARK,
+) -> Case:
+    # the size counts the two frames that a still image is doubled to
+    size = {"shortest_edge": 2 * 16 * 16, "longest_edge": 2 * 64 * 64}
+    processor = still_images_only(family)(image_processor(patch_size=8, merge_size=2, size=size), tokens, None)
+    case = with_processor(spread(model, tokens), processor, mark)
+
+    def inputs(images: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> dict[str, Any]:
+        with warnings.catch_warnings():  # these processors make arrays of tensors, about which numpy 2 complains
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return case.inputs(images, texts)
+
+    return Case(case.model, inputs)
+
+
+FAMILIES: dict[str, Callable[[], Case]] = {
+    "glm4v": glm4v,
+    "glm46v": glm46v,
+    "glm4v_moe": glm4v_moe,
+    "glm_ocr": glm_ocr,
+    "ernie4_5_vl_moe": ernie4_5_vl_moe,
+}
