@@ -226,7 +226,8 @@ def gemma3(template: str = IMAGE_FIRST, sliding_window: int = 512) -> Tiny:
 
 def smolvlm(template: str = IMAGE_FIRST) -> Tiny:
     """SmolVLM: SigLIP and Llama, the image cut into tiles beside a global view."""
-    names = ("<fake_token_around_image>", "<image>", "<global-img>", "<end_of_utterance>")
+    tiles = [f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)]
+    names = ("<fake_token_around_image>", "<image>", "<global-img>", "<end_of_utterance>", *tiles)
     tokens = tokenizer(*names, image_token="<image>")
     processor = still_images_only(SmolVLMProcessor)(
         SmolVLMImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),

@@ -18,6 +18,7 @@ class Case:
 
     model: Any
     inputs: Inputs
+    processor: Any = None
 
 
 def with_processor(model: Any, processor: Any, image_mark: str, separator: str = "\n") -> Case:
@@ -30,4 +31,4 @@ def with_processor(model: Any, processor: Any, image_mark: str, separator: str =
         )
         return dict(batch)
 
-    return Case(model, inputs)
+    return Case(model, inputs, processor)

@@ -113,7 +113,8 @@ class AlignmentModel(nn.Module):
         super().__init__()
         self.tower = EfficientNetLiteModel(EfficientNetLiteConfig())
         self.tower.load_state_dict(tower_state())
-        # (in a list, so as not to be a part that is saved) the resting half in bfloat16, which is several times as fast; batch norm keeps its float32 statistics
+        # the resting half in bfloat16, which is several times as fast; batch norm keeps its float32 statistics
+        # (in a list, so as not to be a part that is saved)
         self._resting = [copy.deepcopy(self.tower).to(torch.bfloat16).to(memory_format=torch.channels_last)]
         for module in self._resting[0].modules():
             if isinstance(module, nn.BatchNorm2d):

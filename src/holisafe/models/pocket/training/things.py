@@ -2,7 +2,7 @@
 
 A collection of icons names many of its drawings after actions, feelings and ideas ("silenced", "health literacy"). No
 eye could tell these apart by name, so neither training nor measuring uses them.
-Source: Fellbaum, "WordNet", MIT Press 1998; read from Debian's `wordnet-base` (WordNet 3.0, its own permissive licence).
+Source: Fellbaum, "WordNet", MIT Press 1998; read from Debian's `wordnet-base`, WordNet 3.0.
 """
 
 from __future__ import annotations

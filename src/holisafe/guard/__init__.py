@@ -1,0 +1,50 @@
+"""The plug-in: a guard that gives any vision-language model an interpretable image verdict with its answer.
+
+`attach_guard` adds it, `guarded_generate` answers with it, `save_guard` and `load_guard` keep it. torch is imported
+when something that needs it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from holisafe.guard._config import GuardConfig
+from holisafe.guard._family import GuardFamily, register_family, registered_families
+
+if TYPE_CHECKING:
+    from holisafe.guard._attach import attach_guard, detach_guard, guard_of, train_guard
+    from holisafe.guard._generate import GuardedAnswers, PromptVerdicts, add_meta_tokens, guarded_generate
+
+__all__ = [
+    "GuardConfig",
+    "GuardFamily",
+    "GuardedAnswers",
+    "PromptVerdicts",
+    "add_meta_tokens",
+    "attach_guard",
+    "detach_guard",
+    "guard_of",
+    "guarded_generate",
+    "register_family",
+    "registered_families",
+    "train_guard",
+]
+
+_LATE = {
+    "attach_guard": "_attach",
+    "detach_guard": "_attach",
+    "guard_of": "_attach",
+    "train_guard": "_attach",
+    "GuardedAnswers": "_generate",
+    "PromptVerdicts": "_generate",
+    "add_meta_tokens": "_generate",
+    "guarded_generate": "_generate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is first asked for."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"holisafe.guard.{_LATE[name]}"), name)

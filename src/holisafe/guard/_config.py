@@ -1,0 +1,141 @@
+"""What a guard is made of: the configuration that is saved beside its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from holisafe.errors import GuardError
+from holisafe.taxonomy import HEAD_ORDER, Category, Combination, parse_label
+
+Features = Literal["language", "projector"]
+Pooling = Literal["mean", "attention", "last"]
+
+JOINT_OUTPUTS = len(Combination) + len(Category)
+"""Logits of the joint head: the five combinations, then the seven categories."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardConfig:
+    """A guard's parts. The defaults are the paper's image head and a joint head of ours.
+
+    Attributes:
+        features: Where an image's vector comes from: "language" (the language model's last hidden states at the
+            image's placeholder positions, as SafeQwen2.5-VL and SafeLLaVA) or "projector" (what is put into the
+            language model there, as SafeGem).
+        pooling: How an image's visual tokens become one vector: "mean" (the paper), "attention" (a learned query),
+            "last" (the last visual token).
+        labels: What the image head tells apart, by their ids, in the order of its outputs.
+        depth: Linear layers of a head (paper: 2).
+        hidden_ratio: Width of a head's hidden layers over that of the language model (paper: 0.5).
+        dropout: Share of hidden activations dropped in training, in [0, 1) (paper: 0.1).
+        image_head: Whether images get a verdict each.
+        joint_head: Whether image and question together get one, from the last prompt position.
+        meta_token: Whether a learned token follows each image's visual tokens and is what the image head reads (the
+            safety meta token of the paper's first version); needs features="language".
+        meta_token_id: Token id that stands for it in a prompt; the embedding matrix's last row when None.
+        boundary_ids: Ids of the family's boundary tokens (`GuardFamily.first`, then `.last`); found on attaching.
+        width: Hidden size of the language model it was made for; set on attaching, checked on loading.
+        base_model: Name of that model; set on attaching, checked on loading.
+
+    Raises:
+        GuardError: A value is not one of those above.
+    """
+
+    features: Features = "language"
+    pooling: Pooling = "mean"
+    labels: tuple[str, ...] = tuple(label.value for label in HEAD_ORDER)
+    depth: int = 2
+    hidden_ratio: float = 0.5
+    dropout: float = 0.1
+    image_head: bool = True
+    joint_head: bool = True
+    meta_token: bool = False
+    meta_token_id: int | None = None
+    boundary_ids: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    width: int | None = None
+    base_model: str = ""
+
+    def __post_init__(self) -> None:
+        _one_of("features", self.features, get_args(Features))
+        _one_of("pooling", self.pooling, get_args(Pooling))
+        for label in self.labels:
+            parse_label(label)
+        if len(set(self.labels)) != len(self.labels) or not self.labels:
+            raise GuardError(f"labels: expected different ones, found {', '.join(self.labels) or 'none'}")
+        if self.depth < 1:
+            raise GuardError(f"depth: expected at least 1, found {self.depth}")
+        if not 0 < self.hidden_ratio <= 16:
+            raise GuardError(f"hidden_ratio: expected a number in (0, 16], found {self.hidden_ratio}")
+        if not 0 <= self.dropout < 1:
+            raise GuardError(f"dropout: expected a number in [0, 1), found {self.dropout}")
+        if not (self.image_head or self.joint_head):
+            raise GuardError("image_head and joint_head are both off; a guard needs at least one")
+        if self.meta_token and self.features != "language":
+            raise GuardError('meta_token needs features="language": the token has no visual features of its own')
+
+    @classmethod
+    def paper(cls, **changes: Any) -> GuardConfig:
+        """The visual guard module as published (arXiv 2506.04704 v5): the image head alone."""
+        return cls(**({"joint_head": False} | changes))
+
+    def head_parameters(self, width: int) -> int:
+        """Parameters of the image head at a hidden size: h²/2 + h/2 + 10h + 20 as published."""
+        sizes = [width, *[self.hidden_width(width)] * (self.depth - 1), len(self.labels)]
+        return sum(a * b + b for a, b in itertools.pairwise(sizes))
+
+    def hidden_width(self, width: int) -> int:
+        """Width of a head's hidden layers."""
+        return max(1, int(width * self.hidden_ratio))
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `from_json` reads them."""
+        return {key: _listed(value) for key, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], source: str = "guard_config.json") -> GuardConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            GuardError: A field is unknown or its value is of another kind.
+        """
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        given = dict(values)
+        if unknown := sorted(set(given) - set(known)):
+            raise GuardError(f"{source}: unknown field {', '.join(unknown)}; expected some of {', '.join(known)}")
+        try:
+            for key in ("labels", "boundary_ids"):
+                if key in given:
+                    given[key] = _tupled(given[key])
+            for key, kind in _KINDS.items():
+                if key in given and not (
+                    isinstance(given[key], kind) and (kind is bool or type(given[key]) is not bool)
+                ):
+                    raise GuardError(f"{source}: {key}: found {json.dumps(given[key])}")
+            return cls(**given)
+        except (TypeError, ValueError) as error:
+            raise GuardError(f"{source}: {error}") from None
+
+
+_KINDS: dict[str, Any] = {
+    "depth": int, "hidden_ratio": (int, float), "dropout": (int, float), "image_head": bool, "joint_head": bool,
+    "meta_token": bool, "base_model": str, "features": str, "pooling": str, "width": (int, type(None)),
+    "meta_token_id": (int, type(None)),
+}  # fmt: skip
+
+
+def _one_of(field: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise GuardError(f"{field}: expected one of {', '.join(known)}, found {value!r}")
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(each) for each in value) if isinstance(value, list) else value

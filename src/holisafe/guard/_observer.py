@@ -1,0 +1,254 @@
+"""What watches a guarded model's forward passes and lets the guard classify what it saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from holisafe.errors import GuardError
+from holisafe.guard._calibration import Calibration
+from holisafe.guard._config import GuardConfig
+from holisafe.guard._family import GuardFamily
+from holisafe.guard._spans import Layout, find_images, last_columns, pooling_weights, slots
+
+IGNORED = -100
+"""Label of tokens that are not learned, as in transformers."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOutput:
+    """What the guard said in one forward pass.
+
+    Attributes:
+        image_logits: (images, labels), None without an image head.
+        image_rows: The prompt of each image (images,).
+        joint_logits: (prompts, 12): five combinations, then seven categories; None without a joint head.
+    """
+
+    image_logits: Tensor | None
+    image_rows: Tensor
+    joint_logits: Tensor | None
+
+
+class Observer:
+    """Hooks on a model and its language model; no module, so that it is in no state dict.
+
+    Attributes:
+        calibration: Temperatures and thresholds of the verdicts.
+        output: What the guard said of the latest prompts; None before the first.
+    """
+
+    def __init__(self, base: Any, language_model: nn.Module, family: GuardFamily, config: GuardConfig) -> None:
+        self.base = base
+        self.family = family
+        self.config = config
+        self.calibration = Calibration()
+        self.output: GuardOutput | None = None
+        self._layout: Layout | None = None
+        self._is_planned = False
+        self._seen = 0
+        self._pooled: Tensor | None = None
+        self._weight: Tensor | None = None
+        self._ends: Tensor | None = None
+        self._hooks = [
+            base.register_forward_pre_hook(self._before, with_kwargs=True),
+            base.register_forward_hook(self._after),
+            language_model.register_forward_hook(self._watch, with_kwargs=True),
+        ]
+        if config.meta_token:
+            self._hooks.append(language_model.register_forward_pre_hook(self._embed_meta_token, with_kwargs=True))
+
+    @property
+    def image_token(self) -> int:
+        """Id of the placeholder of a visual token."""
+        return int(getattr(self.base.config, self.family.image_token))
+
+    @property
+    def needs_lengths(self) -> bool:
+        """Whether only the visual features tell which placeholders are one image."""
+        return self.family.grouping == "features"
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def plan(self, layout: Layout) -> None:
+        """Watch for these prompts, whose forward passes may come in chunks; then for no others until `forget`."""
+        self._start(layout)
+        self._is_planned = True
+
+    def forget(self) -> None:
+        """End what `plan` began."""
+        self._layout, self._is_planned = None, False
+
+    def layout(self, inputs: Mapping[str, Any]) -> Layout:
+        """Where the images of a batch of inputs are; visual features must be there if the family needs them."""
+        ids: Tensor = inputs["input_ids"]
+        mask = inputs.get("attention_mask")
+        ends = last_columns(mask, ids.shape[1], ids.shape[0])
+        labels = inputs.get("labels")
+        if labels is not None:
+            learned = labels.cpu() != IGNORED
+            # the joint head reads the prompt's last position: the one before the first that is learned
+            ends = torch.where(learned.any(1), learned.long().argmax(1) - 1, ends).clamp(min=0)
+        found = find_images(
+            ids.cpu(), self.image_token, self.family, self.config.boundary_ids, feature_lengths(inputs), ends
+        )
+        token = self.config.meta_token_id
+        return found if token is None else meta_layout(ids.cpu(), found, token)
+
+    def _start(self, layout: Layout) -> None:
+        self._layout, self._seen = layout, 0
+        self._pooled = self._weight = self._ends = None
+        self.output = None
+
+    def _before(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
+        """Find the images of a prompt that nobody announced."""
+        if self._is_planned:
+            return None
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        if ids is None or ids.shape[1] == 1:  # a decoding step
+            self._layout = None
+            return None
+        if self.needs_lengths:
+            kwargs = encode_first(self.base, kwargs)
+        self._start(self.layout({**kwargs, "input_ids": ids}))
+        return args, kwargs
+
+    def _watch(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        """Pool what this pass shows of the images; classify once all has been seen."""
+        layout = self._layout
+        if layout is None:
+            return
+        hidden: Tensor = output[0]  # (rows, columns, width)
+        states = hidden if self.config.features == "language" else kwargs["inputs_embeds"]
+        beams = hidden.shape[0] // len(layout.ends)
+        start, stop = self._seen, self._seen + hidden.shape[1]
+        self._seen = stop
+        if self.config.image_head and layout.images:
+            self._pool(layout, states[::beams], start, stop)
+        if self.config.joint_head:
+            self._read_ends(layout, hidden[::beams], start, stop)
+        if stop >= layout.width:
+            self._classify(layout)
+
+    def _pool(self, layout: Layout, states: Tensor, start: int, stop: int) -> None:
+        weights = pooling_weights(layout, start, stop, len(layout.ends)).to(states.device, states.dtype)
+        if self.config.pooling == "last":
+            weights = weights * _is_last(layout, start, stop, len(layout.ends)).to(weights)
+        if self.config.pooling == "attention":
+            query = self._guard().query.to(states.device, states.dtype)
+            scores = (states @ query).float() / states.shape[-1] ** 0.5  # (rows, columns)
+            weights = weights * scores.clamp(-30, 30).exp()[:, None].to(weights.dtype)
+        pooled = weights @ states  # (rows, images of a row, width)
+        total = weights.float().sum(-1)  # (rows, images of a row)
+        self._pooled = pooled.float() if self._pooled is None else self._pooled + pooled.float()
+        self._weight = total if self._weight is None else self._weight + total
+
+    def _read_ends(self, layout: Layout, hidden: Tensor, start: int, stop: int) -> None:
+        inside = ((layout.ends >= start) & (layout.ends < stop)).nonzero()[:, 0]
+        if self._ends is None:
+            self._ends = hidden.new_zeros(len(layout.ends), hidden.shape[-1])
+        rows = inside.to(hidden.device)
+        read = hidden[rows, (layout.ends[inside] - start).to(hidden.device)]
+        self._ends = self._ends.index_copy(0, rows, read)
+
+    def _classify(self, layout: Layout) -> None:
+        images = None
+        if self._pooled is not None and self._weight is not None:
+            mean = self._pooled / self._weight.clamp(min=1e-6)[..., None]
+            images = mean[layout.rows.to(mean.device), slots(layout).to(mean.device)]  # (images, width)
+        image_logits, joint_logits = self._guard()(images, self._ends)
+        self.output = GuardOutput(image_logits, layout.rows, joint_logits)
+        self._layout = None
+        self._pooled = self._weight = self._ends = None
+
+    def _after(self, _: Any, __: tuple[Any, ...], output: Any) -> None:
+        """Put what the guard said into the model's output."""
+        said = self.output
+        if said is None or self._is_planned or not isinstance(output, dict):
+            return
+        if said.image_logits is not None:
+            output["image_logits"] = said.image_logits
+            output["image_rows"] = said.image_rows.to(said.image_logits.device)
+        if said.joint_logits is not None:
+            output["joint_logits"] = said.joint_logits
+
+    def _embed_meta_token(
+        self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Put the learned token where it stands in the prompt."""
+        layout = self._layout
+        if layout is None:
+            return None
+        embedded: Tensor = kwargs["inputs_embeds"]
+        row, column, _image = layout.tokens
+        start, stop = self._seen, self._seen + embedded.shape[1]
+        beams = embedded.shape[0] // len(layout.ends)
+        inside = (column >= start) & (column < stop)
+        is_meta = torch.zeros(len(layout.ends), embedded.shape[1], dtype=torch.bool)
+        is_meta[row[inside], column[inside] - start] = True
+        is_meta = is_meta.repeat_interleave(beams, 0).to(embedded.device)[..., None]
+        token = self._guard().meta_token.to(embedded.device, embedded.dtype)
+        return args, {**kwargs, "inputs_embeds": torch.where(is_meta, token, embedded)}
+
+    def _guard(self) -> Any:
+        return self.base.get_submodule("guard")
+
+
+def feature_lengths(inputs: Mapping[str, Any]) -> list[int] | None:
+    """Visual tokens of each entry of visual features that are already computed; None where there are none."""
+    encoded = (inputs.get("mm_encoder_outputs") or {}).get("image")
+    if encoded is None:
+        return None
+    features: Sequence[Tensor] = encoded.pooler_output
+    return [len(each) for each in features]
+
+
+def encode_first(base: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Run the vision encoder now, as `generate` does, so that its output tells how long each image is.
+
+    Inputs come back as they are where there is nothing to encode.
+    """
+    if not base._supports_mm_encoder_outputs() or inputs.get("mm_encoder_outputs"):
+        return inputs
+    encoded = base._prepare_multimodal_encoder_kwargs_for_generation(dict(inputs))
+    # sizes stay, since token positions depend on them in some families; pixels do not
+    return {**{key: value for key, value in inputs.items() if not key.startswith(_PIXELS)}, **encoded}
+
+
+_PIXELS = ("pixel_values", "image_patches")
+
+
+def meta_layout(input_ids: Tensor, layout: Layout, meta_token: int) -> Layout:
+    """The layout whose only visual token of each image is the meta token right after it.
+
+    Raises:
+        GuardError: It is not there.
+    """
+    row, column, _ = layout.tokens
+    last = layout.counts.cumsum(0) - 1
+    rows, columns = row[last], column[last] + 1
+    is_there = columns < layout.width
+    if not bool(is_there.all()) or not bool(torch.eq(input_ids[rows, columns], meta_token).all()):
+        raise GuardError(
+            "an image of the prompt has no meta token after it; pass the inputs through add_meta_tokens(model, "
+            "inputs), or use guarded_generate, which does so"
+        )
+    index = torch.arange(layout.images)
+    return Layout(layout.rows, (rows, columns, index), torch.ones_like(layout.counts), layout.ends, layout.width)
+
+
+def _is_last(layout: Layout, start: int, stop: int, rows: int) -> Tensor:
+    """1 at the last visual token of each image, else 0: (rows, images of a row, columns)."""
+    row, column, image = layout.tokens
+    last = layout.counts.cumsum(0) - 1
+    only = Layout(
+        layout.rows, (row[last], column[last], image[last]), torch.ones_like(layout.counts), layout.ends, layout.width
+    )
+    return pooling_weights(only, start, stop, rows)
