@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import tiny_models
 import torch
-from guard.families.case import Case, Inputs, with_processor
 from PIL import Image
-from tiny_models import TEXT, VISION, _finish, tokenizer
 from transformers import (
     Blip2QFormerConfig,
     CLIPVisionConfig,
+    ConvNextConfig,
+    FastVlmConfig,
+    FastVlmForConditionalGeneration,
     Granite4VisionConfig,
     Granite4VisionForConditionalGeneration,
     Granite4VisionProcessor,
@@ -33,8 +33,12 @@ from transformers import (
     Mistral3Config,
     Mistral3ForConditionalGeneration,
     MistralConfig,
+    PerceptionLMConfig,
+    PerceptionLMForConditionalGeneration,
+    PerceptionLMProcessor,
     PixtralVisionConfig,
     PreTrainedTokenizerFast,
+    Qwen2Config,
     Qwen3Config,
     SiglipVisionConfig,
     VideoLlavaConfig,
@@ -48,7 +52,10 @@ from transformers.models.llava_next.image_processing_pil_llava_next import Llava
 from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
 from transformers.models.video_llava.image_processing_video_llava import VideoLlavaImageProcessor
 
+import tiny_models
+from guard.families.case import Case, Inputs, with_processor
 from holisafe.models._still import still_images_only
+from tiny_models import TEXT, VISION, _finish, tokenizer
 
 CROP: dict[str, Any] = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
 PINPOINTS = [[32, 64], [64, 32], [64, 64]]
@@ -179,7 +186,45 @@ def video_llava() -> Case:
         flat = [image for row in images for image in row]
         return dict(processor(text=prompts, images=flat, padding=True, padding_side="left"))
 
-    return Case(model, inputs)
+    return Case(model, inputs, processor)
+
+
+def fast_vlm() -> Case:
+    """FastVLM: LLaVA's processor and a convolutional tower, here ConvNeXT's for want of timm."""
+    tokens = tokenizer("<image>", image_token="<image>")
+    processor = LlavaProcessor(
+        CLIPImageProcessorPil(**CROP), tokens, patch_size=8, vision_feature_select_strategy="full"
+    )
+    config = FastVlmConfig(
+        vision_config=ConvNextConfig(patch_size=8, num_stages=1, hidden_sizes=[32], depths=[2], hidden_size=32),
+        text_config=Qwen2Config(vocab_size=len(tokens), **TEXT),
+        image_token_index=processor.image_token_id,
+    )
+    return with_processor(finish(FastVlmForConditionalGeneration(config), tokens), processor, "<image>")
+
+
+def perception_lm() -> Case:
+    """PerceptionLM, one tile an image: images side by side with nothing between, a CLIP tower for want of timm."""
+
+    class OneTile(CLIPImageProcessorPil):
+        def preprocess(self, images: Any, **options: Any) -> Any:
+            seen = super().preprocess(images, **options)
+            seen["pixel_values"] = seen["pixel_values"].unsqueeze(1)  # (images, tiles, channels, height, width)
+            return seen
+
+    names = ("<|image|>", "<|video|>")
+    tokens = tokenizer(*names, image_token=names[0], video_token=names[1])
+    # without its video half, the class's first part is the image processor and its second the tokenizer
+    processor = still_images_only(PerceptionLMProcessor)(OneTile(**CROP), tokens, tokens, patch_size=8)
+    config = PerceptionLMConfig(
+        vision_config=CLIPVisionConfig(**VISION, projection_dim=32, model_args={"embed_dim": 32}),
+        text_config=LlamaConfig(vocab_size=len(tokens), **TEXT),
+        projector_pooling_ratio=2,
+        image_token_id=processor.image_token_id,
+        video_token_id=processor.video_token_id,
+    )
+    model = finish(PerceptionLMForConditionalGeneration(config), tokens)
+    return with_processor(model, processor, "<|image|>", separator="")
 
 
 def granite4_vision() -> Case:
@@ -294,6 +339,8 @@ FAMILIES: dict[str, Callable[[], Case]] = {
     "llava_next_video": llava_next_video,
     "vipllava": vipllava,
     "video_llava": video_llava,
+    "fast_vlm": fast_vlm,
+    "perception_lm": perception_lm,
     "granite4_vision": granite4_vision,
     "llava_pixtral": llava_pixtral,
     "mistral3": mistral3,
