@@ -32,8 +32,9 @@ from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImagePr
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from guard.families.case import Case, with_processor
+from guard.families.weights import spread
 from holisafe.models._still import still_images_only
-from tiny_models import TEXT, VISION, _finish, tokenizer
+from tiny_models import TEXT, VISION, tokenizer
 
 
 def paligemma() -> Case:
@@ -50,7 +51,7 @@ def paligemma() -> Case:
         hidden_size=32,
         tie_word_embeddings=False,
     )
-    model = _finish(PaliGemmaForConditionalGeneration(config), tokens)
+    model = spread(PaliGemmaForConditionalGeneration(config), tokens)
 
     def inputs(images: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> dict[str, Any]:
         prompts = ["<image>" * len(row) + text for row, text in zip(images, texts, strict=True)]
@@ -127,7 +128,7 @@ def gemma4() -> Case:
         **gemma4_ids(tokens),
         tie_word_embeddings=False,
     )
-    return with_processor(_finish(Gemma4ForConditionalGeneration(config), tokens), processor, "<|image|>")
+    return with_processor(spread(Gemma4ForConditionalGeneration(config), tokens), processor, "<|image|>")
 
 
 def gemma4_unified() -> Case:
@@ -157,7 +158,7 @@ def gemma4_unified() -> Case:
         **gemma4_ids(tokens),
         tie_word_embeddings=False,
     )
-    return with_processor(_finish(Gemma4UnifiedForConditionalGeneration(config), tokens), processor, "<|image|>")
+    return with_processor(spread(Gemma4UnifiedForConditionalGeneration(config), tokens), processor, "<|image|>")
 
 
 FAMILIES: dict[str, Callable[[], Case]] = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from PIL import Image
-from torch.nn import LayerNorm
 from transformers import (
     AriaConfig,
     AriaForConditionalGeneration,
@@ -26,6 +26,14 @@ from transformers import (
     DeepseekVLHybridForConditionalGeneration,
     DeepseekVLHybridProcessor,
     DeepseekVLProcessor,
+    Emu3Config,
+    Emu3ForConditionalGeneration,
+    Emu3ImageProcessor,
+    Emu3Processor,
+    Emu3TextConfig,
+    Emu3VQVAEConfig,
+    FuyuConfig,
+    FuyuForCausalLM,
     InstructBlipConfig,
     InstructBlipForConditionalGeneration,
     InstructBlipQFormerConfig,
@@ -37,6 +45,7 @@ from transformers import (
     JanusVQVAEConfig,
     LlamaConfig,
     OPTConfig,
+    PersimmonConfig,
     PreTrainedTokenizerFast,
     SamVisionConfig,
     SiglipVisionConfig,
@@ -48,11 +57,13 @@ from transformers.models.deepseek_vl.image_processing_pil_deepseek_vl import Dee
 from transformers.models.deepseek_vl_hybrid.image_processing_pil_deepseek_vl_hybrid import (
     DeepseekVLHybridImageProcessorPil,
 )
+from transformers.models.fuyu.image_processing_pil_fuyu import FuyuImageProcessorPil
 from transformers.models.idefics3.configuration_idefics3 import Idefics3VisionConfig
 from transformers.models.janus.image_processing_pil_janus import JanusImageProcessorPil
 
 from guard.families.case import Case, with_processor
-from tiny_models import TEXT, VISION, _finish, tokenizer
+from guard.families.weights import spread
+from tiny_models import TEXT, VISION, tokenizer
 
 
 def aria() -> Case:
@@ -68,20 +79,12 @@ def aria() -> Case:
         projector_patch_to_query_dict={49: 6},
         image_token_index=tokens.convert_tokens_to_ids("<image>"),
     )
-    return with_processor(_finish(AriaForConditionalGeneration(config), tokens), processor, "<image>")
+    return with_processor(spread(AriaForConditionalGeneration(config), tokens), processor, "<image>")
 
 
 def left_padded(rows: Sequence[list[int]], tokens: PreTrainedTokenizerFast) -> dict[str, Any]:
     """Token ids and attention mask of `rows`."""
     return dict(tokens.pad({"input_ids": list(rows)}, padding=True, padding_side="left", return_tensors="pt"))
-
-
-def with_queries_normed(model: Any) -> None:
-    """Undo what spreading the weights did to norms spelled in capitals, and set where generation ends."""
-    for module in model.qformer.modules():
-        if isinstance(module, LayerNorm):
-            module.reset_parameters()
-    model.language_model.generation_config = model.generation_config  # the one that generate goes by
 
 
 def blip_2() -> Case:
@@ -99,8 +102,8 @@ def blip_2() -> Case:
         num_query_tokens=6,
         image_token_index=tokens.convert_tokens_to_ids("<image>"),
     )
-    model = _finish(Blip2ForConditionalGeneration(config), tokens)
-    with_queries_normed(model)
+    model = spread(Blip2ForConditionalGeneration(config), tokens)
+    model.language_model.generation_config = model.generation_config  # the one that generate goes by
 
     def inputs(images: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> dict[str, Any]:
         prompts = ["<image>" * 6 * len(row) + "<bos>" + text for row, text in zip(images, texts, strict=True)]
@@ -140,8 +143,8 @@ def instructblip() -> Case:
         num_query_tokens=6,
         image_token_index=tokens.convert_tokens_to_ids("<image>"),
     )
-    model = _finish(InstructBlipForConditionalGeneration(config), tokens)
-    with_queries_normed(model)
+    model = spread(InstructBlipForConditionalGeneration(config), tokens)
+    model.language_model.generation_config = model.generation_config  # the one that generate goes by
 
     def inputs(images: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> dict[str, Any]:
         pairs = list(zip(images, texts, strict=True))
@@ -179,7 +182,7 @@ def chameleon() -> Case:
         ),
         vocabulary_map={name: tokens.convert_tokens_to_ids(name) for name in ("<image>", *codes)},
     )
-    return with_processor(_finish(ChameleonForConditionalGeneration(config), tokens), processor, "<image>")
+    return with_processor(spread(ChameleonForConditionalGeneration(config), tokens), processor, "<image>")
 
 
 def janus() -> Case:
@@ -209,7 +212,7 @@ def janus() -> Case:
         image_token_id=tokens.convert_tokens_to_ids(names[0]),
         tie_word_embeddings=False,
     )
-    return with_processor(_finish(JanusForConditionalGeneration(config), tokens), processor, names[0])
+    return with_processor(spread(JanusForConditionalGeneration(config), tokens), processor, names[0])
 
 
 def deepseek_vl() -> Case:
@@ -224,7 +227,7 @@ def deepseek_vl() -> Case:
         image_token_id=tokens.convert_tokens_to_ids("<image_placeholder>"),
         tie_word_embeddings=False,
     )
-    model = _finish(DeepseekVLForConditionalGeneration(config), tokens)
+    model = spread(DeepseekVLForConditionalGeneration(config), tokens)
     return with_processor(model, processor, "<image_placeholder>", "")
 
 
@@ -250,8 +253,78 @@ def deepseek_vl_hybrid() -> Case:
         image_token_id=tokens.convert_tokens_to_ids("<image_placeholder>"),
         tie_word_embeddings=False,
     )
-    model = _finish(DeepseekVLHybridForConditionalGeneration(config), tokens)
+    model = spread(DeepseekVLHybridForConditionalGeneration(config), tokens)
     return with_processor(model, processor, "<image_placeholder>")
+
+
+def emu3() -> Case:
+    """Emu3: an image of any size becomes tokens of the vocabulary, one more at the end of each row."""
+    codes = [f"<|visual token {code:06d}|>" for code in range(16)]
+    named = {
+        "image_token": "<image>",
+        "boi_token": "<|image start|>",
+        "eoi_token": "<|image end|>",
+        "image_wrapper_token": "<|image token|>",
+        "eof_token": "<|extra_201|>",
+    }
+    tokens = tokenizer(*named.values(), "<|extra_200|>", *codes, **named)
+    processor = Emu3Processor(Emu3ImageProcessor(min_pixels=32 * 32, max_pixels=64 * 64), tokens)
+    config = Emu3Config(
+        text_config=Emu3TextConfig(
+            vocab_size=len(tokens),
+            **{key: value for key, value in TEXT.items() if key != "head_dim"},
+            pad_token_id=tokens.pad_token_id,
+            bos_token_id=tokens.bos_token_id,
+            eos_token_id=tokens.eos_token_id,
+        ),
+        vq_config=Emu3VQVAEConfig(
+            codebook_size=len(codes),
+            base_channels=32,
+            channel_multiplier=[1, 1, 1, 1],
+            num_res_blocks=1,
+            hidden_size=32,
+        ),
+        vocabulary_map={name: tokens.convert_tokens_to_ids(name) for name in ("<image>", "<|extra_200|>", *codes)},
+    )
+    return with_processor(spread(Emu3ForConditionalGeneration(config), tokens), processor, "<image>")
+
+
+def fuyu() -> Case:
+    """Fuyu: patches are projected, each row of them ends in a token of its own.
+
+    Its processor takes one image a text, relies on blanks that Fuyu's own tokenizer puts before a text, and without
+    torchvision fails on patches of numpy. So the prompt is written here, images of a row one after another.
+    """
+    tokens = tokenizer("|SPEAKER|", "|NEWLINE|", "<s>", "<0x04>")
+    pictures = FuyuImageProcessorPil(size={"height": 48, "width": 64}, patch_size={"height": 16, "width": 16})
+    config = FuyuConfig(
+        text_config=PersimmonConfig(
+            **{key: value for key, value in TEXT.items() if key not in ("head_dim", "num_key_value_heads")},
+            vocab_size=len(tokens),
+            pad_token_id=tokens.pad_token_id,
+        ),
+        patch_size=16,
+        image_token_id=tokens.convert_tokens_to_ids("|SPEAKER|"),
+    )
+
+    def patches(image: Image.Image) -> tuple[str, Any]:
+        """Placeholders and pixels of the patches that the image reaches into."""
+        processed = pictures(image)
+        across = -(-processed["image_unpadded_widths"][0][0] // 16)
+        down = -(-processed["image_unpadded_heights"][0][0] // 16)
+        pixels = pictures.patchify_image(processed["images"][0][0][:, : down * 16, : across * 16])
+        return ("|SPEAKER|" * across + "|NEWLINE|") * down + "<s>", torch.from_numpy(pixels).float()
+
+    def inputs(images: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> dict[str, Any]:
+        cut = [[patches(image) for image in row] for row in images]
+        prompts = [
+            "".join(placeholders for placeholders, _ in row) + text + "<0x04>"
+            for row, text in zip(cut, texts, strict=True)
+        ]
+        pixels = torch.cat([pixels for row in cut for _, pixels in row])
+        return left_padded(tokens(prompts)["input_ids"], tokens) | {"pixel_values": pixels}
+
+    return Case(spread(FuyuForCausalLM(config), tokens), inputs)
 
 
 FAMILIES: dict[str, Callable[[], Case]] = {
@@ -262,4 +335,6 @@ FAMILIES: dict[str, Callable[[], Case]] = {
     "janus": janus,
     "deepseek_vl": deepseek_vl,
     "deepseek_vl_hybrid": deepseek_vl_hybrid,
+    "emu3": emu3,
+    "fuyu": fuyu,
 }
