@@ -13,10 +13,16 @@ from transformers import (
     HunYuanVLConfig,
     HunYuanVLForConditionalGeneration,
     HunYuanVLProcessor,
+    MiniCPMV4_6Config,
+    MiniCPMV4_6ForConditionalGeneration,
+    MiniCPMV4_6Processor,
     PaddleOCRVLConfig,
     PaddleOCRVLForConditionalGeneration,
     PaddleOCRVLProcessor,
     PreTrainedTokenizerFast,
+    QianfanOCRConfig,
+    QianfanOCRForConditionalGeneration,
+    QianfanOCRProcessor,
     Qwen2_5OmniProcessor,
     Qwen2_5OmniThinkerConfig,
     Qwen2_5OmniThinkerForConditionalGeneration,
@@ -37,7 +43,9 @@ from transformers import (
     VideoLlama3Processor,
     WhisperFeatureExtractor,
 )
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.hunyuan_vl.image_processing_pil_hunyuan_vl import HunYuanVLImageProcessorPil
+from transformers.models.minicpmv4_6.image_processing_pil_minicpmv4_6 import MiniCPMV4_6ImageProcessorPil
 from transformers.models.paddleocr_vl.image_processing_pil_paddleocr_vl import PaddleOCRVLImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.video_llama_3.image_processing_pil_video_llama_3 import VideoLlama3ImageProcessorPil
@@ -158,7 +166,10 @@ def paddleocr_vl() -> Case:
 
 
 def hunyuan_vl() -> Case:
-    """HunYuan-VL: an image's begin, its rows with a newline after each, and its end, all at the image's placeholder."""
+    """HunYuan-VL: an image's begin, its rows with a newline after each, and its end, all at the image's placeholder.
+
+    One of its rotary axes counts the images of the whole batch, so a row depends on how many images come before it.
+    """
     names = {"image_token": "<image>", "image_start_token": "<image_start>", "image_end_token": "<image_end>"}
     tokens = tokenizer(*names.values(), **names)
     config = HunYuanVLConfig(
@@ -233,6 +244,49 @@ def qwen2_5_omni_thinker() -> Case:
     return with_processor(model, processor, "<|vision_bos|><|IMAGE|><|vision_eos|>")
 
 
+def minicpmv4_6() -> Case:
+    """MiniCPM-V 4.6: a numbered overview and slices of one image, each between marks, before Qwen3.5."""
+    names = {
+        "image_token": "<|image_pad|>",
+        "video_token": "<|video_pad|>",
+        "image_start_token": "<image>",
+        "image_end_token": "</image>",
+        "slice_start_token": "<slice>",
+        "slice_end_token": "</slice>",
+        "image_id_start_token": "<image_id>",
+        "image_id_end_token": "</image_id>",
+    }
+    tokens = tokenizer(*names.values(), **names)
+    config = MiniCPMV4_6Config(
+        text_config={"model_type": "qwen3_5_text", **_linear_and_full(), **_vocabulary(tokens)},
+        vision_config={**TOWER, "patch_size": 4},
+        insert_layer_id=0,
+        image_size=32,
+        image_token_id=tokens.convert_tokens_to_ids("<|image_pad|>"),
+        video_token_id=tokens.convert_tokens_to_ids("<|video_pad|>"),
+    )
+    image_processor = MiniCPMV4_6ImageProcessorPil(patch_size=4, scale_resolution=32, max_slice_nums=4)
+    processor = _without_video(MiniCPMV4_6Processor)(
+        image_processor, SimpleNamespace(slice_mode=True, downsample_mode="16x"), tokens
+    )
+    return with_processor(spread(MiniCPMV4_6ForConditionalGeneration(config), tokens), processor, "<|image_pad|>")
+
+
+def qianfan_ocr() -> Case:
+    """Qianfan-OCR: InternVL's tiles, all tiles of an image and its overview in one run."""
+    names = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+    tokens = tokenizer(*names.values(), **names)
+    config = QianfanOCRConfig(
+        text_config={"model_type": "qwen3", **TEXT, **_vocabulary(tokens)},
+        vision_config=TOWER,
+        image_token_id=tokens.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=4,
+    )
+    image_processor = GotOcr2ImageProcessorPil(size={"height": 32, "width": 32}, max_patches=4)
+    processor = QianfanOCRProcessor(image_processor, tokens, image_seq_length=4)
+    return with_processor(spread(QianfanOCRForConditionalGeneration(config), tokens), processor, "<image>")
+
+
 def _tokens() -> PreTrainedTokenizerFast:
     return tokenizer(*NAMES, image_token="<|image_pad|>", video_token="<|video_pad|>")
 
@@ -297,5 +351,7 @@ FAMILIES: dict[str, Callable[[], Case]] = {
     "paddleocr_vl": paddleocr_vl,
     "hunyuan_vl": hunyuan_vl,
     "exaone4_5": exaone4_5,
+    "minicpmv4_6": minicpmv4_6,
+    "qianfan_ocr": qianfan_ocr,
     "qwen2_5_omni_thinker": qwen2_5_omni_thinker,
 }

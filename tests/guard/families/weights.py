@@ -11,7 +11,7 @@ from tiny_models import _finish
 
 
 def spread(model: Any, tokens: PreTrainedTokenizerFast) -> Any:
-    """Spread the weights as `tiny_models` does, but set to zero only biases.
+    """Spread the weights as `tiny_models` does, but set to zero only biases, and keep convolutions' outputs near one.
 
     A norm need not have "norm" in its name (Qwen2-VL's merger calls it `ln_q`), and at zero it makes all images alike.
     """
@@ -21,4 +21,6 @@ def spread(model: Any, tokens: PreTrainedTokenizerFast) -> Any:
         for name, weight in model.named_parameters():
             if weight.ndim <= 1 and "norm" not in name and not name.endswith("bias"):
                 weight.copy_(torch.rand(weight.shape, generator=generator) + 0.5)
+            elif weight.ndim > 3:  # convolutions, whose inputs are more than their last dimension
+                weight.mul_((weight.shape[-1] / weight[0].numel()) ** 0.5)
     return model
