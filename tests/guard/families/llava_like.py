@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from PIL import Image
 from transformers import (
     Blip2QFormerConfig,
@@ -54,26 +53,12 @@ from transformers.models.video_llava.image_processing_video_llava import VideoLl
 
 import tiny_models
 from guard.families.case import Case, Inputs, with_processor
+from guard.families.weights import spread
 from holisafe.models._still import still_images_only
-from tiny_models import TEXT, VISION, _finish, tokenizer
+from tiny_models import TEXT, VISION, tokenizer
 
 CROP: dict[str, Any] = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
 PINPOINTS = [[32, 64], [64, 32], [64, 64]]
-
-
-def finish(model: Any, tokens: PreTrainedTokenizerFast) -> Any:
-    """The tests' own spreading of weights, which silences norms of another name: they get their ones back."""
-    _finish(model, tokens)
-    revive_norms(model)
-    return model
-
-
-def revive_norms(model: Any) -> None:
-    for module in model.modules():
-        if "Norm" in type(module).__name__:
-            for name, weight in module.named_parameters(recurse=False):
-                if name == "weight":
-                    torch.nn.init.ones_(weight)
 
 
 def llava() -> Case:
@@ -91,8 +76,8 @@ def llava_onevision() -> Case:
 def qwen2_5_vl() -> Case:
     """Qwen2.5-VL: the tests' own tiny model."""
     tiny = tiny_models.qwen2_5_vl()
-    revive_norms(tiny.model)
-    return with_processor(tiny.model, tiny.processor, "<|vision_start|><|image_pad|><|vision_end|>", separator="")
+    model = spread(tiny.model, tiny.processor.tokenizer)
+    return with_processor(model, tiny.processor, "<|vision_start|><|image_pad|><|vision_end|>", separator="")
 
 
 def gemma3() -> Case:
@@ -123,7 +108,7 @@ def llava_next() -> Case:
         image_token_index=processor.image_token_id,
         image_grid_pinpoints=PINPOINTS,
     )
-    return with_processor(finish(LlavaNextForConditionalGeneration(config), tokens), processor, "<image>")
+    return with_processor(spread(LlavaNextForConditionalGeneration(config), tokens), processor, "<image>")
 
 
 def llava_next_video() -> Case:
@@ -145,7 +130,7 @@ def llava_next_video() -> Case:
         video_token_index=processor.video_token_id,
         image_grid_pinpoints=PINPOINTS,
     )
-    return with_processor(finish(LlavaNextVideoForConditionalGeneration(config), tokens), processor, "<image>")
+    return with_processor(spread(LlavaNextVideoForConditionalGeneration(config), tokens), processor, "<image>")
 
 
 def vipllava() -> Case:
@@ -164,7 +149,7 @@ def vipllava() -> Case:
         image_token_index=processor.image_token_id,
         vision_feature_layer=[-2, -1, 1],
     )
-    return with_processor(finish(VipLlavaForConditionalGeneration(config), tokens), processor, "<image>")
+    return with_processor(spread(VipLlavaForConditionalGeneration(config), tokens), processor, "<image>")
 
 
 def video_llava() -> Case:
@@ -179,7 +164,7 @@ def video_llava() -> Case:
         image_token_index=processor.image_token_id,
         video_token_index=processor.video_token_id,
     )
-    model = finish(VideoLlavaForConditionalGeneration(config), tokens)
+    model = spread(VideoLlavaForConditionalGeneration(config), tokens)
 
     def inputs(images: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> dict[str, Any]:
         prompts = ["<image>\n" * len(row) + text for row, text in zip(images, texts, strict=True)]
@@ -200,7 +185,7 @@ def fast_vlm() -> Case:
         text_config=Qwen2Config(vocab_size=len(tokens), **TEXT),
         image_token_index=processor.image_token_id,
     )
-    return with_processor(finish(FastVlmForConditionalGeneration(config), tokens), processor, "<image>")
+    return with_processor(spread(FastVlmForConditionalGeneration(config), tokens), processor, "<image>")
 
 
 def perception_lm() -> Case:
@@ -223,7 +208,7 @@ def perception_lm() -> Case:
         image_token_id=processor.image_token_id,
         video_token_id=processor.video_token_id,
     )
-    model = finish(PerceptionLMForConditionalGeneration(config), tokens)
+    model = spread(PerceptionLMForConditionalGeneration(config), tokens)
     return with_processor(model, processor, "<|image|>", separator="")
 
 
@@ -256,7 +241,7 @@ def granite4_vision() -> Case:
         deepstack_layer_map=[[-2, 0]],
         spatial_target_layers=[1],
     )
-    return with_processor(finish(Granite4VisionForConditionalGeneration(config), tokens), processor, "<image>")
+    return with_processor(spread(Granite4VisionForConditionalGeneration(config), tokens), processor, "<image>")
 
 
 def llava_pixtral() -> Case:
@@ -269,7 +254,7 @@ def llava_pixtral() -> Case:
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
     )
-    model = finish(LlavaForConditionalGeneration(config), tokens)
+    model = spread(LlavaForConditionalGeneration(config), tokens)
     return Case(model, rows_of_patches(tokens, patch=8))
 
 
@@ -282,7 +267,7 @@ def mistral3() -> Case:
         image_token_index=tokens.convert_tokens_to_ids("[IMG]"),
         tie_word_embeddings=False,
     )
-    model = finish(Mistral3ForConditionalGeneration(config), tokens)
+    model = spread(Mistral3ForConditionalGeneration(config), tokens)
     return Case(model, rows_of_patches(tokens, patch=16))
 
 
@@ -302,7 +287,7 @@ def lighton_ocr() -> Case:
         image_token_id=processor.image_token_id,
         tie_word_embeddings=False,
     )
-    return with_processor(finish(LightOnOcrForConditionalGeneration(config), tokens), processor, "<|image_pad|>")
+    return with_processor(spread(LightOnOcrForConditionalGeneration(config), tokens), processor, "<|image_pad|>")
 
 
 PIXTRAL = ("[IMG]", "[IMG_BREAK]", "[IMG_END]")

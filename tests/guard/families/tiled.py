@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from PIL import Image
 from transformers import (
     AyaVisionConfig,
@@ -58,7 +57,7 @@ from transformers.models.ovis2.image_processing_pil_ovis2 import Ovis2ImageProce
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
 from guard.families.case import Case, with_processor
-from guard.families.llava_like import finish
+from guard.families.weights import spread
 from holisafe.models._still import still_images_only
 from tiny_models import TEXT, VISION, tokenizer
 
@@ -86,10 +85,7 @@ def internvl() -> Case:
         image_seq_length=4,
         tie_word_embeddings=False,
     )
-    model = finish(InternVLForConditionalGeneration(config), tokens)
-    for name, weight in model.named_parameters():
-        if "lambda_" in name:
-            torch.nn.init.ones_(weight)
+    model = spread(InternVLForConditionalGeneration(config), tokens)
     return with_processor(model, processor, "<IMG_CONTEXT>")
 
 
@@ -106,7 +102,7 @@ def aya_vision() -> Case:
         image_token_index=processor.image_token_id,
         tie_word_embeddings=False,
     )
-    return with_processor(finish(AyaVisionForConditionalGeneration(config), tokens), processor, "<image>", separator="")
+    return with_processor(spread(AyaVisionForConditionalGeneration(config), tokens), processor, "<image>", separator="")
 
 
 def cohere2_vision() -> Case:
@@ -126,7 +122,7 @@ def cohere2_vision() -> Case:
         alignment_intermediate_size=64,
         tie_word_embeddings=False,
     )
-    model = finish(Cohere2VisionForConditionalGeneration(config), tokens)
+    model = spread(Cohere2VisionForConditionalGeneration(config), tokens)
     return with_processor(model, processor, "<|IMG_PATCH|>", separator="")
 
 
@@ -187,7 +183,7 @@ def llama4() -> Case:
         boi_token_index=tokens.convert_tokens_to_ids("<|image_start|>"),
         eoi_token_index=tokens.convert_tokens_to_ids("<|image_end|>"),
     )
-    return with_processor(finish(Llama4ForConditionalGeneration(config), tokens), processor, "<|image|>", separator="")
+    return with_processor(spread(Llama4ForConditionalGeneration(config), tokens), processor, "<|image|>", separator="")
 
 
 def ovis2() -> Case:
@@ -206,7 +202,7 @@ def ovis2() -> Case:
         hidden_size=TEXT["hidden_size"],
         tie_word_embeddings=False,
     )
-    return with_processor(finish(Ovis2ForConditionalGeneration(config), tokens), processor, "<image>")
+    return with_processor(spread(Ovis2ForConditionalGeneration(config), tokens), processor, "<image>")
 
 
 def lfm2_vl() -> Case:
@@ -261,7 +257,7 @@ def lfm2_vl() -> Case:
         projector_hidden_size=32,
         tie_word_embeddings=False,
     )
-    return with_processor(finish(Lfm2VlForConditionalGeneration(config), tokens), processor, "<image>", separator="")
+    return with_processor(spread(Lfm2VlForConditionalGeneration(config), tokens), processor, "<image>", separator="")
 
 
 def idefics3() -> Case:
@@ -281,7 +277,7 @@ def idefics3() -> Case:
         image_token_id=processor.image_token_id,
         scale_factor=2,
     )
-    return with_processor(finish(Idefics3ForConditionalGeneration(config), tokens), processor, "<image>", separator="")
+    return with_processor(spread(Idefics3ForConditionalGeneration(config), tokens), processor, "<image>", separator="")
 
 
 def idefics2() -> Case:
@@ -303,7 +299,7 @@ def idefics2() -> Case:
         text_config=MistralConfig(vocab_size=len(tokens), sliding_window=None, pad_token_id=0, **TEXT),
         image_token_id=processor.image_token_id,
     )
-    return with_processor(finish(Idefics2ForConditionalGeneration(config), tokens), processor, "<image>", separator="")
+    return with_processor(spread(Idefics2ForConditionalGeneration(config), tokens), processor, "<image>", separator="")
 
 
 def granite_docling() -> Case:
@@ -336,7 +332,7 @@ def granite_docling() -> Case:
         pad_token_id=tokens.pad_token_id,
         tie_word_embeddings=False,
     )
-    model = finish(GraniteDoclingForConditionalGeneration(config), tokens)
+    model = spread(GraniteDoclingForConditionalGeneration(config), tokens)
     return with_processor(model, processor, "<image>", separator="")
 
 
@@ -360,7 +356,7 @@ def got_ocr2() -> Case:
         image_token_index=processor.image_token_id,
         tie_word_embeddings=False,
     )
-    model = finish(GotOcr2ForConditionalGeneration(config), tokens)
+    model = spread(GotOcr2ForConditionalGeneration(config), tokens)
 
     def inputs(images: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> dict[str, Any]:
         batch = processor(
