@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from transformers import (
     DeepseekOcr2VisionConfig,
     MiniCPMOcrConfig,
     MiniCPMOcrForConditionalGeneration,
+    MiniCPMOcrProcessor,
     MiniCPMOcrVisionConfig,
     Molmo2AdapterConfig,
     Molmo2Config,
@@ -28,10 +30,15 @@ from transformers import (
     RadioConfig,
     UnlimitedOcrConfig,
     UnlimitedOcrForConditionalGeneration,
+    UnlimitedOcrProcessor,
     UnlimitedOcrTextConfig,
     UnlimitedOcrVisionConfig,
 )
-from transformers.models.deepseek_ocr2.image_processing_pil_deepseek_ocr2 import DeepseekOcr2ImageProcessorPil
+from transformers.models.deepseek_ocr2.image_processing_pil_deepseek_ocr2 import (
+    DeepseekOcr2ImageProcessorPil,
+    get_optimal_tiled_canvas,
+)
+from transformers.models.minicpmv4_6.image_processing_pil_minicpmv4_6 import MiniCPMV4_6ImageProcessorPil
 
 from guard.families.case import Case, with_processor
 from guard.families.grids import Cut, cut_by_hand, pixels, squares
@@ -79,19 +86,14 @@ def deepseek_ocr2() -> Case:
     return with_processor(spread(DeepseekOcr2ForConditionalGeneration(config), tokens), processor, "<image>")
 
 
-def tiles_of(image: Image.Image, side: int) -> torch.Tensor:
-    """The image in at most two rows or columns of square tiles: (rows, columns, 3, side, side)."""
-    width, height = (min(max(1, round(length / side)), 2) * side for length in image.size)
-    return squares(pixels(image.resize((width, height)), side), side)
-
-
 def unlimited_ocr() -> Case:
     """Unlimited-OCR: tiles, then the whole page, each row of either closed by a learnt token.
 
-    Its image processor needs torchvision: tiles are cut here, into as many as come near the image's own size, and the
-    prompt has the tokens its processor counts.
+    Its image processor needs torchvision; DeepSeek-OCR 2's cuts the same tiles.
     """
-    tokens = tokenizer("<image>")
+    tokens = tokenizer("<image>", image_token="<image>")
+    pictures = DeepseekOcr2ImageProcessorPil(size={"height": 32, "width": 32}, tile_size=32, max_patches=6)
+    processor = UnlimitedOcrProcessor(pictures, tokens, patch_size=4)
     config = UnlimitedOcrConfig(
         text_config=UnlimitedOcrTextConfig(
             vocab_size=len(tokens),
@@ -110,42 +112,48 @@ def unlimited_ocr() -> Case:
     model = spread(UnlimitedOcrForConditionalGeneration(config), tokens)
 
     def inputs(images: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> dict[str, Any]:
-        flat = [tiles_of(image, 32) for row in images for image in row]
-        grids = [tiles.shape[:2] for tiles in flat]
-        parts = [tiles.flatten(0, 1) for tiles in flat if tiles.shape[:2].numel() > 1]
-        # a view has 32 / 4 / 4 = 2 queries a side
-        counts = [2 * 3 + 1 + (rows * 2 * (columns * 2 + 1) if rows * columns > 1 else 0) for rows, columns in grids]
-        left = iter(counts)
-        prompts = [
-            "\n".join([*("<image>" * next(left) for _ in row), text]) for row, text in zip(images, texts, strict=True)
+        flat = [image for row in images for image in row]
+        processed = pictures(flat, return_tensors="pt")
+        processed["num_local_patches"] = processed["num_local_patches"].tolist()
+        processed["patches_grid"] = [
+            get_optimal_tiled_canvas(image.size[::-1], (32, 32), 2, 6) if tiles else (1, 1)
+            for image, tiles in zip(flat, processed["num_local_patches"], strict=True)
         ]
-        batch = left_padded(tokens(prompts)["input_ids"], tokens)
-        batch["pixel_values"] = torch.stack([pixels(image.resize((32, 32)), 32) for row in images for image in row])
-        batch["num_local_patches"] = [rows * columns if rows * columns > 1 else 0 for rows, columns in grids]
-        batch["patches_grid"] = [[columns, rows] for rows, columns in grids]
-        if parts:
-            batch["pixel_values_local"] = torch.cat(parts)
-        return batch
+        marks = (processor.replace_image_token(processed, place) for place in range(len(flat)))
+        prompts = ["\n".join([*(next(marks) for _ in row), text]) for row, text in zip(images, texts, strict=True)]
+        return left_padded(tokens(prompts)["input_ids"], tokens) | dict(processed)
 
     return Case(model, inputs)
+
+
+class MiniCPMOcrStills(MiniCPMOcrProcessor):  # type: ignore[misc]
+    """MiniCPM-OCR's processor, whatever stands for its video processor, which needs torchvision."""
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+        """Check all parts but that one."""
+        if argument_name == "video_processor":
+            return argument
+        return super().check_argument_for_proper_class(argument_name, argument)
 
 
 def minicpm_ocr() -> Case:
     """MiniCPM-OCR: an overview, then slices row by row, after the image's number in the row.
 
-    Its image processor needs torchvision: slices are cut here, as many as come near the image's own size.
+    Its image processor needs torchvision; MiniCPM-V 4.6's cuts the same slices.
     """
-    names = (
-        "<image_id>",
-        "</image_id>",
-        "<image>",
-        "</image>",
-        "<slice>",
-        "</slice>",
-        "<|image_pad|>",
-        "<|video_pad|>",
-    )
-    tokens = tokenizer(*names)
+    named = {
+        "image_token": "<|image_pad|>",
+        "video_token": "<|video_pad|>",
+        "image_start_token": "<image>",
+        "image_end_token": "</image>",
+        "slice_start_token": "<slice>",
+        "slice_end_token": "</slice>",
+        "image_id_start_token": "<image_id>",
+        "image_id_end_token": "</image_id>",
+    }
+    tokens = tokenizer(*named.values(), **named)
+    pictures = MiniCPMV4_6ImageProcessorPil(patch_size=8, scale_resolution=32, downsample_mode="4x")
+    processor = MiniCPMOcrStills(pictures, SimpleNamespace(slice_mode=True, downsample_mode="4x"), tokens)
     config = MiniCPMOcrConfig(
         text_config=Qwen3_5TextConfig(
             vocab_size=len(tokens),
@@ -162,27 +170,7 @@ def minicpm_ocr() -> Case:
         video_token_id=tokens.convert_tokens_to_ids("<|video_pad|>"),
         tie_word_embeddings=False,
     )
-    model = spread(MiniCPMOcrForConditionalGeneration(config), tokens)
-
-    def inputs(images: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> dict[str, Any]:
-        prompts, views = [], []
-        for row, text in zip(images, texts, strict=True):
-            marks = []
-            for place, image in enumerate(row):
-                slices = tiles_of(image, 32)
-                mark = f"<image_id>{place}</image_id><image>{'<|image_pad|>' * 6}</image>"
-                views.append(pixels(image.resize((48, 32)), 16))  # 4 x 6 patches, merged by four
-                if slices[..., 0, 0, 0].numel() > 1:
-                    mark += "\n".join([f"<slice>{'<|image_pad|>' * 4}</slice>" * slices.shape[1]] * slices.shape[0])
-                    views.extend(slices.flatten(0, 1))
-                marks.append(mark)
-            prompts.append("\n".join([*marks, text]))
-        patches = torch.cat([squares(view, 8).flatten(0, 1) for view in views])  # (patches, 3, 8, 8)
-        sizes = torch.tensor([[view.shape[1] // 8, view.shape[2] // 8] for view in views], dtype=torch.int32)
-        packed = patches.permute(1, 2, 0, 3).flatten(2).unsqueeze(0)  # (1, 3, 8, patches * 8)
-        return left_padded(tokens(prompts)["input_ids"], tokens) | {"pixel_values": packed, "target_sizes": sizes}
-
-    return Case(model, inputs)
+    return with_processor(spread(MiniCPMOcrForConditionalGeneration(config), tokens), processor, "<|image_pad|>")
 
 
 def molmo2() -> Case:
@@ -248,6 +236,12 @@ def molmo2() -> Case:
         }
 
     return Case(model, inputs)
+
+
+def tiles_of(image: Image.Image, side: int) -> torch.Tensor:
+    """The image in at most two rows or columns of square tiles: (rows, columns, 3, side, side)."""
+    width, height = (min(max(1, round(length / side)), 2) * side for length in image.size)
+    return squares(pixels(image.resize((width, height)), side), side)
 
 
 def pooled(grid: torch.Tensor) -> torch.Tensor:
