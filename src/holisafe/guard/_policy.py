@@ -145,8 +145,12 @@ def _most_probable(probabilities: Mapping[_Name, float]) -> _Name:
 
 def _name(subcategory: Subcategory) -> str:
     """E.g. "violence: weapon-related violence"; once where both are called the same."""
-    category, name = subcategory.category.display_name.lower(), subcategory.display_name.lower()
-    return category if category == name else f"{category}: {name.replace(' related', '-related')}"
+    category, name = (_hyphened(kind.display_name.lower()) for kind in (subcategory.category, subcategory))
+    return category if category == name else f"{category}: {name}"
+
+
+def _hyphened(name: str) -> str:
+    return name.replace(" related", "-related").replace("self ", "self-")
 
 
 _SHOWN: dict[Subcategory, str] = {
