@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from PIL import Image
+from torch.nn import Conv2d
 from transformers import (
+    AutoModel,
     BatchFeature,
+    Gemma3nAudioConfig,
+    Gemma3nAudioFeatureExtractor,
+    Gemma3nConfig,
+    Gemma3nForConditionalGeneration,
+    Gemma3nProcessor,
+    Gemma3nTextConfig,
+    Gemma3nVisionConfig,
     Gemma4AudioFeatureExtractor,
     Gemma4Config,
     Gemma4ForConditionalGeneration,
@@ -24,10 +34,12 @@ from transformers import (
     PaliGemmaConfig,
     PaliGemmaForConditionalGeneration,
     PaliGemmaProcessor,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     ProcessorMixin,
     SiglipVisionConfig,
 )
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
@@ -161,8 +173,76 @@ def gemma4_unified() -> Case:
     return with_processor(spread(Gemma4UnifiedForConditionalGeneration(config), tokens), processor, "<|image|>")
 
 
+class Gemma3nTowerConfig(Gemma3nVisionConfig):
+    """Settings of the tower that stands for MobileNet, which is in timm."""
+
+
+class Gemma3nTower(PreTrainedModel):
+    """Patches of eight by eight pixels: (images, hidden, rows, columns), as from MobileNet."""
+
+    config_class = Gemma3nTowerConfig
+    main_input_name = "pixel_values"
+
+    def __init__(self, config: Gemma3nTowerConfig) -> None:
+        super().__init__(config)
+        self.patches = Conv2d(3, config.hidden_size, kernel_size=8, stride=8)
+        self.post_init()
+
+    def forward(self, pixel_values: torch.Tensor, **_: Any) -> BaseModelOutput:
+        """Features of the images."""
+        return BaseModelOutput(last_hidden_state=self.patches(pixel_values))
+
+
+AutoModel.register(Gemma3nTowerConfig, Gemma3nTower, exist_ok=True)
+
+
+def gemma3n() -> Case:
+    """Gemma 3n: four streams side by side and embeddings per layer; a tower of its own for want of timm.
+
+    Ids from the end of an image up are embedded by the tower's own table, not the language model's.
+    """
+    names = ("boi_token", "boa_token", "eoi_token", "image_token", "eoa_token", "audio_token")
+    named = {name: GEMMA4_TOKENS[name] for name in names}
+    tokens = tokenizer(*named.values(), **named)
+    ids = {f"{name}_id": tokens.convert_tokens_to_ids(token) for name, token in named.items()}
+    processor = Gemma3nProcessor(
+        Gemma3nAudioFeatureExtractor(),
+        SiglipImageProcessorPil(size={"height": 32, "width": 32}),
+        tokens,
+        image_seq_length=16,
+        audio_seq_length=4,
+    )
+    config = Gemma3nConfig(
+        text_config=Gemma3nTextConfig(
+            vocab_size=len(tokens),
+            vocab_size_per_layer_input=ids["eoi_token_id"],
+            hidden_size_per_layer_input=8,
+            **TEXT,
+            layer_types=["sliding_attention", "full_attention"],
+            num_kv_shared_layers=0,
+            laurel_rank=8,
+            pad_token_id=tokens.pad_token_id,
+        ),
+        vision_config=Gemma3nTowerConfig(hidden_size=32, vocab_offset=ids["eoi_token_id"], vocab_size=2),
+        audio_config=Gemma3nAudioConfig(
+            vocab_offset=ids["eoa_token_id"],
+            vocab_size=2,
+            hidden_size=32,
+            conf_num_attention_heads=4,
+            conf_num_hidden_layers=1,
+            sscp_conv_channel_size=(8, 8),
+        ),
+        vision_soft_tokens_per_image=16,
+        audio_soft_tokens_per_image=4,
+        **ids,
+        tie_word_embeddings=False,
+    )
+    return with_processor(spread(Gemma3nForConditionalGeneration(config), tokens), processor, "<|image|>")
+
+
 FAMILIES: dict[str, Callable[[], Case]] = {
     "paligemma": paligemma,
+    "gemma3n": gemma3n,
     "gemma4": gemma4,
     "gemma4_unified": gemma4_unified,
 }
