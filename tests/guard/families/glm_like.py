@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -297,7 +298,7 @@ def _case(
             warnings.simplefilter("ignore", DeprecationWarning)
             return case.inputs(images, texts)
 
-    return Case(case.model, inputs)
+    return replace(case, inputs=inputs)
 
 
 FAMILIES: dict[str, Callable[[], Case]] = {
