@@ -158,9 +158,11 @@ def plot_reliability(report: CalibrationReport, path: Path) -> None:
                 width=0.3 * (head.before.curve[0].high - head.before.curve[0].low),
                 color=colour,
             )
-        curve.set(title=f"{title} (temperature {head.temperature:.2f})", xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
-        curve.legend(loc="upper left", frameon=False)
-        counts.set(xlabel="confidence (probability of the most probable label)", ylabel="records")
+        curve.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="accuracy")
+        curve.set_title(f"{title} (temperature {head.temperature:.2f})", pad=24)
+        curve.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, fontsize="small", frameon=False)
+        counts.set(xlabel="confidence (probability of the most probable label)", ylabel="records", yscale="log")
+        counts.set_ylim(bottom=0.5)  # a single record is seen
     canvas.savefig(path, dpi=150)
 
 

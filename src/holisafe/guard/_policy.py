@@ -77,6 +77,8 @@ def decide(policy: Policy, image_verdicts: Sequence[ImageVerdict], joint: JointV
 def apply(decision: Decision, answer: str) -> str:
     """What the asker gets: the answer, the note and the answer, or the refusal.
 
+    Judge an answer before a note is put to it: the published string match knows most refusals by their first words.
+
     Args:
         decision: What `decide` returned.
         answer: The model's answer; not used where the decision refuses.
