@@ -34,6 +34,7 @@ from transformers import (
     Emu3VQVAEConfig,
     FuyuConfig,
     FuyuForCausalLM,
+    FuyuProcessor,
     InstructBlipConfig,
     InstructBlipForConditionalGeneration,
     InstructBlipQFormerConfig,
@@ -258,7 +259,10 @@ def deepseek_vl_hybrid() -> Case:
 
 
 def emu3() -> Case:
-    """Emu3: an image of any size becomes tokens of the vocabulary, one more at the end of each row."""
+    """Emu3: an image of any size becomes tokens of the vocabulary, one more at the end of each row.
+
+    The codes of an image depend on how far it is padded to the largest of its batch; so here all have one size.
+    """
     codes = [f"<|visual token {code:06d}|>" for code in range(16)]
     named = {
         "image_token": "<image>",
@@ -286,7 +290,12 @@ def emu3() -> Case:
         ),
         vocabulary_map={name: tokens.convert_tokens_to_ids(name) for name in ("<image>", "<|extra_200|>", *codes)},
     )
-    return with_processor(spread(Emu3ForConditionalGeneration(config), tokens), processor, "<image>")
+    case = with_processor(spread(Emu3ForConditionalGeneration(config), tokens), processor, "<image>")
+
+    def inputs(images: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> dict[str, Any]:
+        return case.inputs([[image.resize((48, 32)) for image in row] for row in images], texts)
+
+    return Case(case.model, inputs, processor)
 
 
 def fuyu() -> Case:
@@ -324,7 +333,7 @@ def fuyu() -> Case:
         pixels = torch.cat([pixels for row in cut for _, pixels in row])
         return left_padded(tokens(prompts)["input_ids"], tokens) | {"pixel_values": pixels}
 
-    return Case(spread(FuyuForCausalLM(config), tokens), inputs)
+    return Case(spread(FuyuForCausalLM(config), tokens), inputs, FuyuProcessor(pictures, tokens))
 
 
 FAMILIES: dict[str, Callable[[], Case]] = {
