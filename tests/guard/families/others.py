@@ -92,7 +92,7 @@ def blip_2() -> Case:
     """BLIP-2 with OPT: a Q-Former's queries before the text's first token.
 
     Its processor takes one image a text and puts the padding between queries and text; here, as in any other family,
-    it stands before both, and a row of two images has twice the queries.
+    it stands before both, and a row of two images has the queries of each, on lines of their own.
     """
     tokens = tokenizer("<image>", image_token="<image>")
     pictures = BlipImageProcessorPil(size={"height": 32, "width": 32})
@@ -107,7 +107,9 @@ def blip_2() -> Case:
     model.language_model.generation_config = model.generation_config  # the one that generate goes by
 
     def inputs(images: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> dict[str, Any]:
-        prompts = ["<image>" * 6 * len(row) + "<bos>" + text for row, text in zip(images, texts, strict=True)]
+        prompts = [
+            "\n".join(["<image>" * 6] * len(row)) + "<bos>" + text for row, text in zip(images, texts, strict=True)
+        ]
         pixels = pictures([image for row in images for image in row], return_tensors="pt")
         return left_padded(tokens(prompts)["input_ids"], tokens) | dict(pixels)
 
@@ -149,10 +151,13 @@ def instructblip() -> Case:
 
     def inputs(images: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> dict[str, Any]:
         pairs = list(zip(images, texts, strict=True))
-        prompts = ["<image>" * 6 * len(row) + "<bos>" + text for row, text in pairs]
+        prompts = ["\n".join(["<image>" * 6] * len(row)) + "<bos>" + text for row, text in pairs]
         pixels = pictures([image for row in images for image in row], return_tensors="pt")
-        asked = left_padded(tokens([text for row, text in pairs for _ in row])["input_ids"], tokens)
-        asked_by_queries = {f"qformer_{name}": value for name, value in asked.items()}
+        # the Q-Former numbers positions from the left, so its text is padded on the right, as by its own tokenizer
+        asked = tokens(
+            [text for row, text in pairs for _ in row], padding=True, padding_side="right", return_tensors="pt"
+        )
+        asked_by_queries = {f"qformer_{name}": asked[name] for name in ("input_ids", "attention_mask")}
         return left_padded(tokens(prompts)["input_ids"], tokens) | dict(pixels) | asked_by_queries
 
     return Case(model, inputs)
