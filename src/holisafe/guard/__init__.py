@@ -14,6 +14,7 @@ from holisafe.guard._family import GuardFamily, register_family, registered_fami
 
 if TYPE_CHECKING:
     from holisafe.guard._attach import attach_guard, detach_guard, guard_of, train_guard
+    from holisafe.guard._classify import classify_images
     from holisafe.guard._generate import GuardedAnswers, PromptVerdicts, add_meta_tokens, guarded_generate
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "PromptVerdicts",
     "add_meta_tokens",
     "attach_guard",
+    "classify_images",
     "detach_guard",
     "guard_of",
     "guarded_generate",
@@ -36,6 +38,7 @@ _LATE = {
     "detach_guard": "_attach",
     "guard_of": "_attach",
     "train_guard": "_attach",
+    "classify_images": "_classify",
     "GuardedAnswers": "_generate",
     "PromptVerdicts": "_generate",
     "add_meta_tokens": "_generate",

@@ -102,6 +102,13 @@ class Observer:
         token = self.config.meta_token_id
         return found if token is None else meta_layout(ids.cpu(), found, token)
 
+    def classify_embedded(self, embedded: Tensor) -> None:
+        """Classify the planned images by what would go into the language model (rows, columns, width)."""
+        layout = self._layout
+        assert layout is not None
+        self._pool(layout, embedded, 0, layout.width)
+        self._classify(layout)
+
     def _start(self, layout: Layout) -> None:
         self._layout, self._seen = layout, 0
         self._pooled = self._weight = self._ends = None
