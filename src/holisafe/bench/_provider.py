@@ -25,6 +25,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
+from holisafe.bench._records import VERDICTS, verdicts_to_json
 from holisafe.errors import ModelError
 from holisafe.models import Answerer, LoadedModel, Prompt, Turn, load
 from holisafe.records import ImageRef
@@ -37,7 +38,7 @@ class LocalVLM(ModelAPI):
     """A local model; `model_name` is what `holisafe.models.load` takes.
 
     Model arguments (`-M name=value` on Inspect's command line): device, dtype, attention, revision, batch_size,
-    image_reuse, trust_remote_code.
+    image_reuse, trust_remote_code, guard. With a guard, an output's metadata hold its verdicts under `holisafe_guard`.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class LocalVLM(ModelAPI):
         batch_size: int = 16,
         image_reuse: bool = True,
         trust_remote_code: bool = False,
+        guard: str | None = None,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
         self._options: dict[str, Any] = {
@@ -62,6 +64,7 @@ class LocalVLM(ModelAPI):
             "attention": attention,
             "revision": revision,
             "trust_remote_code": trust_remote_code,
+            "guard": guard,
         }
         self._batch_size = batch_size
         self._image_reuse = image_reuse
@@ -94,12 +97,14 @@ class LocalVLM(ModelAPI):
         message = ChatMessageAssistant(content=answer.text, model=self.model_name, source="generate")
         stop: StopReason = "max_tokens" if answer.finish_reason == "length" else "stop"
         tokens = len(answer.tokens)
+        verdicts = answer.verdicts
         return ModelOutput(
             model=self.model_name,
             choices=[ChatCompletionChoice(message=message, stop_reason=stop)],
             usage=ModelUsage(
                 input_tokens=answer.input_tokens, output_tokens=tokens, total_tokens=answer.input_tokens + tokens
             ),
+            metadata=None if verdicts is None else {VERDICTS: verdicts_to_json(verdicts.images, verdicts.joint)},
         )
 
     def max_connections(self) -> int:
@@ -122,7 +127,9 @@ class LocalVLM(ModelAPI):
             "id": self.model_name,
             "revision": self.loaded.revision,
             "architecture": type(model).__name__,
-            "parameters": sum(weight.numel() for weight in model.parameters()),
+            "parameters": sum(
+                weight.numel() for name, weight in model.named_parameters() if not name.startswith("guard.")
+            ),
             "weights_sha256": _weights_hash(Path(model.name_or_path)),
             "processor": json.loads(json.dumps(processor.to_dict(), default=str, sort_keys=True)),
             "chat_template_sha256": _sha256(str(processor.chat_template).encode()),
@@ -132,7 +139,25 @@ class LocalVLM(ModelAPI):
             "attention": model.config._attn_implementation,
             "batch_size": self.answerer.batch_size,
             "image_reuse": {"way": reuse.way.value, "why_no_more": reuse.reason},
+            "guard": None if self.loaded.guard is None else _describe_guard(model, self.loaded.guard),
         }
+
+
+def _describe_guard(model: Any, source: str) -> dict[str, Any]:
+    """What the guard's verdicts depend on."""
+    from holisafe.guard._attach import guard_of, observer_of
+
+    guard, observer = guard_of(model), observer_of(model)
+    digest = hashlib.sha256()
+    for name, weight in sorted(guard.state_dict().items()):
+        digest.update(name.encode() + weight.detach().float().cpu().numpy().tobytes())
+    return {
+        "source": source,
+        "parameters": sum(weight.numel() for weight in guard.parameters()),
+        "weights_sha256": digest.hexdigest(),
+        "config": observer.config.to_json(),
+        "calibration": observer.calibration.to_json(),
+    }
 
 
 def _parts(message: ChatMessage) -> tuple[str | ImageRef, ...]:

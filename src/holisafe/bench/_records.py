@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from holisafe.errors import RunError
 from holisafe.images import content_hash
-from holisafe.records import ImageRef, ImageVerdict, Response, Sample
+from holisafe.records import ImageRef, ImageVerdict, JointVerdict, Response, Sample
 from holisafe.taxonomy import Category, Combination, GuardLabel, Subcategory
 
 IMAGES = "images"
 """Folder below a run folder with the images that were only in memory, each once, named by its content."""
+
+VERDICTS = "holisafe_guard"
+"""Where the metadata of a local model's output keep what its guard said of the prompt."""
 
 
 def sample_to_json(sample: Sample) -> dict[str, Any]:
@@ -66,8 +69,8 @@ def sample_from_json(data: Mapping[str, Any], folder: Path | None = None) -> Sam
 
 
 def response_to_json(response: Response) -> dict[str, Any]:
-    """Every field of a response."""
-    return asdict(response) | {"image_verdicts": [_verdict_to_json(each) for each in response.image_verdicts]}
+    """Every field of a response; its guard's verdicts as docs/json.md describes them."""
+    return asdict(response) | verdicts_to_json(response.image_verdicts, response.joint_verdict)
 
 
 def response_from_json(data: Mapping[str, Any]) -> Response:
@@ -77,9 +80,29 @@ def response_from_json(data: Mapping[str, Any]) -> Response:
         RunError: It is not such an object.
     """
     try:
-        return Response(**(dict(data) | {"image_verdicts": tuple(map(_verdict_from_json, data["image_verdicts"]))}))
-    except (KeyError, TypeError, ValueError) as error:
+        images, joint = verdicts_from_json(data)
+        return Response(**(dict(data) | {"image_verdicts": images, "joint_verdict": joint}))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"a response is not as this version writes it: {error!r}; run the bench again") from error
+
+
+def verdicts_to_json(images: Sequence[ImageVerdict], joint: JointVerdict | None) -> dict[str, Any]:
+    """What a guard says of one prompt: `{image_verdicts, joint_verdict}`."""
+    return {
+        "image_verdicts": [_image_verdict_to_json(each) for each in images],
+        "joint_verdict": None if joint is None else _joint_verdict_to_json(joint),
+    }
+
+
+def verdicts_from_json(data: Mapping[str, Any]) -> tuple[tuple[ImageVerdict, ...], JointVerdict | None]:
+    """Read what `verdicts_to_json` wrote; a missing joint verdict is none, as in runs of the first version.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: It is not such an object.
+    """
+    joint = data.get("joint_verdict")
+    images = tuple(map(_image_verdict_from_json, data["image_verdicts"]))
+    return images, None if joint is None else _joint_verdict_from_json(joint)
 
 
 def in_memory_name(data: bytes) -> str:
@@ -115,15 +138,39 @@ def _image_from_json(data: Mapping[str, Any], folder: Path | None) -> ImageRef:
     return ImageRef(data["key"], path=path and Path(path), root=root and Path(root), url=data.get("url"))
 
 
-def _verdict_to_json(verdict: ImageVerdict) -> dict[str, Any]:
-    distribution = {label.value: probability for label, probability in verdict.distribution.items()}
-    return asdict(verdict) | {"label": verdict.label.value, "distribution": distribution}
+def _image_verdict_to_json(verdict: ImageVerdict) -> dict[str, Any]:
+    return {
+        "label": verdict.label.value,
+        "probability": verdict.probability,
+        "distribution": {label.value: probability for label, probability in verdict.distribution.items()},
+        "threshold": verdict.threshold,
+    }
 
 
-def _verdict_from_json(data: Mapping[str, Any]) -> ImageVerdict:
+def _image_verdict_from_json(data: Mapping[str, Any]) -> ImageVerdict:
     return ImageVerdict(
         label=GuardLabel(data["label"]),
-        probability=data["probability"],
-        distribution={GuardLabel(label): value for label, value in data["distribution"].items()},
-        threshold=data["threshold"],
+        probability=float(data["probability"]),
+        distribution={GuardLabel(label): float(value) for label, value in data["distribution"].items()},
+        threshold=float(data["threshold"]),
+    )
+
+
+def _joint_verdict_to_json(verdict: JointVerdict) -> dict[str, Any]:
+    return {
+        "combination": verdict.combination.value,
+        "probability": verdict.probability,
+        "distribution": {name.value: probability for name, probability in verdict.distribution.items()},
+        "categories": {name.value: probability for name, probability in verdict.categories.items()},
+        "threshold": verdict.threshold,
+    }
+
+
+def _joint_verdict_from_json(data: Mapping[str, Any]) -> JointVerdict:
+    return JointVerdict(
+        combination=Combination(data["combination"]),
+        probability=float(data["probability"]),
+        distribution={Combination(name): float(value) for name, value in data["distribution"].items()},
+        categories={Category(name): float(value) for name, value in data["categories"].items()},
+        threshold=float(data["threshold"]),
     )

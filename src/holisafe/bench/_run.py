@@ -58,6 +58,7 @@ def run(
     batch_size: int = 16,
     image_reuse: bool = True,
     trust_remote_code: bool = False,
+    guard: str | None = None,
     resamples: int = 10_000,
     progress: Progress | None = None,
 ) -> Run:
@@ -84,12 +85,16 @@ def run(
         batch_size: Most prompts a local model answers at once.
         image_reuse: Whether a local model computes what prompts with one image share only once.
         trust_remote_code: Whether code that comes with a local model's checkpoint is run.
+        guard: Guard of a local model: "own", a folder or a Hub id, as for `holisafe.models.load`. Its verdicts are
+            recorded with every answer, which stays as it is.
         resamples: Resamples behind each interval.
         progress: Called after every sample.
 
     Raises:
         DataError: The data cannot be read or hold no samples.
-        ModelError: The model cannot be loaded.
+        ModelError: The model cannot be loaded, or a guard is asked for that is not there or for a model that is not
+            local.
+        GuardError: The guard does not fit the model.
         RunError: The folder cannot be written, belongs to a run with other settings or one still going, or no sample
             could be answered. What was done is kept.
         UnknownNameError: There is no such model, data set or judge.
@@ -120,7 +125,10 @@ def run(
         "batch_size": batch_size,
         "image_reuse": image_reuse,
         "trust_remote_code": trust_remote_code,
+        "guard": guard,
     }
+    if guard is not None and not local:
+        raise ModelError(f"a guard plugs into local models only, and {name} is not one; leave it out")
     settings |= options if local else {}
     with _own(folder):
         before = read_record(folder)
@@ -279,7 +287,7 @@ def _check_same_model(folder: Path, before: dict[str, Any] | None, model: dict[s
         RunError: Names what changed.
     """
     there = (before or {}).get("model", model) if (folder / "responses.jsonl").stat().st_size else model
-    keys = ("revision", "weights_sha256", "processor", "chat_template_sha256", "dtype", "attention")
+    keys = ("revision", "weights_sha256", "processor", "chat_template_sha256", "dtype", "attention", "guard")
     changed = [key for key in keys if there.get(key) != model.get(key)]
     if changed:
         raise RunError(

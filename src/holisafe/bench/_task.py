@@ -29,11 +29,13 @@ from inspect_ai.util import LimitExceededError
 from holisafe import judges as judging
 from holisafe.bench._journal import Journal
 from holisafe.bench._records import (
+    VERDICTS,
     media_type,
     response_from_json,
     response_to_json,
     sample_from_json,
     sample_to_json,
+    verdicts_from_json,
 )
 from holisafe.errors import DataError, JudgeError, RunError
 from holisafe.images import open_image, read_bytes
@@ -174,6 +176,8 @@ async def _ask(sample: Sample) -> tuple[Response, ModelOutput]:
         response = Response(sample.id, "", str(model), finish_reason="error", error=output.error)
         return response, _output(response)
     usage = output.usage
+    said = (output.metadata or {}).get(VERDICTS)
+    of_images, joint = ((), None) if said is None else verdicts_from_json(said)
     response = Response(
         sample_id=sample.id,
         text=output.completion,
@@ -181,6 +185,8 @@ async def _ask(sample: Sample) -> tuple[Response, ModelOutput]:
         finish_reason="length" if output.stop_reason == "max_tokens" else output.stop_reason,
         input_tokens=usage.input_tokens if usage else None,
         output_tokens=usage.output_tokens if usage else None,
+        image_verdicts=of_images,
+        joint_verdict=joint,
     )
     return response, output
 

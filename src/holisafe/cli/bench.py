@@ -39,6 +39,13 @@ def bench(
     revision: Annotated[str | None, typer.Option(help="Hub revision of a local model.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draw and of the intervals.")] = 0,
     image_reuse: Annotated[bool, typer.Option(help="Compute what questions about one image share only once.")] = True,
+    guard: Annotated[
+        str | None,
+        typer.Option(
+            help="Guard whose verdicts are recorded with the answers of a local model: own (the one that comes with "
+            "it), a folder, or a Hub id."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object with the figures on standard output.")
     ] = False,
@@ -68,6 +75,7 @@ def bench(
             revision=revision,
             batch_size=batch_size,
             image_reuse=image_reuse,
+            guard=guard,
             progress=progress,
         )
     tell_troubles(measured, data)

@@ -102,9 +102,15 @@ def observer_of(model: Any) -> Observer:
     Raises:
         GuardError: The model has no guard.
     """
-    observer: Observer | None = base_model(model).__dict__.get(_OBSERVER)
+    observer = find_observer(model)
     if observer is None:
         raise GuardError("the model has no guard; add one with attach_guard(model) or load_guard(model, folder)")
+    return observer
+
+
+def find_observer(model: Any) -> Observer | None:
+    """What watches the model's forward passes; None where it has no guard."""
+    observer: Observer | None = base_model(model).__dict__.get(_OBSERVER)
     return observer
 
 

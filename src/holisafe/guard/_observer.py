@@ -82,8 +82,12 @@ class Observer:
         self._start(layout)
         self._is_planned = True
 
+    def rest(self) -> None:
+        """Watch for nothing until `plan` or `forget`."""
+        self._layout, self._is_planned, self.output = None, True, None
+
     def forget(self) -> None:
-        """End what `plan` began."""
+        """End what `plan` or `rest` began."""
         self._layout, self._is_planned = None, False
 
     def layout(self, inputs: Mapping[str, Any]) -> Layout:

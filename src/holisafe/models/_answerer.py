@@ -10,10 +10,11 @@ import copy
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
 from holisafe.errors import HoliSafeError, ModelError
 from holisafe.models._family import family_of
@@ -29,6 +30,7 @@ from holisafe.models._generate import (
 )
 from holisafe.models._prompt import Prepared, Prompt, prepare
 from holisafe.models._reuse import Way, try_out
+from holisafe.models._watch import Watch
 
 
 @dataclass(eq=False)
@@ -45,8 +47,10 @@ class _Request:
 class Answerer:
     """A model at work; close it, or use it as a context manager.
 
+    Where the model has a guard, every answer carries its verdicts, from the prefill that the answer needs.
+
     Args:
-        model: A transformers image-text-to-text model in evaluation mode, on its device.
+        model: A transformers image-text-to-text model in evaluation mode, on its device; with or without a guard.
         processor: Its processor.
         batch_size: Most prompts answered at once.
         reuse: Whether to compute what prompts with the same image share once, where that is right for the model.
@@ -195,20 +199,27 @@ class Answerer:
             request.answer.set_result(answer)
 
     def _generate(self, prompts: list[Prepared], max_tokens: int) -> list[Answer]:
-        model, processor = self.model, self.processor
-        config = greedy(model, processor.tokenizer, max_tokens)
+        config = greedy(self.model, self.processor.tokenizer, max_tokens)
+        with Watch(self.model, judges=bool(prompts[0].shown)) as watch:  # of a batch, all show images or none does
+            inputs = self._inputs(prompts, config, watch)
+            answers = decode(self.model, self.processor, prompts, inputs, config)
+            verdicts = watch.verdicts(len(prompts))
+        return [replace(answer, verdicts=found) for answer, found in zip(answers, verdicts, strict=True)]
+
+    def _inputs(self, prompts: list[Prepared], config: GenerationConfig, watch: Watch) -> dict[str, Any]:
+        """What `generate` is given, by the way that was found right."""
+        model, family = self.model, self.family
         if self.reuse.way is Way.PLAIN:
-            return decode(model, processor, prompts, plain_inputs(model, processor, prompts), config)
+            return watch.start(plain_inputs(model, self.processor, prompts))
         if self.reuse.way is Way.PREFIX:
-            groups = _grouped(prompts)
-            saved = sum((len(group) - 1) * shared_prefix(group, self.family) for group in groups)
+            groups = _grouped(watch.marked(family, self._features, prompts))
+            saved = sum((len(group) - 1) * shared_prefix(group, family) for group in groups)
             if saved >= max(self._prefix_worth, 1):
-                inputs = prefix_inputs(model, self.family, self._features, groups, config)
+                inputs = prefix_inputs(model, family, self._features, groups, config, watch)
                 if inputs is not None:
                     self.prefixes += len(groups)
-                    return decode(model, processor, prompts, inputs, config)
-        inputs = feature_inputs(model, self.family, self._features, prompts, config.pad_token_id)
-        return decode(model, processor, prompts, inputs, config)
+                    return inputs
+        return watch.start(feature_inputs(model, family, self._features, prompts, config.pad_token_id))
 
 
 def _choose(waiting: Sequence[_Request], size: int) -> list[_Request]:

@@ -14,7 +14,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,6 +23,10 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from holisafe.models._family import Family, encode_images, join_features, size_of
 from holisafe.models._prompt import Prepared, template_options
+
+if TYPE_CHECKING:
+    from holisafe.guard import PromptVerdicts
+    from holisafe.models._watch import Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +38,14 @@ class Answer:
         tokens: Its token ids, the end token left out.
         finish_reason: "stop" if the model ended it, "length" if `max_tokens` did.
         input_tokens: Length of the prompt in tokens, visual tokens included.
+        verdicts: What the model's guard says of the prompt; None without a guard, and for prompts without images.
     """
 
     text: str
     tokens: tuple[int, ...]
     finish_reason: str
     input_tokens: int
+    verdicts: PromptVerdicts | None = None
 
 
 class FeatureCache:
@@ -112,6 +118,7 @@ def prefix_inputs(
     cache: FeatureCache,
     groups: Sequence[Sequence[Prepared]],
     config: GenerationConfig,
+    watch: Watch,
 ) -> dict[str, Any] | None:
     """Inputs of `generate` with the keys and values of what each group shares; None where that cannot be done.
 
@@ -134,9 +141,11 @@ def prefix_inputs(
     single = copy.deepcopy(config)
     single.max_new_tokens = 1
     vision = _vision(model, family, cache, heads)
+    watch.start_shared({**start, **vision})
     model.generate(**start, **vision, past_key_values=past, generation_config=single)
     if past.get_seq_length() != start["input_ids"].shape[1] or not _fits(past, total):
         return None
+    watch.go_on([len(group) for group in groups], end)
     rows = torch.tensor([row for row, group in enumerate(groups) for _ in group], device=model.device)
     past.batch_select_indices(rows)
     whole = {key: torch.cat([start[key][rows], end[key]], dim=1) for key in end}  # (rows, prefix + question)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from holisafe.errors import MissingDependencyError, ModelError, UnknownNameError
-from holisafe.models._registry import registered_models
+from holisafe.models._registry import registered_guard, registered_models
 from holisafe.models._still import only_video_half_missing, still_processor
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+OWN_GUARD = "own"
+"""Asks `load` for the guard that comes with the model."""
+
+GUARD_FILE = "guard_config.json"
+"""What tells that a folder holds a guard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +29,14 @@ class LoadedModel:
         processor: Its processor, which holds the chat template.
         name: What `load` was asked for.
         revision: The Hub commit that was loaded, or the revision that was asked for; None for a local folder.
+        guard: Folder or Hub id that the model's guard was loaded from; None where it has no guard.
     """
 
     model: Any
     processor: Any
     name: str
     revision: str | None = None
+    guard: str | None = None
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the model, then the processor."""
@@ -44,8 +52,9 @@ def load(
     attention: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    guard: str | Path | None = None,
 ) -> LoadedModel:
-    """Load a vision-language model and its processor.
+    """Load a vision-language model and its processor, with a guard if one is asked for.
 
     Args:
         name: A registered short name ("pocket"), a folder with a checkpoint, or a Hub id ("org/name").
@@ -55,12 +64,23 @@ def load(
         attention: A transformers attention implementation, e.g. "eager", "sdpa", "flash_attention_2".
         revision: Branch, tag or commit on the Hub.
         trust_remote_code: Whether to run code that comes with the checkpoint.
+        guard: "own" for the guard that comes with the model (a registered model's, or that in the checkpoint's folder
+            or its subfolder `guard`), else a folder or Hub id with a guard; None for none.
 
     Raises:
         UnknownNameError: A short name that is not registered and no folder.
-        ModelError: The checkpoint is missing, gated, of another kind, or lacks a processor or chat template.
+        ModelError: The checkpoint is missing, gated, of another kind, lacks a processor or chat template, or no guard
+            comes with it.
+        GuardError: The guard cannot be had or does not fit the model.
         MissingDependencyError: torch or transformers is not installed.
     """
+    loaded = _load(name, device, dtype, attention, revision, trust_remote_code)
+    return loaded if guard is None else _guarded(loaded, guard)
+
+
+def _load(
+    name: str, device: str | None, dtype: str | None, attention: str | None, revision: str | None, remote: bool
+) -> LoadedModel:
     if dtype is not None and dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r} is not known; expected one of {', '.join(DTYPES)}")
     builders = registered_models()
@@ -71,7 +91,52 @@ def load(
         model, processor = builders[name](**{key: value for key, value in given.items() if value is not None})
         return _checked(model, processor, name, None)
     _check_place(name, builders)
-    return _load_checkpoint(name, device, dtype, attention, revision, trust_remote_code)
+    return _load_checkpoint(name, device, dtype, attention, revision, remote)
+
+
+def _guarded(loaded: LoadedModel, guard: str | Path) -> LoadedModel:
+    """The model with its guard; one that comes with a registered model was made for it, whatever its folder's name."""
+    from holisafe.guard import load_guard
+
+    is_own = str(guard) == OWN_GUARD
+    where = _own_guard(loaded.name) if is_own else guard
+    load_guard(
+        loaded.model,
+        where,
+        processor=loaded.processor,
+        revision=loaded.revision if is_own else None,
+        any_base=is_own and registered_guard(loaded.name) is not None,
+    )
+    loaded.model.eval()
+    return replace(loaded, guard=str(where))
+
+
+def _own_guard(name: str) -> str | Path:
+    """Where the guard that comes with a model is: a folder that holds one, or the model's own Hub repository.
+
+    Raises:
+        ModelError: None comes with it, or its files are missing.
+    """
+    folder = registered_guard(name)
+    if folder is not None:
+        if not (folder / GUARD_FILE).is_file():
+            raise ModelError(
+                f"{name}: the guard that comes with it is not in this installation ({folder} holds no {GUARD_FILE}); "
+                "install holisafe again, or give the folder of a guard"
+            )
+        return folder
+    if name in registered_models():
+        raise ModelError(f"no guard comes with {name}; give the folder of one, or its Hub id")
+    if not looks_local(name):
+        return name
+    checkpoint = Path(name).expanduser()
+    for place in (checkpoint / "guard", checkpoint):
+        if (place / GUARD_FILE).is_file():
+            return place
+    raise ModelError(
+        f"no guard comes with {name}: neither {checkpoint / 'guard'} nor the folder itself holds {GUARD_FILE}; save "
+        "one there with save_guard, or give the folder of another"
+    )
 
 
 def looks_local(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 Builder = Callable[..., tuple[Any, Any]]
@@ -11,13 +12,21 @@ Builder = Callable[..., tuple[Any, Any]]
 
 ENTRY_POINT_GROUP = "holisafe.models"
 _BUILDERS: dict[str, Builder] = {}
+_GUARDS: dict[str, Path] = {}
 
 
-def model(name: str) -> Callable[[Builder], Builder]:
-    """Register the decorated builder as the model `name`, for `load(name)` and `holisafe bench name`."""
+def model(name: str, *, guard: Path | None = None) -> Callable[[Builder], Builder]:
+    """Register the decorated builder as the model `name`, for `load(name)` and `holisafe bench name`.
+
+    Args:
+        name: The short name.
+        guard: Folder of the guard that comes with the model, for `load(name, guard="own")`; None where none does.
+    """
 
     def register(builder: Builder) -> Builder:
         _BUILDERS[name] = builder
+        if guard is not None:
+            _GUARDS[name] = guard
         return builder
 
     return register
@@ -29,12 +38,20 @@ def registered_models() -> dict[str, Builder]:
     return added | _BUILDERS
 
 
+def registered_guard(name: str) -> Path | None:
+    """Folder of the guard that comes with a registered model; None where none does.
+
+    That of a model which an entry point adds is known once the model has been built.
+    """
+    return _GUARDS.get(name)
+
+
 def _from_entry_point(load_builder: Callable[[], Builder]) -> Builder:
     """A builder that imports its package only when the model is asked for."""
     return lambda **options: load_builder()(**options)
 
 
-@model("pocket")
+@model("pocket", guard=Path(__file__).parent / "pocket" / "weights" / "guard")
 def _pocket(**options: Any) -> tuple[Any, Any]:
     """The embedded model: a small LLaVA that needs no download."""
     from holisafe.models.pocket import load_pocket

@@ -20,6 +20,7 @@ from transformers import GenerationConfig
 from holisafe.models._family import Family
 from holisafe.models._generate import FeatureCache, feature_inputs, greedy, plain_inputs, prefix_inputs
 from holisafe.models._prompt import Prepared, Prompt, prepare
+from holisafe.models._watch import Watch
 from holisafe.records import ImageRef
 
 
@@ -47,7 +48,7 @@ class Reuse:
 
 
 def try_out(model: Any, processor: Any, family: Family, *, reuse: bool = True) -> Reuse:
-    """Find the fastest way that is right for `model`.
+    """Find the fastest way that is right for `model`; a guard has no part in it.
 
     Args:
         model: The loaded model.
@@ -55,6 +56,11 @@ def try_out(model: Any, processor: Any, family: Family, *, reuse: bool = True) -
         family: What the model accepts.
         reuse: False to stay with the plain way.
     """
+    with Watch(model, judges=False) as watch:
+        return _try_out(model, processor, family, reuse, watch)
+
+
+def _try_out(model: Any, processor: Any, family: Family, reuse: bool, watch: Watch) -> Reuse:
     prompts = _prompts(processor)
     config = greedy(model, processor.tokenizer, 1)
     alone = torch.cat([_scores(model, plain_inputs(model, processor, [p]), config) for p in prompts])
@@ -82,7 +88,7 @@ def try_out(model: Any, processor: Any, family: Family, *, reuse: bool = True) -
     pad = config.pad_token_id
     if why := differs(lambda: feature_inputs(model, family, cache, prompts, pad)):
         return Reuse(Way.PLAIN, f"visual features cannot be reused: {why}")
-    if why := differs(lambda: prefix_inputs(model, family, cache, [prompts[:2], prompts[2:]], config)):
+    if why := differs(lambda: prefix_inputs(model, family, cache, [prompts[:2], prompts[2:]], config, watch)):
         return Reuse(Way.FEATURES, f"the image's prefix cannot be reused: {why}")
     return Reuse(Way.PREFIX)
 

@@ -92,6 +92,8 @@ def _fingerprint() -> str:
     gguf = language_gguf()
     digest.update(f"{gguf.name} {gguf.stat().st_size}".encode())
     code = [Path(__file__).parent / name for name in ("_assemble.py", "_vision.py")]
-    for path in (*code, *sorted(p for p in WEIGHTS.rglob("*") if p.is_file())):
+    # the guard stays beside the checkpoint: another one needs no new merge
+    merged = (path for path in WEIGHTS.rglob("*") if path.is_file() and WEIGHTS / "guard" not in path.parents)
+    for path in (*code, *sorted(merged)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
