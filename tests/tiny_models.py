@@ -90,7 +90,7 @@ def _finish(model: Any, tokens: PreTrainedTokenizerFast) -> Any:
         for name, weight in model.named_parameters():
             if weight.ndim > 1:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * (1.2 / weight.shape[-1] ** 0.5))
-            elif "norm" not in name:
+            elif name.endswith("bias"):
                 weight.zero_()
     model.generation_config.eos_token_id = tokens.eos_token_id
     model.generation_config.pad_token_id = tokens.pad_token_id

@@ -44,8 +44,10 @@ def attach_guard(model: Any, config: GuardConfig | None = None, *, processor: An
     if NAME in dict(base.named_children()):
         raise GuardError("the model has a guard already; take it out first with detach_guard(model)")
     family = family_of(base)
-    width = _language_width(base)
     config = config or GuardConfig()
+    if config.features == "projector" and family.language_only:
+        raise GuardError(f'{family.model_type} models need features="language": {family.language_only}')
+    width = _language_width(base)
     if config.width is not None and config.width != width:
         raise GuardError(f"the guard is for a hidden size of {config.width}, and the model's is {width}")
     config = dataclasses.replace(
@@ -58,7 +60,8 @@ def attach_guard(model: Any, config: GuardConfig | None = None, *, processor: An
     language_model = language_model_of(base, family)
     guard = Guard(config).train(base.training)
     where = _output_place(base)
-    guard.to(device=where.device, dtype=where.dtype if where.is_floating_point() else torch.float32)
+    place = torch.device("cpu") if where.is_meta else where.device  # weights offloaded by accelerate are on meta
+    guard.to(device=place, dtype=where.dtype if where.is_floating_point() else torch.float32)
     base.add_module(NAME, guard)
     observer = Observer(base, language_model, family, config)
     observer.calibration = Calibration()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from holisafe.errors import GuardError
+from holisafe.errors import GuardError, HoliSafeError
 from holisafe.taxonomy import HEAD_ORDER, Category, Combination, parse_label
 
 Features = Literal["language", "projector"]
@@ -107,17 +107,17 @@ class GuardConfig:
         given = dict(values)
         if unknown := sorted(set(given) - set(known)):
             raise GuardError(f"{source}: unknown field {', '.join(unknown)}; expected some of {', '.join(known)}")
+        for key, kind in _KINDS.items():
+            if key in given and not (isinstance(given[key], kind) and (kind is bool or type(given[key]) is not bool)):
+                raise GuardError(f"{source}: {key}: found {json.dumps(given[key])}")
+        for key, is_right in (("labels", _are_names), ("boundary_ids", _are_boundaries)):
+            if key in given and not is_right(given[key]):
+                raise GuardError(f"{source}: {key}: found {json.dumps(given[key])[:80]}")
+            if key in given:
+                given[key] = _tupled(given[key])
         try:
-            for key in ("labels", "boundary_ids"):
-                if key in given:
-                    given[key] = _tupled(given[key])
-            for key, kind in _KINDS.items():
-                if key in given and not (
-                    isinstance(given[key], kind) and (kind is bool or type(given[key]) is not bool)
-                ):
-                    raise GuardError(f"{source}: {key}: found {json.dumps(given[key])}")
             return cls(**given)
-        except (TypeError, ValueError) as error:
+        except HoliSafeError as error:
             raise GuardError(f"{source}: {error}") from None
 
 
@@ -131,6 +131,18 @@ _KINDS: dict[str, Any] = {
 def _one_of(field: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise GuardError(f"{field}: expected one of {', '.join(known)}, found {value!r}")
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _are_boundaries(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and [type(each) for each in value] == [list, list]
+        and all(type(token) is int for ids in value for token in ids)
+    )
 
 
 def _listed(value: Any) -> Any:

@@ -217,8 +217,8 @@ def feature_lengths(inputs: Mapping[str, Any]) -> list[int] | None:
     encoded = (inputs.get("mm_encoder_outputs") or {}).get("image")
     if encoded is None:
         return None
-    features: Sequence[Tensor] = encoded.pooler_output
-    return [len(each) for each in features]
+    features: Sequence[Tensor] | None = encoded.pooler_output
+    return None if features is None else [len(each) for each in features]
 
 
 def encode_first(base: Any, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 
-Inputs = Callable[[Sequence[Sequence[Image.Image]], Sequence[str]], dict[str, Any]]
-"""Images of each row and the text of each row to a left-padded batch of model inputs, images before the text."""
+from holisafe.guard.conformance import GuardCase, Inputs
 
+Case = GuardCase
 
-@dataclass(frozen=True)
-class Case:
-    """A tiny model of real classes and random weights, and how its inputs are made."""
-
-    model: Any
-    inputs: Inputs
-    processor: Any = None
+__all__ = ["Case", "Inputs", "with_processor"]
 
 
 def with_processor(model: Any, processor: Any, image_mark: str, separator: str = "\n") -> Case:
