@@ -14,8 +14,10 @@ from holisafe.guard._family import GuardFamily, register_family, registered_fami
 
 if TYPE_CHECKING:
     from holisafe.guard._attach import attach_guard, detach_guard, guard_of, train_guard
+    from holisafe.guard._checkpoint import load_guard, push_guard, save_guard
     from holisafe.guard._classify import classify_images
     from holisafe.guard._generate import GuardedAnswers, PromptVerdicts, add_meta_tokens, guarded_generate
+    from holisafe.guard._released import import_released_guard
 
 __all__ = [
     "GuardConfig",
@@ -28,8 +30,12 @@ __all__ = [
     "detach_guard",
     "guard_of",
     "guarded_generate",
+    "import_released_guard",
+    "load_guard",
+    "push_guard",
     "register_family",
     "registered_families",
+    "save_guard",
     "train_guard",
 ]
 
@@ -43,6 +49,10 @@ _LATE = {
     "PromptVerdicts": "_generate",
     "add_meta_tokens": "_generate",
     "guarded_generate": "_generate",
+    "load_guard": "_checkpoint",
+    "push_guard": "_checkpoint",
+    "save_guard": "_checkpoint",
+    "import_released_guard": "_released",
 }
 
 

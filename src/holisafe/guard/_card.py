@@ -1,0 +1,60 @@
+"""The model card written beside a guard's weights."""
+
+from __future__ import annotations
+
+from holisafe.guard._calibration import Calibration
+from holisafe.guard._config import GuardConfig
+from holisafe.taxonomy import parse_label
+
+OURS = "library_name: holisafe"
+"""Line by which a card of ours is known."""
+
+
+def model_card_of(config: GuardConfig, calibration: Calibration) -> str:
+    """The text of README.md: what the guard is for, what it tells apart, and from where it flags."""
+    base = config.base_model
+    front = ["---", OURS, "tags: [safety, guardrail, vision-language]"]
+    if "/" in base:  # the Hub links it
+        front.append(f"base_model: {base}")
+    parts = []
+    if config.image_head:
+        pooled = (
+            f"{config.pooling} of its {config.features} features" if not config.meta_token else "a safety meta token"
+        )
+        parts.append(f"- one verdict per image, from {pooled}, among {len(config.labels)} labels")
+    if config.joint_head:
+        parts.append("- one verdict on image and question together")
+    lines = [
+        *front,
+        "---",
+        "",
+        f"# Guard for {base or 'a vision-language model'}",
+        "",
+        f"Made for a hidden size of {config.width}. It gives, in the same prefill as the answer:",
+        "",
+        *parts,
+        "",
+        "```python",
+        "from holisafe.guard import guarded_generate, load_guard",
+        "",
+        'model = load_guard(model, "this repository or folder")',
+        "answers = guarded_generate(model, inputs, processor=processor)",
+        "```",
+        "",
+    ]
+    if config.image_head:
+        lines += ["Labels, by index: " + ", ".join(parse_label(label).value for label in config.labels) + ".", ""]
+    return "\n".join([*lines, *_calibration_lines(config, calibration)])
+
+
+def _calibration_lines(config: GuardConfig, calibration: Calibration) -> list[str]:
+    if not calibration.records:
+        return ["Not calibrated: its scores are not probabilities until they are checked.", ""]
+    rows = ["| head | temperature | flagged from P(unsafe) |", "| --- | ---: | ---: |"]
+    if config.image_head:
+        rows.append(f"| image | {calibration.temperature:.3f} | {calibration.threshold:.3f} |")
+    if config.joint_head:
+        rows.append(f"| joint | {calibration.joint_temperature:.3f} | {calibration.joint_threshold:.3f} |")
+    bound = "" if calibration.flag_rate is None else f", at most {calibration.flag_rate:.1%} of safe ones flagged"
+    fitted = f"Calibrated on {calibration.records} records ({calibration.safe_records} safe{bound})"
+    return [fitted + (f"; data {calibration.data}." if calibration.data else "."), "", *rows, ""]
