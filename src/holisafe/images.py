@@ -50,6 +50,8 @@ class ImageLimits:
 
 LIMITS = ImageLimits()
 
+_Decoder = Callable[[io.BytesIO], ImageFile.ImageFile]
+
 
 def open_image(ref: ImageRef, *, limits: ImageLimits = LIMITS, allow_network: bool = False) -> Image.Image:
     """Decode an image completely.
@@ -119,6 +121,11 @@ def check_path(ref: ImageRef) -> Path:
     if ref.path is None:
         raise ImageError(f"{_name(ref)}: no path")
     return _resolve(ref.path, ref.root)
+
+
+def looks_like_image(start: bytes) -> bool:
+    """Whether bytes begin as those of a format that is let in; the first 12 tell."""
+    return _decoder_of(start) is not None
 
 
 def content_hash(data: bytes) -> str:
@@ -194,23 +201,30 @@ def _fetch(url: str, limits: ImageLimits, allow_network: bool) -> bytes:
     return b"".join(chunks)
 
 
-def _decoder(data: bytes, name: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """The decoder that the first bytes ask for.
-
-    The classes are called directly: `Image.open` would add Pillow's global pixel limit, which warns.
-    """
-    if data.startswith(b"\xff\xd8\xff"):
-        return JpegImageFile
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImageFile
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return GifImageFile
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return WebPImageFile
+def _decoder(data: bytes, name: str) -> _Decoder:
+    found = _decoder_of(data)
+    if found is not None:
+        return found
     if data.startswith(b"version https://git-lfs"):
         raise ImageError(f"{name}: a Git LFS pointer, not the image itself; run `git lfs pull`")
     kind = "text" if _is_text(data[:512]) else f"bytes starting with {data[:8].hex(' ')}"
     raise ImageError(f"{name}: found {kind}, expected a JPEG, PNG, WebP or GIF image; convert or replace it")
+
+
+def _decoder_of(start: bytes) -> _Decoder | None:
+    """The decoder that the first bytes ask for; None where their format is not let in.
+
+    The classes are called directly: `Image.open` would add Pillow's global pixel limit, which warns.
+    """
+    if start.startswith(b"\xff\xd8\xff"):
+        return JpegImageFile
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImageFile
+    if start.startswith((b"GIF87a", b"GIF89a")):
+        return GifImageFile
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return WebPImageFile
+    return None
 
 
 def _is_text(start: bytes) -> bool:
