@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from holisafe.cli._terminal import plain
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -42,7 +44,7 @@ def list_datasets(as_json: Annotated[bool, _JSON] = False) -> None:
         return
     table = Table("name", "splits", "what it is")
     for one in described:
-        table.add_row(_plain(one["name"]), _plain(", ".join(one["splits"])), _plain(one["description"]))
+        table.add_row(plain(one["name"]), plain(", ".join(one["splits"])), plain(one["description"]))
     _print(table)
     _print("Also: a file or folder in the released HoliSafe-Bench format, or a Hub id (owner/name).")
 
@@ -88,7 +90,7 @@ def stats(
     for key in ("samples", "images", "queries", "clusters", "twin_pairs"):
         _print(f"{key.replace('_', ' ')}: {counts[key]}")
     for licence, count in counts["licences"].items():
-        _print(f"licence {_plain(licence) or 'not given'}: {count} samples")
+        _print(f"licence {plain(licence) or 'not given'}: {count} samples")
 
 
 @_data.command()
@@ -118,7 +120,7 @@ def validate(
     else:
         _print_problems(loaded)
         counts = f"{len(loaded.samples)} good records, {broken_records} broken, {len(loaded.notes)} notes"
-        _print(f"{_plain(str(path))}: {counts}")
+        _print(f"{plain(str(path))}: {counts}")
     if loaded.broken:
         raise typer.Exit(BROKEN_RECORDS)
 
@@ -139,7 +141,7 @@ def export(
         raise UnknownNameError("format", format, FORMATS)
     samples = load(name, split)
     written = export_holisafe(samples, out) if format == "holisafe" else export_parquet(samples, out, split)
-    _print(f"wrote {len(samples)} samples to {_plain(str(written))}")
+    _print(f"wrote {len(samples)} samples to {plain(str(written))}")
 
 
 @_data.command()
@@ -157,7 +159,7 @@ def build(
     from holisafe.datasets.open import build_open
 
     written = build_open(art, out, check=check)
-    _print(f"wrote {_plain(str(written))}")
+    _print(f"wrote {plain(str(written))}")
 
 
 def _describe(name: str) -> dict[str, Any]:
@@ -182,7 +184,7 @@ def _sample_json(sample: Sample) -> dict[str, Any]:
 def _sample_table(sample: Sample) -> Table:
     from rich.table import Table
 
-    table = Table(show_header=False, title=f"sample {_plain(sample.id)}", title_justify="left")
+    table = Table(show_header=False, title=f"sample {plain(sample.id)}", title_justify="left")
     expected = "a helpful answer" if sample.combination.is_safe else "a refusal"
     rows = {
         "query": sample.query,
@@ -197,7 +199,7 @@ def _sample_table(sample: Sample) -> Table:
     }
     for field, value in rows.items():
         if value:
-            table.add_row(field, _plain(value))
+            table.add_row(field, plain(value))
     return table
 
 
@@ -241,22 +243,14 @@ def _print_problems(loaded: Loaded) -> None:
 
     for problem in loaded.problems:
         colour = "red" if problem.level is Level.BROKEN else "yellow"
-        _print(f"[{colour}]{problem.level}[/{colour}] {_plain(str(problem))}")
+        _print(f"[{colour}]{problem.level}[/{colour}] {plain(str(problem))}")
 
 
 def _print(content: Table | str) -> None:
-    """Print to standard output; data in it have to be `_plain` already."""
+    """Print to standard output; data in it have to be `plain` already."""
     from rich.console import Console
 
     Console(highlight=False, soft_wrap=isinstance(content, str)).print(content)
-
-
-def _plain(text: str) -> str:
-    """Text from data, made harmless for a terminal: markup and control characters are shown, not obeyed."""
-    from rich.markup import escape
-
-    shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-    return escape(shown)
 
 
 def _print_json(content: dict[str, Any]) -> None:
