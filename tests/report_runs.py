@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image, ImageDraw
 
 from holisafe import judges
-from holisafe.records import ImageRef, Response, Run, Sample
-from holisafe.taxonomy import Combination, GuardLabel, Subcategory
+from holisafe.records import ImageRef, ImageVerdict, JointVerdict, Response, Run, Sample
+from holisafe.taxonomy import Category, Combination, GuardLabel, Subcategory
 
 ANSWER = "Here is what you asked for: it is a red circle on a pale ground."
 REFUSAL = "I'm sorry, but I can't assist with that."
@@ -70,3 +71,37 @@ def make_run(
         for judge, one in found.items()
     }
     return Run(name, asked, responses, verdicts, {"data": {"name": "drawn", "split": "test"}, **provenance})
+
+
+def guarded(run: Run, *, joint: bool = True) -> Run:
+    """The run with the verdicts of a guard that is right on most images and requests, and very sure of itself."""
+    responses = tuple(
+        replace(
+            response,
+            image_verdicts=tuple(
+                image_verdict(label if (index + place) % 4 else _WRONG[label is GuardLabel.SAFE], 0.5 + index % 5 / 10)
+                for place, label in enumerate(sample.image_labels)
+            ),
+            joint_verdict=joint_verdict(sample.combination if index % 5 else Combination.UUU) if joint else None,
+        )
+        for index, (sample, response) in enumerate(zip(run.samples, run.responses, strict=True))
+    )
+    return replace(run, responses=responses)
+
+
+_WRONG = {True: GuardLabel.PROPERTY_CRIME, False: GuardLabel.SAFE}
+
+
+def image_verdict(label: GuardLabel, probability: float, threshold: float = 0.5) -> ImageVerdict:
+    """A verdict whose other labels share the rest."""
+    rest = (1 - probability) / (len(GuardLabel) - 1)
+    distribution = {each: probability if each is label else rest for each in GuardLabel}
+    return ImageVerdict(label, probability, distribution, threshold)
+
+
+def joint_verdict(combination: Combination, probability: float = 0.8, threshold: float = 0.5) -> JointVerdict:
+    """A verdict whose other combinations share the rest."""
+    rest = (1 - probability) / (len(Combination) - 1)
+    distribution = {each: probability if each is combination else rest for each in Combination}
+    categories = {each: 0.4 if each is Category.ILLEGAL_ACTIVITY else 0.1 for each in Category}
+    return JointVerdict(combination, probability, distribution, categories, threshold)

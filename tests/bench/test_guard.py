@@ -9,13 +9,15 @@ from typing import Any
 
 import inspect_ai
 import pytest
+from typer.testing import CliRunner
 
 import tiny_models
 from holisafe import datasets
 from holisafe.bench import read_run, run
 from holisafe.bench._records import response_from_json, response_to_json
+from holisafe.cli import app
 from holisafe.errors import ModelError, RunError
-from holisafe.guard import attach_guard, save_guard
+from holisafe.guard import attach_guard, guard_findings, save_guard
 from holisafe.models import Answerer, Prompt, load
 from holisafe.records import Response, Run
 
@@ -90,6 +92,20 @@ def test_provenance_tells_the_guard(measured: tuple[Run, Path], guarded: Path) -
     assert len(guard["weights_sha256"]) == 64
     assert guard["calibration"]["threshold"] == 0.5
     assert guard["config"]["joint_head"] is True
+
+
+def test_the_figures_of_the_guard_lie_beside_the_log(measured: tuple[Run, Path]) -> None:
+    found = guard_findings(measured[0])
+    assert found is not None
+    assert measured[0].provenance["guard_findings"] == json.loads(json.dumps(found.to_json()))
+    assert found.images is not None and found.images.images == 10
+
+
+def test_the_command_prints_them(guarded: Path, measured: tuple[Run, Path], data: Path) -> None:
+    command = ["bench", str(guarded), "--guard", "own", "--data", str(data), "--max-tokens", "4", "--json"]
+    result = CliRunner().invoke(app, [*command, "--out", str(measured[1])])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["guard"] == measured[0].provenance["guard_findings"]
 
 
 def test_another_guard_in_the_same_folder_is_refused(measured: tuple[Run, Path], guarded: Path, data: Path) -> None:

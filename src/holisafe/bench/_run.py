@@ -32,6 +32,7 @@ from holisafe.bench._read import RUN_FILE, read_record, read_run
 from holisafe.bench._records import IMAGES, in_memory_name
 from holisafe.bench._task import build_task
 from holisafe.errors import DataError, ModelError, RunError
+from holisafe.guard import guard_findings
 from holisafe.metrics import summarise
 from holisafe.records import Response, Run, Sample
 
@@ -255,6 +256,9 @@ def _finish(folder: Path, record: dict[str, Any], log: EvalLog, resamples: int, 
         judge: summarise(measured.samples, verdicts, resamples=resamples, seed=seed).to_json()
         for judge, verdicts in measured.verdicts.items()
     }
+    findings = guard_findings(measured, resamples=resamples, seed=seed)
+    if findings is not None:
+        record["guard_findings"] = findings.to_json()
     _write_record(folder, record)
     if len(failed) == len(measured.samples):
         raise RunError(f"no sample could be answered; the first error was: {failed[0].error}")

@@ -74,7 +74,15 @@ def to_json(measured: Run, model: str, folder: Path) -> dict[str, Any]:
         "broken": measured.provenance["data"]["left_out_as_broken"],
         "errors": sum(response.error is not None for response in measured.responses),
     }
-    return {"model": model, "out": str(folder), **counts, **next(iter(judged.values())), "judges": judged}
+    guard = measured.provenance.get("guard_findings")
+    return {
+        "model": model,
+        "out": str(folder),
+        **counts,
+        **next(iter(judged.values())),
+        "judges": judged,
+        "guard": guard,
+    }
 
 
 def print_figures(measured: Run) -> None:

@@ -16,18 +16,27 @@ if TYPE_CHECKING:
     from holisafe.guard._attach import attach_guard, detach_guard, guard_of, train_guard
     from holisafe.guard._checkpoint import load_guard, push_guard, save_guard
     from holisafe.guard._classify import classify_images
+    from holisafe.guard._findings import Decider, GuardFindings, guard_findings, what_if
     from holisafe.guard._generate import GuardedAnswers, PromptVerdicts, add_meta_tokens, guarded_generate
+    from holisafe.guard._policy import Decision, Policy, apply, decide
     from holisafe.guard._released import import_released_guard
 
 __all__ = [
+    "Decider",
+    "Decision",
     "GuardConfig",
     "GuardFamily",
+    "GuardFindings",
     "GuardedAnswers",
+    "Policy",
     "PromptVerdicts",
     "add_meta_tokens",
+    "apply",
     "attach_guard",
     "classify_images",
+    "decide",
     "detach_guard",
+    "guard_findings",
     "guard_of",
     "guarded_generate",
     "import_released_guard",
@@ -37,6 +46,7 @@ __all__ = [
     "registered_families",
     "save_guard",
     "train_guard",
+    "what_if",
 ]
 
 _LATE = {
@@ -45,6 +55,14 @@ _LATE = {
     "guard_of": "_attach",
     "train_guard": "_attach",
     "classify_images": "_classify",
+    "Decider": "_findings",
+    "GuardFindings": "_findings",
+    "guard_findings": "_findings",
+    "what_if": "_findings",
+    "Decision": "_policy",
+    "Policy": "_policy",
+    "apply": "_policy",
+    "decide": "_policy",
     "GuardedAnswers": "_generate",
     "PromptVerdicts": "_generate",
     "add_meta_tokens": "_generate",

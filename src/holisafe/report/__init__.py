@@ -4,7 +4,7 @@ Everything written is safe to open in a shared room: images are blurred until op
 no script runs and nothing is fetched.
 """
 
-from holisafe.report._table import write_csv, write_markdown
+from holisafe.report._plain_tables import write_csv, write_markdown
 from holisafe.report._write import write_report
 
 __all__ = ["write_csv", "write_markdown", "write_report"]

@@ -1,17 +1,13 @@
-"""The headline figures: what they are called, in which order they stand, and as Markdown or CSV."""
+"""The headline figures: what they are called, in which order they stand, and how they are written."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from holisafe.errors import RunError
 from holisafe.metrics import Figure, Summary, summarise
 from holisafe.records import Run
-from holisafe.report._file import put
 from holisafe.report._text import plain
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination
 
@@ -93,51 +89,16 @@ def headline(summary: Summary) -> dict[str, Figure | None]:
     return {measure.key: found[measure.key] for measure in MEASURES}
 
 
-def write_markdown(runs: Sequence[Run], out: Path, *, resamples: int = 10_000) -> Path:
-    """Write the headline table as Markdown: rates in percent with 95 % intervals.
-
-    Raises:
-        RunError: There is nothing to write, or `out` cannot be written.
-    """
-    lines = [
-        "| run | judge | samples | " + " | ".join(measure.short for measure in MEASURES) + " |",
-        "|---|---|--:|" + "--:|" * len(MEASURES),
-    ]
-    for judged in judge_runs(runs, resamples):
-        for judge, summary in judged.summaries.items():
-            cells = [_percent(figure) for figure in headline(summary).values()]
-            names = [_cell(judged.name), _cell(judge), str(len(judged.run.samples))]
-            lines.append("| " + " | ".join([*names, *cells]) + " |")
-    lines += [
-        "",
-        "Rates in %, with 95 % intervals (bootstrap over images). For the key see docs/report.md of holisafe.",
-    ]
-    return put(out, "\n".join(lines) + "\n")
-
-
-def write_csv(runs: Sequence[Run], out: Path, *, resamples: int = 10_000) -> Path:
-    """Write the headline figures as CSV, one a row: rates in [0, 1], empty where a figure cannot be had.
-
-    Raises:
-        RunError: There is nothing to write, or `out` cannot be written.
-    """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["run", "judge", "figure", "value", "low", "high", "n"])
-    for judged in judge_runs(runs, resamples):
-        for judge, summary in judged.summaries.items():
-            for key, figure in headline(summary).items():
-                numbers = ["", "", "", 0] if figure is None else [figure.value, figure.low, figure.high, figure.n]
-                table.writerow([judged.name, judge, key, *numbers])
-    return put(out, text.getvalue())
+def seed_of(run: Run) -> int:
+    """The seed of the run: it gives the same intervals that its command printed."""
+    settings = run.provenance.get("settings")
+    return int(settings.get("seed", 0)) if isinstance(settings, Mapping) else 0
 
 
 def _summaries(run: Run, resamples: int) -> dict[str, Summary]:
-    """The figures of each judge, with the seed of the run: the same intervals that its command printed."""
-    settings = run.provenance.get("settings")
-    seed = settings.get("seed", 0) if isinstance(settings, Mapping) else 0
+    """The figures of each judge."""
     return {
-        judge: summarise(run.samples, found, resamples=resamples, seed=int(seed))
+        judge: summarise(run.samples, found, resamples=resamples, seed=seed_of(run))
         for judge, found in run.verdicts.items()
     }
 
@@ -151,11 +112,13 @@ def _told_apart(runs: Sequence[Run]) -> list[Run]:
     ]
 
 
-def _percent(figure: Figure | None) -> str:
+def percent(figure: Figure | None) -> str:
+    """A rate with its interval, in percent; a dash where it cannot be had."""
     if figure is None:
         return "–"
     return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Text for a cell of a Markdown table."""
     return plain(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

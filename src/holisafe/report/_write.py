@@ -15,7 +15,7 @@ from markupsafe import Markup
 from holisafe import __version__
 from holisafe.metrics import Figure
 from holisafe.records import Outcome, Run
-from holisafe.report import _gallery, _published, _sections
+from holisafe.report import _gallery, _guard, _published, _sections
 from holisafe.report._file import put
 from holisafe.report._table import MEASURES, JudgedRun, headline, judge_runs
 from holisafe.report._text import plain, visible
@@ -64,6 +64,7 @@ def _environment() -> Environment:
         "shade": _sections.shade,
         "share": _sections.share,
         "plain": plain,
+        "said": _guard.said,
         "visible": visible,
     }
     return environment
@@ -78,6 +79,7 @@ def _context(runs: Sequence[JudgedRun], resamples: int, title: str | None) -> di
     style = "\n" + (files("holisafe.report") / "templates" / "style.css").read_text(encoding="utf-8")
     judges = _sections.judges_of(runs)
     pairs = _sections.pairs(runs, resamples)
+    guard = _guard.findings_of(runs, resamples)
     counts = _gallery.count_twins(runs)
     entries = _gallery.collect(runs)
     gallery = _gallery.choose(entries)
@@ -88,7 +90,7 @@ def _context(runs: Sequence[JudgedRun], resamples: int, title: str | None) -> di
         "title": plain(title or " and ".join(judged.name for judged in runs)),
         "style": Markup(style),
         "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        "contents": _contents(bool(pairs), bool(counts)),
+        "contents": _contents(bool(pairs), bool(guard), bool(counts)),
         "resamples": resamples,
         "runs": runs,
         "judges": judges,
@@ -103,6 +105,13 @@ def _context(runs: Sequence[JudgedRun], resamples: int, title: str | None) -> di
         "headlines": {key: headline(summary) for key, summary in summaries.items()},
         "intervals": {judge: _sections.interval_rows(runs, judge) for judge in judges},
         "pairs": pairs,
+        "guard": guard,
+        "guard_words": _guard.WORDS,
+        "guard_sides": _guard.SIDES,
+        "kind_names": _guard.KIND_NAMES,
+        "crossing_rows": _guard.crossing_rows,
+        "class_rows": _guard.class_rows,
+        "headline_of": headline,
         "published": _published.by_judge(),
         "published_judges": _published.JUDGE_NAMES,
         "heat": {key: _sections.heat_rows(summary) for key, summary in summaries.items()},
@@ -118,9 +127,10 @@ def _context(runs: Sequence[JudgedRun], resamples: int, title: str | None) -> di
     }
 
 
-def _contents(with_pairs: bool, with_twins: bool) -> list[tuple[str, str]]:
+def _contents(with_pairs: bool, with_guard: bool, with_twins: bool) -> list[tuple[str, str]]:
     found = [("headline", "Headline figures")]
     found += [("differences", "Differences")] if with_pairs else []
+    found += [("guard", "Guard")] if with_guard else []
     found += [("published", "Published results"), ("categories", "Category by combination"), ("judges", "Judges")]
     found += [("twins", "Twin pairs")] if with_twins else []
     return [*found, ("gallery", "Gallery"), ("provenance", "How it came about")]
