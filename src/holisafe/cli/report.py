@@ -10,7 +10,7 @@ import typer
 
 
 class Format(StrEnum):
-    """What the report is written as: a page to look at, or the headline figures alone."""
+    """What the report is written as: a page to look at, or the headline figures and a guard's alone."""
 
     HTML = "html"
     MD = "md"
@@ -29,7 +29,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The file; report.html, .md or .csv if not given.")] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     form: Annotated[
-        Format, typer.Option("--format", help="html, or the headline figures alone as md or csv.")
+        Format, typer.Option("--format", help="html, or the headline and guard figures alone as md or csv.")
     ] = Format.HTML,
 ) -> None:
     """Write what was measured into one self-contained HTML file.
