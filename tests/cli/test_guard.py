@@ -206,7 +206,7 @@ def test_interrupted_it_keeps_what_was_written(model: Path, folder: Path, tmp_pa
     _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     rows = pq.read_table(tmp_path / "v.parquet").num_rows
-    assert 0 < rows < 20_000 and f"{rows} verdicts are in" in told and "interrupted" in told
+    assert 0 < rows < 20_000 and f"{rows:,} images are in" in told and "interrupted" in told
     assert "Traceback" not in told
 
 

@@ -96,7 +96,7 @@ def images(
     if not as_json and tally.images:
         tally.show(Console(highlight=False), sources.passed_over)
     if out is not None:
-        typer.echo(f"{tally.images} verdicts are in {out}", err=True)
+        typer.echo(f"{tally.images:,} images are in {out}", err=True)
     if is_interrupted():
         raise KeyboardInterrupt
     if not tally.images:
