@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -55,12 +55,17 @@ def _batch_by_batch(
         yield from classify_batch(model, batch, processor=processor)
 
 
-@torch.no_grad()
 def classify_batch(model: Any, images: Sequence[Image.Image], *, processor: Any) -> list[ImageVerdict]:
     """One verdict per image, all at once; see `classify_images`."""
+    return classify_inputs(model, _shortest_prompts(base_model(model), images, processor))
+
+
+@torch.no_grad()
+def classify_inputs(model: Any, inputs: Mapping[str, Any]) -> list[ImageVerdict]:
+    """One verdict per prompt of a processor's output: one image each, and as little else as can be."""
     observer = _image_observer(model)
     base = base_model(model)
-    prepared = prepare_inputs(model, _shortest_prompts(base, images, processor))
+    prepared = prepare_inputs(model, inputs)
     with watching(model, prepared):
         if observer.config.features == "projector":
             observer.classify_embedded(_embed(base, observer, prepared))
@@ -69,9 +74,10 @@ def classify_batch(model: Any, images: Sequence[Image.Image], *, processor: Any)
             base(**prepared, use_cache=False, **options)
         said = observer.output
     logits = None if said is None else said.image_logits
-    if logits is None or len(logits) != len(images):
+    images = len(inputs["input_ids"])
+    if logits is None or len(logits) != images:
         found = "none" if logits is None else len(logits)
-        raise GuardError(f"expected a verdict on each of {len(images)} images, found {found}")
+        raise GuardError(f"expected a verdict on each of {images} images, found {found}")
     return image_verdicts(logits, observer.config.labels, observer.calibration)
 
 
