@@ -28,7 +28,8 @@ from holisafe.datasets.open import load_kinds
 from holisafe.datasets.open.art import Artwork, load_art, render, split_of
 from holisafe.errors import DataError
 from holisafe.models.pocket import load_pocket
-from holisafe.models.pocket.training.drawings import training_name
+from holisafe.models.pocket.training.drawings import TRAINING_COLLECTIONS, training_name
+from holisafe.models.pocket.training.things import things
 
 QUESTIONS = Path(__file__).parent / "data" / "pocket_questions.jsonl"
 UNSEEN_ART = ("openclipart", "game-icons", "healthicons")
@@ -45,13 +46,17 @@ def main() -> None:
     parser.add_argument("--show", type=int, default=0, help="print this many answers of each kind to standard error")
     args = parser.parse_args()
     art = load_art(args.art, (*UNSEEN_ART, "noto"))
-    words = {word for a in load_art(args.art).values() if a.collection != "openclipart" for word in a.name.split()}
+    others = [name for name in TRAINING_COLLECTIONS if name != "openclipart"]
+    words = {word for a in load_art(args.art, others).values() for word in a.name.split()}
     named = {a.id: training_name(a, words) for a in art.values()}
     test = [a for a in art.values() if split_of(a) == "test" and named[a.id]]
-    transfer = [a for a in art.values() if split_of(a) == "transfer" and named[a.id]]
+    transfer = [a for a in art.values() if split_of(a) == "transfer" and named[a.id] in things(args.art)]
     vlm = Pocket()
     figures = {
-        "pick_unseen_art": pick_of_four(vlm, sample(test, args.limit), named),
+        "pick_unseen_art": pick_of_four(
+            vlm, sample([a for a in test if named[a.id] in things(args.art)], args.limit), named
+        ),
+        "pick_unseen_art_any_name": pick_of_four(vlm, sample(test, args.limit), named),
         "pick_unseen_collection": pick_of_four(vlm, sample(transfer, args.limit), named),
         "naming_common_kinds": naming(vlm, art, args.limit, args.show),
         "questions": questions(vlm, art, args.show),
@@ -69,7 +74,8 @@ def main() -> None:
 
 
 MEANINGS = {
-    "pick_unseen_art": "right one of four names, drawings never trained on (chance 25 %)",
+    "pick_unseen_art": "right one of four names, drawings of things never trained on (chance 25 %)",
+    "pick_unseen_art_any_name": "the same, drawings of actions and ideas too",
     "pick_unseen_collection": "right one of four names, a collection never trained on (Noto; chance 25 %)",
     "naming_common_kinds": "names the object in free text, common kinds, synonyms counted",
     "questions": "answers a written question about a picture on the point",

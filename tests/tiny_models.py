@@ -92,6 +92,8 @@ def _finish(model: Any, tokens: PreTrainedTokenizerFast) -> Any:
                 weight.copy_(torch.randn(weight.shape, generator=generator) * (1.2 / weight.shape[-1] ** 0.5))
             elif name.endswith("bias"):
                 weight.zero_()
+            elif "norm" not in name:  # norms by other names, class tokens: zeros would make all images alike
+                weight.copy_(torch.rand(weight.shape, generator=generator) + 0.5)
     model.generation_config.eos_token_id = tokens.eos_token_id
     model.generation_config.pad_token_id = tokens.pad_token_id
     return model.eval()

@@ -40,6 +40,14 @@ COLLECTIONS: dict[str, Collection] = {
         Collection("healthicons", "Health Icons", "MIT", True, True),
         Collection("fluent-emoji-flat", "Fluent Emoji Flat", "MIT", True, False),
         Collection("twemoji", "Twitter Emoji", "CC-BY-4.0", True, False),
+        # only the embedded model's training reads these
+        Collection("fluent-emoji-high-contrast", "Fluent Emoji High Contrast", "MIT", True, True),
+        Collection("emojione", "EmojiOne 2", "CC-BY-4.0", True, False),
+        Collection("streamline-emojis", "Streamline Emojis", "CC-BY-4.0", True, False),
+        Collection("mdi", "Material Design Icons", "Apache-2.0", True, True),
+        Collection("ph", "Phosphor", "MIT", True, True),
+        Collection("tabler", "Tabler Icons", "MIT", True, True),
+        Collection("fa6-solid", "Font Awesome 6 Solid", "CC-BY-4.0", True, True),
     )
 }
 
@@ -174,7 +182,7 @@ def _with_view_box(svg: str) -> str:
 
 
 _SKIN_TONE = re.compile(r"-(medium-light|medium-dark|medium|light|dark)(-skin-tone)?($|-)|tone[1-5]|-skin-tone")
-_VARIANT = re.compile(r"(-outline|-24px|-negative|-alt)+$")
+_VARIANT = re.compile(r"(-outline|-24px|-negative|-alt|-fill|-filled)+$")
 _ICONIFY_SKIP_TOPICS = {"flags", "shapes", "typography"}
 _ICONIFY_SKIP = re.compile(
     r"^(abstract-\d+|ui-|flag-|keycap|digit-|input-|regional|\d+$|[a-z]$|.*-button$|button-|squared|circled|negative-"

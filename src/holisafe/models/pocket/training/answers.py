@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
+from holisafe.datasets.open import load_kinds
 from holisafe.models.pocket._assemble import build_processor
 from holisafe.models.pocket._wheels import language_gguf
-from holisafe.models.pocket.training.pictures import read_pictures
+from holisafe.models.pocket.training.drawings import TRAINING_COLLECTIONS, named_artworks
 
 QUESTIONS: dict[str, str] = {
     "use": "What is {name} used for, or what is it good for?",
@@ -28,12 +29,14 @@ QUESTIONS: dict[str, str] = {
 
 
 def main() -> None:
-    """Ask about every name that at least two drawings carry; the same command goes on where it was."""
+    """Ask about every name that at least two drawings carry, commonest first; the same command goes on where it was."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder with pictures.*; gets answers.jsonl")
+    parser.add_argument("--art", type=Path, required=True, help="folder with the art collections")
+    parser.add_argument("--out", type=Path, required=True, help="folder that gets answers.jsonl")
     parser.add_argument("--batch", type=int, default=64)
     args = parser.parse_args()
-    names = frequent_names(args.out)
+    args.out.mkdir(parents=True, exist_ok=True)
+    names = frequent_names(args.art)
     path = args.out / "answers.jsonl"
     done = (
         {(row["name"], row["kind"]) for row in map(json.loads, path.read_text().splitlines())}
@@ -67,11 +70,12 @@ def main() -> None:
             print(f"{start + len(batch)}/{len(asked)}", flush=True)
 
 
-def frequent_names(folder: Path) -> list[str]:
-    """Names that at least two drawings carry."""
-    _, pictures = read_pictures(folder)
-    counts = Counter(picture.names[0] for picture in pictures if len(picture.names) == 1)
-    return sorted(name for name, count in counts.items() if count >= 2)
+def frequent_names(art_dir: Path) -> list[str]:
+    """Names, of kinds where a drawing is of a common kind, that at least two drawings carry; commonest first."""
+    kinds = {artwork: kind.name for kind in load_kinds().values() for artwork in kind.artworks}
+    named = named_artworks(art_dir, {"train"}, TRAINING_COLLECTIONS)
+    counts = Counter(kinds.get(artwork.id, name) for artwork, name in named)
+    return sorted((name for name, count in counts.items() if count >= 2), key=lambda name: (-counts[name], name))
 
 
 def first_sentence(text: str) -> str:

@@ -25,8 +25,10 @@ from holisafe.datasets.open import load_kinds, load_open
 from holisafe.images import open_image
 from holisafe.models.pocket._assemble import build_model, build_processor, parts
 from holisafe.models.pocket._vision import EfficientNetLiteModel
-from holisafe.models.pocket.training.instructions import Turn, conversation
+from holisafe.models.pocket.training.imagined import SharedSpace, imaginable_names
+from holisafe.models.pocket.training.instructions import Turn, conversation, naming
 from holisafe.models.pocket.training.pictures import Picture, aligned_tower, read_pictures, visual_tokens
+from holisafe.models.pocket.training.project import MOST_NOISE, embed_cached
 from holisafe.taxonomy import Combination
 
 IGNORED = -100
@@ -41,8 +43,10 @@ LORA = LoraConfig(
 def main() -> None:
     """Train, checkpointing; the same command goes on where it was."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--art", type=Path, required=True, help="folder with the art collections")
     parser.add_argument("--out", type=Path, required=True, help="folder of the earlier stages")
     parser.add_argument("--examples", type=int, default=24_000, help="conversations to train on")
+    parser.add_argument("--imagined", type=int, default=4_000, help="names asked of pictures that were never drawn")
     parser.add_argument(
         "--open-epochs", type=int, default=2, help="times each SSS sample of HoliSafe-Open's train split is seen"
     )
@@ -59,6 +63,7 @@ def main() -> None:
     processor = build_processor()
     tower = aligned_tower(args.out / "align.safetensors")
     data = Conversations(features, pictures, answers, processor.tokenizer, args.examples, args.seed)
+    data.add(*imagined(args.art, args.out, features, args.imagined, args.seed), processor.tokenizer)
     asked = safe_questions(tower)
     for _ in range(args.open_epochs):
         data.add(*asked, processor.tokenizer)
@@ -118,6 +123,7 @@ def main() -> None:
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     recipe = {
         "examples": args.examples,
+        "imagined": args.imagined,
         "open_epochs": args.open_epochs,
         "batch": args.batch,
         "rate": args.rate,
@@ -176,6 +182,22 @@ class Conversations(Dataset[dict[str, Any]]):
             "input_ids": example.ids,
             "labels": example.labels,
         }
+
+
+def imagined(
+    art_dir: Path, folder: Path, features: NDArray[np.float16], count: int, seed: int
+) -> tuple[NDArray[np.float16], list[list[Turn]]]:
+    """Visual tokens (count, image tokens, hidden) of names that need not be drawn, and naming them."""
+    rng = np.random.default_rng((seed, 1))
+    names = imaginable_names(art_dir)
+    chosen = rng.choice(len(names), count, replace=False)
+    texts = embed_cached(names, folder / "imagined.npy")[chosen]
+    real = torch.from_numpy(features[np.sort(rng.choice(len(features), count, replace=False))]).float()
+    space = SharedSpace.read(folder / "align.safetensors", real[:, 0])
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(count, 1, 1, generator=generator) * MOST_NOISE
+    tokens = space.imagine(texts, real, noise, generator)
+    return tokens.half().numpy(), [[naming(names[i], rng)] for i in chosen]
 
 
 def safe_questions(tower: EfficientNetLiteModel) -> tuple[NDArray[np.float16], list[list[Turn]]]:

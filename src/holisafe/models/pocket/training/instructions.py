@@ -110,6 +110,11 @@ def conversation(
     return _about_one(picture.names[0], kind, answers, names, rng)
 
 
+def naming(name: str, rng: np.random.Generator) -> Turn:
+    """A question what this is, and its answer."""
+    return _pick(NAMING, rng), _named(with_article(name), rng)
+
+
 def _about_one(
     name: str,
     kind: Kind | None,

@@ -1,0 +1,108 @@
+"""Try the guard on every family and write what came out: src/holisafe/guard/families.json and docs/families.md.
+
+python tools/guard_families.py
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from guard.families.all import SUITES  # noqa: E402
+from holisafe.guard import GuardFamily, registered_families  # noqa: E402
+from holisafe.guard.conformance import results_of  # noqa: E402
+
+TABLE = ROOT / "src" / "holisafe" / "guard" / "families.json"
+PAGE = ROOT / "docs" / "families.md"
+GROUPED = {
+    "features": "as many as its visual features",
+    "runs": "an unbroken run",
+    "boundaries": "all between boundary tokens",
+}
+
+
+def main() -> None:
+    """Run the suites, print failures, write both files; exits with 1 if a family fails."""
+    rows = [tried(name) for name in sorted(SUITES)] + [refused(family) for family in registered_families().values()]
+    rows = [row for row in rows if row]
+    TABLE.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    PAGE.write_text(page(rows), encoding="utf-8")
+    failed = [row["model_type"] for row in rows if not row["why_not"] and not row["result"].startswith("passes")]
+    print(f"{sum(not row['why_not'] for row in rows) - len(failed)} families pass, {len(failed)} fail: {failed}")
+    raise SystemExit(bool(failed))
+
+
+def tried(name: str) -> dict[str, str]:
+    """One family's row, from its suite."""
+    torch.manual_seed(0)
+    suite = SUITES[name]()
+    model = suite.case().model
+    family = registered_families().get(model.config.model_type, GuardFamily(model.config.model_type))
+    results = results_of(suite)
+    failures = [f"{test}: {why}" for test, why in results.items() if why]
+    result = "; ".join(failures) or f"passes {len(results)} of {len(results)}"
+    print(f"{name}: {result}", flush=True)
+    return {
+        "model_type": name,
+        "model_class": type(model).__name__,
+        "grouping": GROUPED[family.grouping],
+        "image_token": family.image_token,
+        "features": "language" if family.language_only else "language, projector",
+        "result": result,
+        "why_not": "",
+    }
+
+
+def refused(family: GuardFamily) -> dict[str, str]:
+    """The row of a family that cannot be guarded; empty for one that can."""
+    if not family.why_not:
+        return {}
+    blank = dict.fromkeys(("model_class", "grouping", "image_token", "features", "result"), "")
+    return {"model_type": family.model_type, **blank, "why_not": family.why_not}
+
+
+def page(rows: list[dict[str, Any]]) -> str:
+    """docs/families.md."""
+    can = [row for row in rows if not row["why_not"]]
+    lines = [
+        "# Families the guard is tried on",
+        "",
+        "Written by `tools/guard_families.py`, which builds each family's real classes with small random weights and",
+        "runs `holisafe.guard.conformance` on them: verdicts equal a plain reference, one prefill, one to three images,",
+        "padding, answers unchanged token for token, LoRA and backward, save and load, detach. A family that is not in",
+        "the table is guarded too where transformers gives it `get_image_features` and a placeholder token: run the",
+        "suite on it.",
+        "",
+        f"{len(can)} families, transformers {transformers.__version__}.",
+        "",
+        "| family | class | what is one image | features | suite |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {r['model_type']} | {r['model_class']} | {r['grouping']} | {r['features']} | {r['result']} |"
+            for r in can
+        ),
+        "",
+        "## Not guarded, and why",
+        "",
+        "| family | why |",
+        "|---|---|",
+        *(f"| {r['model_type']} | {r['why_not']} |" for r in rows if r["why_not"]),
+        "",
+        "Seen on the way: an image's verdict depends on later images in families whose images attend to each other",
+        "(paligemma, molmo2). Gemma 3's pan-and-scan and GOT-OCR2's cropping write each crop as an image of its own, so",
+        "each gets a verdict of its own.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
