@@ -280,8 +280,8 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(cell(row, *where) for where in COLUMNS.values())} |")
     lines += [
         "",
-        "NudeNet and OpenNSFW look for nudity alone, one of the nineteen kinds of harm, and in photographs. A head that",
-        "called every image safe would have the share of safe images as its top-1, and an F1 of 0.",
+        "NudeNet and OpenNSFW look for nudity alone, one of the nineteen kinds of harm, and in photographs. A head",
+        "that called every image safe would have the share of safe images as its top-1, and an F1 of 0.",
         "",
     ]
     return "\n".join(lines)

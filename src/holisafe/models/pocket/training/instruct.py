@@ -7,6 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def main() -> None:
         "--open-epochs", type=int, default=2, help="times each SSS sample of HoliSafe-Open's train split is seen"
     )
     parser.add_argument("--start", type=Path, help="folder of a finished round to go on from, with its own --out")
+    parser.add_argument("--adapter", type=Path, help="folder of an adapter to go on from; the projector is new")
     parser.add_argument("--seed", type=int, default=3, help="of the choice of pictures and conversations")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=6e-4)
@@ -82,6 +84,8 @@ def main() -> None:
     peft = get_peft_model(vlm, LORA)  # the adapter stays in float32
     if args.start is not None:
         set_peft_model_state_dict(peft, load_file(args.start / "adapter" / "adapter_model.safetensors"))
+    if args.adapter is not None:
+        set_peft_model_state_dict(peft, load_file(args.adapter / "adapter_model.safetensors"))
     vlm.model.multi_modal_projector.requires_grad_(True)
     student = Student(vlm)
     trainer = StudentTrainer(
@@ -130,9 +134,15 @@ def main() -> None:
         "rank": LORA.r,
         "seed": args.seed,
         "losses": losses,
+        "adapter": digest(args.adapter / "adapter_model.safetensors") if args.adapter else None,
         "after": json.loads((args.start / "instruct.json").read_text()) if args.start else None,
     }
     (args.out / "instruct.json").write_text(json.dumps(recipe))
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    return sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
