@@ -318,7 +318,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no calibration": (drop("calibration"), "calibration is missing"),
     "a wrong calibration": (edit("calibration", {"temperature": 0}), "guard_config.json: calibration"),
     "an unknown field": (edit("hight", 3), "guard_config.json: unknown field hight"),
-    "an unknown label": (edit("labels", ["safe", "dangerous"]), "guard_config.json: unknown guard label 'dangerous'"),
+    "an unknown label": (edit("labels", ["safe", "dragon"]), "guard_config.json: labels: unknown guard label 'dragon'"),
     "labels that are numbers": (edit("labels", [0, 1]), "guard_config.json: labels: found"),
     "fewer labels": (edit("labels", ["safe", "suicide"]), r"image_head.mlp.3.*expected shape \[2"),
     "other boundaries": (edit("boundary_ids", [["a"], []]), "guard_config.json: boundary_ids: found"),

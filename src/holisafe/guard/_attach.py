@@ -44,6 +44,8 @@ def attach_guard(model: Any, config: GuardConfig | None = None, *, processor: An
     if NAME in dict(base.named_children()):
         raise GuardError("the model has a guard already; take it out first with detach_guard(model)")
     family = family_of(base)
+    if not base.can_generate():
+        raise GuardError(f"{type(base).__name__} gives no answers; load the model with AutoModelForImageTextToText")
     config = config or GuardConfig()
     if config.features == "projector" and family.language_only:
         raise GuardError(f'{family.model_type} models need features="language": {family.language_only}')
@@ -184,7 +186,21 @@ def _token_id(base: Any, family: GuardFamily, name: str, processor: Any) -> int:
 def _meta_token_id(base: Any, config: GuardConfig) -> int | None:
     if not config.meta_token or config.meta_token_id is not None:
         return config.meta_token_id if config.meta_token else None
-    return int(base.get_input_embeddings().weight.shape[0]) - 1
+    values = (pair for each in (base.config, base.generation_config) for pair in _flat(each.to_dict()))
+    taken = {value for key, value in values if key.endswith(("_token_id", "_token_index"))}
+    last = int(base.get_input_embeddings().weight.shape[0]) - 1
+    return next(token for token in range(last, -1, -1) if token not in taken)
+
+
+def _flat(values: dict[Any, Any]) -> Iterator[tuple[str, int]]:
+    """Keys and values of a nested dictionary's whole numbers, those in lists too."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value)
+        else:
+            yield from (
+                (str(key), each) for each in (value if isinstance(value, list) else [value]) if type(each) is int
+            )
 
 
 _OBSERVER = "_guard_observer"

@@ -37,7 +37,8 @@ class GuardConfig:
         joint_head: Whether image and question together get one, from the last prompt position.
         meta_token: Whether a learned token follows each image's visual tokens and is what the image head reads (the
             safety meta token of the paper's first version); needs features="language".
-        meta_token_id: Token id that stands for it in a prompt; the embedding matrix's last row when None.
+        meta_token_id: Token id that stands for it in a prompt; the last one of the vocabulary that the configuration
+            gives no meaning when None.
         boundary_ids: Ids of the family's boundary tokens (`GuardFamily.first`, then `.last`); found on attaching.
         width: Hidden size of the language model it was made for; set on attaching, checked on loading.
         base_model: Name of that model; set on attaching, checked on loading.
@@ -63,9 +64,11 @@ class GuardConfig:
     def __post_init__(self) -> None:
         _one_of("features", self.features, get_args(Features))
         _one_of("pooling", self.pooling, get_args(Pooling))
-        for label in self.labels:
-            parse_label(label)
-        if len(set(self.labels)) != len(self.labels) or not self.labels:
+        try:
+            different = {parse_label(label) for label in self.labels}
+        except HoliSafeError as error:
+            raise GuardError(f"labels: {error}") from None
+        if len(different) != len(self.labels) or not self.labels:
             raise GuardError(f"labels: expected different ones, found {', '.join(self.labels) or 'none'}")
         if self.depth < 1:
             raise GuardError(f"depth: expected at least 1, found {self.depth}")

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from holisafe.errors import GuardError
 from holisafe.guard._attach import base_model, observer_of
-from holisafe.guard._observer import IGNORED, GuardOutput, Observer, encode_first, feature_lengths
+from holisafe.guard._observer import IGNORED, GuardOutput, Observer, encode_first, feature_lengths, goes_on
+from holisafe.guard._policy import Decision, Policy, apply, decide
 from holisafe.guard._spans import find_images, last_columns
 from holisafe.guard._verdict import image_verdicts, joint_verdicts
 from holisafe.records import ImageVerdict, JointVerdict
@@ -36,39 +38,74 @@ class GuardedAnswers:
     """What `guarded_generate` gives.
 
     Attributes:
-        texts: The answers, one per prompt and returned sequence; empty without a tokenizer.
+        texts: The answers under the policy, one per prompt and returned sequence; empty without a tokenizer.
         sequences: What `generate` gave, usually token ids (answers, tokens), prompts included.
         verdicts: One per prompt.
+        decisions: What the policy made of them, one per prompt.
     """
 
     texts: tuple[str, ...]
     sequences: Any
     verdicts: tuple[PromptVerdicts, ...]
+    decisions: tuple[Decision, ...]
 
 
 @torch.no_grad()
-def guarded_generate(model: Any, inputs: Mapping[str, Any], *, processor: Any = None, **options: Any) -> GuardedAnswers:
+def guarded_generate(
+    model: Any, inputs: Mapping[str, Any], *, processor: Any = None, policy: Policy = Policy.OBSERVE, **options: Any
+) -> GuardedAnswers:
     """Answer prompts and say what their images are, in one prefill.
 
     Args:
         model: A model with a guard.
         inputs: What the processor gave for one or more left-padded prompts.
         processor: The model's processor or tokenizer, to read the answers as text.
+        policy: What a flag does: OBSERVE reports it, WARN puts a note before the answer, REFUSE ends the answer after
+            its first token and puts a refusal that names the reason in its place.
         options: For `generate`, e.g. `max_new_tokens=64`; beam search, sampling and every kind of cache work.
 
     Raises:
-        GuardError: The model has no guard, a prompt has no image, or its features are not finite.
+        GuardError: The model has no guard, a prompt has no image or is read in part already (`past_key_values`), or
+            its features are not finite.
     """
+    if goes_on(options.get("past_key_values", inputs.get("past_key_values"))):
+        raise GuardError(
+            "the guard needs whole prompts, and past_key_values holds the beginning of these; leave it out"
+        )
     base = base_model(model)
     prepared = prepare_inputs(model, inputs)
+    prompts = prepared["input_ids"].shape[0]
     with watching(model, prepared) as observer:
+        if policy is Policy.REFUSE:
+            ours = _EndFlagged(observer, prompts)
+            options["stopping_criteria"] = StoppingCriteriaList([*options.get("stopping_criteria", ()), ours])
         sequences = base.generate(**prepared, **options)
-        verdicts = read_verdicts(observer, prepared["input_ids"].shape[0])
+        verdicts = read_verdicts(observer, prompts)
+    decisions = tuple(decide(policy, verdict.images, verdict.joint) for verdict in verdicts)
     texts: tuple[str, ...] = ()
     if processor is not None:
         tokens: Tensor = sequences if isinstance(sequences, Tensor) else sequences.sequences
-        texts = tuple(processor.batch_decode(tokens[:, prepared["input_ids"].shape[1] :], skip_special_tokens=True))
-    return GuardedAnswers(texts, sequences, verdicts)
+        said = processor.batch_decode(tokens[:, prepared["input_ids"].shape[1] :], skip_special_tokens=True)
+        each = len(said) // prompts  # returned sequences per prompt
+        texts = tuple(apply(decisions[row // each], text) for row, text in enumerate(said))
+    return GuardedAnswers(texts, sequences, verdicts, decisions)
+
+
+class _EndFlagged(StoppingCriteria):  # type: ignore[misc]
+    """Ends the answers to prompts that the guard has flagged, after their first token."""
+
+    def __init__(self, observer: Observer, prompts: int) -> None:
+        self.observer, self.prompts = observer, prompts
+        self.flagged: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """Whether each row has ended (rows,)."""
+        if self.flagged is None:
+            verdicts = read_verdicts(self.observer, self.prompts)
+            flagged = [decide(Policy.REFUSE, verdict.images, verdict.joint).flagged for verdict in verdicts]
+            beams = input_ids.shape[0] // self.prompts
+            self.flagged = torch.tensor(flagged, device=input_ids.device).repeat_interleave(beams)
+        return self.flagged
 
 
 def prepare_inputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,9 +123,9 @@ def prepare_inputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     if not bool(has_image.all()):
         row = int((~has_image).nonzero()[0, 0])
         raise GuardError(f"prompt {row + 1} of {len(has_image)} has no image; the guard judges images")
-    if observer.needs_lengths:
-        prepared = encode_first(base, prepared)
-    return add_meta_tokens(model, prepared) if observer.config.meta_token else prepared
+    if observer.config.meta_token:
+        return add_meta_tokens(model, prepared)
+    return encode_first(base, prepared) if observer.needs_lengths else prepared
 
 
 @contextmanager
@@ -126,36 +163,43 @@ def read_verdicts(observer: Observer, prompts: int) -> tuple[PromptVerdicts, ...
 def add_meta_tokens(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Put the meta token after each image's visual tokens, in every input that has one value per token.
 
-    Labels get -100 there, masks 1, token types 0 and everything else the value of the token before; prompts stay
-    padded on the side they were. Visual features must be computed where only they tell images apart.
+    A training step does so too: `model(**add_meta_tokens(model, inputs))`. Labels get -100 there, masks 1 and all
+    others 0; prompts stay padded on the side they were. Where only visual features tell images apart they are
+    computed now, with gradients if those are on, and take the pixels' place. `position_ids` are left out: the model
+    makes its own.
     """
     observer = observer_of(model)
-    ids: Tensor = inputs["input_ids"]
-    mask = inputs.get("attention_mask")
+    prepared = dict(inputs)
+    prepared.pop("position_ids", None)
+    if observer.needs_lengths:
+        prepared = encode_first(base_model(model), prepared)
+    ids: Tensor = prepared["input_ids"]
+    mask: Tensor | None = prepared.get("attention_mask")
+    if mask is None:
+        mask = prepared["attention_mask"] = torch.ones_like(ids)
     found = find_images(
-        ids.cpu(), observer.image_token, observer.family, observer.config.boundary_ids, feature_lengths(inputs),
+        ids.cpu(), observer.image_token, observer.family, observer.config.boundary_ids, feature_lengths(prepared),
         last_columns(mask, ids.shape[1], ids.shape[0]),
     )  # fmt: skip
-    _row, column, _image = found.tokens
-    last = found.counts.cumsum(0) - 1
     counts = torch.bincount(found.rows, minlength=len(ids))
-    pad_left = mask is not None and bool((mask[:, -1] != 0).all())
-    extra = int(counts.max()) - counts  # padding of rows with fewer images (rows,)
-    filled: dict[str, Any] = {"input_ids": observer.config.meta_token_id, "attention_mask": 1, "labels": IGNORED}
-    prepared = dict(inputs)
-    for key, value in inputs.items():
+    after = found.tokens[1][found.counts.cumsum(0) - 1] + 1  # columns where the tokens go (images,)
+    cuts = torch.tensor_split(after, counts.cumsum(0)[:-1])
+    pads = (counts.max() - counts).tolist()  # rows with fewer images get padding instead
+    pads_left = bool((mask[:, -1] != 0).all())
+    is_pad = mask == 0
+    fillings: dict[str, tuple[Any, Any]] = {  # of the token's place, of padding
+        "input_ids": (observer.config.meta_token_id, int(ids[is_pad][0]) if bool(is_pad.any()) else 0),
+        "attention_mask": (1, 0),
+        "labels": (IGNORED, IGNORED),
+    }
+    for key, value in prepared.items():
         if not isinstance(value, Tensor) or value.shape != ids.shape:
             continue
-        padding = {"labels": IGNORED}.get(key, 0)
-        if key == "input_ids" and mask is not None and bool((mask == 0).any()):
-            padding = int(ids[mask == 0][0])
+        token, padding = (value.new_full((1,), filling) for filling in fillings.get(key, (0, 0)))
         rows = []
-        for r in range(len(ids)):
-            cuts = (column[last][found.rows == r] + 1).tolist()
-            parts = list(torch.tensor_split(value[r], cuts))
-            token = value.new_full((1,), filled.get(key, 0))
-            joined = [parts[0]] + [piece for part in parts[1:] for piece in (token, part)]
-            pad = value.new_full((int(extra[r]),), padding)
-            rows.append(torch.cat([pad, *joined] if pad_left else [*joined, pad]))
-        prepared[key] = torch.stack(rows)
+        for row, cut, pad in zip(value, cuts, pads, strict=True):
+            first, *others = torch.tensor_split(row, cut)
+            joined = [first, *(piece for part in others for piece in (token, part))]
+            rows.append(torch.cat([padding.expand(pad), *joined] if pads_left else [*joined, padding.expand(pad)]))
+        prepared[key] = torch.stack(rows)  # (rows, columns + most images of a row)
     return prepared

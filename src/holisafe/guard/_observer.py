@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,7 @@ class Observer:
 
     Attributes:
         calibration: Temperatures and thresholds of the verdicts.
-        output: What the guard said of the latest prompts; None before the first.
+        output: What the guard said of the prompts that `plan` announced; None before it has seen them to their end.
     """
 
     def __init__(self, base: Any, language_model: nn.Module, family: GuardFamily, config: GuardConfig) -> None:
@@ -53,6 +54,7 @@ class Observer:
         self._seen = 0
         self._pooled: Tensor | None = None
         self._weight: Tensor | None = None
+        self._peak: Tensor | None = None
         self._ends: Tensor | None = None
         self._hooks = [
             base.register_forward_pre_hook(self._before, with_kwargs=True),
@@ -88,8 +90,10 @@ class Observer:
 
     def forget(self) -> None:
         """End what `plan` or `rest` began."""
-        self._layout, self._is_planned = None, False
+        self._layout, self._is_planned, self.output = None, False, None
 
+    # sizes depend on the prompt, and decoding steps, which are worth compiling, do not come here
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def layout(self, inputs: Mapping[str, Any]) -> Layout:
         """Where the images of a batch of inputs are; visual features must be there if the family needs them."""
         ids: Tensor = inputs["input_ids"]
@@ -115,28 +119,33 @@ class Observer:
 
     def _start(self, layout: Layout) -> None:
         self._layout, self._seen = layout, 0
-        self._pooled = self._weight = self._ends = None
+        self._pooled = self._weight = self._peak = self._ends = None
         self.output = None
 
     def _before(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
         """Find the images of a prompt that nobody announced."""
         if self._is_planned:
             return None
-        ids = kwargs.get("input_ids", args[0] if args else None)
-        if ids is None or ids.shape[1] == 1:  # a decoding step
-            self._layout = None
-            return None
+        self._layout = self.output = None
+        if args:
+            names = inspect.signature(self.base.forward).parameters
+            args, kwargs = (), dict(zip(names, args, strict=False)) | kwargs
+        ids = kwargs.get("input_ids")
+        if ids is None or ids.shape[1] == 1 or goes_on(kwargs.get("past_key_values")):
+            return args, kwargs
         if self.needs_lengths:
             kwargs = encode_first(self.base, kwargs)
         self._start(self.layout({**kwargs, "input_ids": ids}))
         return args, kwargs
 
     def _watch(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        """Pool what this pass shows of the images; classify once all has been seen."""
-        layout = self._layout
-        if layout is None:
-            return
-        hidden: Tensor = output[0]  # (rows, columns, width)
+        """Read what this pass shows of the prompts; classify once all has been seen."""
+        if self._layout is not None:
+            self._read(self._layout, kwargs, output[0])
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _read(self, layout: Layout, kwargs: Mapping[str, Any], hidden: Tensor) -> None:
+        """Pool what these hidden states (rows, columns, width) show of the images, or what went in for them."""
         states = hidden if self.config.features == "language" else kwargs["inputs_embeds"]
         beams = hidden.shape[0] // len(layout.ends)
         start, stop = self._seen, self._seen + hidden.shape[1]
@@ -149,17 +158,31 @@ class Observer:
             self._classify(layout)
 
     def _pool(self, layout: Layout, states: Tensor, start: int, stop: int) -> None:
-        weights = pooling_weights(layout, start, stop, len(layout.ends)).to(states.device, states.dtype)
+        """Add these columns to the weighted sum of each image's states."""
+        weights = pooling_weights(layout, start, stop, len(layout.ends))  # (rows, images of a row, columns)
         if self.config.pooling == "last":
-            weights = weights * _is_last(layout, start, stop, len(layout.ends)).to(weights)
+            weights = weights * _is_last(layout, start, stop, len(layout.ends))
+        weights = weights.to(states.device)
         if self.config.pooling == "attention":
-            query = self._guard().query.to(states.device, states.dtype)
-            scores = (states @ query).float() / states.shape[-1] ** 0.5  # (rows, columns)
-            weights = weights * scores.clamp(-30, 30).exp()[:, None].to(weights.dtype)
-        pooled = weights @ states  # (rows, images of a row, width)
+            weights = self._attend(states, weights)
+        # sums of thousands of states overflow float16; a power of two is exact in every format
+        weights = (weights * 2.0 ** -int(layout.counts.max()).bit_length()).to(states.dtype)
+        pooled = (weights @ states).float()  # (rows, images of a row, width)
         total = weights.float().sum(-1)  # (rows, images of a row)
-        self._pooled = pooled.float() if self._pooled is None else self._pooled + pooled.float()
+        self._pooled = pooled if self._pooled is None else self._pooled + pooled
         self._weight = total if self._weight is None else self._weight + total
+
+    def _attend(self, states: Tensor, is_of: Tensor) -> Tensor:
+        """Attention weights (rows, images of a row, columns), at most 1; earlier chunks' sums are brought in line."""
+        query: Tensor = self._guard().query.to(states.device, states.dtype) / states.shape[-1] ** 0.5
+        scores = (states @ query).float()[:, None].masked_fill(is_of == 0, -torch.inf)
+        before = is_of.new_full(is_of.shape[:2], _LOWEST) if self._peak is None else self._peak
+        peak = torch.maximum(before, scores.detach().amax(-1))  # (rows, images of a row)
+        if self._pooled is not None and self._weight is not None:
+            kept = (before - peak).exp()
+            self._pooled, self._weight = self._pooled * kept[..., None], self._weight * kept
+        self._peak = peak
+        return (scores - peak[..., None]).exp()
 
     def _read_ends(self, layout: Layout, hidden: Tensor, start: int, stop: int) -> None:
         inside = ((layout.ends >= start) & (layout.ends < stop)).nonzero()[:, 0]
@@ -172,17 +195,20 @@ class Observer:
     def _classify(self, layout: Layout) -> None:
         images = None
         if self._pooled is not None and self._weight is not None:
-            mean = self._pooled / self._weight.clamp(min=1e-6)[..., None]
+            mean = self._pooled / self._weight.clamp(min=torch.finfo(torch.float32).tiny)[..., None]
             images = mean[layout.rows.to(mean.device), slots(layout).to(mean.device)]  # (images, width)
         image_logits, joint_logits = self._guard()(images, self._ends)
         self.output = GuardOutput(image_logits, layout.rows, joint_logits)
         self._layout = None
-        self._pooled = self._weight = self._ends = None
+        self._pooled = self._weight = self._peak = self._ends = None
 
     def _after(self, _: Any, __: tuple[Any, ...], output: Any) -> None:
         """Put what the guard said into the model's output."""
         said = self.output
-        if said is None or self._is_planned or not isinstance(output, dict):
+        if said is None or self._is_planned:
+            return
+        self.output = None  # kept, it would hold the graph of a training step
+        if not isinstance(output, dict):
             return
         if said.image_logits is not None:
             output["image_logits"] = said.image_logits
@@ -197,7 +223,11 @@ class Observer:
         layout = self._layout
         if layout is None:
             return None
-        embedded: Tensor = kwargs["inputs_embeds"]
+        embedded: Tensor | None = kwargs.get("inputs_embeds")
+        if embedded is None:
+            raise GuardError(
+                f"{self.family.model_type} models cannot have a meta token: their language model embeds prompts itself"
+            )
         row, column, _image = layout.tokens
         start, stop = self._seen, self._seen + embedded.shape[1]
         beams = embedded.shape[0] // len(layout.ends)
@@ -217,8 +247,10 @@ def feature_lengths(inputs: Mapping[str, Any]) -> list[int] | None:
     encoded = (inputs.get("mm_encoder_outputs") or {}).get("image")
     if encoded is None:
         return None
-    features: Sequence[Tensor] | None = encoded.pooler_output
-    return None if features is None else [len(each) for each in features]
+    features: Any = encoded.pooler_output  # one tensor per image or tile, or all of the same size in one
+    if features is None or (isinstance(features, Tensor) and features.ndim == 2):
+        return None  # a chunk of a prefill: features of all images in one piece
+    return [len(each) for each in features]
 
 
 def encode_first(base: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -234,6 +266,15 @@ def encode_first(base: Any, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 _PIXELS = ("pixel_values", "image_patches")
+_LOWEST = -1e30
+"""Below every score, and finite, so that differences are."""
+
+
+def goes_on(cache: Any) -> bool:
+    """Whether a pass continues a prompt of which the cache holds the beginning."""
+    from transformers import Cache
+
+    return isinstance(cache, Cache) and bool(cache.get_seq_length() > 0)
 
 
 def meta_layout(input_ids: Tensor, layout: Layout, meta_token: int) -> Layout:

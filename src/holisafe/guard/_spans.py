@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -120,9 +121,13 @@ def slots(layout: Layout) -> Tensor:
     return index - torch.where(new_row, index, 0).cummax(0).values
 
 
-def last_columns(attention_mask: Tensor | None, width: int, rows: int) -> Tensor:
-    """Column of each row's last token (rows,), for padding on either side."""
-    if attention_mask is None or attention_mask.ndim != 2:
+def last_columns(attention_mask: Any, width: int, rows: int) -> Tensor:
+    """Column of each row's last token (rows,), for padding on either side.
+
+    Without a mask of rows and columns it is the last one: what `generate` makes of its masks for a static cache is
+    for left-padded prompts.
+    """
+    if not isinstance(attention_mask, Tensor) or attention_mask.ndim != 2:
         return torch.full((rows,), width - 1)
     mask = attention_mask[:, -width:].cpu() != 0
     return width - 1 - mask.flip(1).long().argmax(1)
