@@ -16,9 +16,11 @@ With `--against-guard-models`, in the same rounds, the architectures of two guar
   rationale. What is compared with is the first: it is not a verdict yet, and kinder than its use.
 
 All get ready tensors: reading and resizing images is not counted, but for Pocket in the last line, which starts from
-decoded 256 × 256 images. The target, at least 5 times the faster guard model, is about a GPU at full size; on a CPU
-only Pocket's own ways compare, since a guard model of Pocket's size does not exist. `--tiny` tries the code where
-there is no GPU.
+decoded 256 × 256 images. Ratios are medians of the rounds' with 95 % intervals, of processor time on a CPU, where
+others may be at work, and of wall time on a GPU.
+
+The target, at least 5 times the faster guard model, is about a GPU at full size; on a CPU only Pocket's own ways
+compare, since a guard model of Pocket's size does not exist. `--tiny` tries the code where there is no GPU.
 """
 
 from __future__ import annotations

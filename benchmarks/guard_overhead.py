@@ -11,9 +11,10 @@ Three ways answer the same prompts in turn, in one process:
   logits in the first call but the last position's, which is kinder than they are.
 
 Ratios are those of the rounds, with plain = 1: their median and its 95 % interval; whole answers take half as many
-rounds as first tokens. On a CPU that is shared, take one
-thread and look at processor time, which does not count what others do. Architectures but Pocket have random weights;
-`--tiny` makes them small, to try the code where there is no GPU. Peak memory is that of tensors, weights included.
+rounds as first tokens. On a CPU that is shared, take one thread and look at processor time, which does not count what
+others do. Peak memory is that of tensors, weights included.
+
+Architectures but Pocket have random weights. `--tiny` makes them small, to try the code where there is no GPU.
 """
 
 from __future__ import annotations
