@@ -132,7 +132,7 @@ class GuardConformance:
     def test_answers_are_those_of_the_unguarded_model_in_one_prefill(self) -> None:
         """Token for token, and no module of the model runs more often."""
         case, batch, _ = self._mixed()
-        options = {"max_new_tokens": TOKENS, "do_sample": False}
+        options: dict[str, Any] = {"max_new_tokens": TOKENS, "do_sample": False}
         plain, plain_calls = _counted(case.model, lambda: case.model.generate(**batch, **options))
         attach_guard(case.model, GuardConfig(), processor=case.processor)
         guarded, calls = _counted(case.model, lambda: guarded_generate(case.model, batch, **options).sequences)
@@ -243,7 +243,7 @@ def _is_image(model: Any, batch: dict[str, Any]) -> Tensor:
 
 def _means(states: Tensor, is_image: Tensor, counts: Sequence[int]) -> Tensor:
     """Mean state of each image (images, width), their tokens being in order and so many each."""
-    return torch.stack([part.mean(0) for part in states[is_image].split(list(counts))])
+    return torch.stack([part.mean(0) for part in torch.split(states[is_image], list(counts))])
 
 
 def _counted(model: nn.Module, run: Callable[[], Any]) -> tuple[Any, int]:

@@ -62,4 +62,5 @@ class SharedSpace:
         scatter = torch.randn((*real.shape[:2], texts.shape[-1]), generator=generator) * noise / texts.shape[-1] ** 0.5
         wanted = F.normalize(texts[:, None] + scatter, dim=-1)  # (pictures, tokens, 384)
         now = real @ self.weight.T + self.bias
-        return real + (wanted * now.norm(dim=-1, keepdim=True) - now) @ torch.linalg.pinv(self.weight).T
+        moved: Tensor = real + (wanted * now.norm(dim=-1, keepdim=True) - now) @ torch.linalg.pinv(self.weight).T
+        return moved

@@ -114,7 +114,8 @@ class Words:
         logits = scale.exp() * F.normalize(views, dim=-1) @ self._unit.T  # (batch, 2, pieces)
         each = -(F.log_softmax(logits, -1) * wanted[:, None]).sum(-1).mean(0)
         size = (tokens.norm(dim=-1) / self._length - 1).square().mean()
-        return each[0] + 0.3 * each[1] + 0.1 * size
+        total: Tensor = each[0] + 0.3 * each[1] + 0.1 * size
+        return total
 
 
 MOST_NOISE = 1.4
