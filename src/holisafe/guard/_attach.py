@@ -19,6 +19,7 @@ from holisafe.guard._config import GuardConfig
 from holisafe.guard._family import GuardFamily, family_of
 from holisafe.guard._head import Guard
 from holisafe.guard._observer import Observer
+from holisafe.guard._vision_tower import vision_width
 
 NAME = "guard"
 """The submodule's name."""
@@ -55,6 +56,7 @@ def attach_guard(model: Any, config: GuardConfig | None = None, *, processor: An
     config = dataclasses.replace(
         config,
         width=width,
+        vision_width=vision_width(base, family, config),
         base_model=config.base_model or name_of(base),
         boundary_ids=_boundary_ids(base, family, config, processor),
         meta_token_id=_meta_token_id(base, config),
@@ -184,7 +186,7 @@ def _token_id(base: Any, family: GuardFamily, name: str, processor: Any) -> int:
 
 
 def _meta_token_id(base: Any, config: GuardConfig) -> int | None:
-    if not config.meta_token or config.meta_token_id is not None:
+    if not config.meta_token or config.meta_in_encoder or config.meta_token_id is not None:
         return config.meta_token_id if config.meta_token else None
     values = (pair for each in (base.config, base.generation_config) for pair in _flat(each.to_dict()))
     taken = {value for key, value in values if key.endswith(("_token_id", "_token_index"))}

@@ -18,9 +18,9 @@ def model_card_of(config: GuardConfig, calibration: Calibration) -> str:
         front.append(f"base_model: {base}")
     parts = []
     if config.image_head:
-        pooled = (
-            f"{config.pooling} of its {config.features} features" if not config.meta_token else "a safety meta token"
-        )
+        pooled = f"{config.pooling} of its {config.features} features"
+        if config.meta_token:
+            pooled = "a safety meta token" + (" in the vision encoder" if config.meta_in_encoder else "")
         parts.append(f"- one verdict per image, from {pooled}, among {len(config.labels)} labels")
     if config.joint_head:
         parts.append("- one verdict on image and question together")

@@ -186,6 +186,8 @@ def read_guard(folder: Path) -> tuple[SavedGuard, str]:
     config = GuardConfig.from_json(parts, str(path))
     if config.width is None:
         raise GuardError(f"{path}: width is missing; expected the hidden size the guard was made for")
+    if config.meta_in_encoder and config.vision_width is None:
+        raise GuardError(f"{path}: vision_width is missing; expected the hidden size of the vision encoder")
     weights, found = read_all(folder / WEIGHTS_FILE)
     if found != values["weights_sha256"]:
         raise GuardError(

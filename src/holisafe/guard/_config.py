@@ -14,6 +14,7 @@ from holisafe.taxonomy import HEAD_ORDER, Category, Combination, parse_label
 
 Features = Literal["language", "projector"]
 Pooling = Literal["mean", "attention", "last"]
+MetaPlace = Literal["language", "encoder"]
 
 JOINT_OUTPUTS = len(Combination) + len(Category)
 """Logits of the joint head: the five combinations, then the seven categories."""
@@ -36,11 +37,16 @@ class GuardConfig:
         image_head: Whether images get a verdict each.
         joint_head: Whether image and question together get one, from the last prompt position.
         meta_token: Whether a learned token follows each image's visual tokens and is what the image head reads (the
-            safety meta token of the paper's first version); needs features="language".
+            safety meta token of the paper's first version).
+        meta_token_in: Where it joins an image's tokens: "language" (as a token of the prompt; needs
+            features="language") or "encoder" (after the patches in the vision encoder, out of which it comes as one
+            more visual token; patches see it there too, so their features change with what it learns).
         meta_token_id: Token id that stands for it in a prompt; the last one of the vocabulary that the configuration
-            gives no meaning when None.
+            gives no meaning when None. In the encoder it has none: the image's own placeholder stands for it.
         boundary_ids: Ids of the family's boundary tokens (`GuardFamily.first`, then `.last`); found on attaching.
         width: Hidden size of the language model it was made for; set on attaching, checked on loading.
+        vision_width: Hidden size of the vision encoder, if the meta token is in it; set on attaching, checked on
+            loading.
         base_model: Name of that model; set on attaching, checked on loading.
 
     Raises:
@@ -56,14 +62,17 @@ class GuardConfig:
     image_head: bool = True
     joint_head: bool = True
     meta_token: bool = False
+    meta_token_in: MetaPlace = "language"
     meta_token_id: int | None = None
     boundary_ids: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     width: int | None = None
+    vision_width: int | None = None
     base_model: str = ""
 
     def __post_init__(self) -> None:
         _one_of("features", self.features, get_args(Features))
         _one_of("pooling", self.pooling, get_args(Pooling))
+        _one_of("meta_token_in", self.meta_token_in, get_args(MetaPlace))
         try:
             different = {parse_label(label) for label in self.labels}
         except HoliSafeError as error:
@@ -78,13 +87,31 @@ class GuardConfig:
             raise GuardError(f"dropout: expected a number in [0, 1), found {self.dropout}")
         if not (self.image_head or self.joint_head):
             raise GuardError("image_head and joint_head are both off; a guard needs at least one")
-        if self.meta_token and self.features != "language":
-            raise GuardError('meta_token needs features="language": the token has no visual features of its own')
+        if self.meta_token_in == "encoder":
+            self._check_encoder_token()
+        elif self.meta_token and self.features != "language":
+            raise GuardError(
+                'meta_token needs features="language": the token has no visual features of its own; with '
+                'meta_token_in="encoder" it has'
+            )
+
+    def _check_encoder_token(self) -> None:
+        if not self.meta_token:
+            raise GuardError('meta_token_in="encoder" needs meta_token=True')
+        if self.meta_token_id is not None:
+            raise GuardError(
+                f"meta_token_id: found {self.meta_token_id}, but in the encoder the token has none: leave it out"
+            )
 
     @classmethod
     def paper(cls, **changes: Any) -> GuardConfig:
         """The visual guard module as published (arXiv 2506.04704 v5): the image head alone."""
         return cls(**({"joint_head": False} | changes))
+
+    @property
+    def meta_in_encoder(self) -> bool:
+        """Whether the vision encoder sees the meta token."""
+        return self.meta_token_in == "encoder"
 
     def head_parameters(self, width: int) -> int:
         """Parameters of the image head at a hidden size: h²/2 + h/2 + 10h + 20 as published."""
@@ -127,7 +154,7 @@ class GuardConfig:
 _KINDS: dict[str, Any] = {
     "depth": int, "hidden_ratio": (int, float), "dropout": (int, float), "image_head": bool, "joint_head": bool,
     "meta_token": bool, "base_model": str, "features": str, "pooling": str, "width": (int, type(None)),
-    "meta_token_id": (int, type(None)),
+    "meta_token_id": (int, type(None)), "meta_token_in": str, "vision_width": (int, type(None)),
 }  # fmt: skip
 
 

@@ -8,6 +8,9 @@ _CROSS_ATTENTION = "it reads images by cross-attention, so no position of the pr
 _ENCODER = "its images are read by an encoder, and no position of the answering decoder stands for them"
 
 for _family in (
+    # every token of the vision encoder goes into the language model
+    GuardFamily("llava", vision_tower="model.vision_tower"),
+    GuardFamily("vipllava", vision_tower="model.vision_tower"),
     # one unbroken run is one image: its tiles follow each other, or images always have marks around them
     GuardFamily("gemma3", grouping="runs"),
     GuardFamily("internvl", grouping="runs"),

@@ -27,6 +27,8 @@ class GuardFamily:
             names of the configuration ("config.eoi_token_index") or the tokens themselves ("<|image_start|>").
         last: Tokens whose following run is an image's last.
         language_model: Path from the model to its language model, where `get_decoder()` does not give it.
+        vision_tower: Path from the model to a vision encoder of which every token becomes one visual token, in their
+            order, so that a meta token can go through it; empty where tokens are merged, reordered or resampled.
         language_only: Why the projector's output cannot be used; empty where it can.
         why_not: Why models of the family cannot be guarded; empty where they can.
     """
@@ -37,6 +39,7 @@ class GuardFamily:
     first: tuple[str, ...] = ()
     last: tuple[str, ...] = ()
     language_model: str = ""
+    vision_tower: str = ""
     language_only: str = ""
     why_not: str = ""
 

@@ -166,7 +166,10 @@ def add_meta_tokens(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     A training step does so too: `model(**add_meta_tokens(model, inputs))`. Labels get -100 there, masks 1 and all
     others 0; prompts stay padded on the side they were. Where only visual features tell images apart they are
     computed now, with gradients if those are on, and take the pixels' place. `position_ids` are left out: the model
-    makes its own.
+    makes its own. A meta token in the vision encoder is one more placeholder of its image.
+
+    Raises:
+        GuardError: The visual features do not fit the placeholders.
     """
     observer = observer_of(model)
     prepared = dict(inputs)
@@ -177,8 +180,11 @@ def add_meta_tokens(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     mask: Tensor | None = prepared.get("attention_mask")
     if mask is None:
         mask = prepared["attention_mask"] = torch.ones_like(ids)
+    lengths = feature_lengths(prepared)
+    if observer.config.meta_in_encoder and lengths is not None:
+        lengths = _without_meta(lengths, int((ids == observer.image_token).sum()))
     found = find_images(
-        ids.cpu(), observer.image_token, observer.family, observer.config.boundary_ids, feature_lengths(prepared),
+        ids.cpu(), observer.image_token, observer.family, observer.config.boundary_ids, lengths,
         last_columns(mask, ids.shape[1], ids.shape[0]),
     )  # fmt: skip
     counts = torch.bincount(found.rows, minlength=len(ids))
@@ -188,9 +194,10 @@ def add_meta_tokens(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     pads_left = bool((mask[:, -1] != 0).all())
     is_pad = mask == 0
     fillings: dict[str, tuple[Any, Any]] = {  # of the token's place, of padding
-        "input_ids": (observer.config.meta_token_id, int(ids[is_pad][0]) if bool(is_pad.any()) else 0),
+        "input_ids": (observer.meta_token_id, int(ids[is_pad][0]) if bool(is_pad.any()) else 0),
         "attention_mask": (1, 0),
         "labels": (IGNORED, IGNORED),
+        "mm_token_type_ids": (1 if observer.config.meta_in_encoder else 0, 0),  # of an image, of text
     }
     for key, value in prepared.items():
         if not isinstance(value, Tensor) or value.shape != ids.shape:
@@ -203,3 +210,14 @@ def add_meta_tokens(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
             rows.append(torch.cat([padding.expand(pad), *joined] if pads_left else [*joined, padding.expand(pad)]))
         prepared[key] = torch.stack(rows)  # (rows, columns + most images of a row)
     return prepared
+
+
+def _without_meta(lengths: list[int], placeholders: int) -> list[int]:
+    """Visual tokens of each image but the meta token that the vision encoder has put after them."""
+    if sum(lengths) == placeholders:
+        raise GuardError(
+            f"{placeholders} image placeholders in the prompts, and as many visual tokens, meta tokens included: the "
+            "prompts have been through add_meta_tokens already, or their visual features were computed without the "
+            "guard; pass each prompt once, with pixels"
+        )
+    return [length - 1 for length in lengths]

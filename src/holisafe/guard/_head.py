@@ -33,11 +33,12 @@ class Guard(nn.Module):
     """What `attach_guard` adds to a model, as its submodule `guard`.
 
     Attributes:
-        config: Its configuration; `width` is set.
+        config: Its configuration; `width` is set, `vision_width` too if the meta token is in the vision encoder.
         image_head: Classifies images, None where the configuration has none.
         joint_head: Classifies image and question together, None where the configuration has none.
         query: (width,), what attention pooling compares visual tokens with; None for other pooling.
-        meta_token: (width,), the embedding of the safety meta token; None without one.
+        meta_token: (width,), the embedding of the safety meta token, (vision width,) where it is in the vision
+            encoder; None without one.
     """
 
     def __init__(self, config: GuardConfig) -> None:
@@ -48,7 +49,9 @@ class Guard(nn.Module):
         self.image_head = Head(width, len(config.labels), config) if config.image_head else None
         self.joint_head = Head(width, JOINT_OUTPUTS, config) if config.joint_head else None
         self.query = nn.Parameter(torch.zeros(width)) if config.pooling == "attention" else None
-        self.meta_token = nn.Parameter(torch.randn(width) * 0.02) if config.meta_token else None
+        token_width = config.vision_width if config.meta_in_encoder else width
+        assert token_width is not None
+        self.meta_token = nn.Parameter(torch.randn(token_width) * 0.02) if config.meta_token else None
 
     def forward(self, images: Tensor | None, prompts: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Classify.

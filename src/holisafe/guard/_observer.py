@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from holisafe.errors import GuardError
 from holisafe.guard._calibration import Calibration
 from holisafe.guard._config import GuardConfig
 from holisafe.guard._family import GuardFamily
-from holisafe.guard._spans import Layout, find_images, last_columns, pooling_weights, slots
+from holisafe.guard._spans import Layout, find_images, last_columns, last_tokens, pooling_weights, slots
+from holisafe.guard._vision_tower import vision_embeddings
 
 IGNORED = -100
 """Label of tokens that are not learned, as in transformers."""
@@ -51,6 +53,7 @@ class Observer:
         self.output: GuardOutput | None = None
         self._layout: Layout | None = None
         self._is_planned = False
+        self._takes_part = True
         self._seen = 0
         self._pooled: Tensor | None = None
         self._weight: Tensor | None = None
@@ -61,13 +64,28 @@ class Observer:
             base.register_forward_hook(self._after),
             language_model.register_forward_hook(self._watch, with_kwargs=True),
         ]
-        if config.meta_token:
+        if config.meta_in_encoder:
+            self._hooks.append(vision_embeddings(base, family).register_forward_hook(self._append_meta_token))
+        elif config.meta_token:
             self._hooks.append(language_model.register_forward_pre_hook(self._embed_meta_token, with_kwargs=True))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Observer:
+        """Come along with a copy of the whole model; stay where a part is copied, as PEFT does to train all of it."""
+        if id(self.base) not in memo:
+            return self
+        copied = memo[id(self)] = Observer.__new__(Observer)
+        vars(copied).update(copy.deepcopy(vars(self), memo))
+        return copied
 
     @property
     def image_token(self) -> int:
         """Id of the placeholder of a visual token."""
         return int(getattr(self.base.config, self.family.image_token))
+
+    @property
+    def meta_token_id(self) -> int | None:
+        """Id that stands for the meta token in a prompt; None without one."""
+        return self.image_token if self.config.meta_in_encoder else self.config.meta_token_id
 
     @property
     def needs_lengths(self) -> bool:
@@ -78,19 +96,26 @@ class Observer:
         """Take the hooks off."""
         for hook in self._hooks:
             hook.remove()
+        self._takes_part = False  # a copy of the vision encoder, such as PEFT's, keeps its hook
 
     def plan(self, layout: Layout) -> None:
         """Watch for these prompts, whose forward passes may come in chunks; then for no others until `forget`."""
         self._start(layout)
-        self._is_planned = True
+        self._is_planned = self._takes_part = True
+
+    def wait(self) -> None:
+        """Watch for nothing until `plan` or `forget`; the vision encoder sees the meta token."""
+        self._layout, self._is_planned, self.output, self._takes_part = None, True, None, True
 
     def rest(self) -> None:
-        """Watch for nothing until `plan` or `forget`."""
-        self._layout, self._is_planned, self.output = None, True, None
+        """Have no part in anything until `plan` or `forget`: the model is as it is without its guard."""
+        self.wait()
+        self._takes_part = False
 
     def forget(self) -> None:
-        """End what `plan` or `rest` began."""
-        self._layout, self._is_planned, self.output = None, False, None
+        """End what `plan`, `wait` or `rest` began."""
+        self.wait()
+        self._is_planned = False
 
     # sizes depend on the prompt, and decoding steps, which are worth compiling, do not come here
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -104,9 +129,13 @@ class Observer:
             learned = labels.cpu() != IGNORED
             # the joint head reads the prompt's last position: the one before the first that is learned
             ends = torch.where(learned.any(1), learned.long().argmax(1) - 1, ends).clamp(min=0)
-        found = find_images(
-            ids.cpu(), self.image_token, self.family, self.config.boundary_ids, feature_lengths(inputs), ends
-        )
+        lengths = feature_lengths(inputs)
+        in_encoder = self.config.meta_in_encoder
+        if in_encoder and lengths and int((ids == self.image_token).sum()) == sum(lengths) - len(lengths):
+            raise GuardError(_UNMARKED)
+        found = find_images(ids.cpu(), self.image_token, self.family, self.config.boundary_ids, lengths, ends)
+        if in_encoder:
+            return last_tokens(found)
         token = self.config.meta_token_id
         return found if token is None else meta_layout(ids.cpu(), found, token)
 
@@ -161,7 +190,7 @@ class Observer:
         """Add these columns to the weighted sum of each image's states."""
         weights = pooling_weights(layout, start, stop, len(layout.ends))  # (rows, images of a row, columns)
         if self.config.pooling == "last":
-            weights = weights * _is_last(layout, start, stop, len(layout.ends))
+            weights = pooling_weights(last_tokens(layout), start, stop, len(layout.ends))
         weights = weights.to(states.device)
         if self.config.pooling == "attention":
             weights = self._attend(states, weights)
@@ -238,6 +267,13 @@ class Observer:
         token = self._guard().meta_token.to(embedded.device, embedded.dtype)
         return args, {**kwargs, "inputs_embeds": torch.where(is_meta, token, embedded)}
 
+    def _append_meta_token(self, _: Any, __: tuple[Any, ...], embedded: Tensor) -> Tensor | None:
+        """Put the learned token, which has no position, after an image's patches (images, patches, vision width)."""
+        if not self._takes_part:
+            return None
+        token = self._guard().meta_token.to(embedded.device, embedded.dtype)
+        return torch.cat([embedded, token.expand(len(embedded), 1, -1)], 1)  # (images, patches + 1, vision width)
+
     def _guard(self) -> Any:
         return self.base.get_submodule("guard")
 
@@ -283,24 +319,15 @@ def meta_layout(input_ids: Tensor, layout: Layout, meta_token: int) -> Layout:
     Raises:
         GuardError: It is not there.
     """
-    row, column, _ = layout.tokens
-    last = layout.counts.cumsum(0) - 1
-    rows, columns = row[last], column[last] + 1
+    last = last_tokens(layout)
+    rows, columns, images = last.tokens[0], last.tokens[1] + 1, last.tokens[2]
     is_there = columns < layout.width
     if not bool(is_there.all()) or not bool(torch.eq(input_ids[rows, columns], meta_token).all()):
-        raise GuardError(
-            "an image of the prompt has no meta token after it; pass the inputs through add_meta_tokens(model, "
-            "inputs), or use guarded_generate, which does so"
-        )
-    index = torch.arange(layout.images)
-    return Layout(layout.rows, (rows, columns, index), torch.ones_like(layout.counts), layout.ends, layout.width)
+        raise GuardError(_UNMARKED)
+    return replace(last, tokens=(rows, columns, images))
 
 
-def _is_last(layout: Layout, start: int, stop: int, rows: int) -> Tensor:
-    """1 at the last visual token of each image, else 0: (rows, images of a row, columns)."""
-    row, column, image = layout.tokens
-    last = layout.counts.cumsum(0) - 1
-    only = Layout(
-        layout.rows, (row[last], column[last], image[last]), torch.ones_like(layout.counts), layout.ends, layout.width
-    )
-    return pooling_weights(only, start, stop, rows)
+_UNMARKED = (
+    "an image of the prompt has no meta token after it; pass the inputs through add_meta_tokens(model, inputs), or use "
+    "guarded_generate, which does so"
+)

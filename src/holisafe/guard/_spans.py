@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -109,6 +109,14 @@ def pooling_weights(layout: Layout, start: int, stop: int, rows: int) -> Tensor:
     weights = torch.zeros(rows, int(slot.max()) + 1 if len(slot) else 0, stop - start)
     weights[row[inside], slot[image[inside]], column[inside] - start] = 1
     return weights
+
+
+def last_tokens(layout: Layout) -> Layout:
+    """The layout whose only visual token of each image is its last."""
+    row, column, image = layout.tokens
+    last = layout.counts.cumsum(0) - 1
+    tokens = (row[last], column[last], image[last])
+    return replace(layout, tokens=tokens, counts=torch.ones_like(layout.counts))
 
 
 def slots(layout: Layout) -> Tensor:

@@ -37,8 +37,10 @@ class Watch:
         self._of_images: list[PromptVerdicts] | None = None
 
     def __enter__(self) -> Watch:
-        """Let the guard rest until prompts are announced."""
-        if self._resting is not None:
+        """Let the guard wait until prompts are announced, or rest."""
+        if self._observer is not None:
+            self._observer.wait()
+        elif self._resting is not None:
             self._resting.rest()
         return self
 
