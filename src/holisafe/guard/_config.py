@@ -102,6 +102,8 @@ class GuardConfig:
             raise GuardError(
                 f"meta_token_id: found {self.meta_token_id}, but in the encoder the token has none: leave it out"
             )
+        if self.vision_width is not None and not 0 < self.vision_width < 2**31:
+            raise GuardError(f"vision_width: expected a hidden size, found {self.vision_width}")
 
     @classmethod
     def paper(cls, **changes: Any) -> GuardConfig:
