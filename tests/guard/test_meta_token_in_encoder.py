@@ -292,9 +292,14 @@ class TestKept:
 
     @pytest.mark.parametrize(
         ("width", "match"),
-        [(None, "vision_width is missing"), (64, r"meta_token: expected shape \[64\], found \[48\]")],
+        [
+            (None, "vision_width is missing"),
+            (64, r"meta_token: expected shape \[64\], found \[48\]"),
+            (-1, "vision_width: expected a hidden size, found -1"),
+            ("48", 'vision_width: found "48"'),
+        ],
     )
-    def test_a_width_that_does_not_fit_is_refused(self, width: int | None, match: str, tmp_path: Path) -> None:
+    def test_a_width_that_does_not_fit_is_refused(self, width: Any, match: str, tmp_path: Path) -> None:
         model = guard(llava_siglip(), **IN_ENCODER)
         path = save_guard(model, tmp_path) / "guard_config.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "vision_width": width}))
