@@ -15,9 +15,16 @@ fetch() { # name version: an npm package of icons, unpacked into a folder of its
 fetch noto 1.2.9
 fetch game-icons 1.2.4
 fetch healthicons 1.2.13
-# only the embedded model's training uses these two
 fetch fluent-emoji-flat 1.2.6
 fetch twemoji 1.2.5
+# only the embedded model's training uses these
+fetch fluent-emoji-high-contrast 1.2.6
+fetch emojione 1.2.3
+fetch streamline-emojis 1.2.4
+fetch mdi 1.2.3
+fetch ph 1.2.2
+fetch tabler 1.2.41
+fetch fa6-solid 1.2.4
 if [ ! -d openclipart ]; then
   mkdir deb
   (cd deb && apt-get download openclipart-svg >/dev/null && dpkg -x openclipart-svg_*.deb .)
