@@ -23,9 +23,9 @@ from holisafe.guard.conformance import results_of  # noqa: E402
 TABLE = ROOT / "src" / "holisafe" / "guard" / "families.json"
 PAGE = ROOT / "docs" / "families.md"
 GROUPED = {
-    "features": "as many as its visual features",
-    "runs": "an unbroken run",
-    "boundaries": "all between boundary tokens",
+    "features": "visual features",
+    "runs": "unbroken runs",
+    "boundaries": "boundary tokens",
 }
 
 
@@ -83,7 +83,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         "",
         f"{len(can)} families, transformers {transformers.__version__}.",
         "",
-        "| family | class | what is one image | features | suite |",
+        "| family | class | images told apart by | features | suite |",
         "|---|---|---|---|---|",
         *(
             f"| {r['model_type']} | {r['model_class']} | {r['grouping']} | {r['features']} | {r['result']} |"

@@ -127,9 +127,11 @@ def families(
         return
     can = [row for row in rows if not row["why_not"]]
     console = Console(highlight=False)
-    table = Table("family", "class", "an image's tokens by", "image token", "result")
+    table = Table("family", "told apart by", "features", "suite")
+    for column in table.columns:
+        column.no_wrap = True
     for row in can:
-        table.add_row(*(plain_line(row[k]) for k in ("model_type", "model_class", "grouping", "image_token", "result")))
+        table.add_row(*(plain_line(row[key]) for key in ("model_type", "grouping", "features", "result")))
     console.print(table)
     console.print(f"{len(can)} families can be guarded.")
     if len(can) < len(rows):
