@@ -48,7 +48,7 @@ def tried(name: str) -> dict[str, str]:
     family = registered_families().get(model.config.model_type, GuardFamily(model.config.model_type))
     results = results_of(suite)
     failures = [f"{test}: {why}" for test, why in results.items() if why]
-    result = "; ".join(failures) or f"passes {len(results)} of {len(results)}"
+    result = "; ".join(failures) or f"passes {len(results)}/{len(results)}"
     print(f"{name}: {result}", flush=True)
     return {
         "model_type": name,

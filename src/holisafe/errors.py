@@ -26,6 +26,10 @@ class GuardError(HoliSafeError):
     """A guard cannot be attached, its weights do not fit, or it has no verdict to give."""
 
 
+class TuningError(HoliSafeError):
+    """Data, settings or a chat template cannot be tuned on, or tuning could not go on."""
+
+
 class RunError(HoliSafeError):
     """A run could not be started, resumed, written or read."""
 
