@@ -1,0 +1,25 @@
+"""How a model is made safer: batches in which only the answer is learned, balanced data, the loss, its settings.
+
+What needs torch is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from holisafe.tuning._targets import check_samples
+
+if TYPE_CHECKING:
+    from holisafe.tuning._collate import Collator
+
+__all__ = ["Collator", "check_samples"]
+
+_LATE = {"Collator": "_collate"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is first asked for."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"holisafe.tuning.{_LATE[name]}"), name)

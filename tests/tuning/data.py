@@ -1,0 +1,52 @@
+"""Samples to tune on, and what a batch makes a model learn."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from PIL import Image
+
+from holisafe.records import ImageRef, Sample
+from holisafe.taxonomy import Category, Combination, GuardLabel
+
+
+def picture(colour: str = "red", size: tuple[int, int] = (40, 40)) -> ImageRef:
+    """A plain image."""
+    file = io.BytesIO()
+    Image.new("RGB", size, colour).save(file, "PNG")
+    return ImageRef(key=f"{colour}-{size[0]}x{size[1]}", data=file.getvalue())
+
+
+def sample(name: str = "one", **changes: Any) -> Sample:
+    """An unsafe image with a safe question, refused."""
+    fields: dict[str, Any] = {
+        "id": name,
+        "images": (picture(),),
+        "query": "what is it?",
+        "combination": Combination.USU,
+        "category": Category.VIOLENCE,
+        "image_labels": (GuardLabel.TERRORISM,),
+        "reference": "No, I will not.",
+    }
+    return Sample(**{**fields, **changes})
+
+
+def mixed() -> list[Sample]:
+    """A refusal, and a longer helpful answer about two images of different shapes."""
+    two = sample(
+        "two",
+        images=(picture("green", (64, 64)), picture("blue", (90, 40))),
+        query="and these, compared with one another?",
+        combination=Combination.SSS,
+        category=Category.HATE,
+        image_labels=(GuardLabel.SAFE, GuardLabel.GENDER),
+        reference="Two plain pictures:\n- green\n- blue, “wide” – ümläut 🦁.",
+    )
+    return [sample("one"), two]
+
+
+def learned(processor: Any, batch: dict[str, Any], row: int) -> str:
+    """What is learned of a row, control tokens included."""
+    labels = batch["labels"][row]
+    return str(processor.tokenizer.decode(labels[labels != -100]))
