@@ -10,6 +10,7 @@ import torch
 
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig, attach_guard
+from holisafe.images import open_image
 from holisafe.models.pocket._assemble import build_processor
 from holisafe.taxonomy import Category, Combination, GuardLabel
 from holisafe.tuning import Collator
@@ -20,6 +21,23 @@ ENDS_TURNS = (
     "{% for m in messages %}<s>{{ m['role'] }}\n{% for p in m['content'] %}"
     "{{ 'IMAGE' if p['type'] == 'image' else p['text'] }}{% endfor %}<eos>\n{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+ENDS_NOTHING = (  # as LLaVA 1.5's
+    "{% for m in messages %}{{ m['role'].upper() + ': ' }}"
+    "{% for p in m['content'] if p['type'] == 'image' %}{{ '<image>\n' }}{% endfor %}"
+    "{% for p in m['content'] if p['type'] == 'text' %}{{ p['text'] + ' ' }}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+OTHER_ROLES = (  # as Gemma's: other names of roles, texts trimmed
+    "{% for m in messages %}<|im_start|>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n"
+    "{% for p in m['content'] %}{% if p['type'] == 'image' %}<image>{% else %}{{ p['text'] | trim }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
+)
+WITH_SYSTEM = (  # as Qwen's: a system turn of its own
+    "<|im_start|>system\nYou help.<|im_end|>\n{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% for p in m['content'] %}{% if p['type'] == 'image' %}<image>{% else %}{{ p['text'] }}{% endif %}{% endfor %}"
+    "<|im_end|>{% if not loop.last %}\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}\n<|im_start|>assistant\n{% endif %}"
 )
 TEMPLATES = {"image first": IMAGE_FIRST, "image last": IMAGE_LAST, "ends turns": ENDS_TURNS}
 
@@ -42,7 +60,7 @@ def test_what_comes_before_is_what_the_model_is_asked(family: str, template: str
     processor = FAMILIES[family](TEMPLATES[template]).processor
     for each in mixed():
         batch = Collator(processor)([each])
-        content = [{"type": "image", "image": open_each} for open_each in _opened(each)]
+        content = [{"type": "image", "image": open_image(image)} for image in each.images]
         asked = processor.apply_chat_template(
             [{"role": "user", "content": [*content, {"type": "text", "text": each.query}]}],
             tokenize=True,
@@ -63,6 +81,18 @@ def test_pocket_learns_the_reference_and_its_end_of_turn() -> None:
     # the line break after the end of the turn is read, and not learned
     ids, mask = batch["input_ids"][0], batch["attention_mask"][0]
     assert processor.tokenizer.decode(ids[mask != 0][-1:]) == "\n"
+
+
+@pytest.mark.parametrize(
+    ("template", "begins"), [(ENDS_NOTHING, " "), (OTHER_ROLES, ""), (WITH_SYSTEM, "")], ids=["llava", "gemma", "qwen"]
+)
+def test_words_of_several_letters_are_learned_the_same_way_in_other_templates(template: str, begins: str) -> None:
+    processor = build_processor()
+    processor.chat_template = template
+    samples = mixed()
+    batch = Collator(processor)(samples)
+    for row, each in enumerate(samples):
+        assert learned(processor, batch, row) == f"{begins}{each.reference}<|im_end|>"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -184,9 +214,3 @@ def test_a_conversation_over_the_limit_is_named_with_its_length() -> None:
     Collator(processor, max_tokens=tokens)([sample()])
     with pytest.raises(TuningError, match=f"sample one: {tokens} tokens .* expected at most {tokens - 1}"):
         Collator(processor, max_tokens=tokens - 1)([sample()])
-
-
-def _opened(each: Any) -> list[Any]:
-    from holisafe.images import open_image
-
-    return [open_image(image) for image in each.images]

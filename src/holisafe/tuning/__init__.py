@@ -8,14 +8,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from holisafe.tuning._config import TuneConfig
+from holisafe.tuning._mix import mix
 from holisafe.tuning._targets import check_samples
 
 if TYPE_CHECKING:
     from holisafe.tuning._collate import Collator
+    from holisafe.tuning._loss import GuardedLoss, LossParts
 
-__all__ = ["Collator", "check_samples"]
+__all__ = ["Collator", "GuardedLoss", "LossParts", "TuneConfig", "check_samples", "mix"]
 
-_LATE = {"Collator": "_collate"}
+_LATE = {"Collator": "_collate", "GuardedLoss": "_loss", "LossParts": "_loss"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,124 @@
+"""Which samples are learned from, and in what order: balanced safety data, and general data among them."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import cycle, islice
+from typing import TypeVar
+
+from holisafe.errors import TuningError
+from holisafe.records import Sample
+from holisafe.tuning._targets import joint_targets
+
+
+def mix(
+    samples: Sequence[Sample],
+    count: int,
+    *,
+    seed: int = 0,
+    general: Sequence[Sample] = (),
+    general_share: float = 0.0,
+) -> list[Sample]:
+    """Draw what a run learns from, in the order in which it does.
+
+    The combinations that the data hold get the same number of samples, and so do, within each, the categories it
+    holds; numbers that do not divide differ by one. Within a category all samples are used equally often: a small one
+    is repeated whole before any of its samples comes once more. Depends on the seed and the ids, not on the order of
+    `samples`.
+
+    Args:
+        samples: Safety data.
+        count: How many to draw, general data included.
+        seed: Seed of the draw and of the order.
+        general: General instruction data, which need no refusal; all are used equally often.
+        general_share: Share of `count` that comes from `general`, in [0, 1) (the paper: up to 15K beside 10K
+            samples).
+
+    Raises:
+        TuningError: The data are empty or of one combination, a name is outside the taxonomy, ids are not unique, the
+            count is too small to hold every combination and category, or the share does not fit `general`.
+    """
+    names = _combinations(samples)
+    if not 0 <= general_share < 1:
+        raise TuningError(f"general_share: expected a number in [0, 1), found {general_share}")
+    if general_share and not general:
+        raise TuningError(
+            f"general_share is {general_share}, but there are no general data; give some, or a share of 0"
+        )
+    for sample in general:
+        if not sample.combination.is_safe:
+            raise TuningError(
+                f"general sample {sample.id}: combination: found {sample.combination}, expected SSS; general data need "
+                "no refusal"
+            )
+    _check_ids((*samples, *general))
+    from_general = round(count * general_share)
+    groups = _grouped(samples)
+    fewest = len(names) * max(len(categories) for categories in groups.values())
+    if count - from_general < fewest:
+        raise TuningError(
+            f"count: expected at least {fewest} samples of safety data, so that each combination and category is "
+            f"learned, found {count - from_general}"
+        )
+    rng = random.Random(seed)
+    chosen: list[Sample] = []
+    for combination, quota in _shared(sorted(groups), count - from_general, rng):
+        categories = groups[combination]
+        for category, number in _shared(sorted(categories), quota, rng):
+            chosen += _draw(categories[category], number, rng)
+    chosen += _draw(general, from_general, rng)
+    rng.shuffle(chosen)
+    return chosen
+
+
+def _combinations(samples: Sequence[Sample]) -> list[str]:
+    """The combinations of the data.
+
+    Raises:
+        TuningError: There are fewer than two, or a name is outside the taxonomy.
+    """
+    for sample in samples:
+        joint_targets(sample)
+    names = sorted({sample.combination for sample in samples})
+    if not names:
+        raise TuningError("the safety data are empty; expected samples of at least two combinations")
+    if len(names) == 1:
+        raise TuningError(
+            f"the safety data hold {names[0]} alone, from which a model would learn to do the same whatever it is "
+            "asked; expected at least two combinations"
+        )
+    return [str(name) for name in names]
+
+
+def _check_ids(samples: Iterable[Sample]) -> None:
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen:
+            raise TuningError(f"sample {sample.id}: its id stands for two samples; expected unique ids")
+        seen.add(sample.id)
+
+
+def _grouped(samples: Sequence[Sample]) -> dict[str, dict[str, list[Sample]]]:
+    """Samples by combination and category, in the order of their ids; those without a category are one more."""
+    groups: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    for sample in sorted(samples, key=lambda each: each.id):
+        groups[sample.combination][sample.category or ""].append(sample)
+    return groups
+
+
+_Name = TypeVar("_Name", bound=Hashable)
+
+
+def _shared(names: Sequence[_Name], count: int, rng: random.Random) -> list[tuple[_Name, int]]:
+    """`count` in equal shares; chance decides which of them are larger by one."""
+    richer = set(rng.sample(range(len(names)), count % len(names)))
+    return [(name, count // len(names) + (at in richer)) for at, name in enumerate(names)]
+
+
+def _draw(samples: Sequence[Sample], count: int, rng: random.Random) -> list[Sample]:
+    """`count` samples in an order of chance, from the beginning again once all have been used."""
+    ordered = sorted(samples, key=lambda each: each.id)
+    rng.shuffle(ordered)
+    return list(islice(cycle(ordered), count))

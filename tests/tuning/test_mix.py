@@ -1,0 +1,108 @@
+"""What is drawn: equal shares, general data, the same for the same seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holisafe.datasets.open import load_open
+from holisafe.errors import TuningError
+from holisafe.guard import GuardConfig
+from holisafe.records import Sample
+from holisafe.taxonomy import Category, Combination
+from holisafe.tuning import check_samples, mix
+from tuning.data import sample
+
+OPEN = load_open("train")
+GENERAL = [sample(f"general-{i}", combination=Combination.SSS, category=None) for i in range(30)]
+
+
+def spread_of(counts: Counter[Any]) -> int:
+    return max(counts.values()) - min(counts.values())
+
+
+def test_combinations_get_the_same_number_and_so_do_categories_within_each() -> None:
+    drawn = mix(OPEN, 2003)
+    assert len(drawn) == 2003
+    combinations = Counter(each.combination for each in drawn)
+    assert set(combinations) == {each.combination for each in OPEN}
+    assert spread_of(combinations) <= 1
+    for combination in combinations:
+        categories = Counter(each.category for each in drawn if each.combination is combination)
+        assert set(categories) == {each.category for each in OPEN if each.combination is combination}
+        assert spread_of(categories) <= 1
+
+
+def test_all_samples_of_a_category_are_used_equally_often() -> None:
+    drawn = Counter(each.id for each in mix(OPEN, 20_000))
+    groups: dict[Any, list[int]] = {}
+    for each in OPEN:
+        groups.setdefault((each.combination, each.category), []).append(drawn[each.id])
+    assert all(max(times) - min(times) <= 1 for times in groups.values())
+
+
+def test_the_share_of_general_data_is_as_asked() -> None:
+    drawn = mix(OPEN, 1000, general=GENERAL, general_share=0.25)
+    general = Counter(each.id for each in drawn if each.id.startswith("general"))
+    assert general.total() == 250
+    assert len(general) == len(GENERAL) and spread_of(general) <= 1
+
+
+@given(seed=st.integers(0, 2**32), shuffling=st.randoms())
+def test_the_seed_and_not_the_order_of_the_data_decides(seed: int, shuffling: Any) -> None:
+    samples = OPEN[:200]
+    other = list(samples)
+    shuffling.shuffle(other)
+    assert mix(samples, 60, seed=seed) == mix(other, 60, seed=seed)
+
+
+def test_another_seed_draws_others_in_another_order() -> None:
+    assert mix(OPEN, 100, seed=1) != mix(OPEN, 100, seed=2)
+
+
+def test_samples_without_a_category_are_one_more_group() -> None:
+    samples = [sample(f"{c}-{k}-{i}", combination=c, category=k) for c in ("SSS", "UUU")
+               for k in (Category.HATE, None) for i in range(5)]  # fmt: skip
+    samples = [replace(each, combination=Combination(each.combination)) for each in samples]
+    assert set(Counter((each.combination, each.category) for each in mix(samples, 40)).values()) == {10}
+
+
+def two() -> list[Sample]:
+    return [sample("safe", combination=Combination.SSS), sample("unsafe")]
+
+
+@pytest.mark.parametrize(
+    ("samples", "options", "message"),
+    [
+        ([], {}, "the safety data are empty"),
+        (OPEN[:1], {}, f"the safety data hold {OPEN[0].combination} alone"),
+        (two(), {"general_share": 1.0}, r"general_share: expected a number in \[0, 1\), found 1.0"),
+        (two(), {"general_share": 0.5}, "there are no general data"),
+        (two(), {"general": [sample("refused")]}, "general sample refused: combination: found USU, expected SSS"),
+        ([*two(), sample("safe")], {}, "sample safe: its id stands for two samples"),
+        ([*two(), sample("odd", category="dragons")], {}, "sample odd: category: found 'dragons'"),
+        ([*two(), sample("odd", combination="SUS")], {}, "sample odd: combination: found 'SUS'"),
+        (two(), {"count": 1}, "count: expected at least 2 samples of safety data"),
+        (two(), {"count": 3, "general": GENERAL, "general_share": 0.6}, "at least 2 samples of safety data"),
+    ],
+)
+def test_data_that_cannot_be_mixed_are_refused(samples: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TuningError, match=message):
+        mix(samples, **{"count": 10, **options})
+
+
+def test_the_open_set_can_be_tuned_on() -> None:
+    check_samples(OPEN, GuardConfig())
+
+
+def test_images_without_labels_are_refused_where_the_image_head_learns() -> None:
+    bare = sample(image_labels=())
+    check_samples([bare])
+    check_samples([bare], GuardConfig(image_head=False))
+    with pytest.raises(TuningError, match="sample one: image_labels: found none"):
+        check_samples([bare], GuardConfig())
