@@ -1,4 +1,4 @@
-"""How a model is made safer: batches in which only the answer is learned, balanced data, the loss, its settings.
+"""How a model is made safer: batches of answers to learn, balanced data, the loss, its settings and a trainer.
 
 What needs torch is imported when it is first asked for.
 """
@@ -15,10 +15,27 @@ from holisafe.tuning._targets import check_samples
 if TYPE_CHECKING:
     from holisafe.tuning._collate import Collator
     from holisafe.tuning._loss import GuardedLoss, LossParts
+    from holisafe.tuning._parts import adapt
+    from holisafe.tuning._trainer import GuardedTrainer
 
-__all__ = ["Collator", "GuardedLoss", "LossParts", "TuneConfig", "check_samples", "mix"]
+__all__ = [
+    "Collator",
+    "GuardedLoss",
+    "GuardedTrainer",
+    "LossParts",
+    "TuneConfig",
+    "adapt",
+    "check_samples",
+    "mix",
+]
 
-_LATE = {"Collator": "_collate", "GuardedLoss": "_loss", "LossParts": "_loss"}
+_LATE = {
+    "Collator": "_collate",
+    "GuardedLoss": "_loss",
+    "GuardedTrainer": "_trainer",
+    "LossParts": "_loss",
+    "adapt": "_parts",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,250 @@
+"""transformers' Trainer with the guarded loss: a rate for each part, small checkpoints, a stop at a lost loss."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import Trainer, TrainingArguments
+
+from holisafe.errors import TuningError
+from holisafe.guard._attach import find_observer
+from holisafe.records import Sample
+from holisafe.tuning._collate import Collator
+from holisafe.tuning._config import TuneConfig
+from holisafe.tuning._loss import GuardedLoss, LossParts
+from holisafe.tuning._parts import adapt, parameter_groups
+
+RECIPE_FILE = "recipe.json"
+"""What a folder's checkpoints were made with."""
+
+LEARNED_FILE = "learned.safetensors"
+"""The weights of a checkpoint that learn, and the statistics that they come with."""
+
+
+class GuardedTrainer(Trainer):  # type: ignore[misc]
+    """Goes once through the data, in their order.
+
+    A checkpoint holds what learns, not the model. One goes on from the newest whole checkpoint in the folder with
+    `tune`; the weights are then those of an unbroken run. Parts that rest stay in evaluation mode. The log has, beside
+    the loss, each of its parts as "loss_answer", "loss_image", "loss_combination" and "loss_category": means since it
+    was last written.
+
+    Args:
+        model: A plain transformers model, with a guard unless the method is "sft"; made ready by `adapt`.
+        processor: Its processor.
+        config: The settings; how often the data come is for `mix` to decide, `epochs` and `steps` are not read.
+        samples: What to learn from, in this order, for example from `mix`.
+        folder: Where checkpoints go.
+        save_every: Optimizer steps between checkpoints.
+        log_every: Optimizer steps between lines of the log.
+        options: Further `TrainingArguments`, such as `use_cpu=True`.
+
+    Raises:
+        TuningError: There are no samples, the model does not fit the settings, or the folder holds checkpoints of
+            other settings or data.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        config: TuneConfig,
+        samples: Sequence[Sample],
+        folder: Path,
+        *,
+        save_every: int = 100,
+        log_every: int = 10,
+        **options: Any,
+    ) -> None:
+        if not samples:
+            raise TuningError("there are no samples to learn from")
+        _keep_recipe(folder, config, samples)
+        observer = find_observer(model)
+        self.config = config
+        self.guarded_loss = GuardedLoss(config.image_weight, config.joint_weight)
+        self._parts: list[LossParts] = []
+        torch.manual_seed(config.seed)  # of the adapter's new weights
+        super().__init__(
+            model=adapt(model, config),
+            args=TrainingArguments(
+                output_dir=str(folder),
+                num_train_epochs=1,
+                per_device_train_batch_size=config.batch,
+                gradient_accumulation_steps=config.accumulation,
+                lr_scheduler_type="cosine",
+                warmup_steps=config.warmup,
+                max_grad_norm=config.gradient_norm,
+                weight_decay=config.weight_decay,
+                bf16=config.precision == "bfloat16",
+                seed=config.seed,
+                save_steps=save_every,
+                save_total_limit=2,
+                logging_steps=log_every,
+                logging_nan_inf_filter=False,
+                remove_unused_columns=False,
+                train_sampling_strategy="sequential",
+                **{"report_to": [], "disable_tqdm": True, **_checkpointing(config), **options},
+            ),
+            train_dataset=list(samples),
+            data_collator=Collator(processor, None if observer is None else observer.config, config.max_tokens),
+        )
+        self._rest = _resting(self.model)
+        # the loss is a mean over each batch, whatever the model's own forward can do
+        self.model_accepts_loss_kwargs = False
+        self.loss_is_scaled_for_ga = False
+
+    def tune(self) -> Any:
+        """Train to the end, from the newest whole checkpoint of the folder if there is one.
+
+        Returns:
+            What `Trainer.train` gives.
+
+        Raises:
+            TuningError: The loss or a weight is no longer finite; the message says at which step, and which
+                checkpoint is the last good one.
+        """
+        last = last_checkpoint(Path(self.args.output_dir))
+        return self.train(resume_from_checkpoint=None if last is None else str(last))
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The guarded loss of one batch.
+
+        Raises:
+            TuningError: It is not finite.
+        """
+        for module in self._rest:
+            module.eval()
+        loss = self.guarded_loss(model, inputs)
+        if not bool(torch.isfinite(loss.total.detach())):
+            found = ", ".join(f"{name} {float(part):g}" for name, part in loss.parts.items())
+            raise TuningError(
+                f"step {self.state.global_step + 1}: the loss is not finite ({found}); {self._what_next()}"
+            )
+        self._parts.append(LossParts(loss.total.detach(), loss.parts, None))
+        return (loss.total, loss.outputs) if return_outputs else loss.total
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Write a line of the log, with the loss's parts where it has the loss."""
+        if "loss" in logs and self._parts:
+            names = list(self._parts[0].parts)
+            means = torch.stack(
+                [torch.stack([each.parts[name].float() for each in self._parts]).mean() for name in names]
+            )
+            means = self.accelerator.reduce(means, reduction="mean")  # (parts,), over all processes
+            logs |= {f"loss_{name}": float(mean) for name, mean in zip(names, means, strict=True)}
+            self._parts.clear()
+        super().log(logs, start_time)
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """An optimizer in which each part has its own learning rate."""
+        kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        self.optimizer: Any = kind(parameter_groups(self.model, self.config), **options)
+        return self.optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        learned = _learned(self.model)
+        for name, tensor in learned.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise TuningError(
+                    f"step {self.state.global_step}: weights of {name} are not finite; {self._what_next()}"
+                )
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in learned.items()}, folder / LEARNED_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        kept = load_file(Path(resume_from_checkpoint) / LEARNED_FILE)
+        present = _learned(self.model if model is None else model)
+        if kept.keys() != present.keys():
+            odd = sorted(kept.keys() ^ present.keys())
+            raise TuningError(
+                f"{resume_from_checkpoint}: its weights are not those of this model, such as {odd[0]}; use another "
+                "folder"
+            )
+        with torch.no_grad():
+            for name, tensor in present.items():
+                tensor.copy_(kept[name])
+
+    def _what_next(self) -> str:
+        last = last_checkpoint(Path(self.args.output_dir))
+        kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+        return f"{kept}; lower the learning rates, or use a longer warm-up, in a new folder"
+
+
+def _checkpointing(config: TuneConfig) -> dict[str, bool]:
+    """The option for it under the name that this transformers has, where it is wanted."""
+    names = {field.name for field in dataclasses.fields(TrainingArguments)}
+    name = "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
+    return {name: True} if config.checkpointing else {}
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; None where there is none."""
+    for path in sorted(folder.glob("checkpoint-*"), key=_step_of, reverse=True):
+        try:
+            state = json.loads((path / "trainer_state.json").read_text())  # what is written last
+        except (OSError, ValueError):
+            continue
+        if state["global_step"] == _step_of(path):
+            return path
+    return None
+
+
+def _step_of(path: Path) -> int:
+    number = path.name.removeprefix("checkpoint-")
+    return int(number) if number.isdecimal() else -1
+
+
+def _keep_recipe(folder: Path, config: TuneConfig, samples: Sequence[Sample]) -> None:
+    """Write down what the folder's checkpoints are made with; refuse to go on from others.
+
+    Raises:
+        TuningError: The folder's are of other settings or data.
+    """
+    digest = hashlib.sha256("\n".join(sample.id for sample in samples).encode()).hexdigest()
+    recipe = {"settings": config.to_json(), "samples": len(samples), "sample_ids_sha256": digest}
+    path = folder / RECIPE_FILE
+    if last_checkpoint(folder) is not None and path.is_file():
+        kept = json.loads(path.read_text())
+        settings = TuneConfig.from_json(kept["settings"], str(path)).to_json()
+        different = [name for name, value in config.to_json().items() if value != settings[name]]
+        if kept["sample_ids_sha256"] != digest:
+            different.append("samples")
+        if different:
+            raise TuningError(
+                f"{folder} holds checkpoints of another run, with other {', '.join(different)}; use another folder, "
+                f"or go on with what {path} says"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(recipe, indent=2))
+    unfinished.replace(path)
+
+
+def _learned(model: nn.Module) -> dict[str, Tensor]:
+    """Weights that learn, and all statistics, such as a batch norm's, by name."""
+    weights: dict[str, Tensor] = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    kept = model.state_dict().keys()
+    return weights | {name: each for name, each in model.named_buffers() if name in kept}
+
+
+def _resting(module: nn.Module) -> list[nn.Module]:
+    """The largest modules that have weights of which none learns."""
+    weights = list(module.parameters())
+    if not weights:
+        return []
+    if not any(weight.requires_grad for weight in weights):
+        return [module]
+    return [each for child in module.children() for each in _resting(child)]

@@ -1,0 +1,195 @@
+"""Training as a whole: it learns, it says how, it survives being killed, and it stops when the loss is lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from holisafe.errors import TuningError
+from holisafe.guard import GuardConfig, guard_of
+from holisafe.guard._attach import base_model
+from holisafe.tuning import Collator, GuardedLoss
+from holisafe.tuning._trainer import LEARNED_FILE, last_checkpoint
+from tuning import train_tiny
+from tuning.data import sample
+from tuning.train_tiny import SETTINGS, samples, trainer
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A trainer that has gone through its eight steps."""
+    run = trainer(tmp_path_factory.mktemp("unbroken"))
+    run.tune()
+    return run
+
+
+def weights(folder: Path, step: int = 8) -> dict[str, torch.Tensor]:
+    return dict(load_file(folder / f"checkpoint-{step}" / LEARNED_FILE))
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(unbroken: Any, tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, train_tiny.__file__, str(tmp_path), "5"], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    run = trainer(tmp_path)
+    run.tune()
+    expected = weights(Path(unbroken.args.output_dir))
+    found = weights(tmp_path)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    steps = [(row["step"], row["loss"]) for row in unbroken.state.log_history if "loss" in row]
+    assert [(row["step"], row["loss"]) for row in run.state.log_history if "loss" in row] == steps
+
+
+def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(unbroken: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken.args.output_dir, folder)
+    state = folder / "checkpoint-8" / "trainer_state.json"
+    state.write_text(state.read_text()[:100])
+    assert last_checkpoint(folder) == folder / "checkpoint-6"
+    trainer(folder).tune()
+    expected = weights(Path(unbroken.args.output_dir))
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(folder).items())
+
+
+def test_every_part_has_learned_and_nothing_else_has(unbroken: Any, tmp_path: Path) -> None:
+    before = dict(base_model(trainer(tmp_path).model).named_parameters())
+    for name, after in base_model(unbroken.model).named_parameters():
+        # LLaVA reads the last layer but one of its vision encoder
+        if after.requires_grad and after.grad is not None:
+            assert not torch.equal(before[name], after), name
+        elif not after.requires_grad:
+            assert torch.equal(before[name], after), name
+    learned = {name for name in weights(Path(unbroken.args.output_dir)) if "lora_B" in name or "guard" in name}
+    assert learned
+
+
+def test_the_log_has_the_parts_of_the_loss(unbroken: Any) -> None:
+    rows = [row for row in unbroken.state.log_history if "loss" in row]
+    assert len(rows) == 8
+    for row in rows:
+        parts = [row[f"loss_{name}"] for name in ("answer", "image", "combination", "category")]
+        assert row["loss"] == pytest.approx(sum(parts), rel=1e-4)
+    assert rows[-1]["loss_image"] < rows[0]["loss_image"]
+
+
+def test_the_first_loss_is_that_of_the_loss_alone(tmp_path: Path) -> None:
+    config = replace(SETTINGS, lora_dropout=0.0)
+    run = trainer(tmp_path, config, samples=samples(4))
+    for module in guard_of(run.model).modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    collate, model = Collator(run.data_collator.processor, GuardConfig()), run.model
+    with torch.no_grad():
+        both = [float(GuardedLoss()(model, collate(samples(4)[i : i + 2])).total) for i in (0, 2)]
+    run.tune()
+    assert run.state.log_history[0]["loss"] == pytest.approx(sum(both) / 2, rel=1e-5)
+
+
+def test_each_part_has_its_own_rate(tmp_path: Path) -> None:
+    run = trainer(tmp_path, samples=samples(4))
+    rates = {group["part"]: group["lr"] for group in run.create_optimizer().param_groups}
+    assert rates == {"language": 3e-3, "projector": 1e-3, "vision": 1e-3, "guard": 1e-2}
+
+
+def test_parts_that_rest_stay_in_evaluation_mode(tmp_path: Path) -> None:
+    config = replace(SETTINGS, vision_rate=None)
+    run = trainer(tmp_path, config, samples=samples(4))
+    run.tune()
+    base = base_model(run.model)
+    assert not base.get_encoder(modality="image").training
+    assert guard_of(base).training
+
+
+class Spoil(TrainerCallback):  # type: ignore[misc]
+    """Loses a weight at the beginning, or at the end, of a step."""
+
+    def __init__(self, model: Any, step: int, *, at_end: bool) -> None:
+        self.weight = next(guard_of(model).parameters())
+        self.step, self.at_end = step, at_end
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if not self.at_end and state.global_step + 1 == self.step:
+            self.weight.data.fill_(torch.nan)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.at_end and state.global_step == self.step:
+            self.weight.data.fill_(torch.nan)
+
+
+def test_a_lost_loss_stops_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    run = trainer(tmp_path, save_every=1)
+    run.add_callback(Spoil(run.model, 4, at_end=False))
+    with pytest.raises(TuningError, match=r"step 4: the loss is not finite \(answer .*, image nan.*/checkpoint-3;"):
+        run.tune()
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in weights(tmp_path, 3).values())
+
+
+def test_lost_weights_are_not_saved(tmp_path: Path) -> None:
+    run = trainer(tmp_path, save_every=1)
+    run.add_callback(Spoil(run.model, 2, at_end=True))
+    with pytest.raises(TuningError, match=r"step 2: weights of .*guard.* are not finite; .*/checkpoint-1;"):
+        run.tune()
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
+
+
+def test_before_the_first_checkpoint_it_says_that_there_is_none(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    run.add_callback(Spoil(run.model, 1, at_end=False))
+    with pytest.raises(TuningError, match=r"step 1: .* there is no checkpoint yet"):
+        run.tune()
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"seed": 1, "image_weight": 0.5}, {}, "with other image_weight, seed; use another folder"),
+        ({}, {"samples": samples(32)[::-1]}, "with other samples"),
+    ],
+)
+def test_a_folder_of_another_run_is_refused(
+    unbroken: Any, changes: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    folder = Path(unbroken.args.output_dir)
+    before = (folder / "recipe.json").read_text()
+    with pytest.raises(TuningError, match=message):
+        trainer(folder, replace(SETTINGS, **changes), **options)
+    assert (folder / "recipe.json").read_text() == before
+
+
+def test_the_recipe_is_written_down(unbroken: Any) -> None:
+    kept = json.loads((Path(unbroken.args.output_dir) / "recipe.json").read_text())
+    assert kept["settings"] == SETTINGS.to_json()
+    assert kept["samples"] == 32
+
+
+def test_without_samples_nothing_starts(tmp_path: Path) -> None:
+    with pytest.raises(TuningError, match="there are no samples"):
+        trainer(tmp_path, samples=[])
+
+
+@pytest.mark.parametrize("changes", [{"precision": "bfloat16"}, {"checkpointing": True}])
+def test_bfloat16_and_checkpointing_give_nearly_the_same_loss(
+    unbroken: Any, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    run = trainer(tmp_path, replace(SETTINGS, **changes), samples=samples(8))
+    run.tune()
+    expected = unbroken.state.log_history[0]["loss"]
+    assert run.state.log_history[0]["loss"] == pytest.approx(expected, rel=0.05)
+
+
+def test_a_sample_that_is_too_long_is_named(tmp_path: Path) -> None:
+    long = sample("long", reference="no " * 400)
+    with pytest.raises(TuningError, match=r"sample long: .* expected at most 300"):
+        trainer(tmp_path, replace(SETTINGS, max_tokens=300), samples=[long]).tune()

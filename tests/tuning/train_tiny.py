@@ -1,0 +1,68 @@
+"""Tunes a tiny LLaVA for eight steps; can kill itself without warning: python train_tiny.py FOLDER [STEP]."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from guard.prompts import guard, tiny
+from holisafe.records import Sample
+from holisafe.taxonomy import Combination, GuardLabel
+from holisafe.tuning import GuardedTrainer, TuneConfig
+from tuning.data import picture, sample
+
+SETTINGS = TuneConfig(
+    lora_rank=2,
+    lora_dropout=0.2,
+    language_rate=3e-3,
+    projector_rate=1e-3,
+    vision_rate=1e-3,
+    guard_rate=1e-2,
+    batch=2,
+    accumulation=2,
+    warmup=0.25,
+    weight_decay=0.01,
+    precision="float32",
+)
+
+
+def samples(count: int = 32) -> list[Sample]:
+    """Refused and answered samples of two colours, by turns."""
+    safe = {"combination": Combination.SSS, "image_labels": (GuardLabel.SAFE,), "reference": "It is plain."}
+    return [
+        sample(f"{i}", **({"images": (picture("blue"),), **safe} if i % 2 else {}), query=f"what is {i}?")
+        for i in range(count)
+    ]
+
+
+def trainer(folder: Path, config: TuneConfig = SETTINGS, **options: Any) -> GuardedTrainer:
+    """A trainer of a tiny guarded LLaVA, always the same."""
+    made = tiny("llava")
+    guard(made)
+    given = {"samples": samples(), "save_every": 2, "log_every": 1, "use_cpu": True, **options}
+    return GuardedTrainer(made.model, made.processor, config, folder=folder, **given)
+
+
+class KillAt(TrainerCallback):  # type: ignore[misc]
+    """Ends the process after a step as a lost machine would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    run = trainer(Path(sys.argv[1]))
+    if len(sys.argv) > 2:
+        run.add_callback(KillAt(int(sys.argv[2])))
+    run.tune()
