@@ -132,21 +132,29 @@ class Pocket:
         )
 
     @torch.inference_mode()
-    def log_likelihood(self, visual: Tensor, names: Sequence[str]) -> Tensor:
-        """Mean log-probability of each answer's tokens after its image: visual (names, tokens, hidden) to (names,)."""
+    def log_likelihood(self, visual: Tensor, answers: Sequence[Sequence[str]]) -> Tensor:
+        """Mean log-probability of each answer's tokens after its picture.
+
+        Takes visual (pictures, tokens, hidden) and equally many answers for each picture; gives (pictures, answers).
+        The prompt is run once for each picture.
+        """
         head = self.processor(text=self.prompt("What is this?"), images=Image.new("RGB", (8, 8)), return_tensors="pt")
-        ids = head.input_ids[0]
-        rows = [self.tokenizer(name).input_ids for name in names]
+        ids = head.input_ids.expand(len(visual), -1)
+        embeddings = self.model.get_input_embeddings()(ids)
+        is_image = (ids == self.model.config.image_token_id)[..., None].expand_as(embeddings)
+        embeddings = embeddings.masked_scatter(is_image, visual.to(embeddings.dtype))
+        prompt = self.model(inputs_embeds=embeddings, use_cache=True, logits_to_keep=1)
+        rows = [self.tokenizer(answer).input_ids for several in answers for answer in several]
         longest = max(map(len, rows))
         answer = torch.tensor([row + [2] * (longest - len(row)) for row in rows])
-        batch = torch.cat([ids.expand(len(names), -1), answer], dim=1)
-        embeddings = self.model.get_input_embeddings()(batch)
-        is_image = (batch == self.model.config.image_token_id)[..., None].expand_as(embeddings)
-        embeddings = embeddings.masked_scatter(is_image, visual.to(embeddings.dtype))
-        logits = self.model(inputs_embeds=embeddings, logits_to_keep=longest + 1).logits[:, :-1]
-        scores = logits.log_softmax(-1).gather(-1, answer[..., None])[..., 0]  # (names, longest)
+        each = len(rows) // len(visual)
+        cache = prompt.past_key_values
+        cache.batch_repeat_interleave(each)
+        rest = self.model(input_ids=answer[:, :-1], past_key_values=cache).logits
+        logits = torch.cat([prompt.logits.repeat_interleave(each, 0), rest], dim=1)
+        scores = logits.log_softmax(-1).gather(-1, answer[..., None])[..., 0]  # (rows, longest)
         kept = torch.tensor([[1.0] * len(row) + [0.0] * (longest - len(row)) for row in rows])
-        return (scores * kept).sum(1) / kept.sum(1)
+        return ((scores * kept).sum(1) / kept.sum(1)).view(len(visual), each)
 
 
 def pick_of_four(vlm: Pocket, artworks: Sequence[Artwork], named: dict[str, str]) -> dict[str, Any]:
@@ -157,23 +165,20 @@ def pick_of_four(vlm: Pocket, artworks: Sequence[Artwork], named: dict[str, str]
     visual = vlm.visual([image for _, image in shown])
     mean = visual.mean(0, keepdim=True)
     answers = [sentence(name) for name in names]
-    prior = torch.cat(
-        [
-            vlm.log_likelihood(mean.expand(len(part), -1, -1), part)
-            for part in (answers[i : i + 64] for i in range(0, len(answers), 64))
-        ]
-    )
+    parts = [answers[i : i + 64] for i in range(0, len(answers), 64)]
+    prior = torch.cat([vlm.log_likelihood(mean, [part])[0] for part in parts])
     right = 0
     for start in range(0, len(shown), 16):
-        choices, rows = [], []
-        for k, (artwork, _) in enumerate(shown[start : start + 16], start):
+        choices = []
+        for artwork, _ in shown[start : start + 16]:
             own = names.index(named[artwork.id])
             others = [j for j in rng.permutation(len(names)) if not set(names[j].split()) & set(names[own].split())][:3]
             choices.append([own, *others])
-            rows += [k] * 4
-        flat = [j for four in choices for j in four]
-        scores = vlm.log_likelihood(visual[rows], [answers[j] for j in flat]) - prior[flat]
-        right += int((scores.view(-1, 4).argmax(1) == 0).sum())
+        scores = (
+            vlm.log_likelihood(visual[start : start + 16], [[answers[j] for j in four] for four in choices])
+            - prior[torch.tensor(choices)]
+        )
+        right += int((scores.argmax(1) == 0).sum())
     return figure(right, len(shown))
 
 

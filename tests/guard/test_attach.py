@@ -11,6 +11,7 @@ import torch
 from accelerate import dispatch_model
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -311,6 +312,16 @@ class TestDevices:
             found = torch.compile(model, backend="eager")(**inputs)
         torch.testing.assert_close(found["image_logits"], plain["image_logits"])
         torch.testing.assert_close(found["joint_logits"], plain["joint_logits"])
+
+    @pytest.mark.parametrize("family", FAMILIES)
+    def test_an_output_can_be_taken_apart_and_built_anew_as_ddp_does(self, family: str) -> None:
+        made = tiny(family)
+        output = guard(made)(**batch(made, two_rows()))
+        values, form = tree_flatten(output)
+        again = tree_unflatten(values, form)
+        assert type(again) is type(output)
+        for name in ("logits", "image_logits", "image_rows", "joint_logits"):
+            assert torch.equal(again[name], output[name])
 
 
 class TestConfiguration:

@@ -39,7 +39,9 @@ def weights(folder: Path, step: int = 8) -> dict[str, torch.Tensor]:
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(unbroken: Any, tmp_path: Path) -> None:
-    killed = subprocess.run([sys.executable, train_tiny.__file__, str(tmp_path), "5"], capture_output=True, text=True)
+    killed = subprocess.run(
+        [sys.executable, train_tiny.__file__, str(tmp_path), "kill", "5"], capture_output=True, text=True
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
     run = trainer(tmp_path)
@@ -50,6 +52,20 @@ def test_a_killed_run_goes_on_to_the_same_weights(unbroken: Any, tmp_path: Path)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     steps = [(row["step"], row["loss"]) for row in unbroken.state.log_history if "loss" in row]
     assert [(row["step"], row["loss"]) for row in run.state.log_history if "loss" in row] == steps
+
+
+def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path) -> None:
+    one = train_tiny.without_chance(tmp_path / "one", 1)
+    one.tune()
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    script = [train_tiny.__file__, str(tmp_path / "two"), "alike", "2"]
+    two = subprocess.run([sys.executable, *launch, *script], capture_output=True, text=True)
+    assert two.returncode == 0, two.stderr
+    state = json.loads((tmp_path / "two" / "checkpoint-8" / "trainer_state.json").read_text())
+    names = ("loss", "loss_answer", "loss_image", "loss_combination", "loss_category", "grad_norm")
+    curve = [row[name] for row in one.state.log_history if "loss" in row for name in names]
+    assert len(curve) == 8 * len(names)
+    assert [row[name] for row in state["log_history"] for name in names] == pytest.approx(curve, rel=1e-4)
 
 
 def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(unbroken: Any, tmp_path: Path) -> None:
@@ -166,6 +182,14 @@ def test_a_folder_of_another_run_is_refused(
     with pytest.raises(TuningError, match=message):
         trainer(folder, replace(SETTINGS, **changes), **options)
     assert (folder / "recipe.json").read_text() == before
+
+
+def test_a_recipe_that_cannot_be_read_is_named(unbroken: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken.args.output_dir, folder)
+    (folder / "recipe.json").write_text('{"settings": {}}')
+    with pytest.raises(TuningError, match=r"recipe.json: cannot be read .*sample_ids_sha256"):
+        trainer(folder)
 
 
 def test_the_recipe_is_written_down(unbroken: Any) -> None:

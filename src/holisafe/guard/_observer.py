@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -231,19 +233,13 @@ class Observer:
         self._layout = None
         self._pooled = self._weight = self._peak = self._ends = None
 
-    def _after(self, _: Any, __: tuple[Any, ...], output: Any) -> None:
+    def _after(self, _: Any, __: tuple[Any, ...], output: Any) -> Any:
         """Put what the guard said into the model's output."""
         said = self.output
         if said is None or self._is_planned:
-            return
+            return None
         self.output = None  # kept, it would hold the graph of a training step
-        if not isinstance(output, dict):
-            return
-        if said.image_logits is not None:
-            output["image_logits"] = said.image_logits
-            output["image_rows"] = said.image_rows.to(said.image_logits.device)
-        if said.joint_logits is not None:
-            output["joint_logits"] = said.joint_logits
+        return _with_verdicts(output, said) if isinstance(output, dict) else None
 
     def _embed_meta_token(
         self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -276,6 +272,28 @@ class Observer:
 
     def _guard(self) -> Any:
         return self.base.get_submodule("guard")
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _with_verdicts(output: Any, said: GuardOutput) -> Any:
+    """The model's output with the guard's among its fields."""
+    from transformers.utils import ModelOutput
+
+    if isinstance(output, ModelOutput):
+        output = _with_fields(type(output))(**vars(output))  # type: ignore[arg-type]  # classes are hashable
+    if said.image_logits is not None:
+        output["image_logits"] = said.image_logits
+        output["image_rows"] = said.image_rows.to(said.image_logits.device)
+    if said.joint_logits is not None:
+        output["joint_logits"] = said.joint_logits
+    return output
+
+
+@functools.cache
+def _with_fields(kind: Any) -> Any:
+    """The kind of output with fields for the guard's: DDP takes outputs apart and builds them anew by field."""
+    names = (field.name for field in dataclasses.fields(GuardOutput))
+    return dataclasses.make_dataclass(kind.__name__, [(name, Any, None) for name in names], bases=(kind,))
 
 
 def feature_lengths(inputs: Mapping[str, Any]) -> list[int] | None:

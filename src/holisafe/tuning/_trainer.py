@@ -30,7 +30,7 @@ LEARNED_FILE = "learned.safetensors"
 
 
 class GuardedTrainer(Trainer):  # type: ignore[misc]
-    """Goes once through the data, in their order.
+    """Goes once through the data, in their order, on one process or, with DDP, on several.
 
     A checkpoint holds what learns, not the model. One goes on from the newest whole checkpoint in the folder with
     `tune`; the weights are then those of an unbroken run. Parts that rest stay in evaluation mode. The log has, beside
@@ -66,7 +66,8 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         if not samples:
             raise TuningError("there are no samples to learn from")
-        _keep_recipe(folder, config, samples)
+        recipe = _recipe(config, samples)
+        _check_recipe(folder, recipe)
         observer = find_observer(model)
         self.config = config
         self.guarded_loss = GuardedLoss(config.image_weight, config.joint_weight)
@@ -96,6 +97,8 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
             train_dataset=list(samples),
             data_collator=Collator(processor, None if observer is None else observer.config, config.max_tokens),
         )
+        if self.is_world_process_zero():
+            _keep_recipe(folder, recipe)
         self._rest = _resting(self.model)
         # the loss is a mean over each batch, whatever the model's own forward can do
         self.model_accepts_loss_kwargs = False
@@ -207,30 +210,42 @@ def _step_of(path: Path) -> int:
     return int(number) if number.isdecimal() else -1
 
 
-def _keep_recipe(folder: Path, config: TuneConfig, samples: Sequence[Sample]) -> None:
-    """Write down what the folder's checkpoints are made with; refuse to go on from others.
+def _recipe(config: TuneConfig, samples: Sequence[Sample]) -> dict[str, Any]:
+    """What a run's checkpoints are made with, as JSON values."""
+    digest = hashlib.sha256("\n".join(sample.id for sample in samples).encode()).hexdigest()
+    return {"settings": config.to_json(), "samples": len(samples), "sample_ids_sha256": digest}
+
+
+def _check_recipe(folder: Path, recipe: dict[str, Any]) -> None:
+    """Refuse to go on from checkpoints that were made with another recipe.
 
     Raises:
         TuningError: The folder's are of other settings or data.
     """
-    digest = hashlib.sha256("\n".join(sample.id for sample in samples).encode()).hexdigest()
-    recipe = {"settings": config.to_json(), "samples": len(samples), "sample_ids_sha256": digest}
     path = folder / RECIPE_FILE
-    if last_checkpoint(folder) is not None and path.is_file():
+    if last_checkpoint(folder) is None or not path.is_file():
+        return
+    try:
         kept = json.loads(path.read_text())
         settings = TuneConfig.from_json(kept["settings"], str(path)).to_json()
-        different = [name for name, value in config.to_json().items() if value != settings[name]]
-        if kept["sample_ids_sha256"] != digest:
-            different.append("samples")
-        if different:
-            raise TuningError(
-                f"{folder} holds checkpoints of another run, with other {', '.join(different)}; use another folder, "
-                f"or go on with what {path} says"
-            )
+        digest = kept["sample_ids_sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise TuningError(f"{path}: cannot be read ({error}); use another folder") from None
+    different = [name for name, value in recipe["settings"].items() if value != settings[name]]
+    if digest != recipe["sample_ids_sha256"]:
+        different.append("samples")
+    if different:
+        raise TuningError(
+            f"{folder} holds checkpoints of another run, with other {', '.join(different)}; use another folder, or go "
+            f"on with what {path} says"
+        )
+
+
+def _keep_recipe(folder: Path, recipe: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
+    unfinished = folder / f"{RECIPE_FILE}.unfinished"
     unfinished.write_text(json.dumps(recipe, indent=2))
-    unfinished.replace(path)
+    unfinished.replace(folder / RECIPE_FILE)
 
 
 def _learned(model: nn.Module) -> dict[str, Tensor]:
