@@ -1,0 +1,158 @@
+"""Shipped recipes: what they say is published, and that the models they are for learn by them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from guard.prompts import tiny
+from holisafe.errors import TuningError
+from holisafe.guard import GuardConfig, attach_guard
+from holisafe.guard._attach import base_model
+from holisafe.guard._released import RELEASED
+from holisafe.tuning import GuardedTrainer, TuneConfig
+from holisafe.tuning._parts import PARTS, _by_part, rates_of
+from holisafe.tuning._recipes import Recipe, read_recipe, recipe_names
+from tuning.train_tiny import samples
+
+FAMILY_OF = {
+    "gemma-3-12b": "gemma3",
+    "gemma-3-27b": "gemma3",
+    "llava-1.5-13b": "llava",
+    "llava-1.5-7b": "llava",
+    "qwen2.5-vl-32b": "qwen2_5_vl",
+    "qwen2.5-vl-7b": "qwen2_5_vl",
+}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_step_of_a_recipe_moves_the_parts_that_learn_and_no_others(name: str, tmp_path: Path) -> None:
+    recipe = read_recipe(name)
+    made = tiny(FAMILY_OF[name])
+    torch.manual_seed(0)
+    attach_guard(made.model, recipe.guard, processor=made.processor)
+    # one step has no warm-up: its rate would be 0
+    small = replace(recipe.config, batch=2, accumulation=1, warmup=0.0)
+    run = GuardedTrainer(made.model, made.processor, small, samples(2), tmp_path, log_every=1, use_cpu=True)
+    base = base_model(run.model)
+    before = {id(weight): weight.detach().clone() for weight in base.parameters()}
+    run.tune()
+    moved = {part for part, weight in _by_part(base) if not torch.equal(before[id(weight)], weight)}
+    assert moved == set(rates_of(recipe.config)) == set(PARTS)
+    for weight_name, weight in base.named_parameters():
+        assert weight.requires_grad or torch.equal(before[id(weight)], weight), weight_name
+    assert {"loss_answer", "loss_image"} <= run.state.log_history[0].keys()
+
+
+def test_there_is_a_recipe_for_each_released_checkpoint() -> None:
+    assert recipe_names() == sorted(FAMILY_OF)
+    assert len(RELEASED) == len(FAMILY_OF)
+    for each in RELEASED:
+        size = each.name.rpartition("-")[2].lower()
+        name = next(name for name, family in FAMILY_OF.items() if family == each.model_type and name.endswith(size))
+        recipe = read_recipe(name)
+        assert each.name in recipe.about
+        assert size in recipe.model.lower().split("-")
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_says_of_every_value_where_it_is_from(name: str) -> None:
+    recipe = read_recipe(name)
+    file = json.loads((_folder() / f"{name}.json").read_text())
+    stated = [f"{part}.{key}" for part in ("settings", "guard") for key in file[part]]
+    assert list(recipe.source) == stated
+    assert {text.partition(":")[0].split()[0] for text in recipe.source.values()} == {"published", "inferred", "ours"}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_published_numbers_are_in_every_recipe(name: str) -> None:
+    recipe = read_recipe(name)
+    config, features = recipe.config, "projector" if "gemma" in name else "language"
+    assert config.batch * config.accumulation == 128
+    assert (config.method, config.lora_rank, config.lora_alpha, config.epochs) == ("vgm", 64, 64, 5)
+    assert set(rates_of(config).values()) == {5e-5}
+    assert recipe.guard == GuardConfig.paper(features=features)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_only_the_numbers_of_the_qwen_recipes_are_called_published(name: str) -> None:
+    kinds = {key: text.split()[0].rstrip(":") for key, text in read_recipe(name).source.items()}
+    expected = "published" if name.startswith("qwen") else "ours"
+    for key in ("lora_rank", "lora_alpha", "language_rate", "guard_rate", "epochs", "accumulation"):
+        assert kinds[f"settings.{key}"] == expected
+    for key in ("lora_dropout", "lora_targets", "batch", "warmup", "weight_decay", "gradient_norm", "general_share"):
+        assert kinds[f"settings.{key}"] == "ours"
+
+
+def test_the_heads_have_the_published_number_of_weights() -> None:
+    guard = read_recipe("qwen2.5-vl-7b").guard
+    assert guard is not None
+    assert guard.head_parameters(3584) == 6_460_180
+
+
+def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    values: dict[str, Any] = {"about": "α", "settings": {"epochs": 1}, "guard": {"pooling": "attention"}}
+    path.write_text(json.dumps(values))
+    expected = Recipe(TuneConfig(epochs=1), GuardConfig(pooling="attention"), "α")
+    assert read_recipe(path) == read_recipe(str(path)) == expected
+
+
+def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
+    path = tmp_path / "empty.json"
+    path.write_text("{}")
+    assert read_recipe(path) == Recipe(TuneConfig())
+
+
+def test_an_unknown_recipe_lists_the_known_ones() -> None:
+    with pytest.raises(
+        TuningError, match=r"unknown recipe 'llava'; expected one of gemma-3-12b, .*, qwen2.5-vl-7b, or"
+    ):
+        read_recipe("llava")
+
+
+@pytest.mark.parametrize("name", ["", ".", "\0"])
+def test_what_is_no_file_is_refused(name: str) -> None:
+    with pytest.raises(TuningError, match="recipe"):
+        read_recipe(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "mine.json: expected JSON"),
+        ("", "mine.json: expected JSON"),
+        ("\xff", "mine.json: expected JSON"),
+        ("[" * 100_000, "mine.json: expected JSON"),
+        ("[]", r"mine.json: expected a JSON object, found \[\]"),
+        ('{"setings": {}}', "unknown field setings; expected some of about, model, source, settings, guard"),
+        ('{"settings": {"rank": 3}}', "mine.json: settings: unknown field rank"),
+        ('{"settings": {"epochs": NaN}}', "mine.json: settings: epochs: expected a number above 0"),
+        ('{"settings": []}', "mine.json: settings: expected a JSON object"),
+        ('{"guard": {"depths": 3}}', "mine.json: guard: unknown field depths"),
+        ('{"guard": {"depth": "3"}}', 'mine.json: guard: depth: found "3"'),
+        ('{"guard": {"depth": 0}}', "mine.json: guard: depth: expected at least 1"),
+        ('{"guard": true}', "mine.json: guard: expected a JSON object or null, found true"),
+        ('{"about": 3}', "mine.json: about: expected a text, found 3"),
+        ('{"source": {"settings.epochs": 1}}', "mine.json: source: expected a JSON object of texts"),
+        ('{"settings": {"method": "sft"}, "guard": {}}', 'guard: found one, but method="sft" has none'),
+        ('{"guard": {"meta_token": true}}', 'meta_token: found true, expected false for method="vgm"'),
+        ('{"settings": {"method": "meta-token"}, "guard": {}}', "meta_token: found false, expected true"),
+    ],
+)
+def test_a_file_that_is_no_recipe_says_where(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(TuningError, match=message):
+        read_recipe(path)
+
+
+def _folder() -> Path:
+    from holisafe import tuning
+
+    return Path(tuning.__file__).parent / "recipes"
