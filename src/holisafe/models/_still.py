@@ -14,12 +14,29 @@ from typing import Any
 
 @cache
 def still_images_only(family: type[Any]) -> type[Any]:
-    """A subclass of the processor class `family` that is built with None for its video processor."""
-    parts = [part for part in family.get_attributes() if part != "video_processor"]
+    """A subclass of the processor class `family` that is built with None for its video processor.
 
-    class Still(family):  # type: ignore[misc]
-        # some processors ask for the frame rate before they look whether there is a video
-        video_processor = SimpleNamespace(num_frames=None, fps=None)
+    Args:
+        family: The class; its video processor may be any of its parts, and need not be its last.
+    """
+    from transformers import ProcessorMixin
+
+    every = family.get_attributes()
+    parts = [part for part in every if part != "video_processor"]
+
+    class VideoLeftOut(ProcessorMixin):  # type: ignore[misc]
+        """Stands between the family and transformers' own class, and keeps from it what `family` hands on for video."""
+
+        def __init__(self, *given: Any, **named: Any) -> None:
+            named |= dict(zip(every, given, strict=False))
+            named.pop("video_processor", None)
+            super().__init__(**named)
+
+    class Still(family, VideoLeftOut):  # type: ignore[misc]
+        # what some processors read of it when they are built, or before they look whether there is a video
+        video_processor = SimpleNamespace(
+            num_frames=None, fps=None, slice_mode=None, downsample_mode=None, model_input_names=[]
+        )
 
         @classmethod
         def get_attributes(cls) -> list[str]:
@@ -28,7 +45,7 @@ def still_images_only(family: type[Any]) -> type[Any]:
         @classmethod
         def _get_arguments_from_pretrained(cls, *args: Any, **kwargs: Any) -> list[Any]:
             found = dict(zip(parts, super()._get_arguments_from_pretrained(*args, **kwargs), strict=True))
-            return [found.get(part) for part in family.get_attributes()]
+            return [found.get(part) for part in every]
 
     Still.__name__ = Still.__qualname__ = family.__name__  # transformers writes the name into saved processors
     Still.__doc__ = f"{family.__name__} for still images."

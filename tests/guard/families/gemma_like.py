@@ -36,7 +36,6 @@ from transformers import (
     PaliGemmaProcessor,
     PreTrainedModel,
     PreTrainedTokenizerFast,
-    ProcessorMixin,
     SiglipVisionConfig,
 )
 from transformers.modeling_outputs import BaseModelOutput
@@ -75,21 +74,6 @@ def paligemma() -> Case:
     return Case(model, inputs)
 
 
-class VideoProcessorDropped(ProcessorMixin):
-    """Takes the keyword that Gemma 4's processors hand on by name, and that a processor of stills has no place for."""
-
-    def __init__(self, *parts: Any, video_processor: None = None, **named: Any) -> None:
-        super().__init__(*parts, **named)
-
-
-class Gemma4Stills(still_images_only(Gemma4Processor), VideoProcessorDropped):  # type: ignore[misc]
-    """Gemma 4's processor for still images."""
-
-
-class Gemma4UnifiedStills(still_images_only(Gemma4UnifiedProcessor), VideoProcessorDropped):  # type: ignore[misc]
-    """Gemma 4's processor for still images where there is no vision tower."""
-
-
 GEMMA4_TOKENS = {
     "boi_token": "<|image>",
     "eoi_token": "<image|>",
@@ -111,7 +95,7 @@ def gemma4_ids(tokens: PreTrainedTokenizerFast) -> dict[str, int]:
 def gemma4() -> Case:
     """Gemma 4: images of any shape, embeddings per layer, one sliding and one full layer."""
     tokens = tokenizer(*GEMMA4_TOKENS.values(), **GEMMA4_TOKENS)
-    processor = Gemma4Stills(
+    processor = still_images_only(Gemma4Processor)(
         Gemma4AudioFeatureExtractor(),
         Gemma4ImageProcessorPil(patch_size=4, max_soft_tokens=70, pooling_kernel_size=2),
         tokens,
@@ -149,7 +133,7 @@ def gemma4_unified() -> Case:
     Its own image processor needs torchvision; Gemma 4's, without pooling, cuts the same patches in the same order.
     """
     tokens = tokenizer(*GEMMA4_TOKENS.values(), **GEMMA4_TOKENS)
-    processor = Gemma4UnifiedStills(
+    processor = still_images_only(Gemma4UnifiedProcessor)(
         Gemma4UnifiedAudioFeatureExtractor(),
         Gemma4ImageProcessorPil(patch_size=8, max_soft_tokens=70, pooling_kernel_size=1),
         tokens,

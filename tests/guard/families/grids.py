@@ -39,7 +39,6 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVi
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from guard.families.case import Case, with_processor
-from guard.families.gemma_like import VideoProcessorDropped
 from guard.families.others import left_padded
 from guard.families.weights import spread
 from holisafe.models._still import still_images_only
@@ -210,7 +209,7 @@ def dots3_note() -> Case:
     """dots3-note: a mixture of experts that attends to a few chosen tokens; its sounds are left out."""
     names = ("<|imgpad|>", "<|video_pad|>", "<|audio_comp_pad|>")
     tokens = tokenizer(*names)
-    processor = Dots3NoteStills(
+    processor = still_images_only(Dots3NoteProcessor)(
         Qwen2VLImageProcessorPil(**PICTURES, temporal_patch_size=1), tokens, None, Dots3NoteFeatureExtractor()
     )
     config = Dots3NoteConfig(
@@ -264,10 +263,6 @@ def dots3_note() -> Case:
         audio_token_id=tokens.convert_tokens_to_ids(names[2]),
     )
     return with_processor(spread(Dots3NoteForConditionalGeneration(config), tokens), processor, "<|imgpad|>")
-
-
-class Dots3NoteStills(still_images_only(Dots3NoteProcessor), VideoProcessorDropped):  # type: ignore[misc]
-    """The processor of dots3-note for still images."""
 
 
 FAMILIES: dict[str, Callable[[], Case]] = {

@@ -114,10 +114,9 @@ def llava_next() -> Case:
 def llava_next_video() -> Case:
     """LLaVA-NeXT-Video, asked about still images: laid out as by LLaVA-NeXT."""
     tokens = tokenizer("<image>", "<video>", image_token="<image>", video_token="<video>")
-    # without its video half, the class's first part is the image processor and its second the tokenizer
     processor = still_images_only(LlavaNextVideoProcessor)(
+        None,
         LlavaNextImageProcessorPil(**CROP, image_grid_pinpoints=PINPOINTS),
-        tokens,
         tokens,
         patch_size=8,
         vision_feature_select_strategy="default",
@@ -156,8 +155,7 @@ def video_llava() -> Case:
     """Video-LLaVA, asked about still images: all of CLIP's tokens but the first."""
     tokens = tokenizer("<image>", "<video>", image_token="<image>", video_token="<video>")
     image_processor = VideoLlavaImageProcessor(**CROP)
-    # without its video half, the class's second part is the tokenizer
-    processor = still_images_only(VideoLlavaProcessor)(image_processor, tokens, tokens, patch_size=8)
+    processor = still_images_only(VideoLlavaProcessor)(image_processor, None, tokens, patch_size=8)
     config = VideoLlavaConfig(
         vision_config=CLIPVisionConfig(**VISION, projection_dim=32),
         text_config=LlamaConfig(vocab_size=len(tokens), **TEXT),
@@ -199,8 +197,7 @@ def perception_lm() -> Case:
 
     names = ("<|image|>", "<|video|>")
     tokens = tokenizer(*names, image_token=names[0], video_token=names[1])
-    # without its video half, the class's first part is the image processor and its second the tokenizer
-    processor = still_images_only(PerceptionLMProcessor)(OneTile(**CROP), tokens, tokens, patch_size=8)
+    processor = still_images_only(PerceptionLMProcessor)(None, OneTile(**CROP), tokens, patch_size=8)
     config = PerceptionLMConfig(
         vision_config=CLIPVisionConfig(**VISION, projection_dim=32, model_args={"embed_dim": 32}),
         text_config=LlamaConfig(vocab_size=len(tokens), **TEXT),

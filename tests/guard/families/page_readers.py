@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -44,6 +43,7 @@ from guard.families.case import Case, with_processor
 from guard.families.grids import Cut, cut_by_hand, pixels, squares
 from guard.families.others import left_padded
 from guard.families.weights import spread
+from holisafe.models._still import still_images_only
 from tiny_models import TEXT, VISION, tokenizer
 
 SAM = {
@@ -126,16 +126,6 @@ def unlimited_ocr() -> Case:
     return Case(model, inputs)
 
 
-class MiniCPMOcrStills(MiniCPMOcrProcessor):  # type: ignore[misc]
-    """MiniCPM-OCR's processor, whatever stands for its video processor, which needs torchvision."""
-
-    def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
-        """Check all parts but that one."""
-        if argument_name == "video_processor":
-            return argument
-        return super().check_argument_for_proper_class(argument_name, argument)
-
-
 def minicpm_ocr() -> Case:
     """MiniCPM-OCR: an overview, then slices row by row, after the image's number in the row.
 
@@ -153,7 +143,7 @@ def minicpm_ocr() -> Case:
     }
     tokens = tokenizer(*named.values(), **named)
     pictures = MiniCPMV4_6ImageProcessorPil(patch_size=8, scale_resolution=32, downsample_mode="4x")
-    processor = MiniCPMOcrStills(pictures, SimpleNamespace(slice_mode=True, downsample_mode="4x"), tokens)
+    processor = still_images_only(MiniCPMOcrProcessor)(pictures, None, tokens)
     config = MiniCPMOcrConfig(
         text_config=Qwen3_5TextConfig(
             vocab_size=len(tokens),

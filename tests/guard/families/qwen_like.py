@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 from transformers import (
@@ -234,9 +233,8 @@ def qwen2_5_omni_thinker() -> Case:
         audio_start_token_id=tokens.convert_tokens_to_ids("<|audio_bos|>"),
         audio_end_token_id=tokens.convert_tokens_to_ids("<|audio_eos|>"),
     )
-    processor = _without_video(Qwen2_5OmniProcessor)(
+    processor = still_images_only(Qwen2_5OmniProcessor)(
         image_processor=Qwen2VLImageProcessorPil(patch_size=8, merge_size=2, size=SIZE),
-        video_processor=SimpleNamespace(),
         feature_extractor=WhisperFeatureExtractor(feature_size=16),
         tokenizer=tokens,
     )
@@ -266,9 +264,7 @@ def minicpmv4_6() -> Case:
         video_token_id=tokens.convert_tokens_to_ids("<|video_pad|>"),
     )
     image_processor = MiniCPMV4_6ImageProcessorPil(patch_size=4, scale_resolution=32, max_slice_nums=4)
-    processor = _without_video(MiniCPMV4_6Processor)(
-        image_processor, SimpleNamespace(slice_mode=True, downsample_mode="16x"), tokens
-    )
+    processor = still_images_only(MiniCPMV4_6Processor)(image_processor, None, tokens)
     return with_processor(spread(MiniCPMV4_6ForConditionalGeneration(config), tokens), processor, "<|image_pad|>")
 
 
@@ -325,20 +321,6 @@ def _linear_and_full() -> dict[str, Any]:
 def _case(model: Any, tokens: PreTrainedTokenizerFast, family: type[Any], mark: str = MARK) -> Case:
     image_processor = Qwen2VLImageProcessorPil(patch_size=8, merge_size=2, size=SIZE)
     return with_processor(spread(model, tokens), still_images_only(family)(image_processor, tokens, None), mark)
-
-
-def _without_video(family: type[Any]) -> type[Any]:
-    """The processor class `family` with anything for its video processor, which needs torchvision."""
-
-    class Still(family):  # type: ignore[misc]
-        def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
-            return (
-                argument
-                if argument_name == "video_processor"
-                else super().check_argument_for_proper_class(argument_name, argument)
-            )
-
-    return Still
 
 
 FAMILIES: dict[str, Callable[[], Case]] = {
