@@ -25,6 +25,7 @@ OTHER = TuneConfig(
     max_tokens=2048,
     precision="float32",
     checkpointing=True,
+    cache_features=False,
 )
 
 
@@ -86,6 +87,7 @@ def test_every_field_says_what_it_is() -> None:
         ({"general_share": 1}, "general_share: expected a number at least 0 and below 1"),
         ({"max_tokens": 0}, "max_tokens: expected a number at least 1"),
         ({"checkpointing": 1}, "checkpointing: expected true or false, found 1"),
+        ({"cache_features": None}, "cache_features: expected true or false, found null"),
         ({"rank": 8}, "unknown field rank; expected some of method, image_weight"),
         ([], r"mine.json: expected a JSON object, found \[\]"),
         (dict.fromkeys(("language_rate", "projector_rate", "vision_rate", "guard_rate")), "nothing learns"),

@@ -78,6 +78,8 @@ class TuneConfig:
     """Number format of forward and backward passes; what learns is kept in float32."""
     checkpointing: bool = False
     """Whether activations are computed again in the backward pass, which saves memory and costs time."""
+    cache_features: bool = True
+    """Whether what the vision encoder says of an image is computed once and kept; only done where it rests."""
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
