@@ -178,8 +178,8 @@ def _parts(message: ChatMessage) -> tuple[str | ImageRef, ...]:
 
 
 def _weights_hash(folder: Path) -> str | None:
-    """SHA-256 over the safetensors files of a local checkpoint; None where there are none."""
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    """SHA-256 over the safetensors files of a local checkpoint, or a tuned model's; None where there are none."""
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("adapter/*.safetensors")]) if folder.is_dir() else []
     if not files:
         return None
     whole = sum(file.stat().st_size for file in files) <= WEIGHT_HASH_LIMIT

@@ -1,4 +1,7 @@
-"""Load any transformers image-text-to-text checkpoint: a short name, a local folder, or an id on the Hub."""
+"""Load any transformers image-text-to-text checkpoint: a short name, a local folder, or an id on the Hub.
+
+A folder that `holisafe tune` made is loaded as its base model with what it learned laid over it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 from holisafe.errors import MissingDependencyError, ModelError, UnknownNameError
 from holisafe.models._registry import registered_guard, registered_models
 from holisafe.models._still import only_video_half_missing, still_processor
+from holisafe.models._tuned import GUARD, find_tuned, lay_over
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -57,7 +61,8 @@ def load(
     """Load a vision-language model and its processor, with a guard if one is asked for.
 
     Args:
-        name: A registered short name ("pocket"), a folder with a checkpoint, or a Hub id ("org/name").
+        name: A registered short name ("pocket"), a folder with a checkpoint or that `holisafe tune` made, or a Hub id
+            ("org/name").
         device: Where to put it, e.g. "cpu", "cuda:1"; the first GPU, else the CPU, when not given.
         dtype: "auto" (as saved), "float32", "bfloat16" or "float16". When not given: as saved on a GPU, float32 on
             a CPU.
@@ -90,22 +95,31 @@ def _load(
         given = {"device": device, "dtype": dtype, "attention": attention}
         model, processor = builders[name](**{key: value for key, value in given.items() if value is not None})
         return _checked(model, processor, name, None)
+    tuned = find_tuned(Path(name).expanduser()) if looks_local(name) else None
+    if tuned is not None:
+        if revision is not None:
+            raise ModelError(
+                f"{name} says itself which revision of {tuned.base} it was tuned from; leave out {revision!r}"
+            )
+        base = _load(tuned.base, device, dtype, attention, tuned.revision, remote)
+        return replace(base, model=lay_over(base.model, tuned), name=name, revision=None)
     _check_place(name, builders)
     return _load_checkpoint(name, device, dtype, attention, revision, remote)
 
 
 def _guarded(loaded: LoadedModel, guard: str | Path) -> LoadedModel:
-    """The model with its guard; one that comes with a registered model was made for it, whatever its folder's name."""
+    """The model with its guard; that of a registered or tuned model was made for it, whatever its folder's name."""
     from holisafe.guard import load_guard
 
     is_own = str(guard) == OWN_GUARD
     where = _own_guard(loaded.name) if is_own else guard
+    was_made_for_it = registered_guard(loaded.name) is not None or _tuned_folder(loaded.name) is not None
     load_guard(
         loaded.model,
         where,
         processor=loaded.processor,
         revision=loaded.revision if is_own else None,
-        any_base=is_own and registered_guard(loaded.name) is not None,
+        any_base=is_own and was_made_for_it,
     )
     loaded.model.eval()
     return replace(loaded, guard=str(where))
@@ -129,14 +143,22 @@ def _own_guard(name: str) -> str | Path:
         raise ModelError(f"no guard comes with {name}; give the folder of one, or its Hub id")
     if not looks_local(name):
         return name
-    checkpoint = Path(name).expanduser()
-    for place in (checkpoint / "guard", checkpoint):
+    checkpoint = _tuned_folder(name) or Path(name).expanduser()
+    for place in (checkpoint / GUARD, checkpoint):
         if (place / GUARD_FILE).is_file():
             return place
     raise ModelError(
-        f"no guard comes with {name}: neither {checkpoint / 'guard'} nor the folder itself holds {GUARD_FILE}; save "
+        f"no guard comes with {name}: neither {checkpoint / GUARD} nor the folder itself holds {GUARD_FILE}; save "
         "one there with save_guard, or give the folder of another"
     )
+
+
+def _tuned_folder(name: str) -> Path | None:
+    """Where the parts of a tuned model are; None where `name` is none."""
+    if name in registered_models() or not looks_local(name):
+        return None
+    tuned = find_tuned(Path(name).expanduser())
+    return None if tuned is None else tuned.folder
 
 
 def looks_local(name: str) -> bool:

@@ -1,0 +1,137 @@
+"""A tuned model on the disk: what it learned, laid over its base model when it is loaded.
+
+tuned.json          which base model, and how it was tuned
+adapter/            what the language model learned (LoRA, as PEFT saves it)
+parts.safetensors   whole weights of the projector and the vision encoder, where they learned
+guard/              the guard, as `save_guard` writes it
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holisafe.errors import ModelError
+
+FORMAT = 1
+"""Version of the folder; a reader refuses others."""
+
+TUNED_FILE = "tuned.json"
+PARTS_FILE = "parts.safetensors"
+ADAPTER = "adapter"
+ADAPTER_FILE = "adapter_model.safetensors"
+GUARD = "guard"
+TUNED = "tuned"
+"""Where a run's folder holds what it came to."""
+
+UNFINISHED_FILE = "tune.json"
+"""What a run's folder holds from its beginning on."""
+
+
+@dataclass(frozen=True, slots=True)
+class TunedModel:
+    """What a tuned model's folder says of itself.
+
+    Attributes:
+        folder: The folder with `tuned.json`.
+        base: Name of the base model, for `holisafe.models.load`.
+        revision: Its Hub commit; None where it has none.
+    """
+
+    folder: Path
+    base: str
+    revision: str | None
+
+
+def find_tuned(folder: Path) -> TunedModel | None:
+    """The tuned model in a folder or in its subfolder `tuned`; None where there is none.
+
+    Raises:
+        ModelError: It cannot be read, or its tuning has not come to its end.
+    """
+    for place in (folder, folder / TUNED):
+        if (place / TUNED_FILE).is_file():
+            return _read(place)
+    if (folder / UNFINISHED_FILE).is_file() and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{folder}: its tuning has not come to its end; start the same `holisafe tune` again, which goes on from "
+            "its newest checkpoint"
+        )
+    return None
+
+
+def lay_over(model: Any, tuned: TunedModel) -> Any:
+    """Give a base model what the tuned one learned, but for the guard; the adapter is merged.
+
+    Raises:
+        ModelError: A file is missing or damaged, or was made for another model.
+    """
+    if (tuned.folder / PARTS_FILE).is_file():
+        _fill(model, tuned.folder / PARTS_FILE)
+    if (tuned.folder / ADAPTER).is_dir():
+        model = _merged(model, tuned.folder / ADAPTER)
+    model.name_or_path = str(tuned.folder)  # whose weights these are now
+    return model.eval()
+
+
+def _read(folder: Path) -> TunedModel:
+    path = folder / TUNED_FILE
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        kind, base = values["format"], values["base"]
+        name, revision = base["name"], base["revision"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}); expected what `holisafe tune` writes"
+        ) from error
+    if kind != FORMAT:
+        raise ModelError(
+            f"{path}: format: found {json.dumps(kind)[:40]}, expected {FORMAT}; install the version of holisafe that "
+            "wrote it"
+        )
+    if not isinstance(name, str) or not isinstance(revision, str | None):
+        raise ModelError(f"{path}: base: expected a name and a revision, found {json.dumps(base)[:80]}")
+    return TunedModel(folder, name, revision)
+
+
+def _fill(model: Any, path: Path) -> None:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        parts = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: no whole safetensors file ({error}); is it truncated? get it again") from error
+    present = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for name, tensor in parts.items():
+        found = list(present[name].shape) if name in present else "none"
+        if found != list(tensor.shape):
+            raise ModelError(
+                f"{path}: {name}: found the shape {list(tensor.shape)}, and the base model's is {found}; it was tuned "
+                "from another model"
+            )
+    with torch.no_grad():
+        for name, tensor in parts.items():
+            present[name].copy_(tensor)
+
+
+def _merged(model: Any, folder: Path) -> Any:
+    from peft import PeftModel
+
+    if not (folder / ADAPTER_FILE).is_file():  # PEFT would look for a pickled file
+        raise ModelError(f"{folder} holds no {ADAPTER_FILE}; get it again")
+    try:
+        with warnings.catch_warnings():
+            # PEFT asks transformers by a name that transformers is about to drop
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            adapted = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=True)
+            return adapted.merge_and_unload()
+    except Exception as error:  # PEFT, safetensors and torch raise kinds of their own
+        first = (str(error).strip().splitlines() or [""])[0][:300]
+        raise ModelError(
+            f"{folder}: the adapter does not fit the base model, or is damaged ({type(error).__name__}: {first})"
+        ) from error

@@ -1,0 +1,159 @@
+"""The model card of a tuned model, written from its run: what it was told, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from holisafe.guard._checkpoint import public_name
+
+_METHODS = {
+    "vgm": "answers together with a guard that reads the images (the visual guard module of arXiv 2506.04704 v5)",
+    "meta-token": "answers together with a guard that reads a learned token per image (arXiv 2506.04704 v1)",
+    "sft": "answers alone (supervised fine-tuning, without a guard)",
+}
+_PARTS = {
+    "language": "language model (LoRA adapter)",
+    "projector": "projector",
+    "vision": "vision encoder",
+    "guard": "guard",
+}
+
+
+def model_card(run: Mapping[str, Any]) -> str:
+    """The text of README.md.
+
+    Args:
+        run: What `tuned.json` says.
+    """
+    base = public_name(run["base"]["name"])
+    front = ["---", "library_name: holisafe", "tags: [safety, vision-language]"]
+    if "/" in base:  # the Hub links it
+        front.append(f"base_model: {base}")
+    revision = f" at revision {run['base']['revision']}" if run["base"]["revision"] else ""
+    lines = [
+        *front,
+        "---",
+        "",
+        f"# {base}, tuned for safety",
+        "",
+        f"{base}{revision}, tuned by holisafe {run['holisafe']} with method `{run['method']}`: it learned "
+        f"{_METHODS[run['method']]}.",
+        "",
+        "```python",
+        "from holisafe.models import load",
+        "",
+        f'model, processor = load("this folder"{"" if run["guard"] is None else ", guard=" + repr("own")})',
+        "```",
+        "",
+        "The base model is loaded, and these files are laid over it; `holisafe merge` makes one plain checkpoint.",
+        "",
+        *_learned(run),
+        *_data(run["data"]),
+        *_training(run),
+        *_evaluations(run["evaluations"]),
+        *_limits(run),
+    ]
+    return "\n".join(lines)
+
+
+def _learned(run: Mapping[str, Any]) -> list[str]:
+    rows = [f"| {_PARTS[part]} | {each['parameters']:,} | {each['rate']:g} |" for part, each in run["learned"].items()]
+    return ["## What learned", "", "| part | parameters | peak learning rate |", "| --- | ---: | ---: |", *rows, ""]
+
+
+def _data(data: Mapping[str, Any]) -> list[str]:
+    counts = ", ".join(f"{name} {count:,}" for name, count in data["by_combination"].items())
+    named = f"`{public_name(data['name'])}`" if data["name"] else "samples given from Python"
+    split = f", split {data['split']}" if data["split"] else ""
+    lines = [
+        "## Data",
+        "",
+        f"- safety data: {named}{split}, {data['samples']:,} samples ({counts})",
+        f"- SHA-256 of its records and images: `{data['sha256']}`",
+    ]
+    if data["general"]:
+        general = data["general"]
+        lines.append(f"- general instruction data: {general['samples']:,} samples, SHA-256 `{general['sha256']}`")
+    if data["licences"]:
+        lines.append(f"- licences that the records give: {', '.join(data['licences'])}")
+    left_out = [f"{count} {_REASONS[reason]}" for reason, count in data["left_out"].items() if count]
+    lines += [f"- left out: {', '.join(left_out)}"] if left_out else []
+    return [*lines, ""]
+
+
+def _training(run: Mapping[str, Any]) -> list[str]:
+    training, settings = run["training"], run["settings"]
+    names = list(training["last"])
+    rows = [f"| {name} | {_number(training['first'], name)} | {_number(training['last'], name)} |" for name in names]
+    recipe = f"recipe `{run['recipe']}`; " if run["recipe"] else ""
+    return [
+        "## Training",
+        "",
+        f"{training['steps']:,} optimizer steps, {training['drawn']:,} samples drawn with all combinations, and their "
+        f"categories, in equal parts; {recipe}seed {settings['seed']}, {settings['precision']}.",
+        *([f"It {training['stopped']}."] if training["stopped"] else []),
+        "",
+        f"| mean of logged steps | up to step {training['first']['step']} | up to step {training['last']['step']} |",
+        "| --- | ---: | ---: |",
+        *[row for row, name in zip(rows, names, strict=True) if name != "step"],
+        "",
+        "<details><summary>all settings</summary>",
+        "",
+        *(f"- `{name}`: {value}" for name, value in settings.items()),
+        "",
+        "</details>",
+        "",
+    ]
+
+
+def _evaluations(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return ["## Results", "", "Not evaluated while it trained. Measure it with `holisafe bench`.", ""]
+    names = [name for name, value in rows[-1].items() if isinstance(value, int | float) and name not in _NO_RESULTS]
+    lines = [f"| {name} | {_number(rows[0], name)} | {_number(rows[-1], name)} |" for name in names]
+    return [
+        "## Results",
+        "",
+        "On a small slice of held-out samples, judged by string match; no substitute for `holisafe bench`.",
+        "",
+        f"| | at step {rows[0]['step']} | at step {rows[-1]['step']} |",
+        "| --- | ---: | ---: |",
+        *lines,
+        "",
+    ]
+
+
+def _limits(run: Mapping[str, Any]) -> list[str]:
+    missing = [name for name, count in run["data"]["by_combination"].items() if not count]
+    lines = [
+        "## Limits",
+        "",
+        "- A tuned model refuses what is like the data above; of what is not like them, nothing is known here. Measure "
+        "it on your own before you rely on it.",
+    ]
+    if missing:
+        lines.append(f"- The data hold no samples of {', '.join(missing)}.")
+    if run["guard"] is not None:
+        lines.append("- The guard is not calibrated: its scores are not probabilities until they are checked.")
+    return [
+        *lines,
+        "",
+        "## Licence",
+        "",
+        f"Not known here: check that of {public_name(run['base']['name'])}, and those of the data, before you pass the "
+        "weights on.",
+        "",
+    ]
+
+
+def _number(row: Mapping[str, Any], name: str) -> str:
+    return f"{row[name]:.4g}" if isinstance(row.get(name), int | float) else ""
+
+
+_REASONS = {
+    "broken": "broken records",
+    "image": "with images that cannot be opened or taken in",
+    "length": "longer than the limit",
+}
+_NO_RESULTS = {"step", "epoch"}

@@ -1,0 +1,175 @@
+"""A run's folder: one run's alone, with what it was asked and what it said while it learned."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from holisafe.errors import TuningError
+from holisafe.models._tuned import TUNED, UNFINISHED_FILE
+from holisafe.tuning._config import TuneConfig
+from holisafe.tuning._trainer import RECIPE_FILE
+
+LOG_FILE = "log.jsonl"
+"""One JSON object a line: what is learned from, then each logged step and each evaluation."""
+
+
+def process() -> tuple[int, int]:
+    """Which of how many processes this is, as launchers tell it."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextlib.contextmanager
+def own(folder: Path) -> Iterator[None]:
+    """Make the folder and hold it alone; the lock ends with the process. Of several processes, the first holds it.
+
+    Raises:
+        TuningError: It cannot be written, or another run holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise TuningError(f"cannot write to {folder}: {error.strerror or error}; choose another --out") from error
+    with lock:
+        try:
+            if process()[0] == 0:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TuningError(f"another run is going on in {folder}; wait for it, or choose another --out") from error
+        yield
+
+
+def read_request(folder: Path) -> dict[str, Any] | None:
+    """What the folder's run was asked; None where there is none yet.
+
+    Raises:
+        TuningError: It cannot be read, or what is in the folder is not from `tune`.
+    """
+    path = folder / UNFINISHED_FILE
+    if not path.is_file():
+        if other := [name for name in (RECIPE_FILE, TUNED, "config.json") if (folder / name).exists()]:
+            raise TuningError(f"{folder} holds {other[0]} but no {UNFINISHED_FILE}; use another --out")
+        return None
+    try:
+        request = json.loads(path.read_text("utf-8"))
+        return {
+            "asked": dict(request["asked"]),
+            "weights_sha256": request["weights_sha256"],
+            "left_out": list(request["left_out"]),
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TuningError(f"{path}: cannot be read ({type(error).__name__}: {error}); use another --out") from error
+
+
+def check_same(folder: Path, before: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run that was asked something else.
+
+    Raises:
+        TuningError: Names each thing that differs.
+    """
+    if before is None:
+        return
+    there = dict(before["asked"])
+    there["settings"] = TuneConfig.from_json(there["settings"], str(folder / UNFINISHED_FILE)).to_json()
+    one, other = _flat(there), _flat(asked)
+    keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+    if keys:
+        differences = "; ".join(f"{key} is {_shown(one.get(key))} there, {_shown(other.get(key))} now" for key in keys)
+        raise TuningError(f"{folder} holds another run: {differences}. Use the same, or another --out")
+
+
+def keep_request(folder: Path, request: Mapping[str, Any]) -> None:
+    """Write down what is asked, whole or not at all.
+
+    Raises:
+        TuningError: The disk does not take it.
+    """
+    path = folder / UNFINISHED_FILE
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        unfinished.write_text(json.dumps(request, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise TuningError(f"cannot write {path}: {error.strerror or error}; make room and start again") from error
+
+
+def hash_weights(model: Any) -> str:
+    """SHA-256 over the name, shape and up to 1,024 evenly spaced values of each tensor, in hex.
+
+    Enough to tell one training from another, and quick for models of any size.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        flat = tensor.detach().flatten()
+        some = flat[:: max(1, len(flat) // 1024)].cpu()
+        values = some.double() if some.is_floating_point() else some
+        digest.update(f"{name} {list(tensor.shape)}".encode() + values.numpy().tobytes())
+    return digest.hexdigest()
+
+
+class RunLog(TrainerCallback):  # type: ignore[misc]
+    """Writes the log as it comes about; a run that goes on takes up where its checkpoint was.
+
+    Args:
+        folder: The run's folder.
+        first: The first line.
+    """
+
+    def __init__(self, folder: Path, first: Mapping[str, Any]) -> None:
+        self.path = folder / LOG_FILE
+        self.first = first
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Write anew what had been said when the checkpoint was made."""
+        if state.is_world_process_zero:
+            self._write([self.first, *(row for row in state.log_history if _is_lasting(row))], "w")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Log the first and the last step, whatever the interval."""
+        if state.global_step in (1, state.max_steps):
+            control.should_log = True
+
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Add a line."""
+        if state.is_world_process_zero and _is_lasting(state.log_history[-1]):
+            self._write([state.log_history[-1]], "a")
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add a line of another kind."""
+        self._write([row], "a")
+
+    def _write(self, rows: list[Any], mode: str) -> None:
+        try:
+            with self.path.open(mode, encoding="utf-8") as file:
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        except OSError as error:
+            raise TuningError(
+                f"cannot write {self.path}: {error.strerror or error}; make room and start the same command again"
+            ) from error
+
+
+def _is_lasting(row: Mapping[str, Any]) -> bool:
+    """Whether it is about what was learned, and not about how long it took."""
+    return "train_runtime" not in row
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{above}{key}"
+        found |= _flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."

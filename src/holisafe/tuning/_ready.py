@@ -1,0 +1,166 @@
+"""From a model's name and data to all that a run needs: the model with its guard, and the samples in their order."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from holisafe.errors import TuningError
+from holisafe.guard import GuardConfig, attach_guard
+from holisafe.guard._attach import base_model
+from holisafe.models import LoadedModel, load
+from holisafe.records import Sample
+from holisafe.taxonomy import Combination
+from holisafe.tuning._collate import Collator
+from holisafe.tuning._config import TuneConfig
+from holisafe.tuning._folder import hash_weights, process
+from holisafe.tuning._mix import mix
+from holisafe.tuning._samples import LeftOut, TrainingData, find_unfit
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How the model to tune is loaded; see `holisafe.models.load`.
+
+    Attributes:
+        device: "cpu" or "cuda"; the GPU where there is one when None. Which GPU is for CUDA_VISIBLE_DEVICES to say.
+        dtype: "auto", "float32", "bfloat16" or "float16"; as saved on a GPU, float32 on a CPU when None.
+        attention: A transformers attention implementation.
+        revision: Branch, tag or commit on the Hub.
+        trust_remote_code: Whether to run code that comes with the checkpoint.
+    """
+
+    device: str | None = None
+    dtype: str | None = None
+    attention: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+
+def guard_for(config: TuneConfig, guard: GuardConfig | None) -> GuardConfig | None:
+    """The guard that a method learns with; None where it has none.
+
+    Raises:
+        TuningError: The guard has a meta token, and the method none.
+    """
+    if config.method == "sft":
+        return None
+    guard = guard or GuardConfig()
+    if config.method == "meta-token":
+        return replace(guard, meta_token=True)
+    if guard.meta_token:
+        raise TuningError('the guard has a meta token, which method="vgm" does not learn; use method="meta-token"')
+    return guard
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All that a run needs, once the data were held against the model."""
+
+    loaded: LoadedModel
+    training: TrainingData
+    drawn: list[Sample]
+    left_out: list[LeftOut]
+    longest: int | None
+    weights: str
+    on_cpu: bool
+
+    def counts(self, samples: Sequence[Sample]) -> dict[str, int]:
+        """How many samples of each combination; general data apart."""
+        general = {sample.id for sample in self.training.general}
+        found = Counter("general" if sample.id in general else sample.combination.value for sample in samples)
+        names = [each.value for each in Combination] + (["general"] if general else [])
+        return {name: found[name] for name in names}
+
+
+def make_ready(
+    model: str | Path,
+    training: TrainingData,
+    config: TuneConfig,
+    guard: GuardConfig | None,
+    options: ModelOptions,
+    known: list[LeftOut] | None,
+) -> Ready:
+    """Load the model, attach its guard, leave out what does not fit it, and draw what is learned from.
+
+    Raises:
+        TuningError: No sample fits, or those that do cannot be balanced.
+    """
+    on_cpu = _on_cpu(options.device)
+    loaded = load(
+        str(model),
+        device="cpu",  # from where the trainer takes it
+        dtype=options.dtype or ("float32" if on_cpu else "auto"),
+        attention=options.attention,
+        revision=options.revision,
+        trust_remote_code=options.trust_remote_code,
+    )
+    weights = hash_weights(loaded.model)
+    if guard is not None:
+        torch.manual_seed(config.seed)  # of the guard's new weights
+        attach_guard(loaded.model, guard, processor=loaded.processor)
+    longest = _longest(loaded.model, config)
+    if known is None:
+        collate = Collator(loaded.processor, None)
+        extra = 0 if guard is None or not guard.meta_token else 1
+        known = find_unfit((*training.samples, *training.general), collate, longest, extra)
+    fit = training.without(known)
+    if not fit.samples:
+        first = known[0]
+        raise TuningError(
+            f"none of the {len(training.samples)} samples can be learned from; the first, {first.id}: {first.why}. "
+            "Raise max_tokens if the model's context allows, or give other data"
+        )
+    drawn = mix(
+        fit.samples,
+        _count(config, len(fit.samples)),
+        seed=config.seed,
+        general=fit.general,
+        general_share=config.general_share,
+    )
+    return Ready(loaded, fit, drawn, known, longest, weights, on_cpu)
+
+
+def _on_cpu(device: str | None) -> bool:
+    """Whether the model is trained on the CPU.
+
+    Raises:
+        TuningError: The device is neither, is not there, or is one of several without a launcher.
+    """
+    if device not in (None, "cpu", "cuda"):
+        raise TuningError(f"device: expected cpu or cuda, found {device!r}; choose a GPU with CUDA_VISIBLE_DEVICES")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TuningError("device: found cuda, but torch sees no GPU; use cpu, or install torch for your GPU")
+    if device == "cpu" or not torch.cuda.is_available():
+        return True
+    if torch.cuda.device_count() > 1 and process()[1] == 1:
+        raise TuningError(
+            f"torch sees {torch.cuda.device_count()} GPUs: start with `accelerate launch -m holisafe tune ...` to "
+            "use all of them, or choose one with CUDA_VISIBLE_DEVICES=0"
+        )
+    return False
+
+
+def _longest(model: Any, config: TuneConfig) -> int | None:
+    """Most tokens of a sample: the model's context or the settings' limit; None where neither is known."""
+    context = base_model(model).config.get_text_config(decoder=True).to_dict().get("max_position_embeddings")
+    limits = [limit for limit in (context, config.max_tokens) if isinstance(limit, int)]
+    return min(limits, default=None)
+
+
+def _count(config: TuneConfig, samples: int) -> int:
+    """How many samples are drawn: epochs are passes over the safety data, beside which general data come."""
+    if config.steps is not None:
+        return config.steps * config.batch * config.accumulation * process()[1]
+    return max(1, round(config.epochs * samples / (1 - config.general_share)))
+
+
+def step_count(config: TuneConfig, drawn: int) -> int:
+    batches = math.ceil(math.ceil(drawn / config.batch) / process()[1])
+    return math.ceil(batches / config.accumulation)

@@ -1,0 +1,312 @@
+"""One call from a model and data to a tuned model on the disk, safe to interrupt."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import PrinterCallback, TrainerCallback
+
+from holisafe import __version__, datasets
+from holisafe.errors import TuningError
+from holisafe.guard import GuardConfig
+from holisafe.guard._attach import base_model, find_observer
+from holisafe.models._load import looks_local
+from holisafe.models._tuned import FORMAT, TUNED, TUNED_FILE
+from holisafe.records import Sample
+from holisafe.taxonomy import Combination
+from holisafe.tuning._config import TuneConfig
+from holisafe.tuning._folder import RunLog, check_same, keep_request, own, process, read_request
+from holisafe.tuning._parts import adapt, parameter_groups
+from holisafe.tuning._ready import ModelOptions, Ready, guard_for, make_ready, step_count
+from holisafe.tuning._samples import LeftOut, TrainingData, read_training
+from holisafe.tuning._save import save_tuned
+from holisafe.tuning._trainer import GuardedTrainer, last_checkpoint
+
+Progress = Callable[[int, int, Mapping[str, Any]], None]
+"""Called after each optimizer step with its number, that of all steps, and the newest line of the log."""
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "pillow")
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A tuned model on the disk; `holisafe.models.load(tuned.folder)` loads it.
+
+    Attributes:
+        folder: Its folder.
+        description: What its `tuned.json` says: base, settings, data, losses, what was left out.
+        was_there: Whether an earlier call had made it.
+    """
+
+    folder: Path
+    description: Mapping[str, Any]
+    was_there: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        learned: Parameters and peak learning rate of each part that learns, by name.
+        parameters: Of the whole model, guard and adapter included.
+        by_combination: How many samples of each combination would be drawn; "general" for general data.
+        steps: Optimizer steps.
+        longest: Most tokens of a sample; None for any.
+        left_out: Samples that would not be learned from.
+        broken: Records that cannot be read.
+    """
+
+    learned: Mapping[str, Mapping[str, Any]]
+    parameters: int
+    by_combination: Mapping[str, int]
+    steps: int
+    longest: int | None
+    left_out: Sequence[LeftOut]
+    broken: int
+
+
+def tune(
+    model: str | Path,
+    data: str | Path | Sequence[Sample],
+    out: str | Path,
+    config: TuneConfig | None = None,
+    *,
+    split: str | None = None,
+    general: str | Path | Sequence[Sample] | None = None,
+    guard: GuardConfig | None = None,
+    recipe: str | None = None,
+    options: ModelOptions | None = None,
+    save_every: int = 100,
+    log_every: int = 10,
+    progress: Progress | None = None,
+) -> Tuned:
+    """Tune a model on all combinations that the data hold, and keep everything in `out`.
+
+    A run that was interrupted, also by a kill at any moment, goes on where it was when called again with the same
+    arguments, to the same weights (bit for bit on one process of a CPU); one that is complete is read back. Under
+    `accelerate launch` or `torchrun` all processes call it.
+
+    Args:
+        model: "pocket", a folder with a checkpoint or a tuned model, or a Hub id.
+        data: Name of a data set, a path, a Hub id, or samples: each with a reference answer and, where a guard learns,
+            a label per image.
+        out: Folder of the run; made if missing. The tuned model is in its subfolder `tuned`, the log in `log.jsonl`.
+        config: The settings; `TuneConfig()` when None.
+        split: The split to learn from; "train" when None, where the data have splits.
+        general: General instruction data, of which `config.general_share` is mixed in.
+        guard: The guard's parts, for the methods that have one; `GuardConfig()` when None, with a meta token where the
+            method asks for it.
+        recipe: Name of the recipe that the settings come from, to be written down.
+        options: How the model is loaded.
+        save_every: Optimizer steps between checkpoints.
+        log_every: Optimizer steps between lines of the log.
+        progress: Called after every step.
+
+    Raises:
+        DataError: The data cannot be read.
+        ModelError: The model cannot be loaded.
+        GuardError: The model cannot be guarded.
+        TuningError: The data cannot be learned from or share images with the set's other splits, the folder is of
+            another run or cannot be written, or the loss is lost. The last good checkpoint is kept.
+        UnknownNameError: There is no such model, data set or split.
+    """
+    config, folder = config or TuneConfig(), Path(out)
+    parts = guard_for(config, guard)
+    training = read_training(data, split, general, parts)
+    asked = _asked(model, training, config, parts)
+    with own(folder):
+        before = read_request(folder)
+        check_same(folder, before, asked)
+        if before is not None and (folder / TUNED / TUNED_FILE).is_file():
+            return Tuned(folder / TUNED, json.loads((folder / TUNED / TUNED_FILE).read_text("utf-8")), True)
+        known = None if before is None else [LeftOut(**each) for each in before["left_out"]]
+        ready = make_ready(model, training, config, parts, options or ModelOptions(), known)
+        _check_weights(folder, before, ready.weights)
+        if process()[0] == 0:
+            left_out = [asdict(each) for each in ready.left_out]
+            keep_request(folder, {"asked": asked, "weights_sha256": ready.weights, "left_out": left_out})
+        log = RunLog(folder, _first_line(ready))
+        trainer = _Trainer(
+            ready.loaded.model,
+            ready.loaded.processor,
+            config,
+            ready.drawn,
+            folder,
+            save_every=save_every,
+            log_every=log_every,
+            use_cpu=ready.on_cpu,
+        )
+        trainer.remove_callback(PrinterCallback)  # standard output is not the trainer's
+        for callback in [log, *([] if progress is None else [_Steps(progress)])]:
+            trainer.add_callback(callback)
+        trainer.tune()
+        description = _describe(trainer, ready, config, recipe)
+        if trainer.is_world_process_zero():
+            save_tuned(trainer.model, folder / TUNED, description)
+        trainer.accelerator.wait_for_everyone()
+        return Tuned(folder / TUNED, description)
+
+
+def plan(
+    model: str | Path,
+    data: str | Path | Sequence[Sample],
+    config: TuneConfig | None = None,
+    *,
+    split: str | None = None,
+    general: str | Path | Sequence[Sample] | None = None,
+    guard: GuardConfig | None = None,
+    options: ModelOptions | None = None,
+) -> Plan:
+    """Say what `tune` would do with these arguments: it reads the data and the model, and trains and writes nothing.
+
+    Raises:
+        HoliSafeError: As `tune` does before it trains.
+    """
+    config = config or TuneConfig()
+    parts = guard_for(config, guard)
+    training = read_training(data, split, general, parts)
+    ready = make_ready(model, training, config, parts, options or ModelOptions(), None)
+    adapted = adapt(ready.loaded.model, config)
+    return Plan(
+        learned=_learned(adapted, config),
+        parameters=sum(weight.numel() for weight in adapted.parameters()),
+        by_combination=ready.counts(ready.drawn),
+        steps=step_count(config, len(ready.drawn)),
+        longest=ready.longest,
+        left_out=ready.left_out,
+        broken=training.broken,
+    )
+
+
+def _asked(model: str | Path, training: TrainingData, config: TuneConfig, guard: GuardConfig | None) -> dict[str, Any]:
+    """What makes a run the same run."""
+    name = str(Path(model).expanduser().resolve()) if looks_local(str(model)) else str(model)
+    return {
+        "model": name,
+        "data_sha256": datasets.fingerprint(training.samples),
+        "general_sha256": datasets.fingerprint(training.general) if training.general else None,
+        "guard": None if guard is None else guard.to_json(),
+        "settings": config.to_json(),
+    }
+
+
+def _check_weights(folder: Path, before: Mapping[str, Any] | None, weights: str) -> None:
+    if before is not None and before["weights_sha256"] != weights:
+        raise TuningError(f"the base model's weights were changed since the run in {folder} began; use another --out")
+
+
+def _first_line(ready: Ready) -> dict[str, Any]:
+    return {
+        "samples": ready.counts(ready.drawn),
+        "broken": ready.training.broken,
+        "left_out": [asdict(each) for each in ready.left_out],
+    }
+
+
+def _learned(model: Any, config: TuneConfig) -> dict[str, dict[str, Any]]:
+    parts: dict[str, dict[str, Any]] = {}
+    for group in parameter_groups(model, config):
+        part = parts.setdefault(group["part"], {"parameters": 0, "rate": group["lr"]})
+        part["parameters"] += sum(weight.numel() for weight in group["params"])
+    return parts
+
+
+def _describe(trainer: GuardedTrainer, ready: Ready, config: TuneConfig, recipe: str | None) -> dict[str, Any]:
+    """What `tuned.json` says."""
+    loaded, training, state = ready.loaded, ready.training, trainer.state
+    observer = find_observer(trainer.model)
+    losses = [row for row in state.log_history if "loss" in row]
+    reasons = Counter(each.reason for each in ready.left_out)
+    return {
+        "format": FORMAT,
+        "holisafe": __version__,
+        "base": {
+            "name": str(Path(loaded.name).expanduser().resolve()) if looks_local(loaded.name) else loaded.name,
+            "revision": loaded.revision,
+            "model_type": str(base_model(trainer.model).config.model_type),
+            "weights_sha256": ready.weights,
+        },
+        "method": config.method,
+        "recipe": recipe,
+        "settings": config.to_json(),
+        "guard": None if observer is None else observer.config.to_json(),
+        "learned": _learned(trainer.model, config),
+        "data": {
+            "name": training.name,
+            "split": training.split,
+            "samples": len(training.samples),
+            "by_combination": {
+                each.value: sum(sample.combination is each for sample in training.samples) for each in Combination
+            },
+            "sha256": datasets.fingerprint(training.samples),
+            "general": {"samples": len(training.general), "sha256": datasets.fingerprint(training.general)}
+            if training.general
+            else None,
+            "licences": sorted({each.licence for each in (*training.samples, *training.general) if each.licence}),
+            "left_out": {"broken": training.broken, "image": reasons["image"], "length": reasons["length"]},
+            "left_out_ids": [asdict(each) for each in ready.left_out],
+        },
+        "training": {
+            "steps": state.global_step,
+            "drawn": len(ready.drawn),
+            "by_combination": ready.counts(ready.drawn),
+            "processes": process()[1],
+            "first": _shown_losses(losses[0]),
+            "last": _shown_losses(losses[-1]),
+            "stopped": None,
+        },
+        "evaluations": [],
+        "versions": {"python": platform.python_version()}
+        | {library: importlib.metadata.version(library) for library in LIBRARIES},
+    }
+
+
+def _shown_losses(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name == "step" or name.startswith(("loss", "accuracy"))}
+
+
+class _Trainer(GuardedTrainer):
+    """Says what to do where the disk does not take a checkpoint."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, SafetensorError, RuntimeError) as error:  # RuntimeError: how torch.save says it
+            folder = Path(self.args.output_dir)
+            last = last_checkpoint(folder)
+            kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise TuningError(
+                f"step {self.state.global_step}: the checkpoint cannot be written to {folder} ({first}); {kept}: make "
+                "room and start the same command again, which goes on from there"
+            ) from error
+
+
+class _Steps(TrainerCallback):  # type: ignore[misc]
+    """Tells how far a run is."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._tell(state)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._tell(state)
+
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._tell(state)
+
+    def _tell(self, state: Any) -> None:
+        if state.is_world_process_zero:
+            rows = [row for row in state.log_history if "loss" in row]
+            self.progress(state.global_step, state.max_steps, rows[-1] if rows else {})
