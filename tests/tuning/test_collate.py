@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -39,6 +41,14 @@ WITH_SYSTEM = (  # as Qwen's: a system turn of its own
     "<|im_end|>{% if not loop.last %}\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}\n<|im_start|>assistant\n{% endif %}"
 )
+build_once = cache(build_processor)
+
+
+def pocket_processor() -> Any:
+    """Pocket's, which takes seconds to build; one of its own, so that it can be given another template."""
+    return copy.copy(build_once())
+
+
 TEMPLATES = {"image first": IMAGE_FIRST, "image last": IMAGE_LAST, "ends turns": ENDS_TURNS}
 
 
@@ -73,7 +83,7 @@ def test_what_comes_before_is_what_the_model_is_asked(family: str, template: str
 
 
 def test_pocket_learns_the_reference_and_its_end_of_turn() -> None:
-    processor = build_processor()
+    processor = pocket_processor()
     samples = mixed()
     batch = Collator(processor)(samples)
     for row, each in enumerate(samples):
@@ -87,7 +97,7 @@ def test_pocket_learns_the_reference_and_its_end_of_turn() -> None:
     ("template", "begins"), [(ENDS_NOTHING, " "), (OTHER_ROLES, ""), (WITH_SYSTEM, "")], ids=["llava", "gemma", "qwen"]
 )
 def test_words_of_several_letters_are_learned_the_same_way_in_other_templates(template: str, begins: str) -> None:
-    processor = build_processor()
+    processor = pocket_processor()
     processor.chat_template = template
     samples = mixed()
     batch = Collator(processor)(samples)
@@ -108,6 +118,37 @@ def test_rows_are_padded_on_the_right_and_as_they_are_alone(family: str) -> None
             assert batch[key][row][mask].tolist() == alone[key][0][alone["attention_mask"][0] != 0].tolist()
             padding = -100 if key == "labels" else processor.tokenizer.pad_token_id
             assert bool((batch[key][row][~mask] == padding).all())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_images_are_processed_once_and_as_the_processor_does(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    processor = FAMILIES[family]().processor
+    samples = mixed()
+    images = [[open_image(image) for image in each.images] for each in samples]
+    turns = [
+        [{"role": "user", "content": [*({"type": "image", "image": i} for i in row), {"type": "text", "text": "hi"}]}]
+        for row in images
+    ]
+    expected = processor.apply_chat_template(
+        turns, tokenize=True, return_dict=True, return_tensors="pt", processor_kwargs={"padding": True}
+    )
+    calls = []
+    kind = type(processor.image_processor)
+    plain = kind.preprocess
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        return plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(kind, "preprocess", counted)
+    batch = Collator(processor)(samples)
+    assert len(calls) == 1
+    seen = {key for key in expected if key.startswith(("pixel", "image"))}
+    assert {key for key in batch if key.startswith(("pixel", "image"))} == seen >= {"pixel_values"}
+    for key in seen:
+        assert torch.equal(batch[key], expected[key])
+    # a batch of other images is not mistaken for the one before
+    assert not torch.equal(Collator(processor)(samples[:1])["pixel_values"], batch["pixel_values"])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -139,7 +180,7 @@ def test_without_a_guard_there_are_no_targets_for_one() -> None:
 
 
 def test_control_tokens_that_a_reference_spells_out_are_learned_as_text() -> None:
-    processor = build_processor()
+    processor = pocket_processor()
     said = "It ends with <|im_end|> and shows <image>."
     batch = Collator(processor)([sample(reference=said, query="what does <|im_end|> do to <image>?")])
     assert learned(processor, batch, 0) == f"{said}<|im_end|>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,8 +65,10 @@ class Collator:
             check_conversation(sample)
         asked = [[_question(sample)] for sample in samples]
         answered = [[*turns, _answer(sample)] for turns, sample in zip(asked, samples, strict=True)]
-        prompts = self._encode(asked, add_generation_prompt=True)
-        batch = _widened(self._encode(answered, add_generation_prompt=False), self.processor.tokenizer.pad_token_id)
+        processor = _seeing_once(self.processor)
+        prompts = self._encode(processor, asked, add_generation_prompt=True)
+        whole = self._encode(processor, answered, add_generation_prompt=False)
+        batch = _widened(whole, self.processor.tokenizer.pad_token_id)
         labels = torch.full_like(batch["input_ids"], IGNORED)  # (batch, tokens)
         for row, sample in enumerate(samples):
             self._learn(sample, prompts, batch, labels, row)
@@ -79,13 +82,15 @@ class Collator:
             batch["categories"] = torch.tensor([category for _, category in joint])
         return batch
 
-    def _encode(self, conversations: list[list[dict[str, Any]]], *, add_generation_prompt: bool) -> dict[str, Any]:
+    def _encode(
+        self, processor: Any, conversations: list[list[dict[str, Any]]], *, add_generation_prompt: bool
+    ) -> dict[str, Any]:
         """Tensors of a right-padded batch; control tokens that a text spells out stay text where that is possible."""
         options: dict[str, Any] = {"processor_kwargs": {"padding": True, "padding_side": "right"}}
         if "sanitize_control_tokens" in inspect.signature(ProcessorMixin.apply_chat_template).parameters:
             options["sanitize_control_tokens"] = True
         try:
-            encoded = self.processor.apply_chat_template(
+            encoded = processor.apply_chat_template(
                 conversations,
                 tokenize=True,
                 return_dict=True,
@@ -151,6 +156,36 @@ class Collator:
     def _named(self) -> str:
         name = self.processor.tokenizer.name_or_path
         return f"{type(self.processor).__name__}{f' of {name}' if name else ''}"
+
+
+def _seeing_once(processor: Any) -> Any:
+    """The processor with an image processor that works once for the prompts and the conversations of a batch."""
+    if "image_processor" not in processor.get_attributes():
+        return processor
+    seeing = copy.copy(processor)
+    seeing.image_processor = _Once(processor.image_processor)
+    return seeing
+
+
+class _Once:
+    """An image processor that gives what it gave before where it is asked the same about the same images."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._asked: Any = None
+
+    def __call__(self, images: Any, **options: Any) -> Any:
+        asked = (_identities(images), options)
+        if asked != self._asked:
+            self._asked, self._images, self._given = asked, images, self._inner(images, **options)
+        return copy.copy(self._given)  # processors take out of it what they need for themselves
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def _identities(images: Any) -> Any:
+    return [_identities(each) for each in images] if isinstance(images, (list, tuple)) else id(images)
 
 
 def _question(sample: Sample) -> dict[str, Any]:
