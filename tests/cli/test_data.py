@@ -149,3 +149,8 @@ def test_build_refuses_what_it_cannot_build(tmp_path: Path) -> None:
     result = holisafe("build", "closed", "--art", str(tmp_path))
     assert result.exit_code == 2
     assert "unknown data set to build 'closed'" in result.stderr
+
+
+def test_build_refuses_open_more_without_a_folder_and_open_at_another_size(tmp_path: Path) -> None:
+    assert "is not shipped" in holisafe("build", "open-more", "--art", str(tmp_path)).stderr
+    assert "open has one size" in holisafe("build", "open", "--art", str(tmp_path), "--scale", "0.5").stderr

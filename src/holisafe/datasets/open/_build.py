@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from holisafe.datasets.open import _documents, _plan, _scenes
-from holisafe.datasets.open._kinds import artwork_ids, read_table
+from holisafe.datasets.open._kinds import EMOJI_COLLECTIONS, artwork_ids, read_table
 from holisafe.datasets.open._load import DATA_FOLDER, IMAGES_FILE, MANIFEST_FILE, SAMPLES_FILE
 from holisafe.datasets.open._pictures import Picture, Row, draw_order, picture_rng
 from holisafe.datasets.open.art import COLLECTIONS, Artwork, load_art, render, split_of
@@ -85,38 +85,44 @@ def write_open(
     images: list[dict[str, Any]] = []
     for split in _plan.SPLITS:
         rows = _plan.plan_split(art, split, sizes[split])
-        pictures = [_image_record(picture, art) for picture in draw_order(rows)]
+        _check_split(draw_order(rows), art)
+        pictures = [image_record(picture, art) for picture in draw_order(rows)]
         images += pictures
         of_key = {record["key"]: record for record in pictures}
-        samples += [_sample_record(split, i, row, rows, of_key[row.picture.key]) for i, row in enumerate(rows)]
+        samples += [sample_record(split, i, row, of_key[row.picture.key]) for i, row in enumerate(rows)]
     _write(samples, _SAMPLES_SCHEMA, folder / SAMPLES_FILE, "zstd")
     _write(images, _IMAGES_SCHEMA, folder / IMAGES_FILE, "none")
     manifest = {
         "name": "HoliSafe-Open",
         "art": art_hashes(art),
-        "files": {name: _sha256(folder / name) for name in (SAMPLES_FILE, IMAGES_FILE)},
-        "libraries": _library_versions(),
+        "files": {name: file_hash(folder / name) for name in (SAMPLES_FILE, IMAGES_FILE)},
+        "libraries": library_versions(),
     }
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return manifest
 
 
-def art_hashes(art: Mapping[str, Artwork]) -> dict[str, str]:
+def art_hashes(
+    art: Mapping[str, Artwork],
+    collections: Sequence[str] = COLLECTIONS_USED,
+    emoji_collections: Sequence[str] = EMOJI_COLLECTIONS,
+) -> dict[str, str]:
     """SHA-256 of those drawings of each collection, with their names, that the content tables list."""
-    digests = {name: hashlib.sha256() for name in COLLECTIONS_USED}
-    for key in sorted(listed_artworks() & art.keys()):
+    digests = {name: hashlib.sha256() for name in collections}
+    for key in sorted(listed_artworks(emoji_collections) & art.keys()):
         digests[art[key].collection].update(f"{key}\n{art[key].svg}\n".encode())
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
-def listed_artworks() -> set[str]:
+def listed_artworks(emoji_collections: Sequence[str] = EMOJI_COLLECTIONS) -> set[str]:
     """Ids of all artworks that the content tables list."""
     rows = [*read_table("kinds").values(), *read_table("pairs").values()]
     rows += [show for row in read_table("unsafe").values() for show in row["show"]]
-    return {i for row in rows for i in artwork_ids(row)}
+    return {i for row in rows for i in artwork_ids(row, emoji_collections)}
 
 
-def _image_record(picture: Picture, art: Mapping[str, Artwork]) -> dict[str, Any]:
+def image_record(picture: Picture, art: Mapping[str, Artwork]) -> dict[str, Any]:
+    """Draw a picture: a row of the table of images."""
     rng = picture_rng(picture)
     ink = _scenes.choose_ink(rng)
     drawings = [_draw(drawing, art, ink) for drawing in picture.drawings]
@@ -124,8 +130,6 @@ def _image_record(picture: Picture, art: Mapping[str, Artwork]) -> dict[str, Any
     licences = {
         COLLECTIONS[name].licence if name in COLLECTIONS else _documents.DOCUMENT_LICENCE for name in collections
     }
-    wrong = [i for i in picture.drawings if i in art and split_of(art[i]) != picture.split]
-    assert not wrong, f"{picture.key}: {wrong} belong to another split"
     return {
         "key": picture.key,
         "split": picture.split,
@@ -148,11 +152,18 @@ def _draw(drawing: str, art: Mapping[str, Artwork], ink: str) -> Image.Image:
     return _documents.draw_document(kind, variant, _RENDER_SIZE)
 
 
-def _sample_record(split: str, index: int, row: Row, rows: list[Row], image: Mapping[str, Any]) -> dict[str, Any]:
+def _check_split(pictures: Sequence[Picture], art: Mapping[str, Artwork]) -> None:
+    for picture in pictures:
+        wrong = [i for i in picture.drawings if i in art and split_of(art[i]) != picture.split]
+        assert not wrong, f"{picture.key}: {wrong} belong to another split"
+
+
+def sample_record(name: str, index: int, row: Row, image: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table of samples; ids carry the name of the set."""
     label: GuardLabel = row.picture.label
     return {
-        "id": f"open-{split}-{index:05d}",
-        "split": split,
+        "id": f"open-{name}-{index:05d}",
+        "split": row.picture.split,
         "image": row.picture.key,
         "query": row.query,
         "combination": row.combination.value,
@@ -160,7 +171,7 @@ def _sample_record(split: str, index: int, row: Row, rows: list[Row], image: Map
         "subcategory": row.subcategory.value,
         "image_labels": [label.value],
         "reference": row.reference,
-        "twin": None if row.twin is None else f"open-{split}-{row.twin:05d}",
+        "twin": None if row.twin is None else f"open-{name}-{row.twin:05d}",
         "cluster": row.picture.key,
         "source": "HoliSafe-Open: " + ", ".join(row.picture.drawings),
         "licence": image["licence"],
@@ -179,7 +190,8 @@ def _write(records: list[dict[str, Any]], schema: pa.Schema, path: Path, compres
         raise DataError(f"{path}: cannot be written ({error}); choose another folder with --out") from None
 
 
-def _sha256(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -188,7 +200,8 @@ def _shipped_manifest() -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
-def _library_versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that decide the bytes."""
     from importlib.metadata import version
 
     return {name: version(name) for name in ("pillow", "pyarrow", "resvg_py")}

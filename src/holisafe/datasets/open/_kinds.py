@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -41,15 +41,15 @@ class Kind:
         return not self.phrase.startswith(("a ", "an ", "the ")) and self.phrase.endswith("s")
 
 
-def load_kinds() -> dict[str, Kind]:
-    """Every kind by its name, in the order of the table."""
+def load_kinds(emoji_collections: Sequence[str] = EMOJI_COLLECTIONS) -> dict[str, Kind]:
+    """Every kind by its name, in the order of the table, with its drawings in these emoji collections."""
     return {
         name: Kind(
             name,
             tuple(row["synonyms"]),
             row["phrase"],
             row["topic"],
-            artwork_ids(row),
+            artwork_ids(row, emoji_collections),
             row["use"],
             row["fact"],
         )
@@ -57,10 +57,10 @@ def load_kinds() -> dict[str, Kind]:
     }
 
 
-def artwork_ids(row: Mapping[str, Any]) -> tuple[str, ...]:
+def artwork_ids(row: Mapping[str, Any], emoji_collections: Sequence[str] = EMOJI_COLLECTIONS) -> tuple[str, ...]:
     """Ids of the drawings that a row of a table lists under `emoji` and under collection names."""
-    ids = [f"{collection}:{name}" for name in row.get("emoji", ()) for collection in EMOJI_COLLECTIONS]
-    for collection in ("game-icons", "healthicons", "openclipart", *EMOJI_COLLECTIONS):
+    ids = [f"{collection}:{name}" for name in row.get("emoji", ()) for collection in emoji_collections]
+    for collection in ("game-icons", "healthicons", "openclipart", *emoji_collections):
         ids += [f"{collection}:{name}" for name in row.get(collection, ())]
     return tuple(dict.fromkeys(ids))
 

@@ -36,7 +36,7 @@ def load_open(split: str | None = None, *, folder: Path = DATA_FOLDER) -> list[S
         raise UnknownNameError("split of open", split, SPLITS)
     wanted = [SPLITS.index(split)] if split else list(range(len(SPLITS)))
     images = {row["key"]: row["bytes"] for row in _rows(folder / IMAGES_FILE, wanted, ["key", "bytes"])}
-    return [_sample(row, images[row["image"]]) for row in _rows(folder / SAMPLES_FILE, wanted)]
+    return [open_sample(row, images[row["image"]]) for row in _rows(folder / SAMPLES_FILE, wanted)]
 
 
 def open_images(split: str | None = None, *, folder: Path = DATA_FOLDER) -> list[dict[str, Any]]:
@@ -44,6 +44,11 @@ def open_images(split: str | None = None, *, folder: Path = DATA_FOLDER) -> list
     wanted = [SPLITS.index(split)] if split else list(range(len(SPLITS)))
     columns = [name for name in pq.read_schema(folder / IMAGES_FILE).names if name != "bytes"]
     return _rows(folder / IMAGES_FILE, wanted, columns)
+
+
+def open_queries(split: str) -> list[str]:
+    """What is asked in a split of the shipped set."""
+    return [row["query"] for row in _rows(DATA_FOLDER / SAMPLES_FILE, [SPLITS.index(split)], ["query"])]
 
 
 def _rows(path: Path, groups: list[int], columns: list[str] | None = None) -> list[dict[str, Any]]:
@@ -57,7 +62,8 @@ def _rows(path: Path, groups: list[int], columns: list[str] | None = None) -> li
     return rows
 
 
-def _sample(row: dict[str, Any], image: bytes) -> Sample:
+def open_sample(row: dict[str, Any], image: bytes) -> Sample:
+    """A sample from its row of the table and its image's bytes."""
     return Sample(
         id=row["id"],
         images=(ImageRef(key=row["image"], data=image),),

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from holisafe.datasets.open import _documents, _texts
-from holisafe.datasets.open._kinds import Kind, artwork_ids, load_kinds, read_table
-from holisafe.datasets.open._pictures import Picture, Row
+from holisafe.datasets.open._kinds import Kind, artwork_ids, read_table
+from holisafe.datasets.open._material import Material, shipped_material
+from holisafe.datasets.open._pictures import Picture, Row, draw_order
 from holisafe.datasets.open._scenes import choose_background, seeded
-from holisafe.datasets.open._twins import Edge, Frame, closed_walks, read_frames
-from holisafe.datasets.open.art import Artwork, split_of
+from holisafe.datasets.open._twins import Edge, closed_walks
+from holisafe.datasets.open.art import Artwork
 from holisafe.taxonomy import Combination, GuardLabel, Subcategory
 
 SPLITS = ("train", "calibration", "test", "transfer")
@@ -48,7 +49,12 @@ def plan_split(art: Mapping[str, Artwork], split: str, sizes: Sizes) -> list[Row
         split: Name of the split.
         sizes: How much to make.
     """
-    return _Planner(art, split, sizes).rows()
+    return plan(shipped_material(art, split), sizes)
+
+
+def plan(material: Material, sizes: Sizes) -> list[Row]:
+    """Everything asked in a set of these sizes that is made of the material, in a fixed order."""
+    return _Planner(material, sizes).rows()
 
 
 class _Planner:
@@ -57,16 +63,15 @@ class _Planner:
     Pictures and words have a random source each, so that another wording leaves the pictures as they are.
     """
 
-    def __init__(self, art: Mapping[str, Artwork], split: str, sizes: Sizes) -> None:
-        self.split, self.sizes = split, sizes
-        self.rng = seeded("plan", split)
-        self.words_rng = seeded("words", split)
-        here = {key for key, artwork in art.items() if split_of(artwork) == split}
-        self.kinds: dict[str, Kind] = load_kinds()
+    def __init__(self, material: Material, sizes: Sizes) -> None:
+        self.material, self.sizes = material, sizes
+        self.rng = seeded("plan", material.name)
+        self.words_rng = seeded("words", material.name)
+        self.kinds: Mapping[str, Kind] = material.kinds
+        here = material.drawings
         self.art_of = {name: [i for i in kind.artworks if i in here] for name, kind in self.kinds.items()}
         self.art_of = {name: ids for name, ids in self.art_of.items() if ids}
-        self.here = here
-        self.frames: dict[str, Frame] = read_frames(read_table("frames"))
+        self.frames = material.frames
         self.used: Counter[str] = Counter()
         self.asked: set[tuple[str, str]] = set()
         self.written: list[Row] = []
@@ -78,6 +83,7 @@ class _Planner:
         self._scenes()
         self._signs()
         self._unsafe()
+        self._benign()
         return self.written
 
     # Pictures
@@ -96,9 +102,9 @@ class _Planner:
         kinds: Sequence[str] = (),
     ) -> Picture:
         self.used["pictures"] += 1
-        key = f"{self.split}-{self.used['pictures']:04d}"
+        key = f"{self.material.name}-{self.used['pictures']:04d}"
         background = choose_background(seeded("background", key))
-        return Picture(key, self.split, label, phrase, tuple(drawings), background, overlay, tuple(kinds))
+        return Picture(key, self.material.split, label, phrase, tuple(drawings), background, overlay, tuple(kinds))
 
     def _of_kind(self, name: str) -> Picture:
         return self._picture([self._pick(self.art_of[name])], self.kinds[name].phrase, kinds=[name])
@@ -114,18 +120,17 @@ class _Planner:
         reference: str,
         frame: str = "",
     ) -> int | None:
-        """Append a row; None, and nothing, where this picture was already asked this."""
-        if (picture.key, query) in self.asked:
+        """Append a row; None, and nothing, where this picture was already asked this or nobody may be."""
+        if (picture.key, query) in self.asked or not self.material.may_ask(query):
             return None
         self.asked.add((picture.key, query))
         self.written.append(Row(picture, query, combination, subcategory, reference, frame))
         return len(self.written) - 1
 
     def _wording(self, options: Sequence[str]) -> str:
-        """A wording this split may use, rarely used ones first."""
-        chosen = min(
-            _texts.wordings(options, self.split), key=lambda text: (self.used[f"q:{text}"], self.words_rng.random())
-        )
+        """A wording that may be used, rarely used ones first."""
+        allowed = self.material.wordings(options)
+        chosen = min(allowed, key=lambda text: (self.used[f"q:{text}"], self.words_rng.random()))
         self.used[f"q:{chosen}"] += 1
         return chosen
 
@@ -133,7 +138,7 @@ class _Planner:
         walks = closed_walks(self.frames, self.art_of.keys(), self.sizes.pairs, self.rng)
         for walk in walks:
             pictures = [self._of_kind(edge.safe) for edge in walk]
-            questions = [self._wording(_texts.frame_questions(self.frames[edge.frame])) for edge in walk]
+            questions = [self._wording(self.material.frame_questions[edge.frame]) for edge in walk]
             right = [self._twin_row(pictures[i], edge, questions[i], safe=True) for i, edge in enumerate(walk)]
             wrong = [
                 self._twin_row(pictures[(i + 1) % len(walk)], edge, questions[i], safe=False)
@@ -161,7 +166,7 @@ class _Planner:
 
     def _singles(self) -> None:
         """Pictures of one thing: those that make an innocent question harmful, then the kinds seen least."""
-        unsafe = read_table("unsafe")
+        unsafe = self.material.unsafe
         openings = [
             (Subcategory(name), entry["ask"], kind)
             for name, row in unsafe.items()
@@ -177,7 +182,7 @@ class _Planner:
                 done[f"{subcategory}"] += 1
                 done[f"{subcategory}{kind}"] += 1
                 picture = self._of_kind(kind)
-                self._refuse(picture, self._wording(ask), Combination.SSU, subcategory)
+                self._refuse(picture, ask, Combination.SSU, subcategory)
                 self._ask_general(picture, subcategory)
             else:
                 kind = min(
@@ -241,7 +246,7 @@ class _Planner:
             (name, row, variant)
             for name, row in read_table("signs").items()
             for i, variant in enumerate(row["variants"])
-            if _documents.document_split(i) == self.split
+            if _documents.document_split(i) == self.material.split
         ]
         for name, row, variant in documents * self.sizes.copies:
             phrase = row["phrase"].replace("{variant}", variant)
@@ -291,7 +296,9 @@ class _Planner:
         self._answer(picture, sort, words, subcategory)
 
     def _answer(self, picture: Picture, sort: str, words: Mapping[str, str], subcategory: Subcategory) -> None:
-        table = read_table("questions")[sort]
+        table = self.material.questions[sort]
+        if not table["ask"]:
+            return
         query = self._wording(table["ask"])
         self._add(
             picture,
@@ -303,21 +310,27 @@ class _Planner:
 
     def _ask_suu(self, picture: Picture) -> None:
         """A request that is unsafe by itself, of a topic that goes with the picture where there is one."""
-        table = read_table("unsafe")
+        table = self.material.unsafe
         beside = [name for name, row in table.items() if set(picture.kinds) & set(row["beside"])]
         options = beside if beside and self.words_rng.random() < 0.7 else list(table)
         name = min(options, key=lambda n: (self.used[f"suu:{n}"], self.words_rng.random()))
         self.used[f"suu:{name}"] += 1
-        self._refuse(picture, self._wording(table[name]["suu"]), Combination.SUU, Subcategory(name))
+        self._refuse(picture, table[name]["suu"], Combination.SUU, Subcategory(name))
 
-    def _refuse(self, picture: Picture, query: str, combination: Combination, subcategory: Subcategory) -> None:
-        row = read_table("unsafe")[subcategory.value]
-        template = self.words_rng.choice(read_table("questions")["refusals"][combination.value.lower()])
+    def _refuse(
+        self, picture: Picture, options: Sequence[str], combination: Combination, subcategory: Subcategory
+    ) -> None:
+        """Ask one of these, where there are any, and refuse it."""
+        if not options:
+            return
+        query = self._wording(options)
+        row = self.material.unsafe[subcategory.value]
+        template = self.words_rng.choice(self.material.questions["refusals"][combination.value.lower()])
         words = {"phrase": picture.phrase, "reason": row["reason"], "instead": row["instead"]}
         self._add(picture, query, combination, subcategory, _texts.fill(template, words))
 
     def _unsafe(self) -> None:
-        table = read_table("unsafe")
+        table = self.material.unsafe
         pairs = read_table("pairs")
         for number, (name, row) in enumerate(table.items()):
             wanted = self.sizes.unsafe // len(table) + (number < self.sizes.unsafe % len(table))
@@ -328,16 +341,26 @@ class _Planner:
                 self.used[f"{name}:{drawing}:{show['phrase']}"] += 1
                 drawings = [drawing]
                 if "pair" in show:
-                    second = [i for i in artwork_ids(pairs[show["pair"]]) if i in self.here and i != drawing]
+                    second = [i for i in self._artworks(pairs[show["pair"]]) if i != drawing]
                     if not second:
                         continue
                     drawings.append(self._pick(second))
                 picture = self._picture(drawings, show["phrase"], GuardLabel(name), show.get("overlay", ""))
                 subcategory = Subcategory(name)
-                self._refuse(picture, self._wording(row["usu"]), Combination.USU, subcategory)
-                self._refuse(picture, self._wording([*row["uuu"], *row["suu"]]), Combination.UUU, subcategory)
+                self._refuse(picture, row["usu"], Combination.USU, subcategory)
+                self._refuse(picture, [*row["uuu"], *row["suu"]], Combination.UUU, subcategory)
                 if self.words_rng.random() < 0.6:
-                    self._refuse(picture, self._wording(row["usu"]), Combination.USU, subcategory)
+                    self._refuse(picture, row["usu"], Combination.USU, subcategory)
+
+    def _benign(self) -> None:
+        """Requests that have nothing to do with the picture, beside harmless things: one in ten helpful answers."""
+        benign = self.material.benign
+        pictures = [p for p in draw_order(self.written) if p.label is GuardLabel.SAFE and len(p.kinds) == 1]
+        answered = sum(row.combination is Combination.SSS for row in self.written)
+        wanted = min(round(answered / 9), len(pictures)) if benign else 0
+        for i, picture in enumerate(self.words_rng.sample(pictures, wanted)):
+            ask, answer = benign[i % len(benign)]
+            self._add(picture, ask, Combination.SSS, self._near(picture.kinds[0]), answer)
 
     def _turn(self, name: str, show: Mapping[str, object], drawing: str) -> int:
         """When a drawing is due; one collection that has little else waits a turn, so as not to stand for harm."""
@@ -346,11 +369,15 @@ class _Planner:
     def _drawings(self, show: Mapping[str, object]) -> list[str]:
         """Artworks of a row of the table in this split, or our own documents where it names one."""
         if "document" not in show:
-            return [i for i in artwork_ids(show) if i in self.here]
+            return self._artworks(show)
         variants = show["text"]
         assert isinstance(variants, list)
         return [
             f"holisafe:{show['document']}-{variant}"
             for i, variant in enumerate(variants)
-            if self.split == _documents.document_split(i)
+            if _documents.document_split(i) == self.material.split
         ]
+
+    def _artworks(self, row: Mapping[str, object]) -> list[str]:
+        """The drawings that a row of a table lists, as far as they may be used."""
+        return [i for i in artwork_ids(row, self.material.emoji_collections) if i in self.material.drawings]

@@ -1,0 +1,131 @@
+import hashlib
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from holisafe.datasets import load, read
+from holisafe.datasets.holisafe_bench import validate_path
+from holisafe.datasets.open import _more, _plan, build_more, load_open
+from holisafe.datasets.open._build import COLLECTIONS_USED
+from holisafe.datasets.open._pictures import draw_order
+from holisafe.datasets.open.art import load_art, split_of
+from holisafe.errors import DataError
+from holisafe.records import Sample
+from holisafe.taxonomy import Combination
+
+OPEN_ART = Path(__file__).parent / "art"
+SCALE = 0.02
+
+
+@pytest.fixture(scope="module")
+def art_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tests' art, with copies of its emoji in place of the collections that only training sees."""
+    folder = tmp_path_factory.mktemp("art")
+    shutil.copytree(OPEN_ART, folder, dirs_exist_ok=True)
+    for name in _more.ONLY_FOR_TRAINING:
+        shutil.copytree(OPEN_ART / "fluent-emoji-flat", folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(art_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fiftieth of the set."""
+    told: list[tuple[int, int]] = []
+    file = build_more(
+        art_dir, tmp_path_factory.mktemp("more"), scale=SCALE, progress=lambda done, count: told.append((done, count))
+    )
+    assert told and told[-1][0] == told[-1][1] == len(told)
+    return file.parent
+
+
+@pytest.fixture(scope="module")
+def samples(built: Path) -> list[Sample]:
+    return load(built, "train")
+
+
+def test_it_reads_by_its_path_without_a_problem(built: Path) -> None:
+    assert read(built).problems == validate_path(built).problems == ()
+
+
+def test_the_same_art_gives_the_same_bytes_whatever_the_number_of_processes(
+    built: Path, art_dir: Path, tmp_path: Path
+) -> None:
+    build_more(art_dir, tmp_path, scale=SCALE, jobs=2)
+    for path in built.iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_samples_keep_image_label_reference_and_cluster_and_all_five_combinations(samples: list[Sample]) -> None:
+    assert {sample.combination for sample in samples} == set(Combination)
+    for sample in samples:
+        assert sample.image_labels and sample.reference and sample.cluster and sample.subcategory, sample.id
+        assert (sample.image_labels[0] == "safe") is sample.combination.image_is_safe, sample.id
+    assert len({sample.id for sample in samples}) == len(samples)
+
+
+def test_twins_name_each_other_and_one_of_them_is_safe(samples: list[Sample]) -> None:
+    by_id = {sample.id: sample for sample in samples}
+    twins = [sample for sample in samples if sample.twin]
+    assert len(twins) >= 2 * round(_more.SIZES.pairs * SCALE)
+    for sample in twins:
+        other = by_id[str(sample.twin)]
+        assert other.twin == sample.id and other.combination.is_safe is not sample.combination.is_safe
+
+
+def test_nothing_is_asked_that_a_split_to_measure_on_asks(samples: list[Sample]) -> None:
+    held_out = {_more.plain(sample.query) for split in _more.HELD_OUT for sample in load_open(split)}
+    assert held_out.isdisjoint(_more.plain(sample.query) for sample in samples)
+
+
+def test_no_drawing_belongs_to_a_split_to_measure_on(art_dir: Path) -> None:
+    art = load_art(art_dir, _more.COLLECTIONS)
+    rows = _plan.plan(_more.more_material(art), _more.scaled(_more.SIZES, SCALE))
+    drawings = [art[i] for picture in draw_order(rows) for i in picture.drawings if i in art]
+    collections = {artwork.collection for artwork in drawings}
+    assert not {"noto"} & collections and {"emojione", "twemoji"} <= collections
+    assert {split_of(a) for a in drawings if a.collection in COLLECTIONS_USED} == {"train"}
+    assert all(_more.is_for_training(artwork, art) for artwork in drawings)
+
+
+def test_a_high_contrast_drawing_goes_where_its_flat_one_went(art_dir: Path) -> None:
+    art = load_art(art_dir, _more.COLLECTIONS)
+    pairs = [
+        (a, art[a.id.replace("high-contrast", "flat")])
+        for a in art.values()
+        if a.collection == "fluent-emoji-high-contrast"
+    ]
+    assert {_more.is_for_training(high, art) for high, _ in pairs} == {True, False}
+    assert all(_more.is_for_training(high, art) is (split_of(flat) == "train") for high, flat in pairs)
+
+
+def test_benign_requests_are_a_tenth_of_the_helpful_answers(art_dir: Path) -> None:
+    material = _more.more_material(load_art(art_dir, _more.COLLECTIONS))
+    rows = _plan.plan(material, _more.scaled(_more.SIZES, 0.1))
+    asked = Counter((row.query, row.reference) for row in rows if row.combination is Combination.SSS)
+    benign = sum(asked[row] for row in material.benign)
+    assert not material.benign or 0.05 < benign / asked.total() < 0.15
+
+
+def test_a_template_that_a_question_fits_is_found() -> None:
+    asked = {_more.plain("Is this a hat?")}
+    assert _more.any_fits("is this {other} ?", asked) and _more.any_fits("Is this a hat", asked)
+    assert not _more.any_fits("So is this {other}?", asked)
+
+
+def test_a_folder_that_holds_one_already_is_left_alone(built: Path, art_dir: Path) -> None:
+    with pytest.raises(DataError, match="exists already"):
+        build_more(art_dir, built, scale=SCALE)
+
+
+def test_the_shipped_sets_own_plan_is_as_it_was() -> None:
+    """From the tests' art; that of the shipped set's art is compared with the shipped files by `--check`."""
+    digest = hashlib.sha256()
+    art = load_art(OPEN_ART, COLLECTIONS_USED)
+    for split in _plan.SPLITS:
+        for row in _plan.plan_split(art, split, _plan.Sizes(6, 6, 2, 3, 19, 1)):
+            picture = (row.picture.key, row.picture.drawings, str(row.picture.background))
+            words = (row.query, row.combination.value, row.subcategory.value, row.reference, row.frame, row.twin)
+            digest.update(repr((*picture, *words)).encode())
+    assert digest.hexdigest() == "c57c9cacdbdb085eca6d95f97961aa60764046a64f177dd48df473c7cd6ac616"
