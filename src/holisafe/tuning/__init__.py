@@ -8,28 +8,40 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from holisafe.tuning._bounds import Bounds, Stop
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._mix import mix
+from holisafe.tuning._slice import calibration_slice
 from holisafe.tuning._targets import check_samples
+from holisafe.tuning._trackers import trackers
 
 if TYPE_CHECKING:
     from holisafe.tuning._collate import Collator
+    from holisafe.tuning._evaluate import Evaluation, SliceEvaluation
     from holisafe.tuning._loss import GuardedLoss, LossParts
     from holisafe.tuning._parts import adapt
     from holisafe.tuning._trainer import GuardedTrainer
 
 __all__ = [
+    "Bounds",
     "Collator",
+    "Evaluation",
     "GuardedLoss",
     "GuardedTrainer",
     "LossParts",
+    "SliceEvaluation",
+    "Stop",
     "TuneConfig",
     "adapt",
+    "calibration_slice",
     "check_samples",
     "mix",
+    "trackers",
 ]
 
 _LATE = {
+    "Evaluation": "_evaluate",
+    "SliceEvaluation": "_evaluate",
     "Collator": "_collate",
     "GuardedLoss": "_loss",
     "GuardedTrainer": "_trainer",

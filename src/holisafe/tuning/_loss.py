@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from holisafe.errors import TuningError
 from holisafe.guard import add_meta_tokens
 from holisafe.guard._attach import find_observer
-from holisafe.taxonomy import Combination
+from holisafe.taxonomy import Combination, GuardLabel, parse_label
 from holisafe.tuning._targets import IGNORED
 
 TARGETS = ("image_labels", "combinations", "categories")
@@ -29,11 +30,15 @@ class LossParts:
             labelled images), "combination" (mean over samples) and "category" (mean over unsafe samples), those of
             heads that the model has.
         outputs: What the model gave.
+        guard_hits: How often the guard was right, and of how many, (2,): "image" (the most probable label of labelled
+            images), "image_safe" (whether that is safe or unsafe) and "combination" (of samples), those of heads that
+            the model has.
     """
 
     total: Tensor
     parts: Mapping[str, Tensor]
     outputs: Any
+    guard_hits: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ class GuardedLoss:
         for name, part, weight in self._guard_parts(outputs, batch):
             parts[name] = part.detach()
             total = total + weight * part.to(total.device)
-        return LossParts(total, parts, outputs)
+        hits = {} if observer is None else _guard_hits(outputs, batch, observer.config.labels)
+        return LossParts(total, parts, outputs, hits)
 
     def _guard_parts(self, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> list[tuple[str, Tensor, float]]:
         found = []
@@ -92,3 +98,29 @@ def _cross_entropy(logits: Tensor, batch: Mapping[str, Any], key: str) -> Tensor
         )
     total = F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
     return total / (targets != IGNORED).sum().clamp(min=1)
+
+
+def _guard_hits(outputs: Mapping[str, Any], batch: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Tensor]:
+    hits = {}
+    if "image_logits" in outputs:
+        said, right = _learned(outputs["image_logits"], batch["image_labels"])
+        hits["image"] = _share(said == right)
+        if GuardLabel.SAFE in (named := [parse_label(label) for label in labels]):
+            safe = named.index(GuardLabel.SAFE)
+            hits["image_safe"] = _share((said == safe) == (right == safe))
+    if "joint_logits" in outputs:
+        said, right = _learned(outputs["joint_logits"][:, : len(Combination)], batch["combinations"])
+        hits["combination"] = _share(said == right)
+    return hits
+
+
+def _learned(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """What was said and what is right, where that is known, each (targets that are not ignored,)."""
+    targets = targets.to(logits.device)
+    known = targets != IGNORED
+    return logits.detach().argmax(1)[known], targets[known]
+
+
+def _share(hits: Tensor) -> Tensor:
+    """How many are right, and of how many, (2,)."""
+    return torch.stack([hits.sum(), hits.new_tensor(len(hits), dtype=torch.long)])

@@ -53,9 +53,9 @@ def mix(
                 f"general sample {sample.id}: combination: found {sample.combination}, expected SSS; general data need "
                 "no refusal"
             )
-    _check_ids((*samples, *general))
+    check_ids((*samples, *general))
     from_general = round(count * general_share)
-    groups = _grouped(samples)
+    groups = grouped(samples)
     fewest = len(names) * max(len(categories) for categories in groups.values())
     if count - from_general < fewest:
         raise TuningError(
@@ -92,7 +92,12 @@ def _combinations(samples: Sequence[Sample]) -> list[str]:
     return [str(name) for name in names]
 
 
-def _check_ids(samples: Iterable[Sample]) -> None:
+def check_ids(samples: Iterable[Sample]) -> None:
+    """Refuse an id that stands for two samples.
+
+    Raises:
+        TuningError: There is one.
+    """
     seen: set[str] = set()
     for sample in samples:
         if sample.id in seen:
@@ -100,7 +105,7 @@ def _check_ids(samples: Iterable[Sample]) -> None:
         seen.add(sample.id)
 
 
-def _grouped(samples: Sequence[Sample]) -> dict[str, dict[str, list[Sample]]]:
+def grouped(samples: Sequence[Sample]) -> dict[str, dict[str, list[Sample]]]:
     """Samples by combination and category, in the order of their ids; those without a category are one more."""
     groups: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
     for sample in sorted(samples, key=lambda each: each.id):

@@ -35,7 +35,9 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
     A checkpoint holds what learns, not the model. One goes on from the newest whole checkpoint in the folder with
     `tune`; the weights are then those of an unbroken run. Parts that rest stay in evaluation mode. The log has, beside
     the loss, each of its parts as "loss_answer", "loss_image", "loss_combination" and "loss_category": means since it
-    was last written.
+    was last written; and the share in which the guard was right of what it learned since then, each batch before it
+    was learned: "accuracy_image" (of all its labels), "accuracy_image_safe" (safe or unsafe) and
+    "accuracy_combination".
 
     Args:
         model: A plain transformers model, with a guard unless the method is "sft"; made ready by `adapt`.
@@ -133,7 +135,7 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
             raise TuningError(
                 f"step {self.state.global_step + 1}: the loss is not finite ({found}); {self._what_next()}"
             )
-        self._parts.append(LossParts(loss.total.detach(), loss.parts, None))
+        self._parts.append(LossParts(loss.total.detach(), loss.parts, None, loss.guard_hits))
         return (loss.total, loss.outputs) if return_outputs else loss.total
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -145,8 +147,21 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
             )
             means = self.accelerator.reduce(means, reduction="mean")  # (parts,), over all processes
             logs |= {f"loss_{name}": float(mean) for name, mean in zip(names, means, strict=True)}
+            logs |= self._guard_accuracy()
             self._parts.clear()
         super().log(logs, start_time)
+
+    def _guard_accuracy(self) -> dict[str, float]:
+        names = list(self._parts[0].guard_hits)
+        if not names:
+            return {}
+        counts = torch.stack([torch.stack([each.guard_hits[name] for each in self._parts]).sum(0) for name in names])
+        counts = self.accelerator.reduce(counts, reduction="sum")  # (names, right and all), over all processes
+        return {
+            f"accuracy_{name}": right / total
+            for name, (right, total) in zip(names, counts.tolist(), strict=True)
+            if total
+        }
 
     def create_optimizer(self, model: Any = None) -> Any:
         """An optimizer in which each part has its own learning rate."""
