@@ -19,9 +19,15 @@ from typer.testing import CliRunner, Result
 import tiny_models
 from holisafe.cli import app
 from holisafe.cli import guard as command
-from holisafe.guard import GuardConfig, attach_guard, classify_images, guard_of, save_guard
-from holisafe.guard._attach import observer_of
-from holisafe.guard._calibration import Calibration
+from holisafe.guard import (
+    Calibration,
+    GuardConfig,
+    attach_guard,
+    classify_images,
+    guard_of,
+    save_guard,
+    set_calibration,
+)
 from holisafe.models import load
 
 
@@ -42,7 +48,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             weight.copy_(torch.randn(weight.shape, generator=generator) * 0.4)
     verdicts = classify_images(tiny.model, map(picture, range(60)), processor=tiny.processor)
     unsafe = sorted(1 - next(iter(verdict.distribution.values())) for verdict in verdicts)
-    observer_of(tiny.model).calibration = Calibration(threshold=unsafe[30])
+    set_calibration(tiny.model, Calibration(threshold=unsafe[30]))
     save_guard(tiny.model, folder / "guard")
     return folder
 

@@ -13,11 +13,21 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+import tiny_models
 from holisafe.errors import DataError, GuardError, MissingDependencyError
-from holisafe.guard._calibration import Calibration, calibrate
-from holisafe.guard._calibration_report import plot_reliability
+from holisafe.guard import (
+    Calibration,
+    attach_guard,
+    calibrate,
+    calibration_of,
+    classify_images,
+    plot_reliability,
+    set_calibration,
+)
 from holisafe.metrics import softmax
+from holisafe.records import ImageVerdict
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -252,3 +262,28 @@ def test_a_plot_without_matplotlib_says_what_to_install(tmp_path: Path, monkeypa
     monkeypatch.setattr(builtins, "__import__", without_matplotlib)
     with pytest.raises(MissingDependencyError, match=r"holisafe\[report\]"):
         plot_reliability(report, tmp_path / "reliability.png")
+
+
+def test_verdicts_have_the_calibration_that_was_set() -> None:
+    tiny = tiny_models.llava()
+    attach_guard(tiny.model)
+    picture = Image.new("RGB", (64, 64), "red")
+
+    def verdict() -> ImageVerdict:
+        return next(classify_images(tiny.model, [picture], processor=tiny.processor))
+
+    before = verdict()
+    chosen = Calibration(temperature=0.01, threshold=0.31)
+    assert set_calibration(tiny.model, chosen) is tiny.model
+    assert calibration_of(tiny.model) == chosen
+    after = verdict()
+    assert after.label == before.label and after.threshold == 0.31
+    assert after.probability > before.probability, "a lower temperature makes it surer"
+
+
+def test_a_model_without_a_guard_has_no_calibration_to_set() -> None:
+    model = tiny_models.llava().model
+    with pytest.raises(GuardError, match="no guard"):
+        set_calibration(model, Calibration())
+    with pytest.raises(GuardError, match="no guard"):
+        calibration_of(model)

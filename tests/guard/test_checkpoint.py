@@ -22,9 +22,15 @@ from transformers import LlavaForConditionalGeneration, Trainer, TrainingArgumen
 import tiny_models
 from holisafe import GuardConfig, attach_guard, detach_guard, guarded_generate
 from holisafe.errors import GuardError
-from holisafe.guard import add_meta_tokens, guard_of, load_guard, save_guard
-from holisafe.guard._attach import observer_of
-from holisafe.guard._calibration import Calibration
+from holisafe.guard import (
+    Calibration,
+    add_meta_tokens,
+    calibration_of,
+    guard_of,
+    load_guard,
+    save_guard,
+    set_calibration,
+)
 
 CALIBRATION = Calibration(
     temperature=1.7, threshold=0.31, flag_rate=0.05, joint_temperature=0.8, joint_threshold=0.6, records=40,
@@ -66,7 +72,7 @@ def guarded(model: Any, config: GuardConfig | None = None) -> Any:
     with torch.no_grad():
         for parameter in guard_of(model).parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    observer_of(model).calibration = CALIBRATION
+    set_calibration(model, CALIBRATION)
     return model
 
 
@@ -97,7 +103,7 @@ def test_a_loaded_guard_gives_the_same_verdicts(
     loaded = load_guard(fresh(), tmp_path)
     assert said(loaded, inputs) == said(model, inputs)
     assert guard_of(loaded).config == dataclasses.replace(guard_of(model).config, base_model="tiny-llava")
-    assert observer_of(loaded).calibration == CALIBRATION
+    assert calibration_of(loaded) == CALIBRATION
 
 
 def test_a_loaded_guard_gives_the_same_verdicts_in_a_family_of_tiles(tmp_path: Path) -> None:
@@ -146,7 +152,7 @@ def test_the_model_card_tells_labels_and_calibration(saved: Path) -> None:
 
 def test_only_our_own_model_card_is_written_over(fresh: Callable[[], Any], saved: Path) -> None:
     model = load_guard(fresh(), saved)
-    observer_of(model).calibration = Calibration()
+    set_calibration(model, Calibration())
     save_guard(model, saved)
     assert "Not calibrated" in (saved / "README.md").read_text()
     (saved / "README.md").write_text("# Theirs")

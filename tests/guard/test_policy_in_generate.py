@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 import torch
 
 from guard.families.all import SUITES
-from holisafe.guard import GuardConfig, Policy, attach_guard, guarded_generate
-from holisafe.guard._attach import observer_of
+from holisafe.guard import Calibration, GuardConfig, Policy, attach_guard, guarded_generate, set_calibration
 from holisafe.guard.conformance import _pictures
 from tiny_models import llava
 
@@ -17,8 +15,7 @@ def guarded(threshold: float) -> tuple[Any, dict[str, Any], Any]:
     torch.manual_seed(0)
     case = SUITES["llava"]().case()
     attach_guard(case.model, GuardConfig())
-    observer = observer_of(case.model)
-    observer.calibration = dataclasses.replace(observer.calibration, joint_threshold=threshold)
+    set_calibration(case.model, Calibration(joint_threshold=threshold))
     a, b = _pictures(2)
     return case.model, case.inputs([[a], [b]], ["hello", "what is this?"]), llava().processor
 
@@ -38,8 +35,7 @@ def test_only_flagged_prompts_of_a_batch_are_refused() -> None:
     model, batch, processor = guarded(threshold=0.0)
     plain = guarded_generate(model, batch, processor=processor, max_new_tokens=8, do_sample=False)
     unsafe = [1 - verdict.joint.distribution["SSS"] for verdict in plain.verdicts]
-    observer = observer_of(model)
-    observer.calibration = dataclasses.replace(observer.calibration, joint_threshold=sum(unsafe) / 2)
+    set_calibration(model, Calibration(joint_threshold=sum(unsafe) / 2))
     answer = guarded_generate(
         model, batch, processor=processor, policy=Policy.REFUSE, max_new_tokens=8, do_sample=False
     )

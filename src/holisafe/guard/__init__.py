@@ -13,7 +13,14 @@ from holisafe.guard._config import GuardConfig
 from holisafe.guard._family import GuardFamily, register_family, registered_families
 
 if TYPE_CHECKING:
-    from holisafe.guard._attach import attach_guard, detach_guard, guard_of, train_guard
+    from holisafe.guard._attach import (
+        attach_guard,
+        calibration_of,
+        detach_guard,
+        guard_of,
+        set_calibration,
+        train_guard,
+    )
     from holisafe.guard._calibration import Calibration, calibrate
     from holisafe.guard._calibration_report import CalibrationReport, plot_reliability
     from holisafe.guard._checkpoint import load_guard, push_guard, save_guard
@@ -38,6 +45,7 @@ __all__ = [
     "apply",
     "attach_guard",
     "calibrate",
+    "calibration_of",
     "classify_images",
     "decide",
     "detach_guard",
@@ -51,6 +59,7 @@ __all__ = [
     "register_family",
     "registered_families",
     "save_guard",
+    "set_calibration",
     "train_guard",
     "what_if",
 ]
@@ -59,6 +68,8 @@ _LATE = {
     "attach_guard": "_attach",
     "detach_guard": "_attach",
     "guard_of": "_attach",
+    "calibration_of": "_attach",
+    "set_calibration": "_attach",
     "train_guard": "_attach",
     "Calibration": "_calibration",
     "calibrate": "_calibration",

@@ -103,6 +103,32 @@ def train_guard(model: Any, trains: bool = True) -> Any:
     return model
 
 
+def set_calibration(model: Any, calibration: Calibration) -> Any:
+    """Let verdicts from now on have these temperatures and thresholds; `save_guard` keeps them with the guard.
+
+    Args:
+        model: A model with a guard.
+        calibration: What `calibrate` gave, or one set by hand; `Calibration()` for none.
+
+    Returns:
+        The same model.
+
+    Raises:
+        GuardError: The model has no guard.
+    """
+    observer_of(model).calibration = calibration
+    return model
+
+
+def calibration_of(model: Any) -> Calibration:
+    """Temperatures and thresholds of the model's guard.
+
+    Raises:
+        GuardError: The model has no guard.
+    """
+    return observer_of(model).calibration
+
+
 def observer_of(model: Any) -> Observer:
     """What watches the model's forward passes.
 
