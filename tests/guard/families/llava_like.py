@@ -50,11 +50,13 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
 from transformers.models.video_llava.image_processing_video_llava import VideoLlavaImageProcessor
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 import tiny_models
 from guard.families.case import Case, Inputs, with_processor
 from guard.families.weights import spread
 from holisafe.models._still import still_images_only
+from holisafe.models.pocket._vision import EfficientNetLiteConfig
 from tiny_models import TEXT, VISION, tokenizer
 
 CROP: dict[str, Any] = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
@@ -130,6 +132,27 @@ def llava_next_video() -> Case:
         image_grid_pinpoints=PINPOINTS,
     )
     return with_processor(spread(LlavaNextVideoForConditionalGeneration(config), tokens), processor, "<image>")
+
+
+def pocket() -> Case:
+    """Pocket: LLaVA with one global and n × n local tokens from a convolutional tower, here for small images."""
+    side, grid = 64, 2
+    tokens = tokenizer("<image>", image_token="<image>")
+    processor = LlavaProcessor(
+        ViTImageProcessorPil(size={"height": side, "width": side}),
+        tokens,
+        patch_size=side // grid,
+        num_additional_image_tokens=1,
+        vision_feature_select_strategy="full",
+    )
+    config = LlavaConfig(
+        vision_config=EfficientNetLiteConfig(hidden_size=32, image_size=side, grid=grid),
+        text_config=LlamaConfig(vocab_size=len(tokens), **TEXT),
+        image_token_index=processor.image_token_id,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+    )
+    return with_processor(spread(LlavaForConditionalGeneration(config), tokens), processor, "<image>")
 
 
 def vipllava() -> Case:
@@ -319,6 +342,7 @@ FAMILIES: dict[str, Callable[[], Case]] = {
     "smolvlm": smolvlm,
     "llava_next": llava_next,
     "llava_next_video": llava_next_video,
+    "pocket": pocket,
     "vipllava": vipllava,
     "video_llava": video_llava,
     "fast_vlm": fast_vlm,
