@@ -17,6 +17,7 @@ from transformers import Trainer, TrainingArguments
 from holisafe.errors import TuningError
 from holisafe.guard._attach import find_observer
 from holisafe.records import Sample
+from holisafe.tuning._cache import FeatureCache
 from holisafe.tuning._collate import Collator
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._loss import GuardedLoss, LossParts
@@ -102,6 +103,7 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         if self.is_world_process_zero():
             _keep_recipe(folder, recipe)
         self._rest = _resting(self.model)
+        self.features = FeatureCache(self.model, why_not=self._why_not_cached())
         # the loss is a mean over each batch, whatever the model's own forward can do
         self.model_accepts_loss_kwargs = False
         self.loss_is_scaled_for_ga = False
@@ -117,7 +119,8 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
                 checkpoint is the last good one.
         """
         last = last_checkpoint(Path(self.args.output_dir))
-        return self.train(resume_from_checkpoint=None if last is None else str(last))
+        with self.features:
+            return self.train(resume_from_checkpoint=None if last is None else str(last))
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -194,6 +197,16 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad():
             for name, tensor in present.items():
                 tensor.copy_(kept[name])
+
+    def _why_not_cached(self) -> str:
+        """Why features of images are not kept; empty where they may be."""
+        if not self.config.cache_features:
+            return "the settings turn it off"
+        if self.config.vision_rate is not None:
+            return "the vision encoder learns"
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.n_gpu > 1:
+            return "the weights are spread over several devices, which have to run the encoder together"
+        return ""
 
     def _what_next(self) -> str:
         last = last_checkpoint(Path(self.args.output_dir))
