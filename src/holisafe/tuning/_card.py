@@ -92,7 +92,7 @@ def _training(run: Mapping[str, Any]) -> list[str]:
         "",
         f"{training['steps']:,} optimizer steps, {training['drawn']:,} samples drawn with all combinations, and their "
         f"categories, in equal parts; {recipe}seed {settings['seed']}, {settings['precision']}.",
-        *([f"It {training['stopped']}."] if training["stopped"] else []),
+        *([f"Training was stopped early {training['stopped']}."] if training["stopped"] else []),
         "",
         f"| mean of logged steps | up to step {training['first']['step']} | up to step {training['last']['step']} |",
         "| --- | ---: | ---: |",
@@ -110,18 +110,26 @@ def _training(run: Mapping[str, Any]) -> list[str]:
 def _evaluations(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return ["## Results", "", "Not evaluated while it trained. Measure it with `holisafe bench`.", ""]
-    names = [name for name, value in rows[-1].items() if isinstance(value, int | float) and name not in _NO_RESULTS]
-    lines = [f"| {name} | {_number(rows[0], name)} | {_number(rows[-1], name)} |" for name in names]
+    first, last = (_figures(rows[at]) for at in (0, -1))
+    lines = [f"| {name} | {_number(first, name)} | {_number(last, name)} |" for name in last]
     return [
         "## Results",
         "",
-        "On a small slice of held-out samples, judged by string match; no substitute for `holisafe bench`.",
+        f"On a small slice of held-out samples, judged by `{next(iter(rows[-1]['judges']))}` (string match); no "
+        "substitute for `holisafe bench`.",
         "",
         f"| | at step {rows[0]['step']} | at step {rows[-1]['step']} |",
         "| --- | ---: | ---: |",
         *lines,
         "",
     ]
+
+
+def _figures(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of the first judge, and those that need none."""
+    rates = next(iter(evaluation["judges"].values()))
+    shown = {name: each["value"] for name, each in rates.items() if isinstance(each, Mapping) and "value" in each}
+    return shown | {name: each for name, each in evaluation.items() if name not in ("step", "judges", "stopped")}
 
 
 def _limits(run: Mapping[str, Any]) -> list[str]:
@@ -156,4 +164,3 @@ _REASONS = {
     "image": "with images that cannot be opened or taken in",
     "length": "longer than the limit",
 }
-_NO_RESULTS = {"step", "epoch"}

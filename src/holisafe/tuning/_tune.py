@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,26 +11,27 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import PrinterCallback, TrainerCallback
 
-from holisafe import __version__, datasets
+from holisafe import datasets
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
-from holisafe.guard._attach import base_model, find_observer
 from holisafe.models._load import looks_local
-from holisafe.models._tuned import FORMAT, TUNED, TUNED_FILE
+from holisafe.models._tuned import TUNED, TUNED_FILE
 from holisafe.records import Sample
-from holisafe.taxonomy import Combination
+from holisafe.tuning._bounds import Bounds
 from holisafe.tuning._config import TuneConfig
+from holisafe.tuning._evaluate import SliceEvaluation
 from holisafe.tuning._folder import RunLog, check_same, keep_request, own, process, read_request
-from holisafe.tuning._parts import adapt, parameter_groups
+from holisafe.tuning._parts import adapt
 from holisafe.tuning._ready import ModelOptions, Ready, guard_for, make_ready, step_count
+from holisafe.tuning._result import choose_checkpoint, describe, fill_from, learned_parts
 from holisafe.tuning._samples import LeftOut, TrainingData, read_training
 from holisafe.tuning._save import save_tuned
+from holisafe.tuning._slice import calibration_slice
+from holisafe.tuning._trackers import trackers
 from holisafe.tuning._trainer import GuardedTrainer, last_checkpoint
 
 Progress = Callable[[int, int, Mapping[str, Any]], None]
 """Called after each optimizer step with its number, that of all steps, and the newest line of the log."""
-
-LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "pillow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +85,9 @@ def tune(
     options: ModelOptions | None = None,
     save_every: int = 100,
     log_every: int = 10,
+    evaluate_every: int | None = None,
+    evaluate_on: Sequence[Sample] | None = None,
+    bounds: Bounds | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
     """Tune a model on all combinations that the data hold, and keep everything in `out`.
@@ -109,6 +110,10 @@ def tune(
         options: How the model is loaded.
         save_every: Optimizer steps between checkpoints.
         log_every: Optimizer steps between lines of the log.
+        evaluate_every: Optimizer steps between evaluations on a calibration slice; none are made when None, unless
+            there are bounds, which are then looked at before and after training.
+        evaluate_on: The calibration slice; when None, 60 samples of the data's split "calibration".
+        bounds: When training ends early, and which checkpoint is kept: the last within all bounds.
         progress: Called after every step.
 
     Raises:
@@ -116,13 +121,17 @@ def tune(
         ModelError: The model cannot be loaded.
         GuardError: The model cannot be guarded.
         TuningError: The data cannot be learned from or share images with the set's other splits, the folder is of
-            another run or cannot be written, or the loss is lost. The last good checkpoint is kept.
+            another run or cannot be written, the loss is lost, or no checkpoint is within bounds. The last good
+            checkpoint is kept.
         UnknownNameError: There is no such model, data set or split.
     """
     config, folder = config or TuneConfig(), Path(out)
     parts = guard_for(config, guard)
     training = read_training(data, split, general, parts)
+    slice_ = _slice(data, training, evaluate_every, evaluate_on, bounds)
     asked = _asked(model, training, config, parts)
+    if bounds:  # they decide when training ends
+        asked["bounds"] = {**asdict(bounds), "every": evaluate_every, "slice_sha256": datasets.fingerprint(slice_)}
     with own(folder):
         before = read_request(folder)
         check_same(folder, before, asked)
@@ -144,14 +153,25 @@ def tune(
             save_every=save_every,
             log_every=log_every,
             use_cpu=ready.on_cpu,
+            report_to=trackers(),
         )
         trainer.remove_callback(PrinterCallback)  # standard output is not the trainer's
         for callback in [log, *([] if progress is None else [_Steps(progress)])]:
             trainer.add_callback(callback)
+        evaluation = None
+        if slice_:
+            evaluation = SliceEvaluation(trainer, slice_, every=evaluate_every, bounds=bounds or Bounds())
+            trainer.add_callback(evaluation)
         trainer.tune()
-        description = _describe(trainer, ready, config, recipe)
+        stop = None if evaluation is None else evaluation.stop
+        checkpoint = choose_checkpoint(trainer, bounds, stop)
+        description = describe(trainer, ready, config, recipe, checkpoint, stop)
         if trainer.is_world_process_zero():
-            save_tuned(trainer.model, folder / TUNED, description)
+            whole = trainer.model
+            if trainer.is_fsdp_enabled:  # this process has but a part of the weights
+                again = make_ready(model, training, config, parts, options or ModelOptions(), ready.left_out)
+                whole = adapt(again.loaded.model, config)
+            save_tuned(fill_from(whole, checkpoint), folder / TUNED, description)
         trainer.accelerator.wait_for_everyone()
         return Tuned(folder / TUNED, description)
 
@@ -177,7 +197,7 @@ def plan(
     ready = make_ready(model, training, config, parts, options or ModelOptions(), None)
     adapted = adapt(ready.loaded.model, config)
     return Plan(
-        learned=_learned(adapted, config),
+        learned=learned_parts(adapted, config),
         parameters=sum(weight.numel() for weight in adapted.parameters()),
         by_combination=ready.counts(ready.drawn),
         steps=step_count(config, len(ready.drawn)),
@@ -199,6 +219,30 @@ def _asked(model: str | Path, training: TrainingData, config: TuneConfig, guard:
     }
 
 
+def _slice(
+    data: str | Path | Sequence[Sample],
+    training: TrainingData,
+    every: int | None,
+    given: Sequence[Sample] | None,
+    bounds: Bounds | None,
+) -> list[Sample]:
+    """Samples that the model is tried on while it trains; none where that is not asked for.
+
+    Raises:
+        TuningError: The data have no samples for it.
+    """
+    if every is None and given is None and not bounds:
+        return []
+    if given is not None:
+        return list(given)
+    if training.split is None or not isinstance(data, str | Path):
+        raise TuningError(
+            "evaluating while training needs a calibration slice, and the data have no split 'calibration'; give "
+            "samples as evaluate_on, or data with splits"
+        )
+    return calibration_slice(datasets.read(data, "calibration").samples)
+
+
 def _check_weights(folder: Path, before: Mapping[str, Any] | None, weights: str) -> None:
     if before is not None and before["weights_sha256"] != weights:
         raise TuningError(f"the base model's weights were changed since the run in {folder} began; use another --out")
@@ -210,68 +254,6 @@ def _first_line(ready: Ready) -> dict[str, Any]:
         "broken": ready.training.broken,
         "left_out": [asdict(each) for each in ready.left_out],
     }
-
-
-def _learned(model: Any, config: TuneConfig) -> dict[str, dict[str, Any]]:
-    parts: dict[str, dict[str, Any]] = {}
-    for group in parameter_groups(model, config):
-        part = parts.setdefault(group["part"], {"parameters": 0, "rate": group["lr"]})
-        part["parameters"] += sum(weight.numel() for weight in group["params"])
-    return parts
-
-
-def _describe(trainer: GuardedTrainer, ready: Ready, config: TuneConfig, recipe: str | None) -> dict[str, Any]:
-    """What `tuned.json` says."""
-    loaded, training, state = ready.loaded, ready.training, trainer.state
-    observer = find_observer(trainer.model)
-    losses = [row for row in state.log_history if "loss" in row]
-    reasons = Counter(each.reason for each in ready.left_out)
-    return {
-        "format": FORMAT,
-        "holisafe": __version__,
-        "base": {
-            "name": str(Path(loaded.name).expanduser().resolve()) if looks_local(loaded.name) else loaded.name,
-            "revision": loaded.revision,
-            "model_type": str(base_model(trainer.model).config.model_type),
-            "weights_sha256": ready.weights,
-        },
-        "method": config.method,
-        "recipe": recipe,
-        "settings": config.to_json(),
-        "guard": None if observer is None else observer.config.to_json(),
-        "learned": _learned(trainer.model, config),
-        "data": {
-            "name": training.name,
-            "split": training.split,
-            "samples": len(training.samples),
-            "by_combination": {
-                each.value: sum(sample.combination is each for sample in training.samples) for each in Combination
-            },
-            "sha256": datasets.fingerprint(training.samples),
-            "general": {"samples": len(training.general), "sha256": datasets.fingerprint(training.general)}
-            if training.general
-            else None,
-            "licences": sorted({each.licence for each in (*training.samples, *training.general) if each.licence}),
-            "left_out": {"broken": training.broken, "image": reasons["image"], "length": reasons["length"]},
-            "left_out_ids": [asdict(each) for each in ready.left_out],
-        },
-        "training": {
-            "steps": state.global_step,
-            "drawn": len(ready.drawn),
-            "by_combination": ready.counts(ready.drawn),
-            "processes": process()[1],
-            "first": _shown_losses(losses[0]),
-            "last": _shown_losses(losses[-1]),
-            "stopped": None,
-        },
-        "evaluations": [],
-        "versions": {"python": platform.python_version()}
-        | {library: importlib.metadata.version(library) for library in LIBRARIES},
-    }
-
-
-def _shown_losses(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name == "step" or name.startswith(("loss", "accuracy"))}
 
 
 class _Trainer(GuardedTrainer):

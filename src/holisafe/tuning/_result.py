@@ -1,0 +1,124 @@
+"""What a run came to: which of its weights are kept, and what is said of them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file
+
+from holisafe import __version__, datasets
+from holisafe.errors import TuningError
+from holisafe.guard._attach import base_model, find_observer
+from holisafe.models._load import looks_local
+from holisafe.models._tuned import FORMAT
+from holisafe.taxonomy import Combination
+from holisafe.tuning._config import TuneConfig
+from holisafe.tuning._folder import process
+from holisafe.tuning._parts import parameter_groups
+from holisafe.tuning._ready import Ready
+from holisafe.tuning._trainer import LEARNED_FILE, GuardedTrainer, _learned, last_checkpoint
+
+if TYPE_CHECKING:
+    from holisafe.tuning._bounds import Bounds, Stop
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "pillow")
+
+
+def choose_checkpoint(trainer: GuardedTrainer, bounds: Bounds | None, stop: Stop | None) -> Path:
+    """The checkpoint whose weights are kept: the last, or the last that is within all bounds.
+
+    Raises:
+        TuningError: None is within all bounds.
+    """
+    folder = Path(trainer.args.output_dir)
+    last = last_checkpoint(folder)
+    assert last is not None, folder  # the trainer writes one after the last step
+    if not bounds:
+        return last
+    best = trainer.state.best_model_checkpoint
+    if best is None:
+        why = str(stop) if stop else f"no checkpoint is within all bounds, the last being {last}"
+        raise TuningError(f"{why}. {folder / 'log.jsonl'} has the evaluations")
+    return folder / Path(best).name
+
+
+def fill_from(model: Any, checkpoint: Path) -> Any:
+    """Give a model that `adapt` made ready, on one process, what a checkpoint holds."""
+    kept = load_file(checkpoint / LEARNED_FILE)
+    with torch.no_grad():
+        for name, tensor in _learned(model).items():
+            tensor.copy_(kept[name])
+    return model
+
+
+def learned_parts(model: Any, config: TuneConfig) -> dict[str, dict[str, Any]]:
+    """Parameters and peak learning rate of each part that learns."""
+    parts: dict[str, dict[str, Any]] = {}
+    for group in parameter_groups(model, config):
+        part = parts.setdefault(group["part"], {"parameters": 0, "rate": group["lr"]})
+        part["parameters"] += sum(weight.numel() for weight in group["params"])
+    return parts
+
+
+def describe(
+    trainer: GuardedTrainer, ready: Ready, config: TuneConfig, recipe: str | None, checkpoint: Path, stop: Stop | None
+) -> dict[str, Any]:
+    """What `tuned.json` says."""
+    loaded, training, state = ready.loaded, ready.training, trainer.state
+    observer = find_observer(trainer.model)
+    step = int(checkpoint.name.rpartition("-")[2])
+    losses = [row for row in state.log_history if "loss" in row and row["step"] <= step]
+    reasons = Counter(each.reason for each in ready.left_out)
+    return {
+        "format": FORMAT,
+        "holisafe": __version__,
+        "base": {
+            "name": str(Path(loaded.name).expanduser().resolve()) if looks_local(loaded.name) else loaded.name,
+            "revision": loaded.revision,
+            "model_type": str(base_model(trainer.model).config.model_type),
+            "weights_sha256": ready.weights,
+        },
+        "method": config.method,
+        "recipe": recipe,
+        "settings": config.to_json(),
+        "guard": None if observer is None else observer.config.to_json(),
+        "learned": learned_parts(trainer.model, config),
+        "data": {
+            "name": training.name,
+            "split": training.split,
+            "samples": len(training.samples),
+            "by_combination": {
+                each.value: sum(sample.combination is each for sample in training.samples) for each in Combination
+            },
+            "sha256": datasets.fingerprint(training.samples),
+            "general": {"samples": len(training.general), "sha256": datasets.fingerprint(training.general)}
+            if training.general
+            else None,
+            "licences": sorted({each.licence for each in (*training.samples, *training.general) if each.licence}),
+            "left_out": {"broken": training.broken, "image": reasons["image"], "length": reasons["length"]},
+            "left_out_ids": [asdict(each) for each in ready.left_out],
+        },
+        "training": {
+            "steps": step,
+            "drawn": len(ready.drawn),
+            "by_combination": ready.counts(ready.drawn),
+            "processes": process()[1],
+            "first": _shown_losses(losses[0]),
+            "last": _shown_losses(losses[-1]),
+            "stopped": None if stop is None else f"at step {stop.step}: {', and '.join(stop.reasons)}",
+        },
+        "evaluations": [row["evaluation"] for row in state.log_history if "evaluation" in row],
+        "versions": {"python": platform.python_version()}
+        | {library: importlib.metadata.version(library) for library in LIBRARIES},
+    }
+
+
+def _shown_losses(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name == "step" or name.startswith(("loss", "accuracy"))}
