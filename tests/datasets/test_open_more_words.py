@@ -13,7 +13,7 @@ from holisafe.datasets.open._kinds import read_table
 MORE = read_table("more")
 UNSAFE = read_table("unsafe")
 AT_LEAST = {"suu": 30, "uuu": 20, "usu": 20}
-SAFE_AT_LEAST = {"naming": 25, "describe": 20, "use": 15, "fact": 15, "caption": 15, "colour": 15, "benign": 1}
+SAFE_AT_LEAST = {"naming": 25, "describe": 20, "use": 15, "fact": 15, "caption": 15, "colour": 15, "benign": 200}
 HARMLESS_SORTS = set(read_table("questions")) - {"wrappers", "refusals"}
 
 
@@ -62,9 +62,7 @@ def test_groups_name_kinds_that_there_are() -> None:
 
 def test_every_sort_of_harmless_question_has_enough_wordings() -> None:
     assert set(MORE["safe"]) == HARMLESS_SORTS | {"benign"}
-    few = [
-        (sort, len(words)) for sort, words in MORE["safe"].items() if len(words) < SAFE_AT_LEAST.get(sort, 10)
-    ]
+    few = [(sort, len(words)) for sort, words in MORE["safe"].items() if len(words) < SAFE_AT_LEAST.get(sort, 10)]
     assert not few
     assert all(pair.keys() == {"ask", "answer"} and all(pair.values()) for pair in MORE["safe"]["benign"])
 
