@@ -54,20 +54,6 @@ def test_a_killed_run_goes_on_to_the_same_weights(unbroken: Any, tmp_path: Path)
     assert [(row["step"], row["loss"]) for row in run.state.log_history if "loss" in row] == steps
 
 
-def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path) -> None:
-    one = train_tiny.without_chance(tmp_path / "one", 1)
-    one.tune()
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    script = [train_tiny.__file__, str(tmp_path / "two"), "alike", "2"]
-    two = subprocess.run([sys.executable, *launch, *script], capture_output=True, text=True)
-    assert two.returncode == 0, two.stderr
-    state = json.loads((tmp_path / "two" / "checkpoint-8" / "trainer_state.json").read_text())
-    names = ("loss", "loss_answer", "loss_image", "loss_combination", "loss_category", "grad_norm")
-    curve = [row[name] for row in one.state.log_history if "loss" in row for name in names]
-    assert len(curve) == 8 * len(names)
-    assert [row[name] for row in state["log_history"] for name in names] == pytest.approx(curve, rel=1e-4)
-
-
 def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(unbroken: Any, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(unbroken.args.output_dir, folder)

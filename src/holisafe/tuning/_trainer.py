@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from holisafe.errors import TuningError
 from holisafe.guard._attach import find_observer
@@ -22,6 +23,15 @@ from holisafe.tuning._collate import Collator
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._loss import GuardedLoss, LossParts
 from holisafe.tuning._parts import adapt, parameter_groups
+from holisafe.tuning._processes import (
+    fill,
+    fill_optimizer,
+    prepare_shards,
+    process_count,
+    wants_shards,
+    whole,
+    whole_optimizer,
+)
 
 RECIPE_FILE = "recipe.json"
 """What a folder's checkpoints were made with."""
@@ -31,7 +41,12 @@ LEARNED_FILE = "learned.safetensors"
 
 
 class GuardedTrainer(Trainer):  # type: ignore[misc]
-    """Goes once through the data, in their order, on one process or, with DDP, on several.
+    """Goes once through the data, in their order, on one process or several (DDP, or FSDP of version 2).
+
+    A batch's loss is a mean over what the batch holds, and a step's is the mean of its batches', however many tokens
+    or labelled images each of them holds. Batches are dealt to the processes by turns, so that n processes give what
+    one gives with n times the `accumulation`. Where samples do not fill the last round, processes take some from the
+    beginning once more. Checkpoints are whole whatever the processes, who all have to be there to go on from one.
 
     A checkpoint holds what learns, not the model. One goes on from the newest whole checkpoint in the folder with
     `tune`; the weights are then those of an unbroken run. Parts that rest stay in evaluation mode. The log has, beside
@@ -69,6 +84,7 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         if not samples:
             raise TuningError("there are no samples to learn from")
+        is_sharded = wants_shards(options.get("fsdp"))
         recipe = _recipe(config, samples)
         _check_recipe(folder, recipe)
         observer = find_observer(model)
@@ -100,6 +116,8 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
             train_dataset=list(samples),
             data_collator=Collator(processor, None if observer is None else observer.config, config.max_tokens),
         )
+        if is_sharded:
+            prepare_shards(self, _learned(self.model).values())
         if self.is_world_process_zero():
             _keep_recipe(folder, recipe)
         self._rest = _resting(self.model)
@@ -172,18 +190,43 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         self.optimizer: Any = kind(parameter_groups(self.model, self.config), **options)
         return self.optimizer
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        if not self.args.should_save:
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write what learns; where weights are sharded, every process must call it."""
+        if self.is_fsdp_enabled:  # the Trainer would put the whole model together, or save nothing
+            self._save(output_dir)
+        else:
+            super().save_model(output_dir, _internal_call)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
             return
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        learned = _learned(self.model)
+        kept = whole_optimizer(self.optimizer, _names(self.model))
+        if self.args.should_save:
+            torch.save(kept, Path(output_dir) / OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not self.is_fsdp_enabled:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        kept = torch.load(Path(checkpoint) / OPTIMIZER_NAME, map_location="cpu", weights_only=True)
+        fill_optimizer(self.optimizer, _names(self.model), kept)
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        if not (self.args.should_save or self.is_fsdp_enabled):
+            return
+        learned = {name: whole(tensor) for name, tensor in _learned(self.model).items()}
         for name, tensor in learned.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise TuningError(
                     f"step {self.state.global_step}: weights of {name} are not finite; {self._what_next()}"
                 )
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in learned.items()}, folder / LEARNED_FILE)
+        if self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(learned, folder / LEARNED_FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         kept = load_file(Path(resume_from_checkpoint) / LEARNED_FILE)
@@ -194,9 +237,8 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
                 f"{resume_from_checkpoint}: its weights are not those of this model, such as {odd[0]}; use another "
                 "folder"
             )
-        with torch.no_grad():
-            for name, tensor in present.items():
-                tensor.copy_(kept[name])
+        for name, tensor in present.items():
+            fill(tensor, kept[name])
 
     def _why_not_cached(self) -> str:
         """Why features of images are not kept; empty where they may be."""
@@ -241,7 +283,12 @@ def _step_of(path: Path) -> int:
 def _recipe(config: TuneConfig, samples: Sequence[Sample]) -> dict[str, Any]:
     """What a run's checkpoints are made with, as JSON values."""
     digest = hashlib.sha256("\n".join(sample.id for sample in samples).encode()).hexdigest()
-    return {"settings": config.to_json(), "samples": len(samples), "sample_ids_sha256": digest}
+    return {
+        "settings": config.to_json(),
+        "samples": len(samples),
+        "sample_ids_sha256": digest,
+        "processes": process_count(),
+    }
 
 
 def _check_recipe(folder: Path, recipe: dict[str, Any]) -> None:
@@ -257,11 +304,14 @@ def _check_recipe(folder: Path, recipe: dict[str, Any]) -> None:
         kept = json.loads(path.read_text())
         settings = TuneConfig.from_json(kept["settings"], str(path)).to_json()
         digest = kept["sample_ids_sha256"]
+        processes = kept["processes"]
     except (ValueError, KeyError, TypeError) as error:
         raise TuningError(f"{path}: cannot be read ({error}); use another folder") from None
     different = [name for name, value in recipe["settings"].items() if value != settings[name]]
     if digest != recipe["sample_ids_sha256"]:
         different.append("samples")
+    if processes != recipe["processes"]:
+        different.append("number of processes")
     if different:
         raise TuningError(
             f"{folder} holds checkpoints of another run, with other {', '.join(different)}; use another folder, or go "
@@ -281,6 +331,10 @@ def _learned(model: nn.Module) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {name: each for name, each in model.named_parameters() if each.requires_grad}
     kept = model.state_dict().keys()
     return weights | {name: each for name, each in model.named_buffers() if name in kept}
+
+
+def _names(model: nn.Module) -> dict[Tensor, str]:
+    return {weight: name for name, weight in model.named_parameters()}
 
 
 def _resting(module: nn.Module) -> list[nn.Module]:

@@ -1,0 +1,143 @@
+"""Tunes a tiny LLaVA on several processes, several times: torchrun train_processes.py FOLDER RUN…
+
+Each run has its own folder in FOLDER, in which each process also leaves the ids of the samples that it was given.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from guard.prompts import guard, tiny
+from holisafe.errors import TuningError
+from holisafe.guard import guard_of
+from holisafe.records import Sample
+from holisafe.taxonomy import Combination, GuardLabel
+from holisafe.tuning import GuardedTrainer, TuneConfig
+from tuning.data import picture, sample
+from tuning.train_tiny import SETTINGS
+
+ALIKE = replace(SETTINGS, lora_dropout=0.0)
+"""Steps of four samples: two forward passes of one process, or one of each of two."""
+
+
+def uneven(count: int = 24) -> list[Sample]:
+    """Samples whose batches hold other numbers of images, of labelled images and of tokens to learn."""
+    safe = {"combination": Combination.SSS, "image_labels": (GuardLabel.SAFE,) * 2, "reference": "It is plain."}
+    two = {"images": (picture("blue"), picture("green"))}
+    made = [sample(f"{i}", query=f"what is {i}?", reference="No. " * (1 + i % 5)) for i in range(count)]
+    for i, each in enumerate(made):
+        if i % 3 == 0:
+            made[i] = replace(each, **two, **safe)
+        elif i % 4 < 2:
+            made[i] = replace(each, image_labels=())
+    return made
+
+
+class OnCpu(GuardedTrainer):
+    """Shards on the CPU as accelerate does on GPUs; by itself it copies the whole model there (DDP)."""
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+        state = self.accelerator.state
+        if state.mixed_precision != "no":
+            plugin.set_mixed_precision(state.mixed_precision)
+        state.distributed_type, state.fsdp_plugin = DistributedType.FSDP, plugin
+        self.is_fsdp_enabled = True
+
+
+class Seen:
+    """A collator that notes the ids of its batches."""
+
+    def __init__(self, collate: Any) -> None:
+        self.collate = collate
+        self.ids: list[list[str]] = []
+
+    def __call__(self, samples: Sequence[Sample]) -> Any:
+        self.ids.append([each.id for each in samples])
+        return self.collate(samples)
+
+
+def train(
+    folder: Path,
+    config: TuneConfig = ALIKE,
+    *,
+    samples: Sequence[Sample] | None = None,
+    kind: type[GuardedTrainer] = GuardedTrainer,
+    **options: Any,
+) -> GuardedTrainer:
+    """Tune without any dropout, so that processes draw nothing by chance."""
+    made = tiny("llava")
+    guard(made)
+    for weight in guard_of(made.model).parameters():
+        weight.data += float(os.environ.get("RANK", "0"))  # what another process begins with must not matter
+    given = uneven() if samples is None else samples
+    options = {"save_every": 2, "log_every": 1, "use_cpu": True, **options}
+    run = kind(made.model, made.processor, config, given, folder, **options)
+    for module in run.model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    run.data_collator = seen = Seen(run.data_collator)
+    run.tune()
+    here, whole = held(run)
+    left = {"ids": seen.ids, "numbers_held": here, "numbers": whole}
+    (folder / f"process-{run.args.process_index}.json").write_text(json.dumps(left))
+    return run
+
+
+def held(run: GuardedTrainer) -> tuple[int, int]:
+    """How many numbers of the weights are in this process, and how many there are."""
+    weights = list(run.model.parameters())
+    here = [each.to_local() if isinstance(each, DTensor) else each for each in weights]
+    return sum(each.numel() for each in here), sum(each.numel() for each in weights)
+
+
+HALF = replace(ALIKE, accumulation=1)
+SHARDED: dict[str, Any] = {"config": HALF, "kind": OnCpu, "fsdp": True}
+RUNS: dict[str, dict[str, Any]] = {
+    "ddp": {"config": HALF},
+    "ddp-checkpointing": {"config": replace(HALF, checkpointing=True)},
+    "ddp-23": {"config": HALF, "samples": uneven(23)},
+    "ddp-again": {"config": HALF},
+    "ddp-for-fsdp": {"config": HALF, "fsdp": True},
+    "fsdp": SHARDED,
+    "fsdp-again": SHARDED,
+    "fsdp-bfloat16": {**SHARDED, "config": replace(HALF, precision="bfloat16", checkpointing=True)},
+    "fsdp-no-adapter": {**SHARDED, "config": replace(HALF, language_rate=None)},
+    "fsdp-1": {**SHARDED, "fsdp_config": {"version": 1, "sync_module_states": False}},
+}
+
+
+def main(where: Path, names: Sequence[str]) -> None:
+    """Run by run; one of a name that ends in "-again" goes on from the middle of the other."""
+    for name in names:
+        folder = where / name
+        if name.endswith("-again"):
+            if PartialState().is_main_process:
+                shutil.copytree(where / name.removesuffix("-again"), folder)
+                shutil.rmtree(folder / "checkpoint-6")
+            PartialState().wait_for_everyone()
+        try:
+            train(folder, **RUNS[name])
+        except TuningError as error:
+            folder.mkdir(exist_ok=True)
+            (folder / f"error-{PartialState().process_index}.txt").write_text(str(error))
+    PartialState().destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
