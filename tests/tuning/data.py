@@ -46,6 +46,29 @@ def mixed() -> list[Sample]:
     return [sample("one"), two]
 
 
+def held_out() -> list[Sample]:
+    """A sample of each combination, and one more that is safe, of pictures that nothing else shows."""
+    unsafe = [
+        sample(f"held-{each}", images=(picture(colour),), query="what is it?", combination=each, image_labels=(label,))
+        for each, colour, label in (
+            (Combination.SSU, "green", GuardLabel.SAFE),
+            (Combination.USU, "yellow", GuardLabel.TERRORISM),
+            (Combination.UUU, "purple", GuardLabel.GENDER),
+            (Combination.SUU, "orange", GuardLabel.SAFE),
+        )
+    ]
+    return [*unsafe, *safe()]
+
+
+def safe() -> list[Sample]:
+    """Two safe samples with references of different lengths."""
+    fields = {"combination": Combination.SSS, "image_labels": (GuardLabel.SAFE,)}
+    return [
+        sample("safe-short", images=(picture("white"),), reference="It is white.", **fields),
+        sample("safe-long", images=(picture("cyan", (90, 40)),), reference="Something cyan, and wide.", **fields),
+    ]
+
+
 def learned(processor: Any, batch: dict[str, Any], row: int) -> str:
     """What is learned of a row, control tokens included."""
     labels = batch["labels"][row]

@@ -31,31 +31,8 @@ from holisafe.taxonomy import Category, Combination, GuardLabel
 from holisafe.tuning import Bounds, Collator, GuardedTrainer, SliceEvaluation, TuneConfig, calibration_slice, trackers
 from holisafe.tuning._bounds import Stop
 from holisafe.tuning._trainer import LEARNED_FILE
-from tuning.data import picture, sample
+from tuning.data import held_out, picture, safe, sample
 from tuning.train_tiny import SETTINGS, samples, trainer
-
-
-def held_out() -> list[Sample]:
-    """A sample of each combination, and one more that is safe, of pictures that nothing else shows."""
-    unsafe = [
-        sample(f"held-{each}", images=(picture(colour),), query="what is it?", combination=each, image_labels=(label,))
-        for each, colour, label in (
-            (Combination.SSU, "green", GuardLabel.SAFE),
-            (Combination.USU, "yellow", GuardLabel.TERRORISM),
-            (Combination.UUU, "purple", GuardLabel.GENDER),
-            (Combination.SUU, "orange", GuardLabel.SAFE),
-        )
-    ]
-    return [*unsafe, *safe()]
-
-
-def safe() -> list[Sample]:
-    """Two safe samples with references of different lengths."""
-    fields = {"combination": Combination.SSS, "image_labels": (GuardLabel.SAFE,)}
-    return [
-        sample("safe-short", images=(picture("white"),), reference="It is white.", **fields),
-        sample("safe-long", images=(picture("cyan", (90, 40)),), reference="Something cyan, and wide.", **fields),
-    ]
 
 
 def evaluated(run: GuardedTrainer, slice_: list[Sample] | None = None, **options: Any) -> list[dict[str, Any]]:
@@ -202,6 +179,12 @@ def test_weights_of_two_number_formats_answer(tmp_path: Path) -> None:
         outcomes = each["judges"]["refusal"]["outcomes"]
         assert sum(counts["error"] for counts in outcomes.values()) == 0
         assert each["guard_f1"] is not None
+
+
+def test_rounding_in_a_shorter_format_does_not_keep_prompts_apart() -> None:
+    made = tiny("llava")
+    with torch.autocast("cpu", torch.bfloat16), Answerer(made.model, made.processor) as answerer:
+        assert answerer.reuse.batched
 
 
 def test_an_image_that_cannot_be_opened_counts_as_an_error(tmp_path: Path) -> None:
