@@ -48,8 +48,13 @@ PIXELS = 192
 
 def load_drawings(art_dir: Path, splits: Iterable[str], collections: Iterable[str]) -> list[Drawing]:
     """Render the artworks of some splits once; those that cannot be rendered or show no named thing are left out."""
+    return render_drawings(named_artworks(art_dir, splits, collections))
+
+
+def render_drawings(artworks: Iterable[tuple[Artwork, str]]) -> list[Drawing]:
+    """Render artworks with the names to learn; those that cannot be rendered are left out."""
     drawings = []
-    for artwork, name in named_artworks(art_dir, splits, collections):
+    for artwork, name in artworks:
         try:
             pixels = np.asarray(render(artwork, PIXELS))
         except DataError:
