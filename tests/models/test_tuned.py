@@ -1,0 +1,162 @@
+"""A tuned model is loaded as its base with what it learned laid over it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import tiny_models
+from guard.prompts import batch, guard, tiny, two_rows
+from holisafe.errors import GuardError, ModelError
+from holisafe.guard import guard_of
+from holisafe.guard._attach import base_model
+from holisafe.models import load
+from holisafe.tuning import TuneConfig, adapt
+from holisafe.tuning._save import save_tuned
+
+CONFIG = TuneConfig(precision="float32", lora_rank=2)
+
+
+def write(family: str, folder: Path) -> Any:
+    """A base model, and beside it what a copy of it came to after it had learned; gives that copy."""
+    made = tiny(family)
+    tiny_models.save(made, folder / "base")
+    guard(made)
+    model = adapt(made.model, CONFIG)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn(weight.shape, generator=generator) * 0.05)
+    save_tuned(model, folder / "run" / "tuned", description(folder / "base"))
+    return model.eval()
+
+
+def description(base: Path) -> dict[str, Any]:
+    """What `tuned.json` says of a run."""
+    return {
+        "format": 1,
+        "holisafe": "0",
+        "base": {"name": str(base), "revision": None},
+        "method": "vgm",
+        "recipe": None,
+        "settings": CONFIG.to_json(),
+        "guard": {},
+        "learned": {},
+        "data": {
+            "name": "open",
+            "split": "train",
+            "samples": 1,
+            "by_combination": {"SSS": 1},
+            "sha256": "0",
+            "general": None,
+            "licences": [],
+            "left_out": {},
+        },
+        "training": {"steps": 1, "drawn": 1, "first": {"step": 1}, "last": {"step": 1}, "stopped": None},
+        "evaluations": [],
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The place of a tuned tiny LLaVA."""
+    where = tmp_path_factory.mktemp("tuned")
+    write("llava", where)
+    return where
+
+
+@pytest.mark.parametrize("family", tiny_models.FAMILIES)
+@torch.no_grad()
+def test_it_computes_what_the_tuned_model_did(family: str, tmp_path: Path) -> None:
+    tuned = write(family, tmp_path)
+    loaded = load(str(tmp_path / "run"), device="cpu", guard="own")
+    inputs = batch(tiny(family), two_rows())
+    expected, found = base_model(tuned)(**inputs), loaded.model(**inputs)
+    assert torch.allclose(found.logits, expected.logits, atol=1e-4)
+    assert torch.allclose(found["image_logits"], expected["image_logits"], atol=1e-4)
+    before = load(str(tmp_path / "base"), device="cpu").model(**inputs)
+    assert not torch.allclose(found.logits, before.logits, atol=1e-2)
+    assert not any("lora" in name for name, _ in loaded.model.named_parameters())
+
+
+def test_the_folder_of_the_run_and_that_of_the_result_are_the_same(folder: Path) -> None:
+    run, result = (load(str(folder / name), device="cpu") for name in ("run", "run/tuned"))
+    weights = result.model.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in run.model.state_dict().items())
+    assert run.name == str(folder / "run") and run.guard is None and not run.model.training
+    with pytest.raises(GuardError, match="no guard"):
+        guard_of(run.model)
+
+
+def test_its_own_guard_fits_whatever_the_base_is_called_now(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "moved")
+    (tmp_path / "moved" / "base").rename(tmp_path / "moved" / "other")
+    edit(tmp_path / "moved" / "run", base={"name": str(tmp_path / "moved" / "other"), "revision": None})
+    loaded = load(str(tmp_path / "moved" / "run"), device="cpu", guard="own")
+    assert loaded.guard == str(tmp_path / "moved" / "run" / "tuned" / "guard")
+
+
+def edit(run: Path, **changes: Any) -> None:
+    path = run / "tuned" / "tuned.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "format: found 2, expected 1"),
+        ({"base": "pocket"}, "cannot be read"),
+        ({"base": {"name": 5, "revision": None}}, "expected a name and a revision"),
+        ({"base": {"name": "/no/such/base", "revision": None}}, "no model folder at /no/such/base"),
+    ],
+)
+def test_a_description_that_cannot_be_followed_is_named(
+    folder: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    edit(tmp_path / "run", **changes)
+    with pytest.raises(ModelError, match=message):
+        load(str(tmp_path / "run"), device="cpu")
+
+
+def test_files_that_are_damaged_or_missing_are_named(folder: Path, tmp_path: Path) -> None:
+    for name, message in (
+        ("parts.safetensors", "no whole safetensors file"),
+        ("adapter/adapter_model.safetensors", "adapter: the adapter does not fit the base model, or is damaged"),
+    ):
+        shutil.copytree(folder / "run", tmp_path / "run", dirs_exist_ok=True)
+        path = tmp_path / "run" / "tuned" / name
+        path.write_bytes(path.read_bytes()[:100])
+        with pytest.raises(ModelError, match=message):
+            load(str(tmp_path / "run"), device="cpu")
+    path.rename(path.with_name("adapter_model.bin"))
+    shutil.copy(folder / "run" / "tuned" / "parts.safetensors", tmp_path / "run" / "tuned")
+    with pytest.raises(ModelError, match=r"holds no adapter_model\.safetensors"):
+        load(str(tmp_path / "run"), device="cpu")
+
+
+def test_parts_of_another_model_are_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    path = tmp_path / "run" / "tuned" / "parts.safetensors"
+    name, tensor = next(iter(load_file(path).items()))
+    save_file({name: torch.zeros(*tensor.shape, 2)}, path)
+    with pytest.raises(ModelError, match=rf"{name}: found the shape .* it was tuned from another model"):
+        load(str(tmp_path / "run"), device="cpu")
+
+
+def test_a_run_that_has_not_ended_is_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "tune.json").write_text("{}")
+    with pytest.raises(ModelError, match="has not come to its end"):
+        load(str(tmp_path), device="cpu")
+
+
+def test_a_tuned_model_has_no_revision(folder: Path) -> None:
+    with pytest.raises(ModelError, match=r"says itself which revision of .*; leave out 'main'"):
+        load(str(folder / "run"), device="cpu", revision="main")
