@@ -26,6 +26,7 @@ ALONE: dict[str, TuneConfig] = {
     "ddp": ALIKE,
     "ddp-checkpointing": ALIKE,
     "fsdp": ALIKE,
+    "fsdp-first-loads": ALIKE,
     "fsdp-no-adapter": replace(ALIKE, language_rate=None),
     "fsdp-bfloat16": replace(ALIKE, precision="bfloat16", checkpointing=True),
 }
@@ -36,7 +37,9 @@ ALONE: dict[str, TuneConfig] = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the runs of two processes left, each in its own folder."""
     where = tmp_path_factory.mktemp("two")
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    launch = ["-m", "accelerate.commands.launch", "--num_processes=2", "--num_machines=1", "--main_process_port=0"]
+    # without --multi_gpu it starts a single process on a CPU
+    launch += ["--multi_gpu", "--mixed_precision=no", "--dynamo_backend=no"]
     script = [str(train_processes.__file__), str(where), *RUNS]
     done = subprocess.run([sys.executable, *launch, *script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -71,7 +74,7 @@ def left_by(run: Path) -> list[Any]:
     return [json.loads((run / f"process-{index}.json").read_text()) for index in (0, 1)]
 
 
-@pytest.mark.parametrize("name", ["ddp", "ddp-checkpointing", "fsdp", "fsdp-no-adapter"])
+@pytest.mark.parametrize("name", ["ddp", "ddp-checkpointing", "fsdp", "fsdp-first-loads", "fsdp-no-adapter"])
 def test_two_processes_have_the_loss_curve_and_the_weights_of_one(name: str, folder: Path, alone: Any) -> None:
     one = alone(ALONE[name])
     assert curve(folder / name) == pytest.approx(curve(one), rel=1e-4)

@@ -1,4 +1,4 @@
-"""Tunes a tiny LLaVA on several processes, several times: torchrun train_processes.py FOLDER RUN…
+"""Tunes a tiny LLaVA on several processes, several times: accelerate launch train_processes.py FOLDER RUN…
 
 Each run has its own folder in FOLDER, in which each process also leaves the ids of the samples that it was given.
 """
@@ -118,6 +118,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "fsdp-again": SHARDED,
     "fsdp-bfloat16": {**SHARDED, "config": replace(HALF, precision="bfloat16", checkpointing=True)},
     "fsdp-no-adapter": {**SHARDED, "config": replace(HALF, language_rate=None)},
+    "fsdp-first-loads": {**SHARDED, "fsdp_config": {"cpu_ram_efficient_loading": True}},
     "fsdp-1": {**SHARDED, "fsdp_config": {"version": 1, "sync_module_states": False}},
 }
 
