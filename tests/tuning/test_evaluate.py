@@ -335,7 +335,7 @@ def test_a_bound_out_of_its_range_is_refused(field: str, value: float) -> None:
     [
         ([], {}, "the calibration slice holds no samples"),
         (held_out() * 2, {}, "its id stands for two samples"),
-        ([sample("0", images=(picture("green"),))], {}, "sample 0 of the calibration slice shares its id"),
+        ([sample("0", images=(picture("lime"),))], {}, "sample 0 of the calibration slice shares its id"),
         ([sample("new")], {}, "sample new of the calibration slice shares an image"),
         (safe(), {"bounds": Bounds(attack_success_rate=0.1)}, "attack_success_rate is bounded, which needs"),
         (held_out()[:4], {"bounds": Bounds(refusal_rate=0.1)}, "refusal_rate is bounded, which needs samples of SSS"),

@@ -66,6 +66,11 @@ def curve(run: Path, names: Sequence[str] = CURVE) -> list[float]:
     return [row[name] for row in rows for name in names]
 
 
+def evaluations(run: Path) -> list[Any]:
+    state = json.loads((run / "checkpoint-6" / "trainer_state.json").read_text())
+    return [row["evaluation"] for row in state["log_history"] if "evaluation" in row]
+
+
 def weights(run: Path) -> dict[str, torch.Tensor]:
     return dict(load_file(run / "checkpoint-6" / LEARNED_FILE))
 
@@ -86,6 +91,16 @@ def test_two_processes_have_the_loss_curve_and_the_weights_of_one(name: str, fol
         torch.testing.assert_close(
             found[weight], values, rtol=0, atol=within, msg=lambda text, at=weight: f"{at}: {text}"
         )
+
+
+def test_processes_share_an_evaluation_and_find_what_one_does(folder: Path, tmp_path: Path) -> None:
+    train(tmp_path, is_evaluated=True)
+    one, two = (evaluations(run) for run in (tmp_path, folder / "ddp-evaluated"))
+    assert [each["step"] for each in two] == [0, 3, 6]
+    for found, expected in zip(two, one, strict=True):
+        assert found["judges"] == expected["judges"]
+        for name in ("reference_log_likelihood", "utility", "guard_accuracy", "guard_f1"):
+            assert found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-4)
 
 
 def test_shards_in_bfloat16_have_nearly_the_losses_of_one_process(folder: Path, alone: Any) -> None:

@@ -26,8 +26,8 @@ from holisafe.errors import TuningError
 from holisafe.guard import guard_of
 from holisafe.records import Sample
 from holisafe.taxonomy import Combination, GuardLabel
-from holisafe.tuning import GuardedTrainer, TuneConfig
-from tuning.data import picture, sample
+from holisafe.tuning import GuardedTrainer, SliceEvaluation, TuneConfig
+from tuning.data import held_out, picture, sample
 from tuning.train_tiny import SETTINGS
 
 ALIKE = replace(SETTINGS, lora_dropout=0.0)
@@ -78,6 +78,7 @@ def train(
     *,
     samples: Sequence[Sample] | None = None,
     kind: type[GuardedTrainer] = GuardedTrainer,
+    is_evaluated: bool = False,
     **options: Any,
 ) -> GuardedTrainer:
     """Tune without any dropout, so that processes draw nothing by chance."""
@@ -91,6 +92,8 @@ def train(
     for module in run.model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+    if is_evaluated:
+        run.add_callback(SliceEvaluation(run, held_out(), every=3, max_tokens=12, batch_size=1))
     run.data_collator = seen = Seen(run.data_collator)
     run.tune()
     here, whole = held(run)
@@ -113,6 +116,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "ddp-checkpointing": {"config": replace(HALF, checkpointing=True)},
     "ddp-23": {"config": HALF, "samples": uneven(23)},
     "ddp-again": {"config": HALF},
+    "ddp-evaluated": {"config": HALF, "is_evaluated": True},
     "ddp-for-fsdp": {"config": HALF, "fsdp": True},
     "fsdp": SHARDED,
     "fsdp-again": SHARDED,

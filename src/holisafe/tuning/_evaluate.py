@@ -155,6 +155,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
         self.every, self.bounds, self.on_evaluation = every, bounds, on_evaluation
         self.stop: Stop | None = None
         self._trainer = trainer
+        self._processor = trainer.data_collator.processor
         self._samples = list(samples)
         self._max_tokens, self._batch_size = max_tokens, batch_size
         self._judges = [judges.get(name) for name in JUDGES]
@@ -249,7 +250,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
         trainer = self._trainer
         with _Answerer(
             base_model(trainer.model),
-            trainer.data_collator.processor,
+            self._processor,
             batch_size=self._batch_size,
             precision=trainer.accelerator.autocast,
         ) as answerer:
@@ -282,8 +283,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
 
     def _collate_references(self) -> list[dict[str, Any]]:
         """Batches of the safe samples and their reference answers; a sample that does not fit is refused now."""
-        trainer = self._trainer
-        collate = Collator(trainer.data_collator.processor, max_tokens=trainer.config.max_tokens)
+        collate = Collator(self._processor, max_tokens=self._trainer.config.max_tokens)
         safe = [sample for sample in self._samples if sample.combination.is_safe]
         size = self._batch_size
         return [collate(safe[start : start + size]) for start in range(0, len(safe), size)]
