@@ -9,11 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +24,7 @@ from holisafe.datasets._export import export_parquet
 from holisafe.images import content_hash
 from holisafe.models import load
 from holisafe.records import ImageRef
+from holisafe.tuning import _tune
 from tuning.data import picture, sample
 from tuning.tiny_run import SETTINGS, safety, write_data, write_model
 
@@ -152,15 +152,20 @@ def test_a_disk_too_full_for_the_result_keeps_the_checkpoint(place: Path, tuned:
     assert_same(out, tuned)
 
 
-def test_interrupted_it_says_that_nothing_is_lost(place: Path, tmp_path: Path) -> None:
-    def interrupt() -> None:
-        while not (tmp_path / "checkpoint-1").is_dir():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+def test_interrupted_it_says_that_nothing_is_lost(
+    place: Path, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupt(_tune._Steps):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step == 2:
+                raise KeyboardInterrupt
 
-    Thread(target=interrupt, daemon=True).start()
-    stopped = holisafe("tune", *command(place, tmp_path, "--steps", 500))
+    with monkeypatch.context() as during:
+        during.setattr(_tune, "_Steps", Interrupt)
+        stopped = holisafe("tune", *command(place, tmp_path))
     assert stopped.exit_code == 130 and "the same command goes on from the newest" in stopped.stderr
+    assert holisafe("tune", *command(place, tmp_path)).exit_code == 0
+    assert_same(tmp_path, tuned)
 
 
 def test_a_dry_run_says_what_would_be_trained(place: Path, tmp_path: Path) -> None:
@@ -224,6 +229,18 @@ def test_evaluations_are_logged_and_in_the_card(place: Path, tuned: Path, tmp_pa
     card = (tmp_path / "tuned" / "README.md").read_text()
     assert "| | at step 0 | at step 4 |" in card and "| rr |" in card and "| utility | 0 |" in card
     assert_same(tmp_path, tuned)
+
+
+def test_a_bound_that_is_passed_ends_it_and_what_was_within_is_kept(place: Path, tmp_path: Path) -> None:
+    wild = ["--rate", "language=1", "--evaluate-every", 1, "--max-utility-drop", 0.02]
+    told = holisafe("tune", *command(place, tmp_path, *wild))
+    assert told.exit_code == 0 and "stopped early at step 2: the utility has fallen by" in told.stderr
+    training = json.loads((tmp_path / "tuned" / "tuned.json").read_text())["training"]
+    assert training["steps"] == 1 and training["stopped"].startswith("at step 2: the utility has fallen by")
+    within = load_file(tmp_path / "checkpoint-1" / "learned.safetensors")
+    guard = load_file(tmp_path / "tuned" / "guard" / "guard.safetensors")
+    assert all(torch.equal(tensor, within[f"base_model.model.guard.{name}"]) for name, tensor in guard.items())
+    assert "Training was stopped early at step 2" in (tmp_path / "tuned" / "README.md").read_text()
 
 
 def test_merging_gives_one_plain_checkpoint(place: Path, tuned: Path, tmp_path: Path) -> None:

@@ -189,6 +189,11 @@ def test_general_data_come_in_their_share(model: Path, data: Path, tmp_path: Pat
     assert planned.steps == 4
 
 
+def test_general_data_without_a_share_are_refused(model: Path, data: Path) -> None:
+    with pytest.raises(TuningError, match="there are general data, but general_share is 0"):
+        plan(model, data, SETTINGS, general=general())
+
+
 def test_a_plan_counts_what_learns_and_writes_nothing(model: Path, data: Path, tuned: Tuned) -> None:
     before = sorted(data.parent.rglob("*"))
     planned = plan(model, data, SETTINGS)

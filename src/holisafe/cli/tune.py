@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -129,6 +130,8 @@ def tune(
     Example: holisafe tune pocket --steps 300 --batch 4 --accumulation 4 --rate 2e-4 --precision float32 --out runs/safe
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # PEFT asks transformers by a name that transformers is about to drop
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     given = {
         "method": method,
         "steps": steps,
@@ -189,6 +192,9 @@ def tune(
         return
     if not as_json:
         _print_losses(tuned)
+    training = tuned.description["training"]
+    if training["stopped"]:
+        typer.echo(f"stopped early {training['stopped']}; kept is what it was at step {training['steps']}", err=True)
     typer.echo(f"the tuned model is in {tuned.folder}; `holisafe bench {folder} --guard own` measures it", err=True)
     _end(tuned.description["data"]["left_out"])
 

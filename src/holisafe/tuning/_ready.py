@@ -92,6 +92,8 @@ def make_ready(
     Raises:
         TuningError: No sample fits, or those that do cannot be balanced.
     """
+    if training.general and not config.general_share:
+        raise TuningError("there are general data, but general_share is 0, so that none would be learned from; set it")
     on_cpu = _on_cpu(options.device)
     loaded = load(
         str(model),
