@@ -164,12 +164,21 @@ def tune(
         "guard": None if kept is None else kept.guard,
         "options": ModelOptions(device, dtype, attention, revision),
     }
+    while_it_trains: dict[str, Any] = {
+        "save_every": save_every,
+        "log_every": log_every,
+        "evaluate_every": evaluate_every,
+        "bounds": bounds,
+    }
     if dry_run:
         planned = tuning.plan(model, data, config, **arguments)
         typer.echo(json.dumps(_plan_json(planned, config))) if as_json else _print_plan(planned, config)
         _end(_counts(planned.left_out, planned.broken))
         return
     folder = out or Path("runs") / _folder_name(model, config.method)
+    if os.environ.get("RANK", "0") != "0":  # of several processes, the first speaks
+        tuning.tune(model, data, folder, config, recipe=recipe, **arguments, **while_it_trains)
+        return
     typer.echo(f"tuning {model} on {data} with method {config.method}; into {folder}", err=True)
     with _goes_on(folder), _progress() as progress:
         tuned = tuning.tune(
@@ -178,10 +187,7 @@ def tune(
             folder,
             config,
             recipe=recipe,
-            save_every=save_every,
-            log_every=log_every,
-            evaluate_every=evaluate_every,
-            bounds=bounds,
+            **while_it_trains,
             progress=progress,
             **arguments,
         )
@@ -276,8 +282,8 @@ def _progress() -> Iterator[Callable[[int, int, Mapping[str, Any]], None]]:
             nonlocal told
             losses = _losses(row)
             bar.update(task, description="tuning", completed=step, total=steps, losses=losses)
-            is_due = step - told >= steps / 10 or (step == steps and row.get("step") == step)
-            if not console.is_terminal and step > told and is_due:
+            is_new = row.get("step") == step and step > told
+            if not console.is_terminal and is_new and (step - told >= steps / 10 or step in (1, steps)):
                 told = step
                 console.print(f"step {step} of {steps}: {losses}", soft_wrap=True)
 
