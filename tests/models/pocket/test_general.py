@@ -5,7 +5,8 @@ import pytest
 from holisafe.datasets import load
 from holisafe.datasets._export import export_parquet
 from holisafe.datasets.holisafe_bench import validate_path
-from holisafe.datasets.open import load_kinds
+from holisafe.datasets.open import load_kinds, load_open
+from holisafe.datasets.open._more import HELD_OUT, plain
 from holisafe.datasets.open.art import load_art
 from holisafe.models.pocket.training.drawings import Drawing, render_drawings
 from holisafe.models.pocket.training.general import general_samples, read_answers
@@ -37,6 +38,11 @@ def test_every_sample_is_harmless_and_has_an_answer_and_a_picture_of_its_own(sam
 
 def test_the_same_seed_gives_the_same_samples(drawings: list[Drawing], samples: list[Sample]) -> None:
     assert general_samples(drawings, ANSWERS, 30) == samples
+
+
+def test_nothing_is_asked_that_the_splits_to_measure_on_ask(samples: list[Sample]) -> None:
+    held_out = {plain(sample.query) for split in HELD_OUT for sample in load_open(split)}
+    assert not {plain(sample.query) for sample in samples} & held_out
 
 
 def test_some_pictures_show_several_things(samples: list[Sample]) -> None:

@@ -4,7 +4,7 @@
 
 `holisafe.datasets.load(DIR, "train")` reads it: every sample is harmless (SSS), every image safe. Like Pocket's own
 conversations it repeats what the language model itself says of things; unlike them it shows no drawing of
-HoliSafe-Open's other splits, and nothing that stands for a harm there.
+HoliSafe-Open's other splits, asks nothing that they ask, and nothing in it stands for a harm there.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from PIL import Image
 from holisafe.datasets._export import export_parquet
 from holisafe.datasets.open import _build, _more, load_kinds
 from holisafe.datasets.open._kinds import artwork_ids, read_table
+from holisafe.datasets.open._load import open_queries
 from holisafe.datasets.open.art import Artwork, load_art
 from holisafe.models.pocket.training.drawings import (
     TRAINING_COLLECTIONS,
@@ -31,7 +32,7 @@ from holisafe.models.pocket.training.drawings import (
     named_artworks,
     render_drawings,
 )
-from holisafe.models.pocket.training.instructions import conversation
+from holisafe.models.pocket.training.instructions import Turn, conversation
 from holisafe.models.pocket.training.pictures import paint
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import Combination, GuardLabel
@@ -76,6 +77,7 @@ def general_samples(
     kind_of = {artwork: kind.name for kind in kinds.values() for artwork in kind.artworks}
     names = sorted({kind_of.get(drawing.artwork.id, drawing.name) for drawing in drawings})
     order = np.concatenate([rng.permutation(len(drawings)) for _ in range(-(-count // len(drawings)))])
+    held_out = {_more.plain(query) for split in _more.HELD_OUT for query in open_queries(split)}
     samples = []
     for number in range(count):
         shown = [int(order[number])]
@@ -83,7 +85,10 @@ def general_samples(
             shown = [int(i) for i in rng.choice(len(drawings), rng.choice([2, 2, 3, 4]), replace=False)]
         chosen = [drawings[i] for i in shown]
         pixels, picture = paint(Painter(SIDE, np.random.default_rng((seed, number))), chosen, kind_of)
-        turns = conversation(picture, answers, kinds, names, rng)
+        turns: list[Turn] = []
+        while not turns:  # some wordings of Pocket's own conversations are asked in the splits to measure on
+            asked = conversation(picture, answers, kinds, names, rng)
+            turns = [turn for turn in asked if _more.plain(turn[0]) not in held_out]
         query, answer = turns[int(rng.integers(len(turns)))]
         samples.append(_sample(number, chosen, pixels, query, answer))
     return samples
