@@ -14,6 +14,7 @@ from holisafe.errors import TuningError
 from holisafe.guard import add_meta_tokens
 from holisafe.guard._attach import find_observer
 from holisafe.taxonomy import Combination, GuardLabel, parse_label
+from holisafe.tuning._logits import only_learned
 from holisafe.tuning._targets import IGNORED
 
 TARGETS = ("image_labels", "combinations", "categories")
@@ -29,7 +30,7 @@ class LossParts:
         parts: Each part before its weight, detached, in nats: "answer" (mean over learned tokens), "image" (mean over
             labelled images), "combination" (mean over samples) and "category" (mean over unsafe samples), those of
             heads that the model has.
-        outputs: What the model gave.
+        outputs: What the model gave; its logits may be those of learned positions alone.
         guard_hits: How often the guard was right, and of how many, (2,): "image" (the most probable label of labelled
             images), "image_safe" (whether that is safe or unsafe) and "combination" (of samples), those of heads that
             the model has.
@@ -66,7 +67,8 @@ class GuardedLoss:
         observer = find_observer(model)
         if observer is not None and observer.config.meta_token:
             inputs = add_meta_tokens(model, inputs)
-        outputs = model(**inputs)
+        with only_learned(model, inputs["labels"]):
+            outputs = model(**inputs)
         total: Tensor = outputs["loss"]
         parts = {"answer": total.detach()}
         for name, part, weight in self._guard_parts(outputs, batch):

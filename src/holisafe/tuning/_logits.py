@@ -1,0 +1,65 @@
+"""Logits at the positions that are learned and nowhere else: with a large vocabulary most of a step goes into these."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from holisafe.guard._attach import base_model
+from holisafe.tuning._targets import IGNORED
+
+
+@contextmanager
+def only_learned(model: Any, labels: Tensor) -> Iterator[None]:
+    """Within it, a forward pass with these labels computes the same loss from learned positions alone.
+
+    The output's `logits` are then (1, learned tokens, vocabulary). Nothing changes where a model does not compute its
+    loss by transformers' `loss_function`, or reads logits at other positions than the labels'.
+
+    Args:
+        model: A transformers model, wrapped or not.
+        labels: (batch, tokens), -100 where nothing is learned.
+    """
+    base: Any = base_model(model)
+    head = base.get_output_embeddings()
+    if head is None or "self.loss_function(" not in inspect.getsource(type(base).forward):
+        yield
+        return
+    wanted = labels[:, 1:] != IGNORED  # a token is told from the position before it
+    targets = labels[:, 1:][wanted]
+    before = base.loss_function
+    has_picked = False
+
+    def pick(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        nonlocal has_picked
+        hidden = args[0]  # (batch, tokens, hidden)
+        has_picked = hidden.shape[:-1] == labels.shape
+        if not has_picked:
+            return None
+        return (hidden[:, :-1][wanted.to(hidden.device)][None], *args[1:])
+
+    def loss(logits: Tensor, *args: Any, **options: Any) -> Tensor:
+        if not has_picked:
+            found: Tensor = before(logits, *args, **options)
+            return found
+        if not len(targets):  # as transformers has it
+            return logits.new_tensor(torch.nan, dtype=torch.float32)
+        return F.cross_entropy(logits[0].float(), targets.to(logits.device))
+
+    hook = head.register_forward_pre_hook(pick)
+    own = vars(base).get("_loss_function")
+    base.loss_function = loss
+    try:
+        yield
+    finally:
+        hook.remove()
+        if own is None:
+            del base._loss_function
+        else:
+            base.loss_function = own
