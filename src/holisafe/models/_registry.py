@@ -58,3 +58,12 @@ def _pocket(**options: Any) -> tuple[Any, Any]:
 
     built, processor = load_pocket(**options)
     return built, processor
+
+
+@model("pocket-safe", guard=Path(__file__).parent / "pocket" / "safe" / "guard")
+def _pocket_safe(**options: Any) -> tuple[Any, Any]:
+    """The embedded model after safety tuning."""
+    from holisafe.models.pocket import load_safe_pocket
+
+    built, processor = load_safe_pocket(**options)
+    return built, processor

@@ -70,9 +70,9 @@ def lay_over(model: Any, tuned: TunedModel) -> Any:
         ModelError: A file is missing or damaged, or was made for another model.
     """
     if (tuned.folder / PARTS_FILE).is_file():
-        _fill(model, tuned.folder / PARTS_FILE)
+        fill_parts(model, tuned.folder / PARTS_FILE)
     if (tuned.folder / ADAPTER).is_dir():
-        model = _merged(model, tuned.folder / ADAPTER)
+        model = merge_adapter(model, tuned.folder / ADAPTER)
     model.name_or_path = str(tuned.folder)  # whose weights these are now
     return model.eval()
 
@@ -97,7 +97,12 @@ def _read(folder: Path) -> TunedModel:
     return TunedModel(folder, name, revision)
 
 
-def _fill(model: Any, path: Path) -> None:
+def fill_parts(model: Any, path: Path) -> None:
+    """Give a model the whole weights and buffers that a safetensors file holds.
+
+    Raises:
+        ModelError: The file is damaged, or was made for another model.
+    """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -119,7 +124,12 @@ def _fill(model: Any, path: Path) -> None:
             present[name].copy_(tensor)
 
 
-def _merged(model: Any, folder: Path) -> Any:
+def merge_adapter(model: Any, folder: Path) -> Any:
+    """The model with an adapter of PEFT's merged in.
+
+    Raises:
+        ModelError: The adapter's file is missing or damaged, or was made for another model.
+    """
     from peft import PeftModel
 
     if not (folder / ADAPTER_FILE).is_file():  # PEFT would look for a pickled file

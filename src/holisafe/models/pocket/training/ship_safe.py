@@ -1,0 +1,134 @@
+"""Safe Pocket, last step: put what it learned where the package ships it, with the recipe that made it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from holisafe.guard import load_guard
+from holisafe.guard._card import model_card_of
+from holisafe.guard._checkpoint import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, public_name, read_guard
+from holisafe.models._tuned import ADAPTER, ADAPTER_FILE, GUARD, PARTS_FILE, TUNED_FILE, find_tuned
+from holisafe.models.pocket._load import SAFE_WEIGHTS, VISION_FILE, build_safe, safe_checkpoint_name
+from holisafe.models.pocket.training.ship import LIMIT
+
+ADAPTER_CONFIG = "adapter_config.json"
+CALIBRATION_CARD = "calibration.md"
+
+
+def main() -> None:
+    """Copy, refuse what does not fit or is too large, and write the recipe."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--harm", type=Path, required=True, help="folder of the finished first stage")
+    parser.add_argument("--tuned", type=Path, required=True, help="folder of the `holisafe tune` run on its model")
+    parser.add_argument("--to", type=Path, default=SAFE_WEIGHTS)
+    args = parser.parse_args()
+    size = ship(args.harm, args.tuned, args.to)
+    print(f"{size / 2**20:.1f} MiB in {args.to}")
+
+
+def ship(harm: Path, run: Path, to: Path) -> int:
+    """Write Safe Pocket's weights, guard and recipe, and put them together once to see that they fit.
+
+    Args:
+        harm: The first stage's folder: `vision.safetensors`, `harm.json`, `model/`.
+        run: The folder of the run that tuned `harm/model`, or the tuned model in it.
+        to: The folder that the package ships; what is there is replaced once all is written.
+
+    Returns:
+        Bytes in the folder.
+
+    Raises:
+        SystemExit: The run tuned another model, lacks a part, or is too large.
+        ModelError: The parts do not fit Pocket.
+        GuardError: The guard is damaged or does not fit.
+    """
+    tuned = find_tuned(run)
+    if tuned is None:
+        raise SystemExit(f"{run} holds no {TUNED_FILE}; expected the folder of a finished `holisafe tune` run")
+    if Path(tuned.base).resolve() != (harm / "model").resolve():
+        raise SystemExit(f"{tuned.folder} was tuned from {tuned.base}, expected {harm / 'model'}")
+    needed = [ADAPTER, GUARD] if (tuned.folder / PARTS_FILE).is_file() else [ADAPTER, GUARD, PARTS_FILE]
+    if lacking := [name for name in needed if not (tuned.folder / name).exists()]:
+        raise SystemExit(f"{tuned.folder} holds no {lacking[0]}; Safe Pocket learns with all three")
+    unfinished = to.with_name(f"{to.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    (unfinished / ADAPTER).mkdir(parents=True)
+    vision = laid_over(load_file(harm / VISION_FILE), load_file(tuned.folder / PARTS_FILE))
+    save_file(halved(vision), unfinished / VISION_FILE)
+    save_file(halved(load_file(tuned.folder / ADAPTER / ADAPTER_FILE)), unfinished / ADAPTER / ADAPTER_FILE)
+    shutil.copyfile(tuned.folder / ADAPTER / ADAPTER_CONFIG, unfinished / ADAPTER / ADAPTER_CONFIG)
+    write_recipe(harm, tuned.folder, unfinished)
+    copy_guard(tuned.folder / GUARD, unfinished / GUARD, safe_checkpoint_name(unfinished))
+    load_guard(build_safe(unfinished), unfinished / GUARD, any_base=True)  # not from the cache, so without its name
+    size = sum(path.stat().st_size for path in unfinished.rglob("*") if path.is_file())
+    if size > LIMIT:
+        raise SystemExit(f"{size} bytes are more than {LIMIT}; {unfinished} has them")
+    shutil.rmtree(to, ignore_errors=True)
+    unfinished.rename(to)
+    return size
+
+
+def laid_over(vision: Mapping[str, Tensor], learned: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tower and projector of the first stage with what tuning made of them; counts that only training reads are left.
+
+    Raises:
+        SystemExit: Something else learned, which would be lost.
+    """
+    kept = {name: tensor for name, tensor in learned.items() if tensor.is_floating_point()}
+    if unknown := sorted(kept.keys() - vision.keys()):
+        raise SystemExit(f"{unknown[0]} learned too, which is neither of the tower nor of the projector")
+    return {**vision, **kept}
+
+
+def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same in half precision.
+
+    Raises:
+        SystemExit: A value is too large for it, or is none.
+    """
+    found = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
+    if lost := [name for name, tensor in found.items() if not torch.isfinite(tensor).all()]:
+        raise SystemExit(f"{lost[0]}: not every value is a number below {torch.finfo(torch.float16).max:g}")
+    return found
+
+
+def write_recipe(harm: Path, tuned: Path, to: Path) -> None:
+    """How the weights came about, with no folder of the machine that made them."""
+    told: dict[str, Any] = json.loads((tuned / TUNED_FILE).read_text("utf-8"))
+    told["base"]["name"] = public_name(told["base"]["name"])
+    told["data"]["name"] = public_name(told["data"]["name"])
+    if told["recipe"] is not None:
+        told["recipe"] = public_name(told["recipe"])
+    recipe = {
+        "harm": json.loads((harm / "harm.json").read_text("utf-8")),
+        "tuned": told,
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "resvg_py")},
+    }
+    (to / "recipe.json").write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def copy_guard(source: Path, to: Path, base: str) -> None:
+    """The guard, made for the shipped model by name: while it learned, the model was in another folder."""
+    saved, _ = read_guard(source)
+    to.mkdir()
+    for name in (WEIGHTS_FILE, CALIBRATION_CARD):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, to / name)
+    values = json.loads((source / CONFIG_FILE).read_text("utf-8"))
+    (to / CONFIG_FILE).write_text(json.dumps({**values, "base_model": base}, indent=2) + "\n", "utf-8")
+    (to / CARD_FILE).write_text(model_card_of(replace(saved.config, base_model=base), saved.calibration), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

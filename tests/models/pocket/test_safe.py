@@ -1,0 +1,187 @@
+"""Safe Pocket: Pocket with another tower and projector, one more adapter, and a guard that learned with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from holisafe.errors import ModelError
+from holisafe.guard import GuardConfig, attach_guard, guard_of, load_guard
+from holisafe.models import load
+from holisafe.models._registry import registered_guard
+from holisafe.models._tuned import find_tuned, lay_over
+from holisafe.models.pocket import load_pocket, load_safe_pocket
+from holisafe.models.pocket._assemble import parts
+from holisafe.models.pocket._load import SAFE_WEIGHTS, WEIGHTS, build_safe, checkpoint_folder
+from holisafe.models.pocket.training.ship_safe import ship
+from holisafe.tuning import TuneConfig, adapt
+from holisafe.tuning._save import save_tuned
+
+CONFIG = TuneConfig(lora_rank=2, vision_rate=None, precision="float32")
+TOWER, PROJECTOR = "model.vision_tower._bn1.bias", "model.multi_modal_projector.linear_1.bias"
+QUERY = "model.language_model.layers.3.self_attn.q_proj.weight"
+
+shipped = pytest.mark.skipif(not SAFE_WEIGHTS.is_dir(), reason="Safe Pocket's weights are not in this checkout")
+
+
+def describe(base: Path) -> dict[str, Any]:
+    """What `tuned.json` says of a run."""
+    loss = {"step": 1, "loss": 1.0}
+    return {
+        "format": 1,
+        "holisafe": "0",
+        "base": {"name": str(base), "revision": None, "model_type": "llava", "weights_sha256": "0"},
+        "method": "vgm",
+        "recipe": None,
+        "settings": CONFIG.to_json(),
+        "guard": {},
+        "learned": {},
+        "data": {
+            "name": str(base.parent / "more"),
+            "split": "train",
+            "samples": 1,
+            "by_combination": {"SSS": 1},
+            "sha256": "0",
+            "general": None,
+            "licences": [],
+            "left_out": {},
+            "left_out_ids": [],
+        },
+        "training": {"steps": 1, "drawn": 1, "by_combination": {"SSS": 1}, "processes": 1, "first": loss, "last": loss,
+                     "stopped": None},
+        "evaluations": [],
+        "versions": {},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the two stages leave: `harm`, whose tower is another one, and `run`, in which all but the tower learned."""
+    place = tmp_path_factory.mktemp("safe")
+    (place / "harm").mkdir()
+    (place / "harm" / "model").symlink_to(checkpoint_folder())
+    (place / "harm" / "harm.json").write_text('{"epochs": 1}')
+    vision = load_file(WEIGHTS / "vision.safetensors")
+    vision[TOWER] = vision[TOWER] + 1
+    save_file(vision, place / "harm" / "vision.safetensors")
+    model, processor = load_pocket()
+    attach_guard(model, GuardConfig(features="projector", joint_head=False), processor=processor)
+    adapted = adapt(model, CONFIG)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in adapted.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn(weight.shape, generator=generator) * 0.02)
+    save_tuned(adapted, place / "run" / "tuned", describe(place / "harm" / "model"))
+    ship(place / "harm", place / "run", place / "safe")
+    return place
+
+
+@pytest.fixture(scope="module")
+def built(made: Path) -> Any:
+    return build_safe(made / "safe")
+
+
+def test_its_language_model_and_projector_are_those_of_the_run(made: Path, built: Any) -> None:
+    tuned = find_tuned(made / "run")
+    assert tuned is not None
+    base, _ = load_pocket()
+    before = {name: base.state_dict()[name].clone() for name in (QUERY, PROJECTOR)}
+    expected = lay_over(base, tuned).state_dict()
+    found = built.state_dict()
+    for name, old in before.items():
+        assert not torch.equal(expected[name], old), name
+    for name, tensor in expected.items():
+        if name != TOWER and tensor.is_floating_point():
+            torch.testing.assert_close(found[name], tensor, atol=2e-3, rtol=2e-3, msg=name)
+
+
+def test_its_tower_is_that_of_the_first_stage(built: Any) -> None:
+    base, _ = load_pocket()
+    torch.testing.assert_close(built.state_dict()[TOWER], base.state_dict()[TOWER] + 1, atol=2e-3, rtol=2e-3)
+
+
+def test_its_guard_is_the_runs_and_knows_it_by_name(made: Path, built: Any) -> None:
+    values = json.loads((made / "safe" / "guard" / "guard_config.json").read_text())
+    assert values["base_model"].startswith("pocket-safe-")
+    assert f"Guard for {values['base_model']}" in (made / "safe" / "guard" / "README.md").read_text()
+    load_guard(built, made / "safe" / "guard", any_base=True)
+    kept = load_file(made / "run" / "tuned" / "guard" / "guard.safetensors")
+    assert all(torch.equal(guard_of(built).state_dict()[name], tensor) for name, tensor in kept.items())
+
+
+def test_the_recipe_names_no_folder_of_this_machine(made: Path) -> None:
+    text = (made / "safe" / "recipe.json").read_text()
+    recipe = json.loads(text)
+    assert recipe["harm"] == {"epochs": 1}
+    assert (recipe["tuned"]["base"]["name"], recipe["tuned"]["data"]["name"]) == (checkpoint_folder().name, "more")
+    for path in (made / "safe").rglob("*.json"):
+        assert str(made) not in path.read_text()
+
+
+def test_a_run_on_another_model_is_not_shipped(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with pytest.raises(SystemExit, match="was tuned from"):
+        ship(tmp_path, made / "run", tmp_path / "safe")
+    assert not (tmp_path / "safe").exists()
+
+
+@pytest.mark.parametrize("lost", ["vision.safetensors", "adapter/adapter_model.safetensors"])
+def test_a_missing_file_is_named_with_the_remedy(lost: str, made: Path, tmp_path: Path) -> None:
+    for name in {"vision.safetensors", "adapter/adapter_model.safetensors", "adapter/adapter_config.json"} - {lost}:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(made / "safe" / name)
+    with pytest.raises(ModelError, match=f"{lost}: Safe Pocket's own weights are missing .* install holisafe again"):
+        load_safe_pocket(weights=tmp_path)
+
+
+def test_a_tower_without_a_weight_is_named(made: Path, tmp_path: Path) -> None:
+    vision = load_file(made / "safe" / "vision.safetensors")
+    del vision[TOWER]
+    save_file(vision, tmp_path / "vision.safetensors")
+    (tmp_path / "adapter").symlink_to(made / "safe" / "adapter")
+    with pytest.raises(ModelError, match=f"{TOWER} is missing"):
+        build_safe(tmp_path)
+
+
+def test_what_we_ship_of_it_is_small(made: Path) -> None:
+    folder = SAFE_WEIGHTS if SAFE_WEIGHTS.is_dir() else made / "safe"
+    assert 0 < sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 25 * 2**20
+
+
+@shipped
+def test_the_general_loader_knows_it_by_name_with_its_guard() -> None:
+    loaded = load("pocket-safe", guard="own")
+    assert loaded.guard == str(registered_guard("pocket-safe"))
+    assert not guard_of(loaded.model).training
+
+
+@shipped
+def test_it_is_pocket_but_for_what_it_learned() -> None:
+    (base, _), (safe, _) = load_pocket(), load_safe_pocket()
+    changed = {name for name, tensor in parts(base).items() if not torch.equal(tensor, safe.state_dict()[name])}
+    assert {name.split(".")[1] for name in changed} == {"vision_tower", "multi_modal_projector"}
+    assert not torch.equal(base.state_dict()[QUERY], safe.state_dict()[QUERY])
+    embeddings = "model.language_model.embed_tokens.weight"
+    assert torch.equal(base.state_dict()[embeddings], safe.state_dict()[embeddings])
+
+
+@shipped
+def test_it_still_answers() -> None:
+    model, processor = load_safe_pocket()
+    content = [{"type": "image"}, {"type": "text", "text": "What is this?"}]
+    prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    inputs = processor(text=prompt, images=Image.new("RGB", (64, 64), "red"), return_tensors="pt")
+    answer = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    assert processor.decode(answer, skip_special_tokens=True).strip()
+
+
+@shipped
+def test_the_shipped_guard_was_made_for_the_shipped_weights() -> None:
+    load_guard(load_safe_pocket()[0], SAFE_WEIGHTS / "guard")  # not by its family alone: also by name
