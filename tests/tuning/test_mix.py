@@ -16,6 +16,7 @@ from holisafe.guard import GuardConfig
 from holisafe.records import Sample
 from holisafe.taxonomy import Category, Combination
 from holisafe.tuning import check_samples, mix
+from holisafe.tuning._mix import group_by_length
 from tuning.data import sample
 
 OPEN = load_open("train")
@@ -106,3 +107,20 @@ def test_images_without_labels_are_refused_where_the_image_head_learns() -> None
     check_samples([bare], GuardConfig(image_head=False))
     with pytest.raises(TuningError, match="sample one: image_labels: found none"):
         check_samples([bare], GuardConfig())
+
+
+def test_grouping_by_length_loses_nothing_and_saves_padding() -> None:
+    samples = [sample(f"{i}", query="x" * (i * 37 % 100 + 1)) for i in range(100)]
+    found = group_by_length(samples, 4, seed=1)
+    assert sorted(each.id for each in found) == sorted(each.id for each in samples)
+    assert found == group_by_length(samples, 4, seed=1) != group_by_length(samples, 4, seed=2)
+
+    def padded(order: list[Sample]) -> int:
+        return sum(4 * max(len(each.query) for each in order[i : i + 4]) for i in range(0, 100, 4))
+
+    assert padded(found) < 0.85 * padded(samples)
+
+
+def test_an_unfilled_batch_stays_last_when_grouped() -> None:
+    samples = [sample(f"{i}", query="x" * (10 - i)) for i in range(10)]
+    assert [each.id for each in group_by_length(samples, 4)[-2:]] == ["1", "0"]

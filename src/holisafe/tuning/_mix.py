@@ -73,6 +73,36 @@ def mix(
     return chosen
 
 
+def group_by_length(samples: Sequence[Sample], batch: int, *, seed: int = 0) -> list[Sample]:
+    """Bring samples of like length into the same batch, so that little of it is padding.
+
+    Among each `GROUPED_BATCHES` batches' samples, which chance put together, those of a batch are next to each other in
+    length; the batches come in an order of chance.
+
+    Args:
+        samples: In the order of `mix`.
+        batch: Samples of a batch.
+        seed: Seed of the order.
+    """
+    rng = random.Random(seed)
+    ordered: list[Sample] = []
+    for start in range(0, len(samples), batch * GROUPED_BATCHES):
+        near = sorted(samples[start : start + batch * GROUPED_BATCHES], key=_length)
+        batches = [near[i : i + batch] for i in range(0, len(near), batch)]
+        last = batches.pop() if len(batches[-1]) < batch else []  # it would shift the others
+        rng.shuffle(batches)
+        ordered += [sample for each in (*batches, last) for sample in each]
+    return ordered
+
+
+GROUPED_BATCHES = 8
+
+
+def _length(sample: Sample) -> tuple[int, int]:
+    """What orders samples as their tokens would: images, then characters."""
+    return len(sample.images), len(sample.query) + len(sample.reference or "")
+
+
 def _combinations(samples: Sequence[Sample]) -> list[str]:
     """The combinations of the data.
 

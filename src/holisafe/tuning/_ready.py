@@ -20,7 +20,7 @@ from holisafe.taxonomy import Combination
 from holisafe.tuning._collate import Collator
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._folder import hash_weights, process
-from holisafe.tuning._mix import mix
+from holisafe.tuning._mix import group_by_length, mix
 from holisafe.tuning._samples import LeftOut, TrainingData, find_unfit
 
 
@@ -126,6 +126,8 @@ def make_ready(
         general=fit.general,
         general_share=config.general_share,
     )
+    if config.group_by_length:
+        drawn = group_by_length(drawn, config.batch, seed=config.seed)
     return Ready(loaded, fit, drawn, known, longest, weights, on_cpu)
 
 
