@@ -30,10 +30,14 @@ FAMILY_OF = {
 }
 
 
+SIZES = sorted(FAMILY_OF)
+"""Recipes of the released checkpoints' sizes; Pocket's own is "pocket-safe"."""
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_step_of_a_recipe_moves_the_parts_that_learn_and_no_others(name: str, tmp_path: Path) -> None:
     recipe = read_recipe(name)
-    made = tiny(FAMILY_OF[name])
+    made = tiny(FAMILY_OF.get(name, "llava"))
     torch.manual_seed(0)
     attach_guard(made.model, recipe.guard, processor=made.processor)
     # one step has no warm-up: its rate would be 0
@@ -43,14 +47,15 @@ def test_a_step_of_a_recipe_moves_the_parts_that_learn_and_no_others(name: str, 
     before = {id(weight): weight.detach().clone() for weight in base.parameters()}
     run.tune()
     moved = {part for part, weight in _by_part(base) if not torch.equal(before[id(weight)], weight)}
-    assert moved == set(rates_of(recipe.config)) == set(PARTS)
+    assert moved == set(rates_of(recipe.config))
+    assert moved == set(PARTS) - ({"vision"} if name == "pocket-safe" else set())
     for weight_name, weight in base.named_parameters():
         assert weight.requires_grad or torch.equal(before[id(weight)], weight), weight_name
     assert {"loss_answer", "loss_image"} <= run.state.log_history[0].keys()
 
 
 def test_there_is_a_recipe_for_each_released_checkpoint() -> None:
-    assert recipe_names() == sorted(FAMILY_OF)
+    assert recipe_names() == sorted([*FAMILY_OF, "pocket-safe"])
     assert len(RELEASED) == len(FAMILY_OF)
     for each in RELEASED:
         size = each.name.rpartition("-")[2].lower()
@@ -69,7 +74,7 @@ def test_a_recipe_says_of_every_value_where_it_is_from(name: str) -> None:
     assert {text.partition(":")[0].split()[0] for text in recipe.source.values()} == {"published", "inferred", "ours"}
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", SIZES)
 def test_the_published_numbers_are_in_every_recipe(name: str) -> None:
     recipe = read_recipe(name)
     config, features = recipe.config, "projector" if "gemma" in name else "language"
@@ -79,7 +84,7 @@ def test_the_published_numbers_are_in_every_recipe(name: str) -> None:
     assert recipe.guard == GuardConfig.paper(features=features)
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", SIZES)
 def test_only_the_numbers_of_the_qwen_recipes_are_called_published(name: str) -> None:
     kinds = {key: text.split()[0].rstrip(":") for key, text in read_recipe(name).source.items()}
     expected = "published" if name.startswith("qwen") else "ours"
