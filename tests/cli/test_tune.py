@@ -110,6 +110,8 @@ def test_killed_and_started_again_it_comes_to_the_same_weights(place: Path, tune
     told = holisafe("tune", *arguments)
     assert told.exit_code == 0, told.stderr
     assert_same(tmp_path, tuned)
+    for name in ("README.md", "tuned.json"):
+        assert (tmp_path / "tuned" / name).read_text() == (tuned / "tuned" / name).read_text()
 
 
 def test_a_finished_run_says_so(place: Path, tuned: Path) -> None:

@@ -294,7 +294,7 @@ def _losses(row: Mapping[str, Any]) -> str:
     """Loss, its parts and the guard's accuracy, of the newest line of the log."""
     shown = [
         f"{name.replace('loss_', '').replace('accuracy_', 'acc. ')} {value:.3f}"
-        for name, value in row.items()
+        for name, value in sorted(row.items(), key=lambda each: (each[0].startswith("accuracy_"), each[0]))
         if name == "loss" or name.startswith(("loss_", "accuracy_"))
     ]
     return ", ".join(shown)

@@ -60,7 +60,7 @@ def mix(
     if count - from_general < fewest:
         raise TuningError(
             f"count: expected at least {fewest} samples of safety data, so that each combination and category is "
-            f"learned, found {count - from_general}"
+            f"learned, found {count - from_general}; raise steps, batch or accumulation"
         )
     rng = random.Random(seed)
     chosen: list[Sample] = []

@@ -117,7 +117,7 @@ def make_ready(
         first = known[0]
         raise TuningError(
             f"none of the {len(training.samples)} samples can be learned from; the first, {first.id}: {first.why}. "
-            "Raise max_tokens if the model's context allows, or give other data"
+            f"{_REMEDIES[first.reason]}"
         )
     drawn = mix(
         fit.samples,
@@ -168,3 +168,10 @@ def _count(config: TuneConfig, samples: int) -> int:
 def step_count(config: TuneConfig, drawn: int) -> int:
     batches = math.ceil(math.ceil(drawn / config.batch) / process()[1])
     return math.ceil(batches / config.accumulation)
+
+
+_REMEDIES = {
+    "image": "Give data whose images can be opened; `holisafe data validate` lists those that cannot",
+    "length": "Raise max_tokens if the model's context allows, or give other data",
+}
+"""What to do where nothing can be learned from, by the reason why a sample was left out."""

@@ -121,4 +121,5 @@ def describe(
 
 
 def _shown_losses(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name == "step" or name.startswith(("loss", "accuracy"))}
+    """Step, losses and accuracies, in an order that does not tell whether the run was interrupted."""
+    return {name: row[name] for start in ("step", "loss", "accuracy") for name in sorted(row) if name.startswith(start)}
