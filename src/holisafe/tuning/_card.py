@@ -31,6 +31,7 @@ def model_card(run: Mapping[str, Any]) -> str:
     if "/" in base:  # the Hub links it
         front.append(f"base_model: {base}")
     revision = f" at revision {run['base']['revision']}" if run["base"]["revision"] else ""
+    own = "" if run["guard"] is None else ', guard="own"'
     lines = [
         *front,
         "---",
@@ -43,7 +44,7 @@ def model_card(run: Mapping[str, Any]) -> str:
         "```python",
         "from holisafe.models import load",
         "",
-        f'model, processor = load("this folder"{"" if run["guard"] is None else ", guard=" + repr("own")})',
+        f'model, processor = load("this folder"{own})',
         "```",
         "",
         "The base model is loaded, and these files are laid over it; `holisafe merge` makes one plain checkpoint.",
