@@ -27,7 +27,7 @@ from torch import Tensor
 from holisafe.datasets.open import load_kinds
 from holisafe.datasets.open.art import Artwork, load_art, render, split_of
 from holisafe.errors import DataError
-from holisafe.models.pocket import load_pocket
+from holisafe.models import load
 from holisafe.models.pocket.training.drawings import TRAINING_COLLECTIONS, training_name
 from holisafe.models.pocket.training.things import things
 
@@ -39,6 +39,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--art", type=Path, required=True, help="folder with the art collections")
+    parser.add_argument("--model", default="pocket", help="pocket, pocket-safe, or a folder of `holisafe tune`")
     parser.add_argument("--limit", type=int, default=600, help="artworks per naming figure")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--out", type=Path, help="write the JSON object here too")
@@ -51,7 +52,7 @@ def main() -> None:
     named = {a.id: training_name(a, words) for a in art.values()}
     test = [a for a in art.values() if split_of(a) == "test" and named[a.id]]
     transfer = [a for a in art.values() if split_of(a) == "transfer" and named[a.id] in things(args.art)]
-    vlm = Pocket()
+    vlm = Pocket(args.model)
     figures = {
         "pick_unseen_art": pick_of_four(
             vlm, sample([a for a in test if named[a.id] in things(args.art)], args.limit), named
@@ -97,8 +98,8 @@ def fill_card(card: Path, figures: dict[str, dict[str, Any]]) -> None:
 class Pocket:
     """The model with what the three measurements need of it."""
 
-    def __init__(self) -> None:
-        self.model, self.processor = load_pocket()
+    def __init__(self, name: str) -> None:
+        self.model, self.processor = load(name)
         self.tokenizer = self.processor.tokenizer
 
     def prompt(self, question: str) -> str:
