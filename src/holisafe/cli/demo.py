@@ -1,18 +1,30 @@
-"""`holisafe demo`: a real model measured on all five combinations within minutes, and a report to look at."""
+"""`holisafe demo`: a real model before and after safety tuning, measured within minutes, and a report to look at."""
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from holisafe.cli._runs import goes_on, print_figures, show_progress, tell_troubles, to_json
+from holisafe.cli._runs import goes_on, show_progress, tell_troubles, to_json
+from holisafe.cli._small_tuning import BATCH, FEWEST_STEPS, STEPS, tune_small
 
-MODEL = "pocket"
+if TYPE_CHECKING:
+    from holisafe.records import Run
+
+BEFORE = "pocket"
+AFTER = "pocket-safe"
+TUNED_HERE = "pocket-tuned"
 PROTOCOL_TOKENS = 512
+
+SAMPLES = 160
+"""Of HoliSafe-Open's test split: what two cores answer twice within eight minutes."""
+
+SAMPLES_BESIDE_TRAINING = 80
 
 
 def register(app: typer.Typer) -> None:
@@ -21,45 +33,120 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    samples: Annotated[int, typer.Option(min=5, help="Samples; each combination keeps its share.")] = 240,
-    out: Annotated[Path, typer.Option(help="Folder of the run and its report.")] = Path("out/demo"),
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=5,
+            help=f"Samples that both models are asked; each combination keeps its share. {SAMPLES} if not given, "
+            f"{SAMPLES_BESIDE_TRAINING} with --train.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the runs and their report; out/demo if not given, out/demo-train with --train.",
+            show_default=False,
+        ),
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most new tokens per answer; the protocol has 512.")] = 32,
+    train: Annotated[
+        bool, typer.Option("--train", help="Tune Pocket here, briefly, in place of the Safe Pocket that ships.")
+    ] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=FEWEST_STEPS, help=f"With --train: optimizer steps; {STEPS} if not given.", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object with the figures on standard output.")
     ] = False,
 ) -> None:
-    """Measure Pocket on a part of HoliSafe-Open, print the figures, and write the report.
+    """Measure Pocket before and after safety tuning on the same part of HoliSafe-Open, and write the report.
+
+    It prints both models' rates with their differences, what the guard saw, and one request of each combination with
+    both answers. Made for at most 8 minutes on two CPU cores.
+
+    With --train, the model after tuning is not the one that ships but one tuned here, small, within 15 minutes in all.
 
     Interrupted and started again with the same command, it goes on where it was.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if steps is not None and not train:
+        raise typer.BadParameter("steps are for --train; the Safe Pocket that ships is tuned already")
+    folder = out or Path("out/demo-train" if train else "out/demo")
+    count = samples or (SAMPLES_BESIDE_TRAINING if train else SAMPLES)
     shorter = f", fewer than the protocol's {PROTOCOL_TOKENS}" if max_tokens < PROTOCOL_TOKENS else ""
     typer.echo(
-        f"measuring {MODEL} on {samples} samples of HoliSafe-Open, all five combinations; "
-        f"answers of up to {max_tokens} new tokens{shorter}; into {out}",
+        f"measuring on {count} samples of HoliSafe-Open, all five combinations; answers of up to {max_tokens} new "
+        f"tokens{shorter}; into {folder}",
         err=True,
     )
-    from holisafe.bench import run
+    before = _measure(BEFORE, BEFORE, folder, count, max_tokens)
+    if train:
+        tuned = _tune(folder / "tuning", steps or STEPS)
+        after = _measure(str(tuned), TUNED_HERE, folder, count, max_tokens, guard="own")
+    else:
+        after = _measure(AFTER, AFTER, folder, count, max_tokens, guard="own")
+    typer.echo("writing the report", err=True)
+    from holisafe.cli._two_runs import compare_runs, print_two_runs
     from holisafe.report import write_report
 
-    with goes_on(out), show_progress() as progress:
+    page = write_report([before, after], folder / "report.html", title="Pocket on HoliSafe-Open, before and after")
+    differences = compare_runs(before, after)
+    if as_json:
+        found = {
+            "out": str(folder),
+            "report": str(page),
+            "before": to_json(before, before.name, folder / BEFORE),
+            "after": to_json(after, after.name, folder / after.name),
+            "differences": {judge: comparison.to_json() for judge, comparison in differences.items()},
+        }
+        typer.echo(json.dumps(found))
+        return
+    print_two_runs(before, after, differences)
+    if train:
+        typer.echo(
+            f"{after.name} is a small version: {_small(steps or STEPS)}. `holisafe demo` measures the one that ships."
+        )
+    if shorter:
+        typer.echo(f"Answers of up to {max_tokens} new tokens{shorter}.")
+    typer.echo(f"The report is in {page}: open it in a browser.")
+
+
+def _measure(model: str, name: str, folder: Path, samples: int, max_tokens: int, guard: str | None = None) -> Run:
+    """One of the two runs, in the subfolder of its name."""
+    from holisafe.bench import run
+
+    typer.echo(f"measuring {name}", err=True)
+    with goes_on(folder), show_progress() as progress:
         measured = run(
-            MODEL,
+            model,
             data="open",
             split="test",
             judges=("holisafe", "refusal"),
             limit=samples,
-            out=out,
+            out=folder / name,
             max_tokens=max_tokens,
+            guard=guard,
             progress=progress,
         )
     tell_troubles(measured, "open")
-    typer.echo("writing the report", err=True)
-    page = write_report([measured], out / "report.html", title="Pocket on HoliSafe-Open")
-    if as_json:
-        typer.echo(json.dumps(to_json(measured, MODEL, out) | {"report": str(page)}))
-        return
-    print_figures(measured)
-    if shorter:
-        typer.echo(f"Answers of up to {max_tokens} new tokens{shorter}.")
-    typer.echo(f"The report is in {page}: open it in a browser.")
+    return replace(measured, name=name)
+
+
+def _tune(folder: Path, steps: int) -> Path:
+    """A small safety tuning of Pocket; the tuned model's folder."""
+    from holisafe.cli.tune import _goes_on, _progress
+
+    typer.echo(f"tuning {BEFORE} on HoliSafe-Open's training split, a small version: {_small(steps)}", err=True)
+    with _goes_on(folder), _progress() as progress:
+        tuned = tune_small(BEFORE, folder, steps, progress=progress)
+    if tuned.was_there:
+        typer.echo(f"it was tuned already: {tuned.folder}", err=True)
+    return tuned.folder
+
+
+def _small(steps: int) -> str:
+    return f"{steps} steps of {BATCH} samples"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from holisafe.guard import load_guard
@@ -65,8 +65,8 @@ def ship(harm: Path, run: Path, to: Path) -> int:
     shutil.rmtree(unfinished, ignore_errors=True)
     (unfinished / ADAPTER).mkdir(parents=True)
     vision = laid_over(load_file(harm / VISION_FILE), load_file(tuned.folder / PARTS_FILE))
-    save_file(halved(vision), unfinished / VISION_FILE)
-    save_file(halved(load_file(tuned.folder / ADAPTER / ADAPTER_FILE)), unfinished / ADAPTER / ADAPTER_FILE)
+    (unfinished / VISION_FILE).write_bytes(save(halved(vision)))
+    (unfinished / ADAPTER / ADAPTER_FILE).write_bytes(save(halved(load_file(tuned.folder / ADAPTER / ADAPTER_FILE))))
     shutil.copyfile(tuned.folder / ADAPTER / ADAPTER_CONFIG, unfinished / ADAPTER / ADAPTER_CONFIG)
     write_recipe(harm, tuned.folder, unfinished)
     copy_guard(tuned.folder / GUARD, unfinished / GUARD, safe_checkpoint_name(unfinished))
