@@ -17,6 +17,7 @@ from holisafe.errors import GuardError, ModelError
 from holisafe.guard import guard_of
 from holisafe.guard._attach import base_model
 from holisafe.models import load
+from holisafe.models._tuned import hash_weights
 from holisafe.tuning import TuneConfig, adapt
 from holisafe.tuning._save import save_tuned
 
@@ -27,6 +28,7 @@ def write(family: str, folder: Path) -> Any:
     """A base model, and beside it what a copy of it came to after it had learned; gives that copy."""
     made = tiny(family)
     tiny_models.save(made, folder / "base")
+    weights = hash_weights(made.model)
     guard(made)
     model = adapt(made.model, CONFIG)
     generator = torch.Generator().manual_seed(1)
@@ -34,16 +36,16 @@ def write(family: str, folder: Path) -> Any:
         for weight in model.parameters():
             if weight.requires_grad:
                 weight.add_(torch.randn(weight.shape, generator=generator) * 0.05)
-    save_tuned(model, folder / "run" / "tuned", description(folder / "base"))
+    save_tuned(model, folder / "run" / "tuned", description(folder / "base", weights))
     return model.eval()
 
 
-def description(base: Path) -> dict[str, Any]:
+def description(base: Path, weights: str | None = None) -> dict[str, Any]:
     """What `tuned.json` says of a run."""
     return {
         "format": 1,
         "holisafe": "0",
-        "base": {"name": str(base), "revision": None},
+        "base": {"name": str(base), "revision": None, "weights_sha256": weights},
         "method": "vgm",
         "recipe": None,
         "settings": CONFIG.to_json(),
@@ -113,7 +115,7 @@ def edit(run: Path, **changes: Any) -> None:
     [
         ({"format": 2}, "format: found 2, expected 1"),
         ({"base": "pocket"}, "cannot be read"),
-        ({"base": {"name": 5, "revision": None}}, "expected a name and a revision"),
+        ({"base": {"name": 5, "revision": None}}, "expected a name, a revision and a hash"),
         ({"base": {"name": "/no/such/base", "revision": None}}, "no model folder at /no/such/base"),
     ],
 )
@@ -160,3 +162,23 @@ def test_a_run_that_has_not_ended_is_said_to_be_so(tmp_path: Path) -> None:
 def test_a_tuned_model_has_no_revision(folder: Path) -> None:
     with pytest.raises(ModelError, match=r"says itself which revision of .*; leave out 'main'"):
         load(str(folder / "run"), device="cpu", revision="main")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_base_is_known_again_in_any_number_format(folder: Path, dtype: str) -> None:
+    assert load(str(folder / "run"), device="cpu", dtype=dtype).model.dtype == getattr(torch, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_base_with_other_weights_is_refused(folder: Path, tmp_path: Path, dtype: str) -> None:
+    shutil.copytree(folder / "base", tmp_path / "base")
+    path = next((tmp_path / "base").glob("*.safetensors"))
+    tensors = load_file(path)
+    name = next(name for name in sorted(tensors) if "language_model" in name)
+    save_file({**tensors, name: tensors[name] + 0.5}, path, metadata={"format": "pt"})
+    shutil.copytree(folder / "run", tmp_path / "run")
+    told = json.loads((tmp_path / "run" / "tuned" / "tuned.json").read_text())
+    told["base"]["name"] = str(tmp_path / "base")
+    (tmp_path / "run" / "tuned" / "tuned.json").write_text(json.dumps(told))
+    with pytest.raises(ModelError, match="are not those that it was tuned from"):
+        load(str(tmp_path / "run"), device="cpu", dtype=dtype)

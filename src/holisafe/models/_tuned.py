@@ -8,6 +8,7 @@ guard/              the guard, as `save_guard` writes it
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from dataclasses import dataclass
@@ -39,11 +40,13 @@ class TunedModel:
         folder: The folder with `tuned.json`.
         base: Name of the base model, for `holisafe.models.load`.
         revision: Its Hub commit; None where it has none.
+        weights: `hash_weights` of the base model; None where that is not known.
     """
 
     folder: Path
     base: str
     revision: str | None
+    weights: str | None = None
 
 
 def find_tuned(folder: Path) -> TunedModel | None:
@@ -67,8 +70,13 @@ def lay_over(model: Any, tuned: TunedModel) -> Any:
     """Give a base model what the tuned one learned, but for the guard; the adapter is merged.
 
     Raises:
-        ModelError: A file is missing or damaged, or was made for another model.
+        ModelError: A file is missing or damaged, or was made for another model, or the base has other weights now.
     """
+    if tuned.weights is not None and is_comparable(model) and hash_weights(model) != tuned.weights:
+        raise ModelError(
+            f"{tuned.folder / TUNED_FILE}: base: the weights of {tuned.base} are not those that it was tuned from; get "
+            "those, or tune again"
+        )
     if (tuned.folder / PARTS_FILE).is_file():
         fill_parts(model, tuned.folder / PARTS_FILE)
     if (tuned.folder / ADAPTER).is_dir():
@@ -82,7 +90,7 @@ def _read(folder: Path) -> TunedModel:
     try:
         values = json.loads(path.read_text("utf-8"))
         kind, base = values["format"], values["base"]
-        name, revision = base["name"], base["revision"]
+        name, revision, weights = base["name"], base["revision"], base.get("weights_sha256")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); expected what `holisafe tune` writes"
@@ -92,9 +100,33 @@ def _read(folder: Path) -> TunedModel:
             f"{path}: format: found {json.dumps(kind)[:40]}, expected {FORMAT}; install the version of holisafe that "
             "wrote it"
         )
-    if not isinstance(name, str) or not isinstance(revision, str | None):
-        raise ModelError(f"{path}: base: expected a name and a revision, found {json.dumps(base)[:80]}")
-    return TunedModel(folder, name, revision)
+    if not isinstance(name, str) or not isinstance(revision, str | None) or not isinstance(weights, str | None):
+        raise ModelError(f"{path}: base: expected a name, a revision and a hash, found {json.dumps(base)[:80]}")
+    return TunedModel(folder, name, revision, weights)
+
+
+def hash_weights(model: Any) -> str:
+    """SHA-256 over the name, shape and up to 1,024 evenly spaced values of each tensor, in hex.
+
+    Enough to tell one training from another, and quick for models of any size. Values are rounded to bfloat16 before,
+    so that a model has one hash whether it was loaded in float32 or in bfloat16.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        flat = tensor.detach().flatten()
+        some = flat[:: max(1, len(flat) // 1024)].cpu()
+        values = some.to(torch.bfloat16).double() if some.is_floating_point() else some
+        digest.update(f"{name} {list(tensor.shape)}".encode() + values.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def is_comparable(model: Any) -> bool:
+    """Whether rounding to bfloat16 gives what it gave of the model as saved; float16 has rounded otherwise before."""
+    import torch
+
+    return all(each.dtype is not torch.float16 for each in model.parameters())
 
 
 def fill_parts(model: Any, path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -100,20 +99,6 @@ def keep_request(folder: Path, request: Mapping[str, Any]) -> None:
         unfinished.replace(path)
     except OSError as error:
         raise TuningError(f"cannot write {path}: {error.strerror or error}; make room and start again") from error
-
-
-def hash_weights(model: Any) -> str:
-    """SHA-256 over the name, shape and up to 1,024 evenly spaced values of each tensor, in hex.
-
-    Enough to tell one training from another, and quick for models of any size.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        flat = tensor.detach().flatten()
-        some = flat[:: max(1, len(flat) // 1024)].cpu()
-        values = some.double() if some.is_floating_point() else some
-        digest.update(f"{name} {list(tensor.shape)}".encode() + values.numpy().tobytes())
-    return digest.hexdigest()
 
 
 class RunLog(TrainerCallback):  # type: ignore[misc]

@@ -15,11 +15,12 @@ from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig, attach_guard
 from holisafe.guard._attach import base_model
 from holisafe.models import LoadedModel, load
+from holisafe.models._tuned import hash_weights
 from holisafe.records import Sample
 from holisafe.taxonomy import Combination
 from holisafe.tuning._collate import Collator
 from holisafe.tuning._config import TuneConfig
-from holisafe.tuning._folder import hash_weights, process
+from holisafe.tuning._folder import process
 from holisafe.tuning._mix import group_by_length, mix
 from holisafe.tuning._samples import LeftOut, TrainingData, find_unfit
 

@@ -17,7 +17,7 @@ from holisafe import __version__, datasets
 from holisafe.errors import TuningError
 from holisafe.guard._attach import base_model, find_observer
 from holisafe.models._load import looks_local
-from holisafe.models._tuned import FORMAT
+from holisafe.models._tuned import FORMAT, is_comparable
 from holisafe.taxonomy import Combination
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._folder import process
@@ -83,7 +83,7 @@ def describe(
             "name": str(Path(loaded.name).expanduser().resolve()) if looks_local(loaded.name) else loaded.name,
             "revision": loaded.revision,
             "model_type": str(base_model(trainer.model).config.model_type),
-            "weights_sha256": ready.weights,
+            "weights_sha256": ready.weights if is_comparable(base_model(trainer.model)) else None,
         },
         "method": config.method,
         "recipe": recipe,

@@ -36,7 +36,7 @@ def describe(base: Path) -> dict[str, Any]:
     return {
         "format": 1,
         "holisafe": "0",
-        "base": {"name": str(base), "revision": None, "model_type": "llava", "weights_sha256": "0"},
+        "base": {"name": str(base), "revision": None, "model_type": "llava", "weights_sha256": None},
         "method": "vgm",
         "recipe": None,
         "settings": CONFIG.to_json(),
