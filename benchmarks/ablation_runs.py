@@ -31,10 +31,10 @@ from holisafe.guard._policy import unsafe_probability
 from holisafe.images import content_hash, read_bytes
 from holisafe.metrics import twin_pairs
 from holisafe.models import Answerer, LoadedModel, Prompt, load
+from holisafe.models._tuned import hash_weights
 from holisafe.records import Response, Sample
 from holisafe.taxonomy import Combination
 from holisafe.tuning import Collator, GuardedLoss, GuardedTrainer, TuneConfig, calibration_slice, check_samples, mix
-from holisafe.tuning._folder import hash_weights
 from holisafe.tuning._mix import group_by_length
 from holisafe.tuning._ready import guard_for
 
@@ -62,6 +62,7 @@ class Settings:
         guard_rate: Peak learning rate of the guard.
         precision: Number format of training; answers are in float32 on a CPU.
         max_new_tokens: Longest answer.
+        attention: A transformers attention implementation; None for the model's own choice.
     """
 
     model: str = "pocket"
@@ -79,6 +80,7 @@ class Settings:
     guard_rate: float = 1e-3
     precision: str = "bfloat16"
     max_new_tokens: int = 16
+    attention: str | None = None
 
     def config(self, arm: Arm, seed: int) -> TuneConfig:
         """The tuning settings of a run."""
@@ -217,7 +219,7 @@ def run(settings: Settings, material: Material, arm: Arm, seed: int) -> dict[str
 
 
 def _load(settings: Settings) -> LoadedModel:
-    return load(settings.model, device=_device(), dtype="float32")
+    return load(settings.model, device=_device(), dtype="float32", attention=settings.attention)
 
 
 def _device() -> str:

@@ -225,6 +225,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--guard-rate", type=float, default=known.guard_rate)
     parser.add_argument("--precision", choices=("bfloat16", "float32"), default=known.precision, help="of training")
     parser.add_argument("--max-new-tokens", type=int, default=known.max_new_tokens, help="of an answer")
+    parser.add_argument("--attention", help='a transformers implementation; "eager" may be quicker on a CPU')
     return parser.parse_args(arguments)
 
 

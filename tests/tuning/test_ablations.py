@@ -20,12 +20,14 @@ from tuning.data import picture, sample
 from tuning.tiny_run import general, write_model
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))  # the script's parts import one another
+sys.path.append(str(BENCHMARKS))  # the script's parts import one another
 
 import ablation_arms as arms  # noqa: E402
 import ablation_page as page  # noqa: E402
 import ablation_runs as runs  # noqa: E402
 import ablations  # noqa: E402
+
+sys.path.pop()  # it has names that tests have too
 
 
 def rows(split: str, each: int, blue: int) -> list[Sample]:
