@@ -9,4 +9,15 @@
 
 Align, answers and instruct go on where they were; pictures and project start anew (minutes each). None of them shows
 the model a refusal. Sources and settings are in docs/pocket.md.
+
+Then Safe Pocket (docs/pocket-safe.md), from what is drawn for training alone:
+
+    holisafe data build open-more --art DIR --out MORE                        safety data
+    python -m holisafe.models.pocket.training.general   --art DIR --answers FILE --out GENERAL
+    python -m holisafe.models.pocket.training.harm      --data MORE --out DIR  tower, by what harm looks like
+    holisafe tune DIR/model --data MORE --general GENERAL --recipe pocket-safe --attention eager --out DIR/run
+    holisafe calibrate DIR/run                                                its guard
+    python -m holisafe.models.pocket.training.ship_safe --harm DIR --tuned DIR/run
+
+Harm and tune go on where they were.
 """
