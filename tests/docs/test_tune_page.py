@@ -31,8 +31,9 @@ TEXT = PAGE.read_text(encoding="utf-8")
 SMALL = {
     "tune": ["--steps", "2", "--batch", "2", "--accumulation", "1", "--lora-rank", "2", "--device", "cpu"],
     "bench": ["--limit", "5", "--max-tokens", "4"],
+    "calibrate": ["--flag-rate", "0.6"],
 }
-"""Added to a command that would take long; the last of an option counts."""
+"""Added to a command that would take long, or need more data; the last of an option counts."""
 
 
 def blocks(kind: str, text: str = TEXT) -> list[str]:

@@ -144,7 +144,10 @@ def _limits(run: Mapping[str, Any]) -> list[str]:
     if missing:
         lines.append(f"- The data hold no samples of {', '.join(missing)}.")
     if run["guard"] is not None:
-        lines.append("- The guard is not calibrated: its scores are not probabilities until they are checked.")
+        lines.append(
+            "- Tuning leaves the guard uncalibrated: its scores are not probabilities until `holisafe calibrate` has "
+            "checked them. The guard's own card says whether it has."
+        )
     return [
         *lines,
         "",
