@@ -194,10 +194,10 @@ def test_a_guard_of_other_labels_is_refused() -> None:
         calibrate_on(made.model, made.processor, samples())
 
 
-def test_the_order_of_the_guards_labels_does_not_matter() -> None:
+def test_order_and_spelling_of_the_guards_labels_do_not_matter() -> None:
     made = guarded()
     turned = tiny("llava")
-    attach_guard(turned.model, GuardConfig(labels=tuple(reversed(GuardConfig().labels))))
+    attach_guard(turned.model, GuardConfig(labels=tuple(label.head_name for label in reversed(HEAD_ORDER))))
     weights = guard_of(made.model).state_dict()
     last = [name for name in weights if name.startswith("image_head.mlp.3")]
     assert len(last) == 2

@@ -22,7 +22,7 @@ from holisafe.models._load import looks_local
 from holisafe.models._prompt import Prompt
 from holisafe.models._tuned import TUNED_FILE, find_tuned
 from holisafe.records import Sample
-from holisafe.taxonomy import HEAD_ORDER, Combination
+from holisafe.taxonomy import HEAD_ORDER, Combination, parse_label
 
 _log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def ask_guard(
         DataError: A head has no record.
     """
     config = guard_of(model).config
-    if config.image_head and set(config.labels) != {label.value for label in HEAD_ORDER}:
+    if config.image_head and {parse_label(label) for label in config.labels} != set(HEAD_ORDER):
         raise GuardError(
             f"the guard tells {len(config.labels)} labels apart, and calibration knows the {len(HEAD_ORDER)} of the "
             "published head; call holisafe.guard.calibrate with logits of your own"
