@@ -5,6 +5,7 @@ No program of its own; ablations.py calls it. All of it is made from the runs' f
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,15 @@ def summarise_study(study: Mapping[str, Any], runs: Sequence[Run], planned: Sequ
         by_arm.setdefault(each["arm"], []).append(each)
     done = {each["run"] for each in runs}
     return {
-        "study": {key: value for key, value in study.items() if key != "slice"},
+        "study": {key: value for key, value in study.items() if key != "slice"}
+        | {"settings": {key: _named(key, value) for key, value in study["settings"].items()}},
         "slice": len(study["slice"]),
         "judge": JUDGES[0],
         "planned": len(planned),
         "done": sum(name in done for name in planned),
         "missing": [name for name in planned if name not in done],
         "seconds": round(sum(each["seconds"]["all"] for each in runs)),
+        "versions": sorted({json.dumps(each["versions"], sort_keys=True) for each in runs}),
         "machine": sorted({f"{r['machine']['device']}, {r['machine']['threads']} threads" for r in runs}),
         "arms": {name: _figures(study, found) for name, found in by_arm.items()},
         "questions": {
@@ -58,6 +61,11 @@ def summarise_study(study: Mapping[str, Any], runs: Sequence[Run], planned: Sequ
             for name, question in QUESTIONS.items()
         },
     }
+
+
+def _named(setting: str, value: Any) -> Any:
+    """A setting as it can be published: of a folder, the name alone."""
+    return Path(value).name if setting in ("model", "data", "general", "test") and value is not None else value
 
 
 def _figures(study: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
@@ -232,7 +240,7 @@ def _head(found: Mapping[str, Any]) -> list[str]:
         "",
         state + (f" Missing: {', '.join(missing[:12])}{', ...' if len(missing) > 12 else ''}." if missing else ""),
         "",
-        f"Each run tunes {Path(settings['model']).name} for {settings['steps']} steps of {settings['batch']} samples, "
+        f"Each run tunes {settings['model']} for {settings['steps']} steps of {settings['batch']} samples, "
         f"drawn from {train['samples']:,} samples of {train['images']:,} images (balanced over combinations and "
         f"categories; {general['samples']:,} general samples where a run has a share of them). An adapter of rank "
         f"{settings['rank']} on all layers of the language model, the projector and the guard learn, at peak rates of "
