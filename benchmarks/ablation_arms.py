@@ -116,8 +116,8 @@ QUESTIONS: Mapping[str, Question] = {
         "instruction on each unsafe image (arXiv 2402.02207). SPA-VL's questions, from easy to hard, are about "
         "pictures of harmful topics (arXiv 2406.12030); that these are USU and UUU is our reading. FigStep renders "
         "the request as a picture beside a benign text (arXiv 2311.05608), MM-SafetyBench moves its key phrase into "
-        "the picture (arXiv 2311.17600). The last three hold nothing to be answered; SSS is added to them, without "
-        "which refusing everything would be learned.",
+        "the picture (arXiv 2311.17600). SSS is added to the last two arms, whose sets hold little or nothing to be "
+        "answered: without it refusing everything would be learned.",
         (
             *(f"without-{each.value.lower()}" for each in (SSS, SSU, USU, UUU, SUU)),
             "as-vlguard", "as-spa-vl", "as-figstep",
