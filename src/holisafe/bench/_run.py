@@ -8,12 +8,11 @@ the same command goes on where it was.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from rich.text import Text
 
 from holisafe import __version__, datasets
 from holisafe import judges as judging
+from holisafe._folder import hold
 from holisafe.bench._journal import Journal
 from holisafe.bench._names import inspect_name
 from holisafe.bench._read import RUN_FILE, read_record, read_run
@@ -131,7 +131,7 @@ def run(
     if guard is not None and not local:
         raise ModelError(f"a guard plugs into local models only, and {name} is not one; leave it out")
     settings |= options if local else {}
-    with _own(folder):
+    with hold(folder, RunError):
         before = read_record(folder)
         _check_same(folder, before, settings)
         if before is not None and before["state"] == "complete" and not before["errors"]:
@@ -297,26 +297,6 @@ def _check_same_model(folder: Path, before: dict[str, Any] | None, model: dict[s
         raise RunError(
             f"the model was changed since the run in {folder} began ({', '.join(changed)}); use another --out"
         )
-
-
-@contextlib.contextmanager
-def _own(folder: Path) -> Iterator[None]:
-    """Make the folder and hold it alone while the run goes on; the lock ends with the process.
-
-    Raises:
-        RunError: It cannot be written, or another process holds it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error.strerror or error}; choose another --out") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(f"another run is going on in {folder}; wait for it, or choose another --out") from error
-        yield
 
 
 def _keep_images(folder: Path, samples: Sequence[Sample]) -> None:

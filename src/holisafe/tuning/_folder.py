@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +22,6 @@ LOG_FILE = "log.jsonl"
 def process() -> tuple[int, int]:
     """Which of how many processes this is, as launchers tell it."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-
-
-@contextlib.contextmanager
-def own(folder: Path) -> Iterator[None]:
-    """Make the folder and hold it alone; the lock ends with the process. Of several processes, the first holds it.
-
-    Raises:
-        TuningError: It cannot be written, or another run holds it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise TuningError(f"cannot write to {folder}: {error.strerror or error}; choose another --out") from error
-    with lock:
-        try:
-            if process()[0] == 0:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise TuningError(f"another run is going on in {folder}; wait for it, or choose another --out") from error
-        yield
 
 
 def read_request(folder: Path) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers import PrinterCallback, TrainerCallback
 
 from holisafe import datasets
+from holisafe._folder import hold
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
 from holisafe.models._load import looks_local
@@ -20,7 +21,7 @@ from holisafe.records import Sample
 from holisafe.tuning._bounds import Bounds
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._evaluate import SliceEvaluation
-from holisafe.tuning._folder import RunLog, check_same, keep_request, own, process, read_request
+from holisafe.tuning._folder import RunLog, check_same, keep_request, process, read_request
 from holisafe.tuning._parts import adapt
 from holisafe.tuning._ready import ModelOptions, Ready, guard_for, make_ready, step_count
 from holisafe.tuning._result import choose_checkpoint, describe, fill_from, learned_parts
@@ -132,7 +133,7 @@ def tune(
     asked = _asked(model, training, config, parts)
     if bounds:  # they decide when training ends
         asked["bounds"] = {**asdict(bounds), "every": evaluate_every, "slice_sha256": datasets.fingerprint(slice_)}
-    with own(folder):
+    with hold(folder, TuningError, alone=process()[0] == 0):  # of several, the first
         before = read_request(folder)
         check_same(folder, before, asked)
         if before is not None and (folder / TUNED / TUNED_FILE).is_file():
