@@ -158,7 +158,7 @@ def test_a_message_on_the_page_is_one_that_is_given(message: str) -> None:
 
 @functools.cache
 def texts() -> list[str]:
-    """Every piece of text in the code of tuning."""
-    files = (ROOT / "src/holisafe/tuning").glob("*.py")
+    """Every piece of text in the code of tuning, and in that of run folders."""
+    files = [*(ROOT / "src/holisafe/tuning").glob("*.py"), ROOT / "src/holisafe/_folder.py"]
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
     return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]

@@ -1,19 +1,13 @@
-"""Tunes a tiny LLaVA for eight steps: python train_tiny.py FOLDER kill STEP|alike PROCESSES.
-
-Kills itself without warning after a step, or learns from the same samples in each step whatever the processes.
-"""
+"""Tunes a tiny LLaVA for eight steps and kills itself without warning: python train_tiny.py FOLDER kill STEP."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-from torch import nn
 from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -67,21 +61,7 @@ class KillAt(TrainerCallback):  # type: ignore[misc]
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def without_chance(folder: Path, processes: int) -> GuardedTrainer:
-    """A trainer without dropout, whose steps are of four samples on one process or two."""
-    run = trainer(folder, replace(SETTINGS, lora_dropout=0.0, accumulation=2 // processes))
-    for module in run.model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    return run
-
-
 if __name__ == "__main__":
-    where, what, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    if what == "kill":
-        run = trainer(where)
-        run.add_callback(KillAt(number))
-    else:
-        run = without_chance(where, number)
+    run = trainer(Path(sys.argv[1]))
+    run.add_callback(KillAt(int(sys.argv[3])))
     run.tune()
-    PartialState().destroy_process_group()
