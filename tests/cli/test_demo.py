@@ -12,13 +12,10 @@ from typer.testing import CliRunner, Result
 from holisafe.bench import read_run
 from holisafe.cli import app
 from holisafe.models._tuned import find_tuned
-from holisafe.models.pocket._load import SAFE_WEIGHTS
 from holisafe.report._sections import identity
 from holisafe.taxonomy import Combination
 
 SMALL = ("--samples", "6", "--max-tokens", "2")
-
-shipped = pytest.mark.skipif(not SAFE_WEIGHTS.is_dir(), reason="Safe Pocket's weights are not in this checkout")
 
 
 def demo(*arguments: object) -> Result:
@@ -101,7 +98,6 @@ def test_steps_that_cannot_be_are_refused_before_anything_is_measured(options: t
     assert not (tmp_path / "out").exists()
 
 
-@shipped
 def test_the_shipped_model_is_compared_with_pocket(tmp_path: Path) -> None:
     found = demo("--out", tmp_path)
     assert found.exit_code == 0, found.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,6 @@ CONFIG = TuneConfig(lora_rank=2, vision_rate=None, precision="float32")
 TOWER, PROJECTOR = "model.vision_tower._bn1.bias", "model.multi_modal_projector.linear_1.bias"
 QUERY = "model.language_model.layers.3.self_attn.q_proj.weight"
 
-shipped = pytest.mark.skipif(not SAFE_WEIGHTS.is_dir(), reason="Safe Pocket's weights are not in this checkout")
-
 
 def describe(base: Path) -> dict[str, Any]:
     """What `tuned.json` says of a run."""
@@ -40,7 +39,7 @@ def describe(base: Path) -> dict[str, Any]:
         "method": "vgm",
         "recipe": None,
         "settings": CONFIG.to_json(),
-        "guard": {},
+        "guard": {"base_model": str(base)},
         "learned": {},
         "data": {
             "name": str(base.parent / "more"),
@@ -116,13 +115,30 @@ def test_its_guard_is_the_runs_and_knows_it_by_name(made: Path, built: Any) -> N
     assert all(torch.equal(guard_of(built).state_dict()[name], tensor) for name, tensor in kept.items())
 
 
+def named_values(values: Any) -> Iterator[tuple[str, Any]]:
+    """Every key with its value, however deep."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield key, value
+            yield from named_values(value)
+    elif isinstance(values, list):
+        for value in values:
+            yield from named_values(value)
+
+
 def test_the_recipe_names_no_folder_of_this_machine(made: Path) -> None:
     text = (made / "safe" / "recipe.json").read_text()
     recipe = json.loads(text)
     assert recipe["harm"] == {"epochs": 1}
     assert (recipe["tuned"]["base"]["name"], recipe["tuned"]["data"]["name"]) == (checkpoint_folder().name, "more")
-    for path in (made / "safe").rglob("*.json"):
-        assert str(made) not in path.read_text()
+    for folder in (made / "safe", SAFE_WEIGHTS):
+        for path in folder.rglob("*.json"):
+            names = [
+                value
+                for key, value in named_values(json.loads(path.read_text()))
+                if key.endswith(("name", "base_model"))
+            ]
+            assert not [name for name in names if str(name).startswith(("/", "."))], path
 
 
 def test_a_run_on_another_model_is_not_shipped(made: Path, tmp_path: Path) -> None:
@@ -150,19 +166,16 @@ def test_a_tower_without_a_weight_is_named(made: Path, tmp_path: Path) -> None:
         build_safe(tmp_path)
 
 
-def test_what_we_ship_of_it_is_small(made: Path) -> None:
-    folder = SAFE_WEIGHTS if SAFE_WEIGHTS.is_dir() else made / "safe"
-    assert 0 < sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 25 * 2**20
+def test_what_we_ship_of_it_is_small() -> None:
+    assert 0 < sum(path.stat().st_size for path in SAFE_WEIGHTS.rglob("*") if path.is_file()) <= 25 * 2**20
 
 
-@shipped
 def test_the_general_loader_knows_it_by_name_with_its_guard() -> None:
     loaded = load("pocket-safe", guard="own")
     assert loaded.guard == str(registered_guard("pocket-safe"))
     assert not guard_of(loaded.model).training
 
 
-@shipped
 def test_it_is_pocket_but_for_what_it_learned() -> None:
     (base, _), (safe, _) = load_pocket(), load_safe_pocket()
     changed = {name for name, tensor in parts(base).items() if not torch.equal(tensor, safe.state_dict()[name])}
@@ -172,7 +185,6 @@ def test_it_is_pocket_but_for_what_it_learned() -> None:
     assert torch.equal(base.state_dict()[embeddings], safe.state_dict()[embeddings])
 
 
-@shipped
 def test_it_still_answers() -> None:
     model, processor = load_safe_pocket()
     content = [{"type": "image"}, {"type": "text", "text": "What is this?"}]
@@ -182,6 +194,5 @@ def test_it_still_answers() -> None:
     assert processor.decode(answer, skip_special_tokens=True).strip()
 
 
-@shipped
 def test_the_shipped_guard_was_made_for_the_shipped_weights() -> None:
     load_guard(load_safe_pocket()[0], SAFE_WEIGHTS / "guard")  # not by its family alone: also by name

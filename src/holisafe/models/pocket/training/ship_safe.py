@@ -108,6 +108,8 @@ def write_recipe(harm: Path, tuned: Path, to: Path) -> None:
     told: dict[str, Any] = json.loads((tuned / TUNED_FILE).read_text("utf-8"))
     told["base"]["name"] = public_name(told["base"]["name"])
     told["data"]["name"] = public_name(told["data"]["name"])
+    if told["guard"] is not None:
+        told["guard"]["base_model"] = public_name(told["guard"]["base_model"])
     if told["recipe"] is not None:
         told["recipe"] = public_name(told["recipe"])
     recipe = {
