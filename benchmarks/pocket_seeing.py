@@ -14,7 +14,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--art", type=Path, required=True, help="folder with the art collections")
     parser.add_argument("--model", default="pocket", help="pocket, pocket-safe, or a folder of `holisafe tune`")
+    parser.add_argument("--only", nargs="*", choices=MEANINGS, help="these figures; all if not given")
     parser.add_argument("--limit", type=int, default=600, help="artworks per naming figure")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--out", type=Path, help="write the JSON object here too")
@@ -53,19 +54,20 @@ def main() -> None:
     test = [a for a in art.values() if split_of(a) == "test" and named[a.id]]
     transfer = [a for a in art.values() if split_of(a) == "transfer" and named[a.id] in things(args.art)]
     vlm = Pocket(args.model)
-    figures = {
-        "pick_unseen_art": pick_of_four(
+    ways: dict[str, Callable[[], dict[str, Any]]] = {
+        "pick_unseen_art": lambda: pick_of_four(
             vlm, sample([a for a in test if named[a.id] in things(args.art)], args.limit), named
         ),
-        "pick_unseen_art_any_name": pick_of_four(vlm, sample(test, args.limit), named),
-        "pick_unseen_collection": pick_of_four(vlm, sample(transfer, args.limit), named),
-        "naming_common_kinds": naming(vlm, art, args.limit, args.show),
-        "questions": questions(vlm, art, args.show),
+        "pick_unseen_art_any_name": lambda: pick_of_four(vlm, sample(test, args.limit), named),
+        "pick_unseen_collection": lambda: pick_of_four(vlm, sample(transfer, args.limit), named),
+        "naming_common_kinds": lambda: naming(vlm, art, args.limit, args.show),
+        "questions": lambda: questions(vlm, art, args.show),
     }
+    figures = {name: way() for name, way in ways.items() if not args.only or name in args.only}
     text = json.dumps(figures, indent=2)
     if args.out:
         args.out.write_text(text + "\n")
-    if args.card:
+    if args.card and not args.only:
         fill_card(args.card, figures)
     if args.json:
         print(text)
