@@ -28,7 +28,7 @@ def spread_of(counts: Counter[Any]) -> int:
 
 
 def test_combinations_get_the_same_number_and_so_do_categories_within_each() -> None:
-    drawn = mix(OPEN, 2003)
+    drawn = mix(OPEN, 2003, keep_twins=False)
     assert len(drawn) == 2003
     combinations = Counter(each.combination for each in drawn)
     assert set(combinations) == {each.combination for each in OPEN}
@@ -40,11 +40,31 @@ def test_combinations_get_the_same_number_and_so_do_categories_within_each() -> 
 
 
 def test_all_samples_of_a_category_are_used_equally_often() -> None:
-    drawn = Counter(each.id for each in mix(OPEN, 20_000))
+    drawn = Counter(each.id for each in mix(OPEN, 20_000, keep_twins=False))
     groups: dict[Any, list[int]] = {}
     for each in OPEN:
         groups.setdefault((each.combination, each.category), []).append(drawn[each.id])
     assert all(max(times) - min(times) <= 1 for times in groups.values())
+
+
+def test_twins_come_together_so_that_a_question_is_learned_with_both_answers() -> None:
+    drawn = mix(OPEN, 1000)
+    combinations = Counter(each.combination for each in drawn)
+    assert spread_of(combinations) <= 1
+    times = Counter(each.id for each in drawn)
+    by_id = {each.id: each for each in OPEN}
+    pairs = [(each, by_id[each.twin]) for each in drawn if each.twin and each.combination is Combination.SSU]
+    safe = [twin for _, twin in pairs if twin.combination is Combination.SSS]
+    assert len(safe) > 50
+    assert all(times[twin.id] >= 1 for twin in safe)
+    apart = mix(OPEN, 1000, keep_twins=False)
+    assert sum(twin.id in {each.id for each in apart} for twin in safe) < 0.5 * len(safe)
+
+
+def test_twins_leave_room_for_every_category() -> None:
+    drawn = mix(OPEN, 60)
+    held = {each.category for each in OPEN if each.combination is Combination.SSS}
+    assert {each.category for each in drawn if each.combination is Combination.SSS} == held
 
 
 def test_the_share_of_general_data_is_as_asked() -> None:

@@ -72,6 +72,8 @@ class TuneConfig:
 
     general_share: float = 0.0
     """Share of the samples that are general instruction data, in [0, 1)."""
+    keep_twins: bool = True
+    """Whether the harmless twin of a drawn sample is drawn with it; data without twins are drawn as ever."""
     group_by_length: bool = True
     """Whether a batch's samples are of like length, so that little of it is padding."""
     max_tokens: int | None = None

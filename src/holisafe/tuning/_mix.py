@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from holisafe.errors import TuningError
 from holisafe.records import Sample
+from holisafe.taxonomy import Combination
 from holisafe.tuning._targets import joint_targets
 
 
@@ -20,6 +21,7 @@ def mix(
     seed: int = 0,
     general: Sequence[Sample] = (),
     general_share: float = 0.0,
+    keep_twins: bool = True,
 ) -> list[Sample]:
     """Draw what a run learns from, in the order in which it does.
 
@@ -28,6 +30,10 @@ def mix(
     is repeated whole before any of its samples comes once more. Depends on the seed and the ids, not on the order of
     `samples`.
 
+    Twins come together: of the harmless samples, those come first whose unsafe twin was drawn, and the rest is drawn by
+    categories. Else a question that is asked of a safe and of an unsafe image would mostly be learned with its refusal,
+    since unsafe combinations are smaller and so drawn more often, and the model would refuse it with every image.
+
     Args:
         samples: Safety data.
         count: How many to draw, general data included.
@@ -35,6 +41,7 @@ def mix(
         general: General instruction data, which need no refusal; all are used equally often.
         general_share: Share of `count` that comes from `general`, in [0, 1) (the paper: up to 15K beside 10K
             samples).
+        keep_twins: Whether twins come together.
 
     Raises:
         TuningError: The data are empty or of one combination, a name is outside the taxonomy, ids are not unique, the
@@ -64,13 +71,29 @@ def mix(
         )
     rng = random.Random(seed)
     chosen: list[Sample] = []
-    for combination, quota in _shared(sorted(groups), count - from_general, rng):
+    quotas = _shared(sorted(groups), count - from_general, rng)
+    for combination, quota in sorted(quotas, key=lambda each: Combination(each[0]).is_safe):  # SSS last
         categories = groups[combination]
-        for category, number in _shared(sorted(categories), quota, rng):
+        left = quota
+        if keep_twins and Combination(combination).is_safe:
+            twins = _twins_of(chosen, samples, rng)[: quota - len(categories)]
+            chosen += twins
+            left -= len(twins)
+        for category, number in _shared(sorted(categories), left, rng):
             chosen += _draw(categories[category], number, rng)
     chosen += _draw(general, from_general, rng)
     rng.shuffle(chosen)
     return chosen
+
+
+def _twins_of(drawn: Sequence[Sample], samples: Sequence[Sample], rng: random.Random) -> list[Sample]:
+    """The harmless twins of drawn samples, as often as these were drawn, in an order of chance."""
+    by_id = {sample.id: sample for sample in samples}
+    twin_of = {sample.twin: sample for sample in samples if sample.twin and sample.combination.is_safe}
+    found = [twin_of.get(sample.id) or by_id.get(sample.twin or "") for sample in drawn]
+    twins = [each for each in found if each is not None and each.combination.is_safe]
+    rng.shuffle(twins)
+    return twins
 
 
 def group_by_length(samples: Sequence[Sample], batch: int, *, seed: int = 0) -> list[Sample]:

@@ -126,6 +126,7 @@ def make_ready(
         seed=config.seed,
         general=fit.general,
         general_share=config.general_share,
+        keep_twins=config.keep_twins,
     )
     if config.group_by_length:
         drawn = group_by_length(drawn, config.batch, seed=config.seed)
