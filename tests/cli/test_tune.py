@@ -234,7 +234,7 @@ def test_evaluations_are_logged_and_in_the_card(place: Path, tuned: Path, tmp_pa
 
 
 def test_a_bound_that_is_passed_ends_it_and_what_was_within_is_kept(place: Path, tmp_path: Path) -> None:
-    wild = ["--rate", "language=1", "--evaluate-every", 1, "--max-utility-drop", 0.02]
+    wild = ["--rate", "language=30", "--evaluate-every", 1, "--max-utility-drop", 0.02]
     told = holisafe("tune", *command(place, tmp_path, *wild))
     assert told.exit_code == 0 and "stopped early at step 2: the utility has fallen by" in told.stderr
     training = json.loads((tmp_path / "tuned" / "tuned.json").read_text())["training"]
