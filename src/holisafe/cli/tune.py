@@ -180,7 +180,7 @@ def tune(
         tuning.tune(model, data, folder, config, recipe=recipe, **arguments, **while_it_trains)
         return
     typer.echo(f"tuning {model} on {data} with method {config.method}; into {folder}", err=True)
-    with _goes_on(folder), _progress() as progress:
+    with goes_on_tuning(folder), show_steps() as progress:
         tuned = tuning.tune(
             model,
             data,
@@ -251,7 +251,7 @@ def _folder_name(model: str, method: str) -> str:
 
 
 @contextlib.contextmanager
-def _goes_on(folder: Path) -> Iterator[None]:
+def goes_on_tuning(folder: Path) -> Iterator[None]:
     """Say, when interrupted, that nothing is lost."""
     try:
         yield
@@ -261,7 +261,7 @@ def _goes_on(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[int, int, Mapping[str, Any]], None]]:
+def show_steps() -> Iterator[Callable[[int, int, Mapping[str, Any]], None]]:
     """A bar on standard error with the newest losses; a line per tenth where standard error is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -1,4 +1,4 @@
-"""Logits at the positions that are learned and nowhere else: with a large vocabulary most of a step goes into these."""
+"""Logits at the positions that are learned and nowhere else: most positions are prompt, and a vocabulary is large."""
 
 from __future__ import annotations
 

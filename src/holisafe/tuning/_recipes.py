@@ -1,4 +1,4 @@
-"""Recipes as files: the settings of a run and the guard that learns in it, shipped for six models or your own."""
+"""Recipes as files: the settings of a run and the guard that learns in it, shipped, or your own."""
 
 from __future__ import annotations
 
