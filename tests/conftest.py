@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Warnings are errors, but for those that Inspect gives about itself."""
     for line in FROM_INSPECT:
         config.addinivalue_line("filterwarnings", line)
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """A test that sets torch's number of threads sets it for itself: other tests compare sums to the last bit."""
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
+    yield
+    if torch and threads is not None:
+        torch.set_num_threads(threads)

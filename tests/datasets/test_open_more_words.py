@@ -27,7 +27,7 @@ def asked(table: Any, key: str = "") -> Iterator[str]:
         yield table
     elif isinstance(table, dict):
         for key, value in table.items():
-            if key not in ("kinds", "answer"):
+            if key not in ("kinds", "answer", "answers"):
                 yield from asked(value, key)
     elif isinstance(table, list):
         for value in table:

@@ -61,6 +61,34 @@ def test_twins_come_together_so_that_a_question_is_learned_with_both_answers() -
     assert sum(twin.id in {each.id for each in apart} for twin in safe) < 0.5 * len(safe)
 
 
+def test_a_share_of_the_samples_is_whole_pairs_and_the_rest_is_balanced_without_them() -> None:
+    drawn = mix(OPEN, 1000, twin_share=0.5)
+    by_id = {each.id: each for each in OPEN}
+    paired = Counter(each.id for each in drawn if each.twin)
+    assert paired.total() == 500
+    assert all(paired[by_id[name].twin or ""] == times for name, times in paired.items())
+    rest = Counter(each.combination for each in drawn if not each.twin)
+    assert set(rest) == {each.combination for each in OPEN} and spread_of(rest) <= 1
+
+
+def test_every_pair_is_used_equally_often() -> None:
+    drawn = Counter(each.id for each in mix(OPEN, 4000, twin_share=0.6) if each.twin)
+    assert set(drawn) == {each.id for each in OPEN if each.twin} and spread_of(drawn) <= 1
+
+
+@pytest.mark.parametrize(
+    ("data", "share", "message"),
+    [
+        (OPEN, 1.0, "twin_share: expected a number in"),
+        ([each for each in OPEN if not each.twin], 0.5, "not one of the samples is of a pair"),
+        ([each for each in OPEN if each.twin], 0.5, "each of the samples is of a pair"),
+    ],
+)
+def test_a_share_of_twins_that_the_data_cannot_give_is_an_error(data: Any, share: float, message: str) -> None:
+    with pytest.raises(TuningError, match=message):
+        mix(data, 1000, twin_share=share)
+
+
 def test_twins_leave_room_for_every_category() -> None:
     drawn = mix(OPEN, 60)
     held = {each.category for each in OPEN if each.combination is Combination.SSS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -40,7 +41,10 @@ def weights(folder: Path, step: int = 8) -> dict[str, torch.Tensor]:
 
 def test_a_killed_run_goes_on_to_the_same_weights(unbroken: Any, tmp_path: Path) -> None:
     killed = subprocess.run(
-        [sys.executable, train_tiny.__file__, str(tmp_path), "kill", "5"], capture_output=True, text=True
+        [sys.executable, train_tiny.__file__, str(tmp_path), "kill", "5"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},  # the same sums need the same threads
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"

@@ -74,6 +74,8 @@ class TuneConfig:
     """Share of the samples that are general instruction data, in [0, 1)."""
     keep_twins: bool = True
     """Whether the harmless twin of a drawn sample is drawn with it; data without twins are drawn as ever."""
+    twin_share: float | None = None
+    """Share of the safety data that are whole pairs of twins, in (0, 1); None: as many as the balance brings."""
     group_by_length: bool = True
     """Whether a batch's samples are of like length, so that little of it is padding."""
     max_tokens: int | None = None
@@ -134,7 +136,8 @@ _RANGES: dict[str, tuple[float, bool, float]] = {  # lowest, whether it is allow
     "projector_rate": _ABOVE_ZERO, "vision_rate": _ABOVE_ZERO, "guard_rate": _ABOVE_ZERO, "epochs": _ABOVE_ZERO,
     "steps": (1, True, math.inf), "batch": (1, True, math.inf), "accumulation": (1, True, math.inf),
     "warmup": (0, True, 1), "weight_decay": (0, True, math.inf), "gradient_norm": _ABOVE_ZERO,
-    "seed": (0, True, 2**32), "general_share": (0, True, 1), "max_tokens": (1, True, math.inf),
+    "seed": (0, True, 2**32), "general_share": (0, True, 1), "twin_share": (0, False, 1),
+    "max_tokens": (1, True, math.inf),
 }  # fmt: skip
 
 

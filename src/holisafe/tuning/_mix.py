@@ -22,6 +22,7 @@ def mix(
     general: Sequence[Sample] = (),
     general_share: float = 0.0,
     keep_twins: bool = True,
+    twin_share: float | None = None,
 ) -> list[Sample]:
     """Draw what a run learns from, in the order in which it does.
 
@@ -33,6 +34,8 @@ def mix(
     Twins come together: of the harmless samples, those come first whose unsafe twin was drawn, and the rest is drawn by
     categories. Else a question that is asked of a safe and of an unsafe image would mostly be learned with its refusal,
     since unsafe combinations are smaller and so drawn more often, and the model would refuse it with every image.
+    Twins are what is hardest to learn; with a `twin_share`, that share of the safety data are whole pairs, all pairs
+    used equally often, and the rest is balanced as above over the samples that have no twin.
 
     Args:
         samples: Safety data.
@@ -42,12 +45,13 @@ def mix(
         general_share: Share of `count` that comes from `general`, in [0, 1) (the paper: up to 15K beside 10K
             samples).
         keep_twins: Whether twins come together.
+        twin_share: Share of the safety data that are pairs of twins, in (0, 1); None: as many as the balance brings.
 
     Raises:
         TuningError: The data are empty or of one combination, a name is outside the taxonomy, ids are not unique, the
-            count is too small to hold every combination and category, or the share does not fit `general`.
+            count is too small to hold every combination and category, or a share does not fit the data.
     """
-    names = _combinations(samples)
+    _combinations(samples)
     if not 0 <= general_share < 1:
         raise TuningError(f"general_share: expected a number in [0, 1), found {general_share}")
     if general_share and not general:
@@ -61,17 +65,28 @@ def mix(
                 "no refusal"
             )
     check_ids((*samples, *general))
+    rng = random.Random(seed)
     from_general = round(count * general_share)
+    chosen: list[Sample] = []
+    if twin_share is not None:
+        chosen, samples = _pairs(samples, count - from_general, twin_share, rng)
+    chosen += _balanced(samples, count - from_general - len(chosen), keep_twins, rng)
+    chosen += _draw(general, from_general, rng)
+    rng.shuffle(chosen)
+    return chosen
+
+
+def _balanced(samples: Sequence[Sample], count: int, keep_twins: bool, rng: random.Random) -> list[Sample]:
+    """Draw equally many of each combination, and within it of each category."""
     groups = grouped(samples)
-    fewest = len(names) * max(len(categories) for categories in groups.values())
-    if count - from_general < fewest:
+    fewest = len(groups) * max(len(categories) for categories in groups.values())
+    if count < fewest:
         raise TuningError(
             f"count: expected at least {fewest} samples of safety data, so that each combination and category is "
-            f"learned, found {count - from_general}; raise steps, batch or accumulation"
+            f"learned, found {count}; raise steps, batch or accumulation"
         )
-    rng = random.Random(seed)
     chosen: list[Sample] = []
-    quotas = _shared(sorted(groups), count - from_general, rng)
+    quotas = _shared(sorted(groups), count, rng)
     for combination, quota in sorted(quotas, key=lambda each: Combination(each[0]).is_safe):  # SSS last
         categories = groups[combination]
         left = quota
@@ -81,19 +96,50 @@ def mix(
             left -= len(twins)
         for category, number in _shared(sorted(categories), left, rng):
             chosen += _draw(categories[category], number, rng)
-    chosen += _draw(general, from_general, rng)
-    rng.shuffle(chosen)
     return chosen
+
+
+def _pairs(
+    samples: Sequence[Sample], count: int, share: float, rng: random.Random
+) -> tuple[list[Sample], list[Sample]]:
+    """Draw as many samples as the share of `count` has, in pairs: an unsafe one and its harmless twin.
+
+    Returns:
+        Those drawn, and the samples that belong to no pair.
+
+    Raises:
+        TuningError: The share is outside (0, 1), or there are no pairs, or nothing else.
+    """
+    if not 0 < share < 1:
+        raise TuningError(f"twin_share: expected a number in (0, 1), found {share}")
+    harmless = _harmless_twins(samples)
+    paired = harmless.keys() | {twin.id for twin in harmless.values()}
+    rest = [each for each in samples if each.id not in paired]
+    if not harmless or not rest:
+        raise TuningError(
+            f"twin_share is {share}, but {'not one' if not harmless else 'each'} of the samples is of a pair (an "
+            "unsafe sample and a harmless one, which the field twin names); give other data, or no twin_share"
+        )
+    drawn = _draw([each for each in samples if each.id in harmless], round(count * share / 2), rng)
+    return [sample for each in drawn for sample in (each, harmless[each.id])], rest
 
 
 def _twins_of(drawn: Sequence[Sample], samples: Sequence[Sample], rng: random.Random) -> list[Sample]:
     """The harmless twins of drawn samples, as often as these were drawn, in an order of chance."""
-    by_id = {sample.id: sample for sample in samples}
-    twin_of = {sample.twin: sample for sample in samples if sample.twin and sample.combination.is_safe}
-    found = [twin_of.get(sample.id) or by_id.get(sample.twin or "") for sample in drawn]
-    twins = [each for each in found if each is not None and each.combination.is_safe]
+    harmless = _harmless_twins(samples)
+    twins = [harmless[each.id] for each in drawn if each.id in harmless]
     rng.shuffle(twins)
     return twins
+
+
+def _harmless_twins(samples: Sequence[Sample]) -> dict[str, Sample]:
+    """By the id of an unsafe sample, its harmless twin; that one of them names the other is enough."""
+    by_id = {sample.id: sample for sample in samples}
+    named = {sample.twin: sample for sample in samples if sample.twin and sample.combination.is_safe}
+    found = {
+        each.id: named.get(each.id) or by_id.get(each.twin or "") for each in samples if not each.combination.is_safe
+    }
+    return {name: twin for name, twin in found.items() if twin is not None and twin.combination.is_safe}
 
 
 def group_by_length(samples: Sequence[Sample], batch: int, *, seed: int = 0) -> list[Sample]:

@@ -127,6 +127,7 @@ def make_ready(
         general=fit.general,
         general_share=config.general_share,
         keep_twins=config.keep_twins,
+        twin_share=config.twin_share,
     )
     if config.group_by_length:
         drawn = group_by_length(drawn, config.batch, seed=config.seed)

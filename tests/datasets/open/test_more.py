@@ -1,18 +1,21 @@
 import hashlib
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from holisafe import judges
 from holisafe.datasets import load, read
 from holisafe.datasets.holisafe_bench import validate_path
 from holisafe.datasets.open import _more, _plan, build_more, load_open
 from holisafe.datasets.open._build import COLLECTIONS_USED
+from holisafe.datasets.open._material import Material
 from holisafe.datasets.open._pictures import draw_order
 from holisafe.datasets.open.art import load_art, split_of
 from holisafe.errors import DataError
-from holisafe.records import Sample
+from holisafe.records import Outcome, Response, Sample
 from holisafe.taxonomy import Combination
 
 OPEN_ART = Path(__file__).parent / "art"
@@ -27,6 +30,10 @@ def art_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in _more.ONLY_FOR_TRAINING:
         shutil.copytree(OPEN_ART / "fluent-emoji-flat", folder / name)
     return folder
+
+
+def more_material_of(folder: Path) -> Material:
+    return _more.more_material(load_art(folder, _more.COLLECTIONS))
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +107,49 @@ def test_a_high_contrast_drawing_goes_where_its_flat_one_went(art_dir: Path) -> 
     assert all(_more.is_for_training(high, art) is (split_of(flat) == "train") for high, flat in pairs)
 
 
-def test_benign_requests_are_a_tenth_of_the_helpful_answers(art_dir: Path) -> None:
-    material = _more.more_material(load_art(art_dir, _more.COLLECTIONS))
-    rows = _plan.plan(material, _more.scaled(_more.SIZES, 0.1))
+def test_benign_requests_are_a_tenth_of_the_helpful_answers_that_are_not_further_twins(art_dir: Path) -> None:
+    material = more_material_of(art_dir)
+    rows = _plan.plan(material, replace(_more.scaled(_more.SIZES, 0.1), further_pairs=0))
     asked = Counter((row.query, row.reference) for row in rows if row.combination is Combination.SSS)
     benign = sum(asked[row] for row in material.benign)
     assert not material.benign or 0.05 < benign / asked.total() < 0.15
+
+
+def test_further_pairs_ask_of_each_kind_of_a_frame_equally_often_and_draw_no_picture(art_dir: Path) -> None:
+    material = more_material_of(art_dir)
+    sizes = replace(_more.scaled(_more.SIZES, 0.1), further_pairs=0)
+    without = _plan.plan(material, sizes)
+    rows = _plan.plan(material, replace(sizes, further_pairs=300))
+    assert rows[: len(without)] == without
+    assert {row.picture.key for row in rows} == {row.picture.key for row in without}
+    further = rows[len(without) :]
+    assert 550 < len(further) <= 600
+    for i, row in enumerate(further):
+        assert row.twin == len(without) + i + (1 if i % 2 == 0 else -1)
+        assert row.combination is (Combination.SSS if i % 2 == 0 else Combination.SSU)
+    frame = Counter(row.frame for row in further).most_common(1)[0][0]
+    kinds = Counter(row.picture.kinds for row in further if row.frame == frame and row.combination is Combination.SSU)
+    assert max(kinds.values()) - min(kinds.values()) <= 1
+
+
+def test_answers_about_twins_say_first_what_the_picture_shows(art_dir: Path) -> None:
+    rows = _plan.plan(more_material_of(art_dir), _more.scaled(_more.SIZES, 0.02))
+    named = [row for row in rows if row.frame]
+    assert len(named) > 200
+    assert all(row.picture.phrase in row.reference.split(",")[0] for row in named)
+
+
+@pytest.mark.parametrize("name", ["holisafe", "refusal"])
+def test_judges_see_which_of_the_twins_was_refused(name: str, samples: list[Sample]) -> None:
+    judge = judges.get(name)
+    wrong = [
+        each.reference
+        for each in samples
+        if each.twin
+        and (judge.judge(each, Response(each.id, each.reference or "", "m")).outcome is Outcome.REFUSED)
+        is each.combination.is_safe
+    ]
+    assert not wrong
 
 
 def test_a_template_that_a_question_fits_is_found() -> None:

@@ -26,8 +26,8 @@ from holisafe.datasets.open._twins import Frame, read_frames
 from holisafe.datasets.open.art import Artwork, load_art, split_of
 from holisafe.errors import DataError
 
-SIZES = _plan.Sizes(pairs=1000, singles=1000, scenes=250, marked=400, unsafe=3400, copies=15)
-"""About 6,000 pictures and 18,000 samples."""
+SIZES = _plan.Sizes(pairs=1000, singles=1000, scenes=250, marked=400, unsafe=3400, copies=15, further_pairs=6000)
+"""About 6,000 pictures and 30,000 samples."""
 
 ONLY_FOR_TRAINING = ("fluent-emoji-high-contrast", "emojione", "streamline-emojis")
 """Emoji collections that HoliSafe-Open has nothing of."""
@@ -115,6 +115,7 @@ def more_material(art: Mapping[str, Artwork]) -> Material:
         name: table | {"ask": allowed(table["ask"], safe.get(name, ()))} if "answer" in table else table
         for name, table in read_table("questions").items()
     }
+    questions["wrappers"] = questions["wrappers"] | more.get("answers", {})
     frames = read_frames(read_table("frames"))
     asked = {
         name: allowed(_texts.frame_questions(frame), (text.replace("{act}", frame.act) for text in wrappers))

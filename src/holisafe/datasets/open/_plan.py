@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +22,8 @@ SPLITS = ("train", "calibration", "test", "transfer")
 class Sizes:
     """How much a split gets: twin pairs, further safe pictures, scenes, marked safe pictures, unsafe pictures.
 
-    `copies` is how often each harmless document of the split is drawn, on another background each time.
+    `copies` is how often each harmless document of the split is drawn, on another background each time;
+    `further_pairs` is how many more twin pairs ask about pictures that are there already.
     """
 
     pairs: int
@@ -31,6 +32,7 @@ class Sizes:
     marked: int
     unsafe: int
     copies: int = 1
+    further_pairs: int = 0
 
 
 SIZES = {
@@ -84,6 +86,7 @@ class _Planner:
         self._signs()
         self._unsafe()
         self._benign()
+        self._further_twins()
         return self.written
 
     # Pictures
@@ -159,10 +162,41 @@ class _Planner:
         frame = self.frames[edge.frame]
         kind = self.kinds[edge.safe if safe else edge.unsafe]
         combination = Combination.SSS if safe else Combination.SSU
-        answer = _texts.frame_answer(frame, kind, safe, self.words_rng)
+        answer = _texts.frame_answer(frame, kind, safe, self.material.questions["wrappers"], self.words_rng)
         index = self._add(picture, question, combination, frame.subcategory, answer, frame.name)
         assert index is not None, "a closed walk asks each picture two different questions"
         return index
+
+    def _further_twins(self) -> None:
+        """Pairs about pictures that are there, each frame and each of its kinds as often as the others.
+
+        Closed walks leave out what none of them comes back from. What these pairs lack in balance does no harm, as they
+        teach and nothing is measured on them.
+        """
+        shown: dict[str, dict[str, Picture]] = defaultdict(dict)
+        for picture in draw_order(self.written):
+            if picture.label is GuardLabel.SAFE and len(picture.kinds) == 1 and not picture.overlay:
+                shown[picture.kinds[0]][picture.key] = picture
+        sides = {
+            name: [[kind for kind in side if kind in shown] for side in (frame.safe, frame.unsafe)]
+            for name, frame in self.frames.items()
+        }
+        frames = [name for name, kinds in sides.items() if all(kinds)]
+        for i in range(self.sizes.further_pairs if frames else 0):
+            name = frames[i % len(frames)]
+            question = self._wording(self.material.frame_questions[name])
+            kinds = [self._turn_of(name, side) for side in sides[name]]
+            pictures = [shown[kind][self._turn_of(name, list(shown[kind]))] for kind in kinds]
+            if not any((picture.key, question) in self.asked for picture in pictures):
+                edge = Edge(name, *kinds)
+                right, wrong = (self._twin_row(pictures[j], edge, question, safe=j == 0) for j in range(2))
+                self.written[right].twin, self.written[wrong].twin = wrong, right
+
+    def _turn_of(self, frame: str, options: Sequence[str]) -> str:
+        """The option that was least often taken in a frame."""
+        chosen = min(options, key=lambda option: (self.used[f"{frame}:{option}"], self.words_rng.random()))
+        self.used[f"{frame}:{chosen}"] += 1
+        return chosen
 
     def _singles(self) -> None:
         """Pictures of one thing: those that make an innocent question harmful, then the kinds seen least."""

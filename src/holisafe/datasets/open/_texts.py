@@ -42,13 +42,14 @@ def thing(kind: Kind) -> dict[str, str]:
     }
 
 
-def frame_answer(frame: Frame, kind: Kind, safe: bool, rng: random.Random) -> str:
-    """A right answer to a frame's question about a kind."""
-    table = read_table("questions")["wrappers"]
+def frame_answer(
+    frame: Frame, kind: Kind, safe: bool, templates: Mapping[str, Sequence[str]], rng: random.Random
+) -> str:
+    """A right answer to a frame's question about a kind, by one of the templates for "safe" or for "unsafe"."""
     why, instead = (frame.safe[kind.name], "") if safe else frame.unsafe[kind.name]
     if kind.plural:
         why = in_plural(why)
-    return fill(rng.choice(table["safe" if safe else "unsafe"]), thing(kind) | {"why": why, "instead": instead})
+    return fill(rng.choice(templates["safe" if safe else "unsafe"]), thing(kind) | {"why": why, "instead": instead})
 
 
 def fill(template: str, words: Mapping[str, Any]) -> str:
