@@ -14,7 +14,7 @@ Then Safe Pocket (docs/pocket-safe.md), from what is drawn for training alone:
 
     holisafe data build open-more --art DIR --out MORE                        safety data
     python -m holisafe.models.pocket.training.general   --art DIR --answers FILE --out GENERAL
-    python -m holisafe.models.pocket.training.harm      --data MORE --out DIR  tower, by what harm looks like
+    python -m holisafe.models.pocket.training.harm      --art DIR --data MORE --out DIR  tower, by what harm looks like
     holisafe tune DIR/model --data MORE --general GENERAL --recipe pocket-safe --attention eager --out DIR/run
     holisafe calibrate DIR/run                                                its guard
     python -m holisafe.models.pocket.training.ship_safe --harm DIR --tuned DIR/run

@@ -11,13 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from holisafe.datasets.open import load_kinds
+from holisafe.datasets.open._more import COLLECTIONS, EMOJI, is_for_training
 from holisafe.datasets.open.art import Artwork, load_art, render, split_of
 from holisafe.errors import DataError
 from holisafe.models.pocket.training.things import things
 
+ICONS = ("mdi", "ph", "tabler", "fa6-solid")
+"""Collections of interface icons."""
+
 ONLY_FOR_TRAINING = (
-    "fluent-emoji-flat", "twemoji", "fluent-emoji-high-contrast", "emojione", "streamline-emojis",
-    "mdi", "ph", "tabler", "fa6-solid",
+    "fluent-emoji-flat", "twemoji", "fluent-emoji-high-contrast", "emojione", "streamline-emojis", *ICONS,
 )  # fmt: skip
 """Collections all of whose art is named in training, whatever split it is in (docs/decisions/0002)."""
 
@@ -78,6 +82,24 @@ def named_artworks(art_dir: Path, splits: Iterable[str], collections: Iterable[s
     return [(artwork, name) for artwork, name in named if name in things(art_dir)]
 
 
+def artworks_of_kinds(art_dir: Path) -> list[tuple[Artwork, str]]:
+    """Further artworks of everyday things, with the kind's name: those that only training sees and that are named so.
+
+    They come beside those that HoliSafe-Open's tables list, which were chosen by eye.
+    """
+    kinds = load_kinds(EMOJI)
+    listed = {artwork for kind in kinds.values() for artwork in kind.artworks}
+    kind_of = {word: name for name, kind in reversed(kinds.items()) for word in (*kind.synonyms, name)}
+    art = load_art(art_dir, (*COLLECTIONS, *ICONS))
+    return [
+        (artwork, kind_of[artwork.name])
+        for artwork in art.values()
+        if artwork.name in kind_of
+        and artwork.id not in listed
+        and (artwork.collection in ICONS or is_for_training(artwork, art))
+    ]
+
+
 def training_name(artwork: Artwork, known_words: set[str]) -> str:
     """The name to teach; empty where the title is generic, foreign or a person's."""
     name = artwork.name
@@ -87,12 +109,11 @@ def training_name(artwork: Artwork, known_words: set[str]) -> str:
         if name in _GENERIC or not words or not all(w in known_words or w.rstrip("s") in known_words for w in words):
             return ""
     name = re.sub(r"\b(with|of|the|a|an|in|on|and|facing|flat|dotted|alt)$", "", name).strip()
-    if artwork.collection in _INTERFACE_ICONS and (_STYLES.search(artwork.id) or _INTERFACE.match(name)):
+    if artwork.collection in ICONS and (_STYLES.search(artwork.id) or _INTERFACE.match(name)):
         return ""
     return "" if name in _GENERIC or len(name) < 2 else name
 
 
-_INTERFACE_ICONS = {"mdi", "ph", "tabler", "fa6-solid"}
 _STYLES = re.compile(
     r"-(light|thin|bold|duotone|off|variant|slash|plus|minus|check|cancel|x|up|down|left|right|lock|open|circle|square"
     r"|remove|edit|cog|heart|star|code|dollar|question|exclamation|pin|search|share|pause|play|bolt|alert|clock|arrow"

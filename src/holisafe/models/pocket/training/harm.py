@@ -2,7 +2,8 @@
 
 It learns the image's label and, of pictures of one everyday thing, which kind that is, since a request can be unsafe
 for a chocolate bar and safe for a carrot. Its visual tokens stay near those it gave before, on which the language model
-was trained. What it learns from is drawn for training alone (`holisafe data build open-more`).
+was trained. What it learns from is drawn for training alone (`holisafe data build open-more`), as are further pictures
+of everyday things by other hands: many drawings of carrots teach more of what a carrot is than one on many grounds.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from holisafe.models.pocket._assemble import parts
 from holisafe.models.pocket._load import load_pocket
 from holisafe.models.pocket._vision import EfficientNetLiteModel
 from holisafe.models.pocket.training.align import FIRST_TRAINED_BLOCK, normalise
+from holisafe.models.pocket.training.drawings import Drawing, Painter, artworks_of_kinds, render_drawings
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import HEAD_ORDER, GuardLabel
 
@@ -43,6 +45,8 @@ def main() -> None:
     """Train, with a checkpoint after each epoch; the same command goes on where it was."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of `holisafe data build open-more`")
+    parser.add_argument("--art", type=Path, required=True, help="folder that `make art` fills")
+    parser.add_argument("--renderings", type=int, default=4, help="of each further drawing of an everyday thing")
     parser.add_argument("--out", type=Path, required=True, help="gets the model to tune, as a plain checkpoint")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rate", type=float, default=5e-4)
@@ -51,7 +55,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     vlm, processor = load_pocket()
     tower = vlm.model.vision_tower
-    pictures = read_pictures(load_data(str(args.data), "train"))
+    pictures = read_pictures(load_data(str(args.data), "train")) + paint_kinds(args.art, args.renderings)
     stored = store(tower, pictures, args.out)
     torch.manual_seed(args.seed)
     learner = Learner(tower, len(load_kinds(EMOJI)))
@@ -59,7 +63,7 @@ def main() -> None:
     losses = train(learner, pictures, stored, args.out / "harm.pt", args.epochs, args.rate, args.seed)
     save_file({k: v.half().contiguous() for k, v in parts(vlm).items() if v.is_floating_point()},
               args.out / "vision.safetensors")  # fmt: skip
-    recipe = {"pictures": len(pictures.refs), "epochs": args.epochs, "rate": args.rate, "batch": BATCH,
+    recipe = {"pictures": len(pictures.images), "epochs": args.epochs, "rate": args.rate, "batch": BATCH,
               "seed": args.seed, "losses": losses}  # fmt: skip
     (args.out / "harm.json").write_text(json.dumps(recipe))
     vlm.save_pretrained(args.out / "model")
@@ -67,12 +71,31 @@ def main() -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Painting:
+    """A picture that a seed paints of one drawing."""
+
+    drawing: Drawing
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class LabelledPictures:
     """Different images with what is to be learned of each: (images,) indices of labels and of kinds, or -100."""
 
-    refs: list[ImageRef]
+    images: list[ImageRef | Painting]
     labels: Tensor
     kinds: Tensor
+
+    def __add__(self, other: LabelledPictures) -> LabelledPictures:
+        both = self.labels, other.labels
+        return LabelledPictures(self.images + other.images, torch.cat(both), torch.cat((self.kinds, other.kinds)))
+
+    def pixels(self, index: int, side: int) -> NDArray[np.uint8]:
+        """(side, side, 3), RGB."""
+        image = self.images[index]
+        if isinstance(image, Painting):
+            return Painter(side, np.random.default_rng((11, image.seed))).one(image.drawing)
+        return np.asarray(open_image(image).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def read_pictures(samples: Sequence[Sample]) -> LabelledPictures:
@@ -86,6 +109,17 @@ def read_pictures(samples: Sequence[Sample]) -> LabelledPictures:
         found[ref.key] = (ref, HEAD_ORDER.index(label), kind)
     refs, labels, kinds = zip(*(found[key] for key in sorted(found)), strict=True)
     return LabelledPictures(list(refs), torch.tensor(labels), torch.tensor(kinds))
+
+
+def paint_kinds(art_dir: Path, renderings: int) -> LabelledPictures:
+    """Pictures of the further drawings of everyday things."""
+    kinds = list(load_kinds(EMOJI))
+    drawings = [drawing for drawing in render_drawings(artworks_of_kinds(art_dir)) for _ in range(renderings)]
+    return LabelledPictures(
+        [Painting(drawing, i) for i, drawing in enumerate(drawings)],
+        torch.full((len(drawings),), HEAD_ORDER.index(GuardLabel.SAFE)),
+        torch.tensor([kinds.index(drawing.name) for drawing in drawings]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +145,9 @@ def store(tower: EfficientNetLiteModel, pictures: LabelledPictures, folder: Path
                 module.float()  # as in alignment: bfloat16 is several times as fast, and these are its statistics
         started = time.monotonic()
         for is_mirrored in (False, True):
-            for start in range(0, len(pictures.refs), 64):
-                pixels = np.stack(
-                    [
-                        np.asarray(open_image(ref).resize((side, side), Image.Resampling.BILINEAR))
-                        for ref in pictures.refs[start : start + 64]
-                    ]
-                )
+            for start in range(0, len(pictures.images), 64):
+                stop = min(start + 64, len(pictures.images))
+                pixels = np.stack([pictures.pixels(i, side) for i in range(start, stop)])
                 x = normalise(torch.from_numpy(pixels[:, :, ::-1].copy() if is_mirrored else pixels)).bfloat16()
                 x = resting.stem(x)
                 for block in resting._blocks[:FIRST_TRAINED_BLOCK]:
@@ -125,7 +155,7 @@ def store(tower: EfficientNetLiteModel, pictures: LabelledPictures, folder: Path
                 maps.append(x.half().numpy())
                 tokens.append(second_half(resting, x).half().numpy())
                 if start % 1280 == 0:
-                    print(f"{start}/{len(pictures.refs)} pictures, {time.monotonic() - started:.0f} s", flush=True)
+                    print(f"{start}/{len(pictures.images)} pictures, {time.monotonic() - started:.0f} s", flush=True)
         np.save(files[0], np.concatenate(maps))
         np.save(files[1], np.concatenate(tokens))
     return Stored(np.load(files[0], mmap_mode="r"), np.load(files[1], mmap_mode="r"))
@@ -198,7 +228,7 @@ def train(
                 ]
             )
             optimiser.zero_grad()
-            (losses @ torch.tensor([1.0, 0.5, 1.0])).backward()  # type: ignore[no-untyped-call]
+            (losses @ torch.tensor([1.0, 1.0, 0.5])).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
             optimiser.step()
             schedule.step()
