@@ -72,7 +72,7 @@ def _measure(model: Any, batch: int, options: Any) -> dict[str, Any]:
         "first_token": _compared(first),
         "answer": _compared(whole),
         "tokens_per_s": {
-            name: round(batch * options.tokens / _median([each.wall for each in taken]), 2)
+            name: round(batch * options.tokens / statistics.median([each.wall for each in taken]), 2)
             for name, taken in whole.items()
         },
         "peak_memory_mib": {name: round(each / 2**20, 2) for name, each in memory.items()},
@@ -115,15 +115,14 @@ def _compared(taken: dict[str, list[Seconds]]) -> dict[str, Any]:
     }
     return {
         name: {
-            clock: {"median_s": round(_median(seconds[name]), 5), **median_ratio(seconds[name], seconds["plain"])}
+            clock: {
+                "median_s": round(statistics.median(seconds[name]), 5),
+                **median_ratio(seconds[name], seconds["plain"]),
+            }
             for clock, seconds in clocks.items()
         }
         for name in taken
     }
-
-
-def _median(values: list[float]) -> float:
-    return float(torch.tensor(values, dtype=torch.float64).quantile(0.5))
 
 
 def _table(result: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -192,7 +193,7 @@ def _pictures(sample: Sample) -> list[dict[str, Any]]:
 
 def _speeds(tokens: int, taken: Sequence[Seconds]) -> dict[str, float]:
     """Median tokens per second by both clocks."""
-    return {clock: round(tokens / _median([getattr(each, clock) for each in taken]), 2) for clock in _CLOCKS}
+    return {clock: round(tokens / statistics.median([getattr(each, clock) for each in taken]), 2) for clock in _CLOCKS}
 
 
 def _ratios(of: Sequence[Seconds], to: Sequence[Seconds]) -> dict[str, Any]:
@@ -201,10 +202,6 @@ def _ratios(of: Sequence[Seconds], to: Sequence[Seconds]) -> dict[str, Any]:
         clock: median_ratio([getattr(each, clock) for each in to], [getattr(each, clock) for each in of])
         for clock in _CLOCKS
     }
-
-
-def _median(values: Sequence[float]) -> float:
-    return float(torch.tensor(values, dtype=torch.float64).quantile(0.5))
 
 
 def _table(result: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import Category, Combination, GuardLabel
+from holisafe.tuning import TuneConfig
 
 
 def picture(colour: str = "red", size: tuple[int, int] = (40, 40)) -> ImageRef:
@@ -73,3 +74,21 @@ def learned(processor: Any, batch: dict[str, Any], row: int) -> str:
     """What is learned of a row, control tokens included."""
     labels = batch["labels"][row]
     return str(processor.tokenizer.decode(labels[labels != -100]))
+
+
+SETTINGS = TuneConfig(
+    lora_rank=2,
+    lora_dropout=0.2,
+    language_rate=3e-3,
+    projector_rate=1e-3,
+    vision_rate=1e-3,
+    guard_rate=1e-2,
+    batch=2,
+    accumulation=2,
+    warmup=0.25,
+    weight_decay=0.01,
+    precision="float32",
+)
+
+ANSWERED = {"combination": Combination.SSS, "image_labels": (GuardLabel.SAFE,), "reference": "It is plain."}
+"""Fields of a sample that is answered."""

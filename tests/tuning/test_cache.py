@@ -21,8 +21,8 @@ from holisafe.tuning._cache import FeatureCache
 from holisafe.tuning._parts import adapt
 from holisafe.tuning._trainer import LEARNED_FILE
 from tiny_models import FAMILIES, TEXT, Tiny
-from tuning.data import mixed, picture, sample
-from tuning.train_tiny import SETTINGS, trainer
+from tuning.data import SETTINGS, mixed, picture, sample
+from tuning.train_tiny import trainer
 
 RESTS = TuneConfig(lora_rank=2, precision="float32", vision_rate=None)
 ENCODER_AND_MERGER_REST = replace(RESTS, projector_rate=None)

@@ -31,8 +31,8 @@ from holisafe.taxonomy import Category, Combination, GuardLabel
 from holisafe.tuning import Bounds, Collator, GuardedTrainer, SliceEvaluation, TuneConfig, calibration_slice, trackers
 from holisafe.tuning._bounds import Stop
 from holisafe.tuning._trainer import LEARNED_FILE
-from tuning.data import held_out, picture, safe, sample
-from tuning.train_tiny import SETTINGS, samples, trainer
+from tuning.data import SETTINGS, held_out, picture, safe, sample
+from tuning.train_tiny import samples, trainer
 
 
 def evaluated(run: GuardedTrainer, slice_: list[Sample] | None = None, **options: Any) -> list[dict[str, Any]]:

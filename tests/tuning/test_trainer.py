@@ -23,8 +23,8 @@ from holisafe.guard._attach import base_model
 from holisafe.tuning import Collator, GuardedLoss
 from holisafe.tuning._trainer import LEARNED_FILE, last_checkpoint
 from tuning import train_tiny
-from tuning.data import sample
-from tuning.train_tiny import SETTINGS, samples, trainer
+from tuning.data import SETTINGS, sample
+from tuning.train_tiny import samples, trainer
 
 
 @pytest.fixture(scope="module")

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from guard.prompts import tiny
 from holisafe.datasets._export import export_parquet
 from holisafe.records import Sample
-from holisafe.taxonomy import Combination, GuardLabel
-from holisafe.tuning import TuneConfig
+from holisafe.taxonomy import Combination
 from tiny_models import save
-from tuning.data import picture, sample
+from tuning import data
+from tuning.data import ANSWERED, picture, sample
 
-SETTINGS = TuneConfig(
-    lora_rank=2,
-    lora_dropout=0.2,
-    language_rate=3e-3,
-    projector_rate=1e-3,
-    vision_rate=1e-3,
-    guard_rate=1e-2,
-    steps=4,
-    batch=2,
-    accumulation=2,
-    warmup=0.25,
-    precision="float32",
-)
+SETTINGS = replace(data.SETTINGS, steps=4, weight_decay=0.0)
 
 
 def write_model(folder: Path) -> Path:
@@ -34,14 +23,13 @@ def write_model(folder: Path) -> Path:
 
 def safety(count: int = 6, first: int = 0) -> list[Sample]:
     """Refused and answered samples by turns, each with an image of its own."""
-    safe = {"combination": Combination.SSS, "image_labels": (GuardLabel.SAFE,), "reference": "It is plain."}
     return [
         sample(
             f"s{i}",
             images=(picture(f"#{40 * (i % 2):02x}{i:02x}90"),),
             query=f"what is {i}?",
             cluster=f"{i}",
-            **(safe if i % 2 else {}),
+            **(ANSWERED if i % 2 else {}),
         )
         for i in range(first, first + count)
     ]

@@ -27,8 +27,7 @@ from holisafe.guard import guard_of
 from holisafe.records import Sample
 from holisafe.taxonomy import Combination, GuardLabel
 from holisafe.tuning import GuardedTrainer, SliceEvaluation, TuneConfig
-from tuning.data import held_out, picture, sample
-from tuning.train_tiny import SETTINGS
+from tuning.data import SETTINGS, held_out, picture, sample
 
 ALIKE = replace(SETTINGS, lora_dropout=0.0)
 """Steps of four samples: two forward passes of one process, or one of each of two."""

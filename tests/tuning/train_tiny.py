@@ -14,30 +14,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from guard.prompts import guard, tiny
 from holisafe.records import Sample
-from holisafe.taxonomy import Combination, GuardLabel
 from holisafe.tuning import GuardedTrainer, TuneConfig
-from tuning.data import picture, sample
-
-SETTINGS = TuneConfig(
-    lora_rank=2,
-    lora_dropout=0.2,
-    language_rate=3e-3,
-    projector_rate=1e-3,
-    vision_rate=1e-3,
-    guard_rate=1e-2,
-    batch=2,
-    accumulation=2,
-    warmup=0.25,
-    weight_decay=0.01,
-    precision="float32",
-)
+from tuning.data import ANSWERED, SETTINGS, picture, sample
 
 
 def samples(count: int = 32) -> list[Sample]:
     """Refused and answered samples of two colours, by turns."""
-    safe = {"combination": Combination.SSS, "image_labels": (GuardLabel.SAFE,), "reference": "It is plain."}
     return [
-        sample(f"{i}", **({"images": (picture("blue"),), **safe} if i % 2 else {}), query=f"what is {i}?")
+        sample(f"{i}", **({"images": (picture("blue"),), **ANSWERED} if i % 2 else {}), query=f"what is {i}?")
         for i in range(count)
     ]
 

@@ -19,5 +19,6 @@ Then Safe Pocket (docs/pocket-safe.md), from what is drawn for training alone:
     holisafe calibrate DIR/run                                                its guard
     python -m holisafe.models.pocket.training.ship_safe --harm DIR --tuned DIR/run
 
-Harm and tune go on where they were.
+Harm and tune go on where they were. On two cores, tuning is quicker by two processes, each with half of a batch:
+`accelerate launch --multi_gpu --num_processes 2 -m holisafe tune ... --device cpu --batch 8`.
 """
