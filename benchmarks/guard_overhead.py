@@ -20,6 +20,7 @@ Architectures but Pocket have random weights. `--tiny` makes them small, to try 
 from __future__ import annotations
 
 import argparse
+import statistics
 from pathlib import Path
 from typing import Any
 
