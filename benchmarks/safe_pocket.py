@@ -145,7 +145,7 @@ def markdown(result: dict[str, Any]) -> str:
         lines += ["", f"Aim, at most {MOST_LOST:.0%} lower:", ""]
         for key, what in SEEING.items():
             lost = before[key]["value"] - after[key]["value"]
-            lines.append(f"- {what}: {'reached' if lost <= MOST_LOST else 'missed'}, {-lost:+.1%}")
+            lines.append(f"- {what}: {'reached' if round(lost, 6) <= MOST_LOST else 'missed'}, {-lost:+.1%}")
         lines.append("")
     return "\n".join(lines)
 
