@@ -51,7 +51,7 @@ def mix(
         TuningError: The data are empty or of one combination, a name is outside the taxonomy, ids are not unique, the
             count is too small to hold every combination and category, or a share does not fit the data.
     """
-    _combinations(samples)
+    _check_combinations(samples)
     if not 0 <= general_share < 1:
         raise TuningError(f"general_share: expected a number in [0, 1), found {general_share}")
     if general_share and not general:
@@ -77,7 +77,11 @@ def mix(
 
 
 def _balanced(samples: Sequence[Sample], count: int, keep_twins: bool, rng: random.Random) -> list[Sample]:
-    """Draw equally many of each combination, and within it of each category."""
+    """Draw equally many of each combination, and within it of each category; harmless twins first if they are kept.
+
+    Raises:
+        TuningError: The count is too small to hold every combination and category.
+    """
     groups = grouped(samples)
     fewest = len(groups) * max(len(categories) for categories in groups.values())
     if count < fewest:
@@ -172,8 +176,8 @@ def _length(sample: Sample) -> tuple[int, int]:
     return len(sample.images), len(sample.query) + len(sample.reference or "")
 
 
-def _combinations(samples: Sequence[Sample]) -> list[str]:
-    """The combinations of the data.
+def _check_combinations(samples: Sequence[Sample]) -> None:
+    """Refuse data of fewer than two combinations.
 
     Raises:
         TuningError: There are fewer than two, or a name is outside the taxonomy.
@@ -188,7 +192,6 @@ def _combinations(samples: Sequence[Sample]) -> list[str]:
             f"the safety data hold {names[0]} alone, from which a model would learn to do the same whatever it is "
             "asked; expected at least two combinations"
         )
-    return [str(name) for name in names]
 
 
 def check_ids(samples: Iterable[Sample]) -> None:

@@ -8,8 +8,9 @@ from holisafe.datasets import load
 from holisafe.datasets.open import load_kinds
 from holisafe.datasets.open._more import COLLECTIONS, EMOJI, ONLY_FOR_TRAINING, is_for_training
 from holisafe.datasets.open.art import load_art
+from holisafe.models.pocket._load import load_pocket
 from holisafe.models.pocket.training.drawings import ICONS, artworks_of_kinds
-from holisafe.models.pocket.training.harm import paint_kinds, read_pictures
+from holisafe.models.pocket.training.harm import paint_kinds, read_pictures, store
 from holisafe.taxonomy import HEAD_ORDER, GuardLabel
 
 ART = Path(__file__).parents[2] / "datasets" / "open" / "art"
@@ -59,3 +60,10 @@ def test_pictures_of_a_set_and_paintings_go_together(art_dir: Path) -> None:
     assert both.pixels(0, 32).shape == both.pixels(len(drawn.images), 32).shape == (32, 32, 3)
     assert set(drawn.labels.tolist()) > {SAFE}
     assert (drawn.kinds[drawn.labels != SAFE] < 0).all()  # harm is no everyday thing
+
+
+def test_what_was_stored_of_other_pictures_is_refused(art_dir: Path, tmp_path: Path) -> None:
+    for name in ("maps.npy", "tokens.npy"):
+        np.save(tmp_path / name, np.zeros((2, 1), np.float16))
+    with pytest.raises(SystemExit, match=r"maps\.npy is of 1 pictures, expected \d+; take another --out"):
+        store(load_pocket()[0].model.vision_tower, paint_kinds(art_dir, 1), tmp_path)

@@ -135,7 +135,11 @@ class Stored:
 
 @torch.inference_mode()
 def store(tower: EfficientNetLiteModel, pictures: LabelledPictures, folder: Path) -> Stored:
-    """Run the tower once over the pictures; what is already in the folder is not computed again."""
+    """Run the tower once over the pictures; what is already in the folder is not computed again.
+
+    Raises:
+        SystemExit: What is in the folder is of another number of pictures.
+    """
     files = folder / "maps.npy", folder / "tokens.npy"
     if not all(path.exists() for path in files):
         side, maps, tokens = tower.config.image_size, [], []
@@ -158,7 +162,12 @@ def store(tower: EfficientNetLiteModel, pictures: LabelledPictures, folder: Path
                     print(f"{start}/{len(pictures.images)} pictures, {time.monotonic() - started:.0f} s", flush=True)
         np.save(files[0], np.concatenate(maps))
         np.save(files[1], np.concatenate(tokens))
-    return Stored(np.load(files[0], mmap_mode="r"), np.load(files[1], mmap_mode="r"))
+    stored = Stored(np.load(files[0], mmap_mode="r"), np.load(files[1], mmap_mode="r"))
+    if len(stored.maps) != 2 * len(pictures.images):
+        raise SystemExit(
+            f"{files[0]} is of {len(stored.maps) // 2} pictures, expected {len(pictures.images)}; take another --out"
+        )
+    return stored
 
 
 def second_half(tower: EfficientNetLiteModel, x: Tensor) -> Tensor:
