@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holisafe.datasets.open import _documents, _plan, build_open, load_kinds, load_open
+from holisafe.datasets.open import _documents, _plan, _sizes, build_open, load_kinds, load_open
 from holisafe.datasets.open._build import COLLECTIONS_USED, listed_artworks, write_open
 from holisafe.datasets.open._kinds import read_table
 from holisafe.datasets.open._pictures import draw_order
@@ -16,7 +16,7 @@ from holisafe.datasets.open.art import load_art, split_of
 from holisafe.errors import DataError
 
 ART = Path(__file__).parent / "art"
-SMALL = {split: _plan.Sizes(6, 6, 2, 3, 19, 1) for split in _plan.SPLITS}
+SMALL = {split: _sizes.Sizes(6, 6, 2, 3, 19, 1) for split in _sizes.SPLITS}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_set_that_was_built_elsewhere_loads(built: tuple[Path, Path]) -> None:
 
 def test_every_drawing_keeps_to_its_split() -> None:
     art = load_art(ART, COLLECTIONS_USED)
-    for split in _plan.SPLITS:
+    for split in _sizes.SPLITS:
         rows = _plan.plan_split(art, split, SMALL[split])
         drawings = {i for picture in draw_order(rows) for i in picture.drawings if i in art}
         assert drawings and all(split_of(art[i]) == split for i in drawings)

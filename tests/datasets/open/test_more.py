@@ -9,7 +9,7 @@ import pytest
 from holisafe import judges
 from holisafe.datasets import load, read
 from holisafe.datasets.holisafe_bench import validate_path
-from holisafe.datasets.open import _more, _plan, build_more, load_open
+from holisafe.datasets.open import _more, _plan, _sizes, build_more, load_open
 from holisafe.datasets.open._build import COLLECTIONS_USED
 from holisafe.datasets.open._material import Material
 from holisafe.datasets.open._pictures import draw_order
@@ -167,8 +167,8 @@ def test_the_shipped_sets_own_plan_is_as_it_was() -> None:
     """From the tests' art; that of the shipped set's art is compared with the shipped files by `--check`."""
     digest = hashlib.sha256()
     art = load_art(OPEN_ART, COLLECTIONS_USED)
-    for split in _plan.SPLITS:
-        for row in _plan.plan_split(art, split, _plan.Sizes(6, 6, 2, 3, 19, 1)):
+    for split in _sizes.SPLITS:
+        for row in _plan.plan_split(art, split, _sizes.Sizes(6, 6, 2, 3, 19, 1)):
             picture = (row.picture.key, row.picture.drawings, str(row.picture.background))
             words = (row.query, row.combination.value, row.subcategory.value, row.reference, row.frame, row.twin)
             digest.update(repr((*picture, *words)).encode())

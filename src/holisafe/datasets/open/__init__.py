@@ -10,7 +10,7 @@ from holisafe.datasets.open._kinds import Kind, load_kinds
 from holisafe.datasets.open._load import load_open, open_images
 
 if TYPE_CHECKING:
-    from holisafe.datasets.open._plan import Sizes
+    from holisafe.datasets.open._sizes import Sizes
 
 __all__ = ["Kind", "build_more", "build_open", "load_kinds", "load_open", "open_images"]
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from holisafe.datasets.open import _documents, _plan, _scenes
+from holisafe.datasets.open import _documents, _plan, _scenes, _sizes
 from holisafe.datasets.open._kinds import EMOJI_COLLECTIONS, artwork_ids, read_table
 from holisafe.datasets.open._load import DATA_FOLDER, IMAGES_FILE, MANIFEST_FILE, SAMPLES_FILE
 from holisafe.datasets.open._pictures import Picture, Row, draw_order, picture_rng
@@ -77,13 +77,13 @@ def build_open(art_dir: Path, out: Path | None = None, *, check: bool = False) -
 
 
 def write_open(
-    art: Mapping[str, Artwork], folder: Path, sizes: Mapping[str, _plan.Sizes] = _plan.SIZES
+    art: Mapping[str, Artwork], folder: Path, sizes: Mapping[str, _sizes.Sizes] = _sizes.SIZES
 ) -> dict[str, Any]:
     """Draw and write a set of the given sizes; returns its manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     samples: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
-    for split in _plan.SPLITS:
+    for split in _sizes.SPLITS:
         rows = _plan.plan_split(art, split, sizes[split])
         _check_split(draw_order(rows), art)
         pictures = [image_record(picture, art) for picture in draw_order(rows)]
@@ -183,7 +183,7 @@ def _write(records: list[dict[str, Any]], schema: pa.Schema, path: Path, compres
     """One row group per split, so that a split is read alone."""
     try:
         with pq.ParquetWriter(path, schema, compression=compression) as writer:
-            for split in _plan.SPLITS:
+            for split in _sizes.SPLITS:
                 rows = [record for record in records if record["split"] == split]
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema), row_group_size=max(1, len(rows)))
     except OSError as error:

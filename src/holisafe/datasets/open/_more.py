@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from holisafe.datasets._export import export_parquet
-from holisafe.datasets.open import _build, _plan, _texts
+from holisafe.datasets.open import _build, _plan, _sizes, _texts
 from holisafe.datasets.open._kinds import load_kinds, read_table
 from holisafe.datasets.open._load import MANIFEST_FILE, open_queries, open_sample
 from holisafe.datasets.open._material import Material
@@ -26,7 +26,7 @@ from holisafe.datasets.open._twins import Frame, read_frames
 from holisafe.datasets.open.art import Artwork, load_art, split_of
 from holisafe.errors import DataError
 
-SIZES = _plan.Sizes(pairs=1000, singles=1000, scenes=250, marked=400, unsafe=3400, copies=15, further_pairs=6000)
+SIZES = _sizes.Sizes(pairs=1000, singles=1000, scenes=250, marked=400, unsafe=3400, copies=15, further_pairs=6000)
 """About 6,000 pictures and 30,000 samples."""
 
 ONLY_FOR_TRAINING = ("fluent-emoji-high-contrast", "emojione", "streamline-emojis")
@@ -42,7 +42,7 @@ def build_more(
     art_dir: Path,
     out: Path,
     *,
-    sizes: _plan.Sizes = SIZES,
+    sizes: _sizes.Sizes = SIZES,
     scale: float = 1,
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
@@ -89,9 +89,9 @@ def build_more(
     return target
 
 
-def scaled(sizes: _plan.Sizes, scale: float) -> _plan.Sizes:
+def scaled(sizes: _sizes.Sizes, scale: float) -> _sizes.Sizes:
     """The sizes times a factor, one at least of each."""
-    return _plan.Sizes(**{name: max(1, round(size * scale)) for name, size in asdict(sizes).items()})
+    return _sizes.Sizes(**{name: max(1, round(size * scale)) for name, size in asdict(sizes).items()})
 
 
 def more_material(art: Mapping[str, Artwork]) -> Material:

@@ -4,43 +4,16 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from holisafe.datasets.open import _documents, _texts
 from holisafe.datasets.open._kinds import Kind, artwork_ids, read_table
 from holisafe.datasets.open._material import Material, shipped_material
 from holisafe.datasets.open._pictures import Picture, Row, draw_order
 from holisafe.datasets.open._scenes import choose_background, seeded
+from holisafe.datasets.open._sizes import Sizes
 from holisafe.datasets.open._twins import Edge, closed_walks
 from holisafe.datasets.open.art import Artwork
 from holisafe.taxonomy import Combination, GuardLabel, Subcategory
-
-SPLITS = ("train", "calibration", "test", "transfer")
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How much a split gets: twin pairs, further safe pictures, scenes, marked safe pictures, unsafe pictures.
-
-    `copies` is how often each harmless document of the split is drawn, on another background each time;
-    `further_pairs` is how many more twin pairs ask about pictures that are there already.
-    """
-
-    pairs: int
-    singles: int
-    scenes: int
-    marked: int
-    unsafe: int
-    copies: int = 1
-    further_pairs: int = 0
-
-
-SIZES = {
-    "train": Sizes(420, 380, 70, 30, 400, 5),
-    "calibration": Sizes(36, 36, 10, 5, 60, 3),
-    "test": Sizes(170, 160, 30, 12, 170, 5),
-    "transfer": Sizes(70, 64, 14, 8, 100, 0),
-}
 
 
 def plan_split(art: Mapping[str, Artwork], split: str, sizes: Sizes) -> list[Row]:
