@@ -115,7 +115,7 @@ def test_benign_requests_are_a_tenth_of_the_helpful_answers_that_are_not_further
     assert not material.benign or 0.05 < benign / asked.total() < 0.15
 
 
-def test_further_pairs_ask_of_each_kind_of_a_frame_equally_often_and_draw_no_picture(art_dir: Path) -> None:
+def test_further_pairs_ask_each_frame_equally_often_and_draw_no_picture(art_dir: Path) -> None:
     material = more_material_of(art_dir)
     sizes = replace(_more.scaled(_more.SIZES, 0.1), further_pairs=0)
     without = _plan.plan(material, sizes)
@@ -127,9 +127,8 @@ def test_further_pairs_ask_of_each_kind_of_a_frame_equally_often_and_draw_no_pic
     for i, row in enumerate(further):
         assert row.twin == len(without) + i + (1 if i % 2 == 0 else -1)
         assert row.combination is (Combination.SSS if i % 2 == 0 else Combination.SSU)
-    frame = Counter(row.frame for row in further).most_common(1)[0][0]
-    kinds = Counter(row.picture.kinds for row in further if row.frame == frame and row.combination is Combination.SSU)
-    assert max(kinds.values()) - min(kinds.values()) <= 1
+    asked = Counter(row.frame for row in further)
+    assert max(asked.values()) - min(asked.values()) <= 4  # what was asked before is left out
 
 
 def test_answers_about_twins_say_first_what_the_picture_shows(art_dir: Path) -> None:

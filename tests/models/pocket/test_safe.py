@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from holisafe.errors import ModelError
 from holisafe.guard import GuardConfig, attach_guard, guard_of, load_guard
 from holisafe.models import load
 from holisafe.models._registry import registered_guard
-from holisafe.models._tuned import find_tuned, lay_over
+from holisafe.models._tuned import find_tuned, lay_over, merge_adapter
 from holisafe.models.pocket import load_pocket, load_safe_pocket
 from holisafe.models.pocket._assemble import parts
 from holisafe.models.pocket._load import SAFE_WEIGHTS, WEIGHTS, build_safe, checkpoint_folder
@@ -25,6 +26,7 @@ from holisafe.tuning import TuneConfig, adapt
 from holisafe.tuning._save import save_tuned
 
 CONFIG = TuneConfig(lora_rank=2, vision_rate=None, precision="float32")
+FACTS = replace(CONFIG, method="sft", lora_rank=3, lora_alpha=9.0, projector_rate=None)
 TOWER, PROJECTOR = "model.vision_tower._bn1.bias", "model.multi_modal_projector.linear_1.bias"
 QUERY = "model.language_model.layers.3.self_attn.q_proj.weight"
 
@@ -61,25 +63,33 @@ def describe(base: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the two stages leave: `harm`, whose tower is another one, and `run`, in which all but the tower learned."""
+    """What the stages leave: `harm`, whose tower is another one, `facts`, and `run`, in which all but the tower learned."""
     place = tmp_path_factory.mktemp("safe")
     (place / "harm").mkdir()
-    (place / "harm" / "model").symlink_to(checkpoint_folder())
     (place / "harm" / "harm.json").write_text('{"epochs": 1}')
+    (place / "facts").mkdir()
+    (place / "facts" / "model").symlink_to(checkpoint_folder())
+    (place / "facts" / "facts.json").write_text('{"steps": 1}')
+    shaken(adapt(load_pocket()[0], FACTS), 2).save_pretrained(place / "facts" / "adapter")
     vision = load_file(WEIGHTS / "vision.safetensors")
     vision[TOWER] = vision[TOWER] + 1
     save_file(vision, place / "harm" / "vision.safetensors")
     model, processor = load_pocket()
     attach_guard(model, GuardConfig(features="projector", joint_head=False), processor=processor)
-    adapted = adapt(model, CONFIG)
-    generator = torch.Generator().manual_seed(1)
+    adapted = shaken(adapt(model, CONFIG), 1)
+    save_tuned(adapted, place / "run" / "tuned", describe(place / "facts" / "model"))
+    ship(place / "harm", place / "facts", place / "run", place / "safe")
+    return place
+
+
+def shaken(model: Any, seed: int) -> Any:
+    """The model with noise on whatever learns, in place."""
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for weight in adapted.parameters():
+        for weight in model.parameters():
             if weight.requires_grad:
                 weight.add_(torch.randn(weight.shape, generator=generator) * 0.02)
-    save_tuned(adapted, place / "run" / "tuned", describe(place / "harm" / "model"))
-    ship(place / "harm", place / "run", place / "safe")
-    return place
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +97,12 @@ def built(made: Path) -> Any:
     return build_safe(made / "safe")
 
 
-def test_its_language_model_and_projector_are_those_of_the_run(made: Path, built: Any) -> None:
+def test_its_language_model_has_learned_in_both_stages_and_its_projector_in_the_last(made: Path, built: Any) -> None:
     tuned = find_tuned(made / "run")
     assert tuned is not None
     base, _ = load_pocket()
     before = {name: base.state_dict()[name].clone() for name in (QUERY, PROJECTOR)}
-    expected = lay_over(base, tuned).state_dict()
+    expected = lay_over(merge_adapter(base, made / "facts" / "adapter"), tuned).state_dict()
     found = built.state_dict()
     for name, old in before.items():
         assert not torch.equal(expected[name], old), name
@@ -129,7 +139,7 @@ def named_values(values: Any) -> Iterator[tuple[str, Any]]:
 def test_the_recipe_names_no_folder_of_this_machine(made: Path) -> None:
     text = (made / "safe" / "recipe.json").read_text()
     recipe = json.loads(text)
-    assert recipe["harm"] == {"epochs": 1}
+    assert (recipe["harm"], recipe["facts"]) == ({"epochs": 1}, {"steps": 1})
     assert (recipe["tuned"]["base"]["name"], recipe["tuned"]["data"]["name"]) == (checkpoint_folder().name, "more")
     for folder in (made / "safe", SAFE_WEIGHTS):
         for path in folder.rglob("*.json"):
@@ -144,7 +154,7 @@ def test_the_recipe_names_no_folder_of_this_machine(made: Path) -> None:
 def test_a_run_on_another_model_is_not_shipped(made: Path, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with pytest.raises(SystemExit, match="was tuned from"):
-        ship(tmp_path, made / "run", tmp_path / "safe")
+        ship(made / "harm", tmp_path, made / "run", tmp_path / "safe")
     assert not (tmp_path / "safe").exists()
 
 

@@ -11,7 +11,7 @@ from holisafe.datasets.open._material import Material, shipped_material
 from holisafe.datasets.open._pictures import Picture, Row, draw_order
 from holisafe.datasets.open._scenes import choose_background, seeded
 from holisafe.datasets.open._sizes import Sizes
-from holisafe.datasets.open._twins import Edge, closed_walks
+from holisafe.datasets.open._twins import Edge, closed_walks, weigh_facts
 from holisafe.datasets.open.art import Artwork
 from holisafe.taxonomy import Combination, GuardLabel, Subcategory
 
@@ -141,34 +141,36 @@ class _Planner:
         return index
 
     def _further_twins(self) -> None:
-        """Pairs about pictures that are there, each frame and each of its kinds as often as the others.
+        """Pairs about pictures that are there, each frame as often as the others, and each fact as often as it weighs.
 
-        Closed walks leave out what none of them comes back from. What these pairs lack in balance does no harm, as they
-        teach and nothing is measured on them.
+        Closed walks leave out what none of them comes back from. The weights make a kind about as often right as wrong:
+        else it would be learned which kinds are mostly wrong, and not for what.
         """
         shown: dict[str, dict[str, Picture]] = defaultdict(dict)
         for picture in draw_order(self.written):
             if picture.label is GuardLabel.SAFE and len(picture.kinds) == 1 and not picture.overlay:
                 shown[picture.kinds[0]][picture.key] = picture
-        sides = {
-            name: [[kind for kind in side if kind in shown] for side in (frame.safe, frame.unsafe)]
-            for name, frame in self.frames.items()
-        }
-        frames = [name for name, kinds in sides.items() if all(kinds)]
+        weights = weigh_facts(self.frames, shown)
+        frames = list(dict.fromkeys(name for name, _ in weights))
         for i in range(self.sizes.further_pairs if frames else 0):
             name = frames[i % len(frames)]
             question = self._wording(self.material.frame_questions[name])
-            kinds = [self._turn_of(name, side) for side in sides[name]]
-            pictures = [shown[kind][self._turn_of(name, list(shown[kind]))] for kind in kinds]
+            kinds = [
+                self._turn_of(name, {kind: weights[name, kind] for kind in side if (name, kind) in weights})
+                for side in (self.frames[name].safe, self.frames[name].unsafe)
+            ]
+            pictures = [shown[kind][self._turn_of(name, dict.fromkeys(shown[kind], 1.0))] for kind in kinds]
             if not any((picture.key, question) in self.asked for picture in pictures):
                 edge = Edge(name, *kinds)
                 right, wrong = (self._twin_row(pictures[j], edge, question, safe=j == 0) for j in range(2))
                 self.written[right].twin, self.written[wrong].twin = wrong, right
 
-    def _turn_of(self, frame: str, options: Sequence[str]) -> str:
-        """The option that was least often taken in a frame."""
-        chosen = min(options, key=lambda option: (self.used[f"{frame}:{option}"], self.words_rng.random()))
-        self.used[f"{frame}:{chosen}"] += 1
+    def _turn_of(self, among: str, weights: Mapping[str, float]) -> str:
+        """The option that was least often taken for its weight; chance decides between equals."""
+        chosen = min(
+            weights, key=lambda each: ((self.used[f"{among}:{each}"] + 1) / weights[each], self.words_rng.random())
+        )
+        self.used[f"{among}:{chosen}"] += 1
         return chosen
 
     def _singles(self) -> None:

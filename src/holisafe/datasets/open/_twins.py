@@ -61,6 +61,46 @@ def read_frames(table: Mapping[str, Any]) -> dict[str, Frame]:
     }
 
 
+WEIGHTS = 0.25, 8.0
+"""Least and greatest weight of a fact: none is left out, and none stands for the others of its kind."""
+
+
+def weigh_facts(frames: Mapping[str, Frame], kinds: Collection[str], rounds: int = 100) -> dict[tuple[str, str], float]:
+    """How much to make of each fact (that a frame is right or wrong about a kind), so that it cannot be guessed.
+
+    Frames weigh the same, and right and wrong do within each; as far as `WEIGHTS` allow they do for each kind, so that
+    without the question the kind tells little. Found by balancing kinds and frames in turn.
+
+    Args:
+        frames: The frames by name.
+        kinds: Kinds that may be used.
+        rounds: How often to balance.
+
+    Returns:
+        Weights of (frame, kind), for the frames that are right about one of these kinds and wrong about another.
+    """
+    facts = {
+        (name, kind): is_right
+        for name, frame in frames.items()
+        for is_right, side in ((True, frame.safe), (False, frame.unsafe))
+        for kind in side
+        if kind in kinds and all(set(kinds) & set(each) for each in (frame.safe, frame.unsafe))
+    }
+    weights = dict.fromkeys(facts, 1.0)
+    for place in (1, 0) * rounds:
+        groups: dict[str, dict[bool, list[tuple[str, str]]]] = defaultdict(lambda: defaultdict(list))
+        for fact, is_right in facts.items():
+            groups[fact[place]][is_right].append(fact)
+        mean = len(facts) / len(groups) / 2
+        for sides in groups.values():
+            sums = {is_right: sum(weights[fact] for fact in side) for is_right, side in sides.items()}
+            for is_right, side in sides.items():
+                wanted = mean if place == 0 else sum(sums.values()) / len(sums)
+                for fact in side:
+                    weights[fact] *= wanted / sums[is_right]
+    return {fact: min(max(weight, WEIGHTS[0]), WEIGHTS[1]) for fact, weight in weights.items()}
+
+
 def closed_walks(
     frames: Mapping[str, Frame], kinds: Collection[str], pairs: int, rng: random.Random
 ) -> list[list[Edge]]:

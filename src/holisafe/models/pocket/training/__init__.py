@@ -15,10 +15,11 @@ Then Safe Pocket (docs/pocket-safe.md), from what is drawn for training alone:
     holisafe data build open-more --art DIR --out MORE                        safety data
     python -m holisafe.models.pocket.training.general   --art DIR --answers FILE --out GENERAL
     python -m holisafe.models.pocket.training.harm      --art DIR --data MORE --out DIR  tower, by what harm looks like
-    holisafe tune DIR/model --data MORE --general GENERAL --recipe pocket-safe --attention eager --out DIR/run
-    holisafe calibrate DIR/run                                                its guard
-    python -m holisafe.models.pocket.training.ship_safe --harm DIR --tuned DIR/run
+    python -m holisafe.models.pocket.training.facts     --harm DIR --data MORE --out FACTS  what is right for what
+    holisafe tune FACTS/model --data MORE --general GENERAL --recipe pocket-safe --attention eager --out RUN
+    holisafe calibrate RUN                                                    its guard
+    python -m holisafe.models.pocket.training.ship_safe --harm DIR --facts FACTS --tuned RUN
 
-Harm and tune go on where they were. On two cores, tuning is quicker by two processes, each with half of a batch:
+Harm, facts and tune go on where they were. On two cores, tuning is quicker by two processes, each with half of a batch:
 `accelerate launch --multi_gpu --num_processes 2 -m holisafe tune ... --device cpu --batch 8`.
 """

@@ -30,19 +30,21 @@ def main() -> None:
     """Copy, refuse what does not fit or is too large, and write the recipe."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--harm", type=Path, required=True, help="folder of the finished first stage")
+    parser.add_argument("--facts", type=Path, required=True, help="folder of the finished second stage")
     parser.add_argument("--tuned", type=Path, required=True, help="folder of the `holisafe tune` run on its model")
     parser.add_argument("--to", type=Path, default=SAFE_WEIGHTS)
     args = parser.parse_args()
-    size = ship(args.harm, args.tuned, args.to)
+    size = ship(args.harm, args.facts, args.tuned, args.to)
     print(f"{size / 2**20:.1f} MiB in {args.to}")
 
 
-def ship(harm: Path, run: Path, to: Path) -> int:
+def ship(harm: Path, facts: Path, run: Path, to: Path) -> int:
     """Write Safe Pocket's weights, guard and recipe, and put them together once to see that they fit.
 
     Args:
-        harm: The first stage's folder: `vision.safetensors`, `harm.json`, `model/`.
-        run: The folder of the run that tuned `harm/model`, or the tuned model in it.
+        harm: The first stage's folder: `vision.safetensors`, `harm.json`.
+        facts: The second stage's folder: `adapter/`, `facts.json`, `model/`.
+        run: The folder of the run that tuned `facts/model`, or the tuned model in it.
         to: The folder that the package ships; what is there is replaced once all is written.
 
     Returns:
@@ -56,8 +58,8 @@ def ship(harm: Path, run: Path, to: Path) -> int:
     tuned = find_tuned(run)
     if tuned is None:
         raise SystemExit(f"{run} holds no {TUNED_FILE}; expected the folder of a finished `holisafe tune` run")
-    if Path(tuned.base).resolve() != (harm / "model").resolve():
-        raise SystemExit(f"{tuned.folder} was tuned from {tuned.base}, expected {harm / 'model'}")
+    if Path(tuned.base).resolve() != (facts / "model").resolve():
+        raise SystemExit(f"{tuned.folder} was tuned from {tuned.base}, expected {facts / 'model'}")
     needed = [ADAPTER, GUARD] if (tuned.folder / PARTS_FILE).is_file() else [ADAPTER, GUARD, PARTS_FILE]
     if lacking := [name for name in needed if not (tuned.folder / name).exists()]:
         raise SystemExit(f"{tuned.folder} holds no {lacking[0]}; Safe Pocket learns with all three")
@@ -66,9 +68,10 @@ def ship(harm: Path, run: Path, to: Path) -> int:
     (unfinished / ADAPTER).mkdir(parents=True)
     vision = laid_over(load_file(harm / VISION_FILE), load_file(tuned.folder / PARTS_FILE))
     (unfinished / VISION_FILE).write_bytes(save(halved(vision)))
-    (unfinished / ADAPTER / ADAPTER_FILE).write_bytes(save(halved(load_file(tuned.folder / ADAPTER / ADAPTER_FILE))))
-    shutil.copyfile(tuned.folder / ADAPTER / ADAPTER_CONFIG, unfinished / ADAPTER / ADAPTER_CONFIG)
-    write_recipe(harm, tuned.folder, unfinished)
+    both, config = added(facts / ADAPTER, tuned.folder / ADAPTER)
+    (unfinished / ADAPTER / ADAPTER_FILE).write_bytes(save(halved(both)))
+    (unfinished / ADAPTER / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
+    write_recipe(harm, facts, tuned.folder, unfinished)
     copy_guard(tuned.folder / GUARD, unfinished / GUARD, safe_checkpoint_name(unfinished))
     load_guard(build_safe(unfinished), unfinished / GUARD, any_base=True)  # not from the cache, so without its name
     size = sum(path.stat().st_size for path in unfinished.rglob("*") if path.is_file())
@@ -91,6 +94,32 @@ def laid_over(vision: Mapping[str, Tensor], learned: Mapping[str, Tensor]) -> di
     return {**vision, **kept}
 
 
+def added(first: Path, second: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Two adapters as one that does what both do: of the sum of their ranks, and of scale 1.
+
+    Args:
+        first: Folder of an adapter of PEFT's.
+        second: Folder of another, for the same layers.
+
+    Returns:
+        Weights by name, and the configuration.
+
+    Raises:
+        SystemExit: They are for different layers.
+    """
+    configs = [json.loads((folder / ADAPTER_CONFIG).read_text("utf-8")) for folder in (first, second)]
+    weights = [load_file(folder / ADAPTER_FILE) for folder in (first, second)]
+    if different := sorted(weights[0].keys() ^ weights[1].keys()):
+        raise SystemExit(f"{different[0]} is in only one of {first} and {second}; expected the same layers")
+    scales = [config["lora_alpha"] / config["r"] for config in configs]
+    found = {
+        name: torch.cat([a, b], 0) if ".lora_A." in name else torch.cat([scales[0] * a, scales[1] * b], 1)
+        for name, a, b in ((name, weights[0][name], weights[1][name]) for name in weights[0])
+    }
+    rank = sum(config["r"] for config in configs)
+    return found, configs[1] | {"r": rank, "lora_alpha": float(rank)}
+
+
 def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same in half precision.
 
@@ -103,7 +132,7 @@ def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def write_recipe(harm: Path, tuned: Path, to: Path) -> None:
+def write_recipe(harm: Path, facts: Path, tuned: Path, to: Path) -> None:
     """How the weights came about, with no folder of the machine that made them."""
     told: dict[str, Any] = json.loads((tuned / TUNED_FILE).read_text("utf-8"))
     told["base"]["name"] = public_name(told["base"]["name"])
@@ -114,6 +143,7 @@ def write_recipe(harm: Path, tuned: Path, to: Path) -> None:
         told["recipe"] = public_name(told["recipe"])
     recipe = {
         "harm": json.loads((harm / "harm.json").read_text("utf-8")),
+        "facts": json.loads((facts / "facts.json").read_text("utf-8")),
         "tuned": told,
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "resvg_py")},
     }

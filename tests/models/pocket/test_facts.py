@@ -1,0 +1,133 @@
+"""Safe Pocket's second stage: questions with the things they are asked about as branches."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from holisafe.datasets import load as load_data
+from holisafe.datasets.open._more import more_material
+from holisafe.images import open_image
+from holisafe.models import load
+from holisafe.models.pocket.training.facts import Batch, Trees, score, train, visual_tokens
+from holisafe.tuning import TuneConfig, adapt
+
+FRAMES = ("dog_eat", "bath")
+
+
+@pytest.fixture(scope="module")
+def pocket() -> Any:
+    return load("pocket", device="cpu", dtype="float32", attention="eager")
+
+
+@pytest.fixture(scope="module")
+def image() -> Any:
+    return load_data("open", "calibration")[0]
+
+
+@pytest.fixture(scope="module")
+def trees(pocket: Any, image: Any) -> Trees:
+    """Two frames with a few things each, after one picture."""
+    material = more_material({})
+    frames = {
+        name: replace(frame, safe=dict(list(frame.safe.items())[:2]), unsafe=dict(list(frame.unsafe.items())[:3]))
+        for name, frame in material.frames.items()
+        if name in FRAMES
+    }
+    pictures = visual_tokens(pocket.model, pocket.processor, [image])
+    return Trees(pocket.processor.tokenizer, replace(material, frames=frames), pictures)
+
+
+def test_a_branch_is_judged_as_its_answer_would_be_continued(pocket: Any, image: Any, trees: Trees) -> None:
+    """By the model's own forward pass over the chat, picture and all, of each branch alone."""
+    asked = [(name, trees.questions[name][0]) for name in FRAMES]
+    batch = trees.batch(asked, random.Random(0))
+    with torch.inference_mode():
+        found = trees.judge(pocket.model, batch)
+    rng = random.Random(0)
+    expected = []
+    for name, question in asked:
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        chat = pocket.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        for kind in trees.facts[name]:
+            branch = pocket.processor.tokenizer.decode(trees._branch(kind, rng))
+            assert branch.endswith(f"{kind if 'sing' not in kind else ''}, so") or ", so" in branch
+            inputs = pocket.processor(text=chat + branch, images=open_image(image.images[0]), return_tensors="pt")
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+                logs = pocket.model(**inputs).logits[0, -1].float().log_softmax(-1)
+            expected.append([logs[words].logsumexp(-1).item() for words in trees._words])
+    torch.testing.assert_close(found, torch.tensor(expected), atol=0.15, rtol=0.02)
+
+
+def test_what_an_answer_goes_on_with_tells_yes_from_no(pocket: Any, trees: Trees) -> None:
+    no, yes = ([pocket.processor.tokenizer.decode(word).strip() for word in words] for words in trees._words)
+    assert set(no) == {"I", "no"} and set(yes) == {"that", "yes"}
+
+
+def test_facts_are_right_where_the_frame_says_so(trees: Trees) -> None:
+    batch = trees.batch([("dog_eat", trees.questions["dog_eat"][0])], random.Random(0))
+    assert batch.is_right.tolist() == [kind in ("carrot", "cucumber") for kind in trees.facts["dog_eat"]]
+    assert len(batch.ends) == len(batch.weights) == len(trees.facts["dog_eat"]) == 5
+
+
+def test_frames_come_equally_often_and_each_order_has_its_seed(trees: Trees) -> None:
+    order = trees.order(6, 4, seed=0)
+    assert [len(batch) for batch in order] == [4] * 6
+    assert Counter(name for batch in order for name, _ in batch) == dict.fromkeys(FRAMES, 12)
+    assert order == trees.order(6, 4, seed=0) != trees.order(6, 4, seed=1)
+    asked = [question for batch in order for name, question in batch if name == FRAMES[0]]
+    assert len(set(asked)) == len(asked)
+
+
+def test_a_fact_counts_as_much_as_it_weighs() -> None:
+    empty = torch.zeros(0)
+    batch = Batch(empty, empty, empty, empty, empty, torch.tensor([1, 0]), torch.tensor([3.0, 1.0]))
+    said = torch.tensor([[0.2, 0.8], [0.4, 0.6]]).log()
+    loss, right = score(said, batch).tolist()
+    assert right == pytest.approx(0.75)
+    assert loss == pytest.approx(-(3 * torch.tensor(0.8).log() + torch.tensor(0.4).log()).item() / 4)
+
+
+class Cut(Exception):
+    """The power went."""
+
+
+class Failing(Trees):
+    """Trees that fail at one step."""
+
+    left = 3
+
+    def judge(self, model: Any, batch: Batch) -> Tensor:
+        if not (left := self.left):
+            raise Cut
+        self.left = left - 1
+        return super().judge(model, batch)
+
+
+def test_training_learns_and_goes_on_to_the_same_weights(pocket: Any, trees: Trees, tmp_path: Path) -> None:
+    config = TuneConfig(method="sft", lora_rank=2, projector_rate=None, vision_rate=None, precision="float32")
+
+    def learned(cut: bool) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
+        torch.manual_seed(0)
+        model = adapt(load("pocket", device="cpu", dtype="float32", attention="eager").model, config)
+        options: Any = {"steps": 6, "batch": 2, "rate": 2e-3, "seed": 0, "every": 2}
+        path = tmp_path / f"{cut}.pt"
+        if cut:
+            failing = Failing.__new__(Failing)
+            failing.__dict__.update(trees.__dict__)
+            with pytest.raises(Cut):
+                train(model, failing, path, **options)
+        history = train(model, trees, path, **options)
+        return {name: each.detach() for name, each in model.named_parameters() if each.requires_grad}, history
+
+    (whole, history), (resumed, again) = learned(False), learned(True)
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert again == history
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
