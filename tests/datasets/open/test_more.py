@@ -11,8 +11,10 @@ from holisafe.datasets import load, read
 from holisafe.datasets.holisafe_bench import validate_path
 from holisafe.datasets.open import _more, _plan, _sizes, build_more, load_open
 from holisafe.datasets.open._build import COLLECTIONS_USED
+from holisafe.datasets.open._kinds import read_table
 from holisafe.datasets.open._material import Material
 from holisafe.datasets.open._pictures import draw_order
+from holisafe.datasets.open._twins import read_frames
 from holisafe.datasets.open.art import load_art, split_of
 from holisafe.errors import DataError
 from holisafe.records import Outcome, Response, Sample
@@ -129,6 +131,19 @@ def test_further_pairs_ask_each_frame_equally_often_and_draw_no_picture(art_dir:
         assert row.combination is (Combination.SSS if i % 2 == 0 else Combination.SSU)
     asked = Counter(row.frame for row in further)
     assert max(asked.values()) - min(asked.values()) <= 4  # what was asked before is left out
+
+
+def test_frames_are_asked_in_further_words_that_name_none_of_their_things() -> None:
+    frames = read_frames(read_table("frames"))
+    further = _more.read_more().get("frames", {})
+    assert not further or further.keys() == frames.keys()
+    material = _more.more_material({})
+    for name, row in further.items():
+        asked = [_more.plain(text).split() for text in row["ask"]]
+        for kind in (*frames[name].safe, *frames[name].unsafe):
+            words = _more.plain(kind).split()
+            assert not any(words == text[i : i + len(words)] for text in asked for i in range(len(text))), (name, kind)
+        assert len(set(row["ask"]) & set(material.frame_questions[name])) >= len(row["ask"]) - 1  # as none is held out
 
 
 def test_answers_about_twins_say_first_what_the_picture_shows(art_dir: Path) -> None:

@@ -63,7 +63,7 @@ def describe(base: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the stages leave: `harm`, whose tower is another one, `facts`, and `run`, in which all but the tower learned."""
+    """What the stages leave: `harm`, whose tower is another one, `facts`, and `run`, in which the rest learned."""
     place = tmp_path_factory.mktemp("safe")
     (place / "harm").mkdir()
     (place / "harm" / "harm.json").write_text('{"epochs": 1}')

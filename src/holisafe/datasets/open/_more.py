@@ -111,6 +111,7 @@ def more_material(art: Mapping[str, Artwork]) -> Material:
     more = read_more()
     safe = more.get("safe", {})
     wrappers = more.get("wrappers", {}).get("ask", ())
+    own = more.get("frames", {})
     questions = {
         name: table | {"ask": allowed(table["ask"], safe.get(name, ()))} if "answer" in table else table
         for name, table in read_table("questions").items()
@@ -118,7 +119,10 @@ def more_material(art: Mapping[str, Artwork]) -> Material:
     questions["wrappers"] = questions["wrappers"] | more.get("answers", {})
     frames = read_frames(read_table("frames"))
     asked = {
-        name: allowed(_texts.frame_questions(frame), (text.replace("{act}", frame.act) for text in wrappers))
+        name: allowed(
+            _texts.frame_questions(frame),
+            [*own.get(name, {}).get("ask", ()), *(text.replace("{act}", frame.act) for text in wrappers)],
+        )
         for name, frame in frames.items()
     }
     return Material(

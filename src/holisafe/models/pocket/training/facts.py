@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--harm", type=Path, required=True, help="folder of the finished first stage")
     parser.add_argument("--data", type=Path, required=True, help="folder of `holisafe data build open-more`")
     parser.add_argument("--out", type=Path, required=True, help="gets the adapter, and the model to tune")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=8, help="questions of a step")
     parser.add_argument("--rank", type=int, default=6, help="of the adapter")
     parser.add_argument("--rate", type=float, default=1e-3)
@@ -182,6 +183,12 @@ class Trees:
             weights=torch.tensor([self.weights[fact] for fact in facts]),
         )
 
+    def _in_turn(self, frame: str, rng: random.Random) -> list[str]:
+        asked = rng.sample(list(self.questions[frame]), len(self.questions[frame]))
+        act = self._material.frames[frame].act
+        sorts = [[each for each in asked if (act in each) is is_wrapped] for is_wrapped in (False, True)]
+        return [each for both in zip_longest(*sorts) for each in both if each is not None]
+
     def _branch(self, kind: str, rng: random.Random) -> list[int]:
         return self._tokens(fill(rng.choice(self._openings), thing(self._material.kinds[kind])))
 
@@ -199,9 +206,12 @@ class Trees:
         return torch.stack([logs[:, words].logsumexp(-1) for words in self._words], 1)
 
     def order(self, count: int, batch: int, seed: int) -> list[list[tuple[str, str]]]:
-        """Batches of frames and wordings: each frame as often as the others, its wordings in turn."""
+        """Batches of frames and wordings: each frame as often as the others, its wordings in turn.
+
+        Those in words of their own take turns with those that wrap the frame's act.
+        """
         rng = random.Random(seed)
-        turns = {name: rng.sample(list(asked), len(asked)) for name, asked in self.questions.items()}
+        turns = {name: self._in_turn(name, rng) for name in self.questions}
         drawn: list[tuple[str, str]] = []
         for turn in range(-(-count * batch // len(turns))):
             drawn += [(name, turns[name][turn % len(turns[name])]) for name in rng.sample(sorted(turns), len(turns))]
