@@ -22,7 +22,7 @@ from scipy.stats import binomtest
 
 from holisafe.datasets import load as load_data
 from holisafe.datasets.open import load_kinds
-from holisafe.datasets.open._more import EMOJI
+from holisafe.datasets.open._kinds import EMOJI_COLLECTIONS
 from holisafe.datasets.open._texts import fill, thing
 from holisafe.images import open_image
 from holisafe.metrics import twin_pairs
@@ -58,7 +58,7 @@ def main() -> None:
 
 def judged(model: Any, processor: Any, samples: Sequence[Sample], limit: int | None) -> Iterator[bool]:
     """Of each pair whose pictures show one thing each: whether both of its samples are judged rightly."""
-    kind_of = {artwork: kind for kind in load_kinds(EMOJI).values() for artwork in kind.artworks}
+    kind_of = {artwork: kind for kind in load_kinds(EMOJI_COLLECTIONS).values() for artwork in kind.artworks}
     for places in twin_pairs(samples)[:limit]:
         right = []
         for sample in (samples[place] for place in places):
