@@ -170,12 +170,15 @@ def test_a_complete_run_is_read_back_without_asking_again(data: Path, checkpoint
     assert run(str(copy), data=str(data), out=tmp_path / "run", max_tokens=2) == first
 
 
-def test_a_checkpoint_changed_under_its_name_does_not_go_on(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", ["running", "complete"])
+def test_a_checkpoint_changed_under_its_name_is_another_run(
+    state: str, data: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     copy = shutil.copytree(checkpoint, tmp_path / "model")
     out = tmp_path / "run"
     run(str(copy), data=str(data), out=out, max_tokens=2)
     record = json.loads((out / "run.json").read_text())
-    (out / "run.json").write_text(json.dumps(record | {"state": "running"}))
+    (out / "run.json").write_text(json.dumps(record | {"state": state}))
     other = tiny_models.llava()
     torch.nn.init.ones_(other.model.lm_head.weight)
     tiny_models.save(other, copy)

@@ -135,6 +135,7 @@ def run(
         before = read_record(folder)
         _check_same(folder, before, settings)
         if before is not None and before["state"] == "complete" and not before["errors"]:
+            _check_complete(folder, before, name, options if local else None)
             return read_run(folder)
         record: dict[str, Any] = {
             "holisafe": __version__,
@@ -284,6 +285,24 @@ def _check_same(folder: Path, before: dict[str, Any] | None, settings: dict[str,
         raise RunError(f"{folder} holds a run with other settings: {differences}. Use the same, or another --out")
 
 
+def _check_complete(folder: Path, before: dict[str, Any], name: str, options: dict[str, Any] | None) -> None:
+    """Refuse to give a finished run for one of a local model that has other weights by now.
+
+    A model that is there no longer, or a hosted one (without options), is not compared.
+
+    Raises:
+        RunError: Names what changed.
+    """
+    if options is None:
+        return
+    try:
+        with contextlib.closing(_model(name, options).api) as api:
+            model = api.describe()  # type: ignore[attr-defined]
+    except ModelError:
+        return
+    _check_same_model(folder, before, model)
+
+
 def _check_same_model(folder: Path, before: dict[str, Any] | None, model: dict[str, Any]) -> None:
     """Refuse to go on with a checkpoint that was changed under its name.
 
@@ -295,7 +314,8 @@ def _check_same_model(folder: Path, before: dict[str, Any] | None, model: dict[s
     changed = [key for key in keys if there.get(key) != model.get(key)]
     if changed:
         raise RunError(
-            f"the model was changed since the run in {folder} began ({', '.join(changed)}); use another --out"
+            f"the model was changed since the run in {folder} began ({', '.join(changed)}); use another --out, or "
+            "remove the folder"
         )
 
 
