@@ -16,8 +16,7 @@ from holisafe.datasets import load as load_data
 from holisafe.datasets.open._more import more_material
 from holisafe.images import open_image
 from holisafe.models import load
-from holisafe.models.pocket.training.facts import Batch, Trees, score, train, visual_tokens
-from holisafe.tuning import TuneConfig, adapt
+from holisafe.models.pocket.training.facts import Batch, Trees, score, train, visual_tokens, with_adapter
 
 FRAMES = ("dog_eat", "bath")
 
@@ -112,11 +111,9 @@ class Failing(Trees):
 
 
 def test_training_learns_and_goes_on_to_the_same_weights(pocket: Any, trees: Trees, tmp_path: Path) -> None:
-    config = TuneConfig(method="sft", lora_rank=2, projector_rate=None, vision_rate=None, precision="float32")
-
     def learned(cut: bool) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
         torch.manual_seed(0)
-        model = adapt(load("pocket", device="cpu", dtype="float32", attention="eager").model, config)
+        model = with_adapter(load("pocket", device="cpu", dtype="float32", attention="eager").model, 2)
         options: Any = {"steps": 6, "batch": 2, "rate": 2e-3, "seed": 0, "every": 2}
         path = tmp_path / f"{cut}.pt"
         if cut:

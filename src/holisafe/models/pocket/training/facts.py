@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
 from holisafe.datasets import load as load_data
@@ -33,8 +34,6 @@ from holisafe.models import load
 from holisafe.models._tuned import merge_adapter
 from holisafe.models.pocket._assemble import CHAT_TEMPLATE, IMAGE_TOKEN
 from holisafe.records import Sample
-from holisafe.tuning import TuneConfig
-from holisafe.tuning._parts import adapt
 
 SO = ", so"
 """Where an answer to a frame's question has named the thing, and has not judged yet."""
@@ -66,11 +65,7 @@ def main() -> None:
     pictures = visual_tokens(loaded.model, loaded.processor, load_data(str(args.data), "train"))
     trees = Trees(loaded.processor.tokenizer, material, pictures)
     torch.manual_seed(args.seed)
-    rested = loaded.model.to(torch.bfloat16)  # what rests; the adapter learns in float32
-    settings = TuneConfig(method="sft", language_rate=args.rate, projector_rate=None, vision_rate=None,
-                          lora_rank=args.rank, lora_alpha=2.0 * args.rank)  # fmt: skip
-    model = adapt(rested, settings)
-    model.get_input_embeddings().float()
+    model = with_adapter(loaded.model.to(torch.bfloat16), args.rank)
     history = train(model, trees, args.out / "facts.pt", args.steps, args.batch, args.rate, args.seed)
     recipe = {"facts": len(trees.weights), "questions": sum(map(len, trees.questions.values())), "steps": args.steps,
               "batch": args.batch, "rank": args.rank, "rate": args.rate, "seed": args.seed,
@@ -80,6 +75,17 @@ def main() -> None:
     merged = merge_adapter(load(source, device="cpu", dtype="float32").model, args.out / ADAPTER)
     merged.save_pretrained(args.out / "model")
     loaded.processor.save_pretrained(args.out / "model")
+
+
+def with_adapter(model: Any, rank: int) -> Any:
+    """The model, wrapped by PEFT, with an adapter in float32 beside each linear layer of its language model.
+
+    All else rests in the format that it has, but for the embeddings, which meet visual tokens.
+    """
+    model.requires_grad_(False)
+    model.get_input_embeddings().float()
+    layers = r".*\.language_model\.layers\..*_proj"
+    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers))
 
 
 @torch.inference_mode()
