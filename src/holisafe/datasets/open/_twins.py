@@ -68,8 +68,8 @@ WEIGHTS = 0.25, 8.0
 def weigh_facts(frames: Mapping[str, Frame], kinds: Collection[str], rounds: int = 100) -> dict[tuple[str, str], float]:
     """How much to make of each fact (that a frame is right or wrong about a kind), so that it cannot be guessed.
 
-    Frames weigh the same, and right and wrong do within each; as far as `WEIGHTS` allow they do for each kind, so that
-    without the question the kind tells little. Found by balancing kinds and frames in turn.
+    Frames weigh about the same, and right and wrong do within each frame and for each kind, so that without the
+    question the kind tells little. Found by balancing kinds and frames in turn; exact but for what `WEIGHTS` cut off.
 
     Args:
         frames: The frames by name.

@@ -31,7 +31,7 @@ from holisafe.datasets.open._twins import weigh_facts
 from holisafe.guard._attach import base_model
 from holisafe.images import open_image
 from holisafe.models import load
-from holisafe.models._tuned import merge_adapter
+from holisafe.models._tuned import ADAPTER, merge_adapter
 from holisafe.models.pocket._assemble import CHAT_TEMPLATE, IMAGE_TOKEN
 from holisafe.records import Sample
 
@@ -41,7 +41,6 @@ SO = ", so"
 PICTURES = 256
 """Pictures that stand before the questions in turn: the form is that of a question about a picture."""
 
-ADAPTER = "adapter"
 NEAR = 8
 """Batches whose questions are dealt out by how many things they are about, so that little of a batch is padding."""
 
@@ -251,13 +250,19 @@ def train(
         rate: Peak learning rate.
         seed: Of order and openings.
         every: Steps from one checkpoint to the next.
+
+    Raises:
+        SystemExit: The checkpoint is of other settings.
     """
+    asked_for = {"steps": steps, "batch": batch, "rate": rate, "seed": seed}
     learning = {name: each for name, each in model.named_parameters() if each.requires_grad}
     optimiser = torch.optim.AdamW(learning.values(), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.05)
     history: list[dict[str, float]] = []
     if checkpoint.exists():
         kept = torch.load(checkpoint, weights_only=True)
+        if kept["settings"] != asked_for:
+            raise SystemExit(f"{checkpoint} was made with {kept['settings']}, not {asked_for}; take another --out")
         for name, value in kept["adapter"].items():
             learning[name].data.copy_(value)
         optimiser.load_state_dict(kept["optimiser"])
@@ -283,6 +288,7 @@ def train(
             print(f"step {step}/{steps}: {history[-1]}, {time.monotonic() - started:.0f} s", flush=True)
             done, sums = step, torch.zeros(2)
             state = {
+                "settings": asked_for,
                 "adapter": {name: each.detach() for name, each in learning.items()},
                 "optimiser": optimiser.state_dict(),
                 "schedule": schedule.state_dict(),
