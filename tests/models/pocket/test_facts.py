@@ -94,6 +94,25 @@ def test_a_fact_counts_as_much_as_it_weighs() -> None:
     assert loss == pytest.approx(-(3 * torch.tensor(0.8).log() + torch.tensor(0.4).log()).item() / 4)
 
 
+def test_an_adapter_goes_on_as_it_was_left(pocket: Any, trees: Trees, tmp_path: Path) -> None:
+    def fresh() -> Any:
+        return load("pocket", device="cpu", dtype="float32", attention="eager").model
+
+    batch = trees.batch([("bath", trees.questions["bath"][0])], random.Random(0))
+    first = with_adapter(fresh(), 2)
+    with torch.no_grad():
+        for name, weight in first.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.05)
+        said = trees.judge(first, batch)
+        assert not torch.allclose(said, trees.judge(pocket.model, batch), atol=0.1)
+        first.save_pretrained(tmp_path)
+        again = with_adapter(fresh(), 6, tmp_path)
+        torch.testing.assert_close(trees.judge(again, batch), said)
+    learning = {name: each.shape for name, each in first.named_parameters() if each.requires_grad}
+    assert {name: each.shape for name, each in again.named_parameters() if each.requires_grad} == learning
+
+
 class Cut(Exception):
     """The power went."""
 

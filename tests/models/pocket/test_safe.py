@@ -17,10 +17,11 @@ from holisafe.errors import ModelError
 from holisafe.guard import GuardConfig, attach_guard, guard_of, load_guard
 from holisafe.models import load
 from holisafe.models._registry import registered_guard
-from holisafe.models._tuned import find_tuned, lay_over, merge_adapter
+from holisafe.models._tuned import ADAPTER_FILE, find_tuned, lay_over, merge_adapter
 from holisafe.models.pocket import load_pocket, load_safe_pocket
 from holisafe.models.pocket._assemble import parts
 from holisafe.models.pocket._load import SAFE_WEIGHTS, WEIGHTS, build_safe, checkpoint_folder
+from holisafe.models.pocket.training.facts import rebase, tuned_from
 from holisafe.models.pocket.training.ship_safe import ship
 from holisafe.tuning import TuneConfig, adapt
 from holisafe.tuning._save import save_tuned
@@ -123,6 +124,27 @@ def test_its_guard_is_the_runs_and_knows_it_by_name(made: Path, built: Any) -> N
     load_guard(built, made / "safe" / "guard", any_base=True)
     kept = load_file(made / "run" / "tuned" / "guard" / "guard.safetensors")
     assert all(torch.equal(guard_of(built).state_dict()[name], tensor) for name, tensor in kept.items())
+
+
+def test_facts_taught_again_take_the_place_of_the_first(made: Path, tmp_path: Path) -> None:
+    """The second teaching's folder holds both: its adapter, and the tuned model with another base."""
+    tuned, again = tuned_from(made / "facts", made / "run"), tmp_path / "again"
+    again.mkdir()
+    (again / "model").symlink_to(checkpoint_folder())
+    (again / "facts.json").write_text('{"steps": 2}')
+    shaken(adapt(load_pocket()[0], FACTS), 3).save_pretrained(again / "adapter")
+    rebase(tuned, again / "model", "0", again / "tuned")
+    assert tuned_from(again, again).weights == "0"
+    ship(made / "harm", again, again, tmp_path / "safe")
+    first, second = (load_file(safe / "adapter" / ADAPTER_FILE) for safe in (made / "safe", tmp_path / "safe"))
+    name = next(name for name in first if ".lora_A." in name)
+    rank = FACTS.lora_rank
+    assert not torch.equal(first[name][:rank], second[name][:rank])
+    assert torch.equal(first[name][rank:], second[name][rank:])
+    with pytest.raises(SystemExit, match="was tuned from"):
+        tuned_from(tmp_path, made / "run")
+    with pytest.raises(SystemExit, match=r"holds no tuned\.json"):
+        tuned_from(again, made / "harm")
 
 
 def named_values(values: Any) -> Iterator[tuple[str, Any]]:

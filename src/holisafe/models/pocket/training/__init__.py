@@ -17,8 +17,9 @@ Then Safe Pocket (docs/pocket-safe.md), from what is drawn for training alone:
     python -m holisafe.models.pocket.training.harm      --art DIR --data MORE --out DIR  tower, by what harm looks like
     python -m holisafe.models.pocket.training.facts     --harm DIR --data MORE --out FACTS  what is right for what
     holisafe tune FACTS/model --data MORE --general GENERAL --recipe pocket-safe --attention eager --out RUN
-    holisafe calibrate RUN                                                    its guard
-    python -m holisafe.models.pocket.training.ship_safe --harm DIR --facts FACTS --tuned RUN
+    python -m holisafe.models.pocket.training.facts     --harm DIR --data MORE --again FACTS RUN --out SAFE
+    holisafe calibrate SAFE                                                   its guard
+    python -m holisafe.models.pocket.training.ship_safe --harm DIR --facts SAFE --tuned SAFE
 
 Harm, facts and tune go on where they were. On two cores, tuning is quicker by two processes, each with half of a batch:
 `accelerate launch --multi_gpu --num_processes 2 -m holisafe tune ... --device cpu --batch 8`.

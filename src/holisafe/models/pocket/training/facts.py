@@ -5,6 +5,9 @@ such facts in a hundred tokens. Here a question is read once, and after it each 
 a carrot, so"), as a branch that sees the question and no other branch. What comes after "so" is all that is learned.
 Facts are weighed so that neither the thing nor the question alone tells: who refuses whatever is often wrong, such as a
 battery, is right half of the time.
+
+Tuning then teaches much else, and of these facts some are forgotten. With --again, the stage goes on with its adapter
+beside what tuning added, and writes the tuned model anew.
 """
 
 from __future__ import annotations
@@ -12,15 +15,16 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 
 from holisafe.datasets import load as load_data
@@ -31,7 +35,16 @@ from holisafe.datasets.open._twins import weigh_facts
 from holisafe.guard._attach import base_model
 from holisafe.images import open_image
 from holisafe.models import load
-from holisafe.models._tuned import ADAPTER, merge_adapter
+from holisafe.models._tuned import (
+    ADAPTER,
+    TUNED,
+    TUNED_FILE,
+    TunedModel,
+    find_tuned,
+    hash_weights,
+    lay_over,
+    merge_adapter,
+)
 from holisafe.models.pocket._assemble import CHAT_TEMPLATE, IMAGE_TOKEN
 from holisafe.records import Sample
 
@@ -51,6 +64,9 @@ def main() -> None:
     parser.add_argument("--harm", type=Path, required=True, help="folder of the finished first stage")
     parser.add_argument("--data", type=Path, required=True, help="folder of `holisafe data build open-more`")
     parser.add_argument("--out", type=Path, required=True, help="gets the adapter, and the model to tune")
+    parser.add_argument(
+        "--again", type=Path, nargs=2, metavar=("FACTS", "RUN"), help="this stage's folder, and the run that tuned it"
+    )
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=8, help="questions of a step")
     parser.add_argument("--rank", type=int, default=6, help="of the adapter")
@@ -59,30 +75,69 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     source = str(args.harm / "model")
+    facts, tuned = (None, None) if args.again is None else (args.again[0], tuned_from(*args.again))
     loaded = load(source, device="cpu", dtype="float32", attention="eager")
     material = more_material({})  # words alone
-    pictures = visual_tokens(loaded.model, loaded.processor, load_data(str(args.data), "train"))
+    model = loaded.model if tuned is None else lay_over(loaded.model, replace(tuned, weights=None))
+    pictures = visual_tokens(model, loaded.processor, load_data(str(args.data), "train"))
     trees = Trees(loaded.processor.tokenizer, material, pictures)
     torch.manual_seed(args.seed)
-    model = with_adapter(loaded.model.to(torch.bfloat16), args.rank)
+    model = with_adapter(model.to(torch.bfloat16), args.rank, None if facts is None else facts / ADAPTER)
     history = train(model, trees, args.out / "facts.pt", args.steps, args.batch, args.rate, args.seed)
     recipe = {"facts": len(trees.weights), "questions": sum(map(len, trees.questions.values())), "steps": args.steps,
-              "batch": args.batch, "rank": args.rank, "rate": args.rate, "seed": args.seed,
+              "batch": args.batch, "rank": model.peft_config["default"].r, "rate": args.rate, "seed": args.seed,
               "history": history}  # fmt: skip
+    if facts is not None:
+        recipe["before"] = json.loads((facts / "facts.json").read_text())
     (args.out / "facts.json").write_text(json.dumps(recipe))
     model.save_pretrained(args.out / ADAPTER)
     merged = merge_adapter(load(source, device="cpu", dtype="float32").model, args.out / ADAPTER)
     merged.save_pretrained(args.out / "model")
     loaded.processor.save_pretrained(args.out / "model")
+    if tuned is not None:
+        rebase(tuned, args.out / "model", hash_weights(merged), args.out / TUNED)
 
 
-def with_adapter(model: Any, rank: int) -> Any:
+def tuned_from(facts: Path, run: Path) -> TunedModel:
+    """What a run made of this stage's model.
+
+    Raises:
+        SystemExit: It tuned another model, or is not finished.
+    """
+    tuned = find_tuned(run)
+    if tuned is None:
+        raise SystemExit(f"{run} holds no {TUNED_FILE}; expected the folder of a finished `holisafe tune` run")
+    if Path(tuned.base).resolve() != (facts / "model").resolve():
+        raise SystemExit(f"{tuned.folder} was tuned from {tuned.base}, expected {facts / 'model'}")
+    return tuned
+
+
+def rebase(tuned: TunedModel, base: Path, weights: str, to: Path) -> None:
+    """Write a tuned model that adds the same to another base model.
+
+    Args:
+        tuned: The tuned model.
+        base: Folder of the other base model.
+        weights: `hash_weights` of it.
+        to: Where it goes; what is there is replaced.
+    """
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(tuned.folder, to, ignore=shutil.ignore_patterns("README.md"))  # of the model as it was tuned
+    values = json.loads((to / TUNED_FILE).read_text("utf-8"))
+    values["base"] |= {"name": str(base), "weights_sha256": weights}
+    (to / TUNED_FILE).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def with_adapter(model: Any, rank: int, start: Path | None = None) -> Any:
     """The model, wrapped by PEFT, with an adapter in float32 beside each linear layer of its language model.
 
-    All else rests in the format that it has, but for the embeddings, which meet visual tokens.
+    All else rests in the format that it has, but for the embeddings, which meet visual tokens. The adapter is a new one
+    of this rank, or starts as the one in the folder `start`.
     """
     model.requires_grad_(False)
     model.get_input_embeddings().float()
+    if start is not None:
+        return PeftModel.from_pretrained(model, start, is_trainable=True)
     layers = r".*\.language_model\.layers\..*_proj"
     return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=layers))
 

@@ -33,12 +33,15 @@ from holisafe.models.pocket._load import load_pocket
 from holisafe.models.pocket._vision import EfficientNetLiteModel
 from holisafe.models.pocket.training.align import FIRST_TRAINED_BLOCK, normalise
 from holisafe.models.pocket.training.drawings import Drawing, Painter, artworks_of_kinds, render_drawings
+from holisafe.models.pocket.training.names import write_names
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import HEAD_ORDER, GuardLabel
 
 IGNORED = -100
 BATCH = 96
 LABEL_SMOOTHING = 0.1
+OTHERS = 2000
+"""Pictures of more than one thing, or of harm, that are shown while the projector learns names."""
 
 
 def main() -> None:
@@ -50,6 +53,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="gets the model to tune, as a plain checkpoint")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--name-epochs", type=int, default=15, help="of the projector, afterwards")
+    parser.add_argument("--name-rate", type=float, default=5e-4, help="of the projector, afterwards")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -61,10 +66,13 @@ def main() -> None:
     learner = Learner(tower, len(load_kinds(EMOJI)))
     tower.to(memory_format=torch.channels_last)
     losses = train(learner, pictures, stored, args.out / "harm.pt", args.epochs, args.rate, args.seed)
+    tokens, names = shown(learner.tower, pictures, stored)
+    named = write_names(vlm.model.multi_modal_projector, tokens, names, args.name_epochs, args.name_rate, args.seed)
     save_file({k: v.half().contiguous() for k, v in parts(vlm).items() if v.is_floating_point()},
               args.out / "vision.safetensors")  # fmt: skip
     recipe = {"pictures": len(pictures.images), "epochs": args.epochs, "rate": args.rate, "batch": BATCH,
-              "seed": args.seed, "losses": losses}  # fmt: skip
+              "seed": args.seed, "losses": losses, "name_epochs": args.name_epochs, "name_rate": args.name_rate,
+              "names": named}  # fmt: skip
     (args.out / "harm.json").write_text(json.dumps(recipe))
     vlm.save_pretrained(args.out / "model")
     processor.save_pretrained(args.out / "model")
@@ -175,6 +183,23 @@ def second_half(tower: EfficientNetLiteModel, x: Tensor) -> Tensor:
     for block in tower._blocks[FIRST_TRAINED_BLOCK:]:
         x = block(x)
     return tower.tokens(x)
+
+
+@torch.inference_mode()
+def shown(tower: EfficientNetLiteModel, pictures: LabelledPictures, stored: Stored) -> tuple[Tensor, list[str | None]]:
+    """What the tower now says of pictures of one everyday thing and of some others, and the names of the things.
+
+    Returns:
+        Tokens in half precision (pictures, tokens, hidden), and a name, or None, for each.
+    """
+    kinds = [kind.name for kind in load_kinds(EMOJI).values()]
+    is_kind = pictures.kinds >= 0
+    rows = torch.cat([is_kind.nonzero()[:, 0], (~is_kind).nonzero()[:OTHERS, 0]]).numpy()
+    tokens = []
+    with torch.autocast("cpu", torch.bfloat16):
+        for some in np.array_split(rows, -(-len(rows) // BATCH)):
+            tokens.append(second_half(tower, torch.from_numpy(stored.maps[some]).float()).half())
+    return torch.cat(tokens), [kinds[kind] if kind >= 0 else None for kind in pictures.kinds[rows].tolist()]
 
 
 class Learner(nn.Module):

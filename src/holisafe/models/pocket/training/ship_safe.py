@@ -18,8 +18,9 @@ from torch import Tensor
 from holisafe.guard import load_guard
 from holisafe.guard._card import model_card_of
 from holisafe.guard._checkpoint import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, public_name, read_guard
-from holisafe.models._tuned import ADAPTER, ADAPTER_FILE, GUARD, PARTS_FILE, TUNED_FILE, find_tuned
+from holisafe.models._tuned import ADAPTER, ADAPTER_FILE, GUARD, PARTS_FILE, TUNED_FILE
 from holisafe.models.pocket._load import SAFE_WEIGHTS, VISION_FILE, build_safe, safe_checkpoint_name
+from holisafe.models.pocket.training.facts import tuned_from
 from holisafe.models.pocket.training.ship import LIMIT
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -55,11 +56,7 @@ def ship(harm: Path, facts: Path, run: Path, to: Path) -> int:
         ModelError: The parts do not fit Pocket.
         GuardError: The guard is damaged or does not fit.
     """
-    tuned = find_tuned(run)
-    if tuned is None:
-        raise SystemExit(f"{run} holds no {TUNED_FILE}; expected the folder of a finished `holisafe tune` run")
-    if Path(tuned.base).resolve() != (facts / "model").resolve():
-        raise SystemExit(f"{tuned.folder} was tuned from {tuned.base}, expected {facts / 'model'}")
+    tuned = tuned_from(facts, run)
     needed = [ADAPTER, GUARD] if (tuned.folder / PARTS_FILE).is_file() else [ADAPTER, GUARD, PARTS_FILE]
     if lacking := [name for name in needed if not (tuned.folder / name).exists()]:
         raise SystemExit(f"{tuned.folder} holds no {lacking[0]}; Safe Pocket learns with all three")
