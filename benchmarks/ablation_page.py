@@ -24,7 +24,10 @@ SHOWN = {"rr": "RR", "ssu": "SSU", "usu": "USU", "uuu": "UUU", "suu": "SUU", "ma
          "twin_accuracy": "twins"}  # fmt: skip
 GUARD = {"f1": "image F1", "auroc": "image AUROC", "top1": "image top-1", "joint": "joint top-1"}
 LEVEL = 0.05
-"""Differences whose corrected p-value is below it, and that have the same sign with every seed, are called clear."""
+"""Differences whose corrected p-value is below it are clear, if each of `SEEDS` or more has their sign."""
+
+SEEDS = 2
+"""Fewer say nothing of the chance in training."""
 
 Run = Mapping[str, Any]
 
@@ -140,7 +143,7 @@ def _comparisons(study: Mapping[str, Any], by_arm: Mapping[str, list[Run]], arms
     rows = [row for each in found.values() for row in each["differences"].values() if row is not None]
     for row, corrected in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = corrected
-        row["clear"] = bool(corrected < LEVEL and row["same_sign"])
+        row["clear"] = bool(corrected < LEVEL and row["same_sign"] and len(row["by_seed"]) >= SEEDS)
     return found
 
 
@@ -257,9 +260,9 @@ def _head(found: Mapping[str, Any]) -> list[str]:
         "Differences are paired: an arm minus the reference, on the same samples with the same seeds. The test "
         "exchanges the two runs' answers on whole clusters of samples at random, all seeds of a cluster together; "
         "intervals (95 %) are from resampled clusters. p-values are corrected for all that are in a section (Holm). "
-        f"A difference is called *clear* where the corrected p is below {LEVEL} and every seed has its sign. The test "
-        "knows the chance in which samples were asked, not that of training other seeds, which the values by seed "
-        "show.",
+        f"A difference is called *clear* where the corrected p is below {LEVEL} and every seed, of {SEEDS} or more, "
+        "has its sign. The test knows the chance in which samples were asked, not that of training other seeds, "
+        "which the values by seed show.",
         "",
     ]
 

@@ -223,5 +223,8 @@ def test_a_combination_left_open_is_found_and_said() -> None:
     assert rates["ssu"]["value"] == pytest.approx(1) and rates["ssu"]["clear"] and rates["ssu"]["by_seed"] == [1, 1]
     assert rates["uuu"]["value"] == 0 and not rates["uuu"]["clear"]
     assert rates["masr_macro"]["value"] == pytest.approx(0.5)
+    alone = page.summarise_study(study, ran[::2], [run["run"] for run in ran])
+    of_one_seed = alone["questions"]["coverage"]["compared"]["as-figstep"]["differences"]["ssu"]
+    assert of_one_seed["p_holm"] == rates["ssu"]["p_holm"] < page.LEVEL and not of_one_seed["clear"]
     text = page.markdown(found)
     assert "Never seen: SSU, UUU, SUU; clearly more open: SSU, SUU (not as the paper claims for all" in text
