@@ -318,10 +318,16 @@ def _said(found: Mapping[str, Any], name: str) -> list[str]:
         return ["Nothing can be compared yet: runs of the reference with the same seeds are missing.", ""]
     lines = ["Found:", ""]
     for arm, each in compared.items():
+        if len(each["seeds"]) < SEEDS:
+            lines.append(
+                f"- {ARMS[arm].about}: {len(each['seeds'])} of {SEEDS} seeds so far; nothing is said of it yet."
+            )
+            continue
         clear = {rate: row for rate, row in each["differences"].items() if row is not None and row["clear"]}
         said = ", ".join(f"{SHOWN[rate]} {100 * row['value']:+.1f}" for rate, row in clear.items())
         lines.append(f"- {ARMS[arm].about}: {said or 'no clear difference'}.{_opened(arm, clear)}")
-    few = [arm for arm, each in compared.items() if not any(r and r["clear"] for r in each["differences"].values())]
+    enough = {arm: each for arm, each in compared.items() if len(each["seeds"]) >= SEEDS}
+    few = [arm for arm, each in enough.items() if not any(r and r["clear"] for r in each["differences"].values())]
     if few:
         lines += ["", f"Within noise with these seeds, more of which may tell: {', '.join(few)}."]
     return [*lines, ""]
