@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from holisafe.datasets import load
 from holisafe.datasets.open import load_kinds
@@ -10,7 +11,7 @@ from holisafe.datasets.open._more import COLLECTIONS, EMOJI, ONLY_FOR_TRAINING, 
 from holisafe.datasets.open.art import load_art
 from holisafe.models.pocket._load import load_pocket
 from holisafe.models.pocket.training.drawings import ICONS, artworks_of_kinds
-from holisafe.models.pocket.training.harm import paint_kinds, read_pictures, store
+from holisafe.models.pocket.training.harm import paint_kinds, read_pictures, shown, store
 from holisafe.taxonomy import HEAD_ORDER, GuardLabel
 
 ART = Path(__file__).parents[2] / "datasets" / "open" / "art"
@@ -67,3 +68,16 @@ def test_what_was_stored_of_other_pictures_is_refused(art_dir: Path, tmp_path: P
         np.save(tmp_path / name, np.zeros((2, 1), np.float16))
     with pytest.raises(SystemExit, match=r"maps\.npy is of 1 pictures, expected \d+; take another --out"):
         store(load_pocket()[0].model.vision_tower, paint_kinds(art_dir, 1), tmp_path)
+
+
+def test_what_the_tower_says_once_it_has_learned_counts_no_picture(art_dir: Path, tmp_path: Path) -> None:
+    tower, pictures = load_pocket()[0].model.vision_tower, paint_kinds(art_dir, 1)
+    stored = store(tower, pictures, tmp_path)
+    before = {name: each.clone() for name, each in tower.named_buffers()}
+    tower.train()
+    tokens, names = shown(tower, pictures, stored)
+    assert all(torch.equal(each, before[name]) for name, each in tower.named_buffers())
+    kinds = list(load_kinds(EMOJI))
+    assert names == [kinds[kind] for kind in pictures.kinds]
+    expected = torch.from_numpy(stored.tokens[: len(names)].astype(np.float32))
+    assert (tokens.float() - expected).abs().mean() < 0.1 * expected.abs().mean()

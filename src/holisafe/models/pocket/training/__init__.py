@@ -18,6 +18,7 @@ Then Safe Pocket (docs/pocket-safe.md), from what is drawn for training alone:
     python -m holisafe.models.pocket.training.facts     --harm DIR --data MORE --out FACTS  what is right for what
     holisafe tune FACTS/model --data MORE --general GENERAL --recipe pocket-safe --attention eager --out RUN
     python -m holisafe.models.pocket.training.facts     --harm DIR --data MORE --again FACTS RUN --out SAFE
+                                                                              (with --steps 80 --rate 4e-4)
     holisafe calibrate SAFE                                                   its guard
     python -m holisafe.models.pocket.training.ship_safe --harm DIR --facts SAFE --tuned SAFE
 
