@@ -192,7 +192,6 @@ def shown(tower: EfficientNetLiteModel, pictures: LabelledPictures, stored: Stor
     Returns:
         Tokens in half precision (pictures, tokens, hidden), and a name, or None, for each.
     """
-    tower.eval()  # learning has left it counting what it sees
     kinds = [kind.name for kind in load_kinds(EMOJI).values()]
     is_kind = pictures.kinds >= 0
     rows = torch.cat([is_kind.nonzero()[:, 0], (~is_kind).nonzero()[:OTHERS, 0]]).numpy()
