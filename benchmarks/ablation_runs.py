@@ -24,7 +24,6 @@ from transformers import PrinterCallback, TrainerCallback
 
 from ablation_arms import SSS, UNTUNED, Arm, run_name
 from holisafe import __version__, datasets, judges
-from holisafe.bench._task import verdict_of
 from holisafe.errors import HoliSafeError, RunError
 from holisafe.guard import GuardConfig, attach_guard
 from holisafe.guard._policy import unsafe_probability
@@ -320,7 +319,7 @@ def _findings(samples: Sequence[Sample], responses: Sequence[Response]) -> dict[
                 images[ref.key] = {"label": label, "said": said.label, "unsafe": round(unsafe_probability(said), 6)}
     return {
         "outcomes": {
-            name: {sample.id: verdict_of(judges.get(name), sample, given).outcome for sample, given in pairs}
+            name: {sample.id: judges.verdict_of(judges.get(name), sample, given).outcome for sample, given in pairs}
             for name in JUDGES
         },
         "images": images,

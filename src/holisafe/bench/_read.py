@@ -12,7 +12,7 @@ from inspect_ai.log import EvalLog, EvalSample, read_eval_log
 
 from holisafe import judges as judging
 from holisafe.bench._records import response_from_json, sample_from_json
-from holisafe.bench._task import ORDER, RESPONSE, SAMPLE, verdict_of
+from holisafe.bench._task import ORDER, RESPONSE, SAMPLE
 from holisafe.errors import RunError
 from holisafe.records import Outcome, Response, Run, Verdict
 
@@ -50,7 +50,7 @@ def rejudge(run: Run, judge: str) -> Run:
     """
     by = judging.get(judge)
     pairs = zip(run.samples, run.responses, strict=True)
-    verdicts = tuple(verdict_of(by, sample, response) for sample, response in pairs)
+    verdicts = tuple(judging.verdict_of(by, sample, response) for sample, response in pairs)
     versions = dict(run.provenance.get("judges", {})) | {judge: by.version}
     provenance = dict(run.provenance) | {"judges": versions}
     return replace(run, verdicts={**run.verdicts, judge: verdicts}, provenance=provenance)

@@ -37,7 +37,7 @@ from holisafe.bench._records import (
     sample_to_json,
     verdicts_from_json,
 )
-from holisafe.errors import DataError, JudgeError, RunError
+from holisafe.errors import DataError, RunError
 from holisafe.images import open_image, read_bytes
 from holisafe.judges import Judge
 from holisafe.metrics import summarise
@@ -90,16 +90,6 @@ def build_task(
         epochs=Epochs(1, "mode"),  # the mean, which is the default, turns outcomes into numbers
         name=name,
     )
-
-
-def verdict_of(judge: Judge, sample: Sample, response: Response) -> Verdict:
-    """The judge's verdict; an answer or a verdict that could not be had is an error, and counted as one."""
-    if response.error is not None:
-        return Verdict(sample.id, judge.name, Outcome.ERROR, response.error)
-    try:
-        return judge.judge(sample, response)
-    except JudgeError as error:
-        return Verdict(sample.id, judge.name, Outcome.ERROR, str(error))
 
 
 def _by_image(samples: Sequence[Sample]) -> list[Sample]:
@@ -235,7 +225,7 @@ def _judging(judge: Judge) -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
             sample = sample_from_json(state.metadata[SAMPLE])
             response = response_from_json(state.store.get(RESPONSE))
-            verdict = await asyncio.to_thread(verdict_of, judge, sample, response)
+            verdict = await asyncio.to_thread(judging.verdict_of, judge, sample, response)
             return Score(
                 value=verdict.outcome.value,
                 answer=response.text,
