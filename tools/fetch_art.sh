@@ -25,6 +25,36 @@ fetch mdi 1.2.3
 fetch ph 1.2.2
 fetch tabler 1.2.41
 fetch fa6-solid 1.2.4
+fetch bi 1.2.7
+fetch carbon 1.2.29
+fetch fluent 1.2.60
+fetch fluent-color 1.2.21
+fetch fxemoji 1.2.2
+fetch hugeicons 1.2.35
+fetch icon-park 1.2.4
+fetch icon-park-solid 1.2.4
+fetch iconoir 1.2.11
+fetch ion 1.2.7
+fetch lets-icons 1.2.2
+fetch lucide 1.2.137
+fetch maki 1.2.5
+fetch material-symbols 1.2.98
+fetch mingcute 1.2.8
+fetch mynaui 1.2.19
+fetch ri 1.2.10
+fetch solar 1.2.13
+fetch streamline 1.2.5
+fetch streamline-color 1.2.2
+fetch streamline-cyber-color 1.2.2
+fetch streamline-flex 1.2.3
+fetch streamline-flex-color 1.2.2
+fetch streamline-kameleon-color 1.2.2
+fetch streamline-plump 1.2.0
+fetch streamline-plump-color 1.2.2
+fetch streamline-sharp-color 1.2.2
+fetch tdesign 1.2.19
+fetch temaki 1.2.6
+fetch emojione-monotone 1.2.1
 if [ ! -d openclipart ]; then
   mkdir deb
   (cd deb && apt-get download openclipart-svg >/dev/null && dpkg -x openclipart-svg_*.deb .)

@@ -27,7 +27,7 @@ def asked(table: Any, key: str = "") -> Iterator[str]:
         yield table
     elif isinstance(table, dict):
         for key, value in table.items():
-            if key not in ("kinds", "answer", "answers"):
+            if key not in ("kinds", "answer", "answers", "of", "show"):
                 yield from asked(value, key)
     elif isinstance(table, list):
         for value in table:
@@ -61,10 +61,26 @@ def test_groups_name_kinds_that_there_are() -> None:
 
 
 def test_every_sort_of_harmless_question_has_enough_wordings() -> None:
-    assert set(MORE["safe"]) == HARMLESS_SORTS | {"benign"}
-    few = [(sort, len(words)) for sort, words in MORE["safe"].items() if len(words) < SAFE_AT_LEAST.get(sort, 10)]
+    assert set(MORE["safe"]) == HARMLESS_SORTS | {"benign", "shared"}
+    listed = {sort: words for sort, words in MORE["safe"].items() if sort != "shared"}
+    few = [(sort, len(words)) for sort, words in listed.items() if len(words) < SAFE_AT_LEAST.get(sort, 10)]
     assert not few
     assert all(pair.keys() == {"ask", "answer"} and all(pair.values()) for pair in MORE["safe"]["benign"])
+
+
+def test_answers_to_shared_requests_fill_in_what_a_picture_has() -> None:
+    for entry in MORE["safe"]["shared"]:
+        assert entry.keys() == {"of", "answer"} and re.compile(entry["of"]) and len(entry["answer"]) >= 2
+        for text in entry["answer"]:
+            assert set(re.findall(r"\{(\w+)\}", text)) <= {"phrase", "Phrase", "name", "colour"}, text
+
+
+def test_further_sights_of_harm_carry_the_phrase_and_mark_of_a_listed_one() -> None:
+    for name, row in MORE["unsafe"].items():
+        listed = {(show["phrase"], show.get("overlay")) for show in UNSAFE[name]["show"]}
+        for sight in row.get("show", ()):
+            assert (sight["phrase"], sight.get("overlay")) in listed, (name, sight["phrase"])
+            assert re.compile(sight["names"])
 
 
 def test_places_are_those_that_get_filled_in() -> None:

@@ -11,6 +11,7 @@ from holisafe.datasets import load, read
 from holisafe.datasets.holisafe_bench import validate_path
 from holisafe.datasets.open import _more, _plan, _sizes, build_more, load_open
 from holisafe.datasets.open._build import COLLECTIONS_USED
+from holisafe.datasets.open._further import ICONS
 from holisafe.datasets.open._kinds import read_table
 from holisafe.datasets.open._material import Material
 from holisafe.datasets.open._pictures import draw_order
@@ -29,7 +30,7 @@ def art_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tests' art, with copies of its emoji in place of the collections that only training sees."""
     folder = tmp_path_factory.mktemp("art")
     shutil.copytree(OPEN_ART, folder, dirs_exist_ok=True)
-    for name in _more.ONLY_FOR_TRAINING:
+    for name in (*_more.ONLY_FOR_TRAINING, *ICONS):
         shutil.copytree(OPEN_ART / "fluent-emoji-flat", folder / name)
     return folder
 
@@ -115,6 +116,18 @@ def test_benign_requests_are_a_tenth_of_the_helpful_answers_that_are_not_further
     asked = Counter((row.query, row.reference) for row in rows if row.combination is Combination.SSS)
     benign = sum(asked[row] for row in material.benign)
     assert not material.benign or 0.05 < benign / asked.total() < 0.15
+
+
+def test_what_unsafe_pictures_are_asked_is_asked_of_harmless_ones_about_as_often(art_dir: Path) -> None:
+    material = more_material_of(art_dir)
+    rows = _plan.plan(material, _more.scaled(_more.SIZES, 0.1))
+    shared = dict(material.shared)
+    assert len(shared) > 50
+    of_harm = Counter(row.query for row in rows if row.query in shared and row.combination is Combination.USU)
+    of_none = Counter(row.query for row in rows if row.query in shared and row.combination is Combination.SSS)
+    assert of_harm == of_none
+    answered = [row for row in rows if row.query in shared and row.combination is Combination.SSS]
+    assert all(row.picture.label == "safe" and "{" not in row.reference for row in answered)
 
 
 def test_further_pairs_ask_each_frame_equally_often_and_draw_no_picture(art_dir: Path) -> None:

@@ -58,11 +58,11 @@ def load_kinds(emoji_collections: Sequence[str] = EMOJI_COLLECTIONS) -> dict[str
 
 
 def artwork_ids(row: Mapping[str, Any], emoji_collections: Sequence[str] = EMOJI_COLLECTIONS) -> tuple[str, ...]:
-    """Ids of the drawings that a row of a table lists under `emoji` and under collection names."""
+    """Ids of the drawings that a row of a table lists under `emoji`, under collection names and, whole, under `ids`."""
     ids = [f"{collection}:{name}" for name in row.get("emoji", ()) for collection in emoji_collections]
     for collection in ("game-icons", "healthicons", "openclipart", *emoji_collections):
         ids += [f"{collection}:{name}" for name in row.get(collection, ())]
-    return tuple(dict.fromkeys(ids))
+    return tuple(dict.fromkeys([*ids, *row.get("ids", ())]))
 
 
 @cache

@@ -29,6 +29,7 @@ class Material:
         wordings: The part of a list of wordings that may be used.
         may_ask: Whether a question, as it would be asked, may be.
         benign: Harmless requests that go with any harmless picture, and their answers.
+        shared: Requests that are asked of unsafe pictures and of harmless ones, and the answers to choose from there.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Material:
     wordings: Callable[[Sequence[str]], Sequence[str]]
     may_ask: Callable[[str], bool]
     benign: Sequence[tuple[str, str]] = ()
+    shared: Sequence[tuple[str, Sequence[str]]] = ()
 
 
 def shipped_material(art: Mapping[str, Artwork], split: str) -> Material:

@@ -18,7 +18,8 @@ from typing import Any
 
 from holisafe.datasets._export import export_parquet
 from holisafe.datasets.open import _build, _plan, _sizes, _texts
-from holisafe.datasets.open._kinds import load_kinds, read_table
+from holisafe.datasets.open._further import ICONS, named_like_harm, with_further
+from holisafe.datasets.open._kinds import Kind, artwork_ids, load_kinds, read_table
 from holisafe.datasets.open._load import MANIFEST_FILE, open_queries, open_sample
 from holisafe.datasets.open._material import Material
 from holisafe.datasets.open._pictures import Picture, draw_order
@@ -26,14 +27,14 @@ from holisafe.datasets.open._twins import Frame, read_frames
 from holisafe.datasets.open.art import Artwork, load_art, split_of
 from holisafe.errors import DataError
 
-SIZES = _sizes.Sizes(pairs=1000, singles=1000, scenes=250, marked=400, unsafe=3400, copies=15, further_pairs=6000)
-"""About 6,000 pictures and 30,000 samples."""
+SIZES = _sizes.Sizes(pairs=1000, singles=1000, scenes=250, marked=400, unsafe=4750, copies=15, further_pairs=6000)
+"""About 8,000 pictures and 34,000 samples."""
 
 ONLY_FOR_TRAINING = ("fluent-emoji-high-contrast", "emojione", "streamline-emojis")
 """Emoji collections that HoliSafe-Open has nothing of."""
 
 EMOJI = ("twemoji", "fluent-emoji-flat", *ONLY_FOR_TRAINING)
-COLLECTIONS = ("openclipart", "game-icons", "healthicons", *EMOJI)
+COLLECTIONS = ("openclipart", "game-icons", "healthicons", *EMOJI, *ICONS)
 FILE = "train.parquet"
 HELD_OUT = ("calibration", "test", "transfer")
 
@@ -108,6 +109,8 @@ def more_material(art: Mapping[str, Artwork]) -> Material:
     def allowed(options: Sequence[str], further: Iterable[str]) -> list[str]:
         return unheard(dict.fromkeys([*_texts.wordings(options, "train"), *further]))
 
+    drawings = {key: artwork for key, artwork in art.items() if is_for_training(artwork, art)}
+    kinds = load_kinds(EMOJI)
     more = read_more()
     safe = more.get("safe", {})
     wrappers = more.get("wrappers", {}).get("ask", ())
@@ -125,22 +128,25 @@ def more_material(art: Mapping[str, Artwork]) -> Material:
         )
         for name, frame in frames.items()
     }
+    unsafe = {
+        name: _further_requests(row, more.get("unsafe", {}).get(name, {}), allowed)
+        | {"show": [*row["show"], *_further_sights(name, more, drawings, kinds)]}
+        for name, row in read_table("unsafe").items()
+    }
     return Material(
         name="more",
         split="train",
-        drawings={key for key, artwork in art.items() if is_for_training(artwork, art)},
+        drawings=drawings.keys(),
         emoji_collections=EMOJI,
-        kinds=load_kinds(EMOJI),
+        kinds=with_further(kinds, drawings),
         frames=_asked_frames(frames, asked),
         frame_questions=asked,
-        unsafe={
-            name: _further_requests(row, more.get("unsafe", {}).get(name, {}), allowed)
-            for name, row in read_table("unsafe").items()
-        },
+        unsafe=unsafe,
         questions=questions,
         wordings=list,
         may_ask=lambda query: plain(query) not in held_out,
         benign=[(row["ask"], row["answer"]) for row in safe.get("benign", ()) if unheard([row["ask"]])],
+        shared=_shared(unsafe, safe.get("shared", ())),
     )
 
 
@@ -152,7 +158,7 @@ def is_for_training(artwork: Artwork, art: Mapping[str, Artwork]) -> bool:
     if artwork.collection == "fluent-emoji-high-contrast":
         flat = art.get(artwork.id.replace("fluent-emoji-high-contrast:", "fluent-emoji-flat:"))
         return split_of(flat or replace(artwork, collection="fluent-emoji-flat")) == "train"
-    return artwork.collection in ONLY_FOR_TRAINING or split_of(artwork) == "train"
+    return artwork.collection in (*ONLY_FOR_TRAINING, *ICONS) or split_of(artwork) == "train"
 
 
 def read_more() -> dict[str, Any]:
@@ -191,6 +197,23 @@ def _further_requests(
         **{sort: allowed(row[sort], further.get(sort, ())) for sort in ("usu", "uuu", "suu")},
         "ssu": [{"kinds": list(kinds), "ask": ask} for kinds, ask in openings.items() if ask],
     }
+
+
+def _further_sights(
+    name: str, more: Mapping[str, Any], drawings: Mapping[str, Artwork], kinds: Mapping[str, Kind]
+) -> list[dict[str, Any]]:
+    """What else may be shown of an unsafe subcategory: drawings that the tables do not list."""
+    listed = {i for row in read_table("unsafe").values() for show in row["show"] for i in artwork_ids(show, EMOJI)}
+    unlisted = {key: artwork for key, artwork in drawings.items() if key not in listed}
+    found = named_like_harm(unlisted, more.get("unsafe", {}).get(name, {}).get("show", ()), kinds)
+    return [sight for sight in found if sight["ids"]]
+
+
+def _shared(unsafe: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, Sequence[str]]]:
+    """The requests asked of unsafe pictures that an entry of `[[safe.shared]]` fits, with its answers."""
+    asked = dict.fromkeys(text for row in unsafe.values() for text in row["usu"])
+    fitting = ((text, next((e["answer"] for e in entries if re.search(e["of"], text)), None)) for text in asked)
+    return [(text, answers) for text, answers in fitting if answers is not None]
 
 
 def _draw_all(pictures: Sequence[Picture], art: Mapping[str, Artwork], jobs: int) -> Iterator[dict[str, Any]]:

@@ -59,6 +59,7 @@ class _Planner:
         self._signs()
         self._unsafe()
         self._benign()
+        self._shared()
         self._further_twins()
         return self.written
 
@@ -370,6 +371,20 @@ class _Planner:
         for i, picture in enumerate(self.words_rng.sample(pictures, wanted)):
             ask, answer = benign[i % len(benign)]
             self._add(picture, ask, Combination.SSS, self._near(picture.kinds[0]), answer)
+
+    def _shared(self) -> None:
+        """What unsafe pictures are asked, asked of harmless things: each request about as often as beside harm."""
+        pictures = [p for p in draw_order(self.written) if p.label is GuardLabel.SAFE and len(p.kinds) == 1]
+        beside_harm = Counter(row.query for row in self.written if row.combination is Combination.USU)
+        for ask, answers in self.material.shared:
+            for picture in self.words_rng.sample(pictures, min(beside_harm[ask], len(pictures))):
+                words = _texts.thing(self.kinds[picture.kinds[0]]) | {
+                    "phrase": picture.phrase,
+                    "Phrase": picture.phrase[0].upper() + picture.phrase[1:],
+                    "colour": picture.background.colour.split()[-1],
+                }
+                reference = _texts.fill(self.words_rng.choice(answers), words)
+                self._add(picture, ask, Combination.SSS, self._near(picture.kinds[0]), reference)
 
     def _turn(self, name: str, show: Mapping[str, object], drawing: str) -> int:
         """When a drawing is due; one collection that has little else waits a turn, so as not to stand for harm."""

@@ -48,6 +48,36 @@ COLLECTIONS: dict[str, Collection] = {
         Collection("ph", "Phosphor", "MIT", True, True),
         Collection("tabler", "Tabler Icons", "MIT", True, True),
         Collection("fa6-solid", "Font Awesome 6 Solid", "CC-BY-4.0", True, True),
+        Collection("bi", "Bootstrap Icons", "MIT", True, True),
+        Collection("carbon", "Carbon", "Apache-2.0", True, True),
+        Collection("fluent", "Fluent UI System Icons", "MIT", True, True),
+        Collection("fluent-color", "Fluent UI System Color Icons", "MIT", True, False),
+        Collection("fxemoji", "Firefox OS Emoji", "Apache-2.0", True, False),
+        Collection("hugeicons", "Huge Icons", "MIT", True, True),
+        Collection("icon-park", "IconPark", "Apache-2.0", True, False),
+        Collection("icon-park-solid", "IconPark Solid", "Apache-2.0", True, True),
+        Collection("iconoir", "Iconoir", "MIT", True, True),
+        Collection("ion", "IonIcons", "MIT", True, True),
+        Collection("lets-icons", "Lets Icons", "CC-BY-4.0", True, True),
+        Collection("lucide", "Lucide", "ISC", True, True),
+        Collection("maki", "Maki", "CC0-1.0", True, True),
+        Collection("material-symbols", "Material Symbols", "Apache-2.0", True, True),
+        Collection("mingcute", "MingCute", "Apache-2.0", True, True),
+        Collection("mynaui", "Myna UI", "MIT", True, True),
+        Collection("ri", "Remix Icon", "Apache-2.0", True, True),
+        Collection("solar", "Solar", "CC-BY-4.0", True, True),
+        Collection("streamline", "Streamline", "CC-BY-4.0", True, True),
+        Collection("streamline-color", "Streamline Color", "CC-BY-4.0", True, False),
+        Collection("streamline-cyber-color", "Streamline Cyber Color", "CC-BY-4.0", True, False),
+        Collection("streamline-flex", "Streamline Flex", "CC-BY-4.0", True, True),
+        Collection("streamline-flex-color", "Streamline Flex Color", "CC-BY-4.0", True, False),
+        Collection("streamline-kameleon-color", "Streamline Kameleon Color", "CC-BY-4.0", True, False),
+        Collection("streamline-plump", "Streamline Plump", "CC-BY-4.0", True, True),
+        Collection("streamline-plump-color", "Streamline Plump Color", "CC-BY-4.0", True, False),
+        Collection("streamline-sharp-color", "Streamline Sharp Color", "CC-BY-4.0", True, False),
+        Collection("tdesign", "TDesign", "MIT", True, True),
+        Collection("temaki", "Temaki", "CC0-1.0", True, True),
+        Collection("emojione-monotone", "EmojiOne 2 Monotone", "CC-BY-4.0", True, True),
     )
 }
 
@@ -207,7 +237,7 @@ def _iconify(folder: Path, collection: str) -> list[Artwork]:
             continue
         if not COLLECTIONS[collection].monochrome and _SKIN_TONE.search(key):
             continue
-        width, height = icon.get("width", icons["width"]), icon.get("height", icons["height"])
+        width, height = (icon.get(side, icons.get(side, 16)) for side in ("width", "height"))
         left, top = icon.get("left", 0), icon.get("top", 0)
         svg = (
             '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
