@@ -6,7 +6,8 @@
 Both models answer both splits through `holisafe bench`, each with its own guard; a run that is there is read, one that
 broke off goes on. Further trainings of the same recipe, `--seed-runs`, are folders of `holisafe tune`; their figures
 stand beside the shipped one's. Intervals: 95 %, from resampled images. What Pocket sees is measured by
-`pocket_seeing.py`; give its JSON of each model with `--seeing`.
+`pocket_seeing.py`; give its JSON of each model with `--seeing`. With `--models pocket-safe`, what `--out` says of other
+models stays, where it was measured alike: Pocket does not change when Safe Pocket does.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
     models = [*args.models, *args.seed_runs]
-    rows = []
+    rows = measured_before(args.out, models, args.limit, args.max_tokens)
     for model in models:
         for split in SPLITS:
             folder = args.runs / f"{Path(model).name}-{split}"
@@ -70,6 +71,15 @@ def main() -> None:
         args.out.write_text(json.dumps(result, indent=2) + "\n")
     if args.page:
         args.page.write_text(page)
+
+
+def measured_before(path: Path | None, models: Sequence[str], limit: int | None, tokens: int) -> list[dict[str, Any]]:
+    """Rows of a file of ours about other models than these, measured with the same settings."""
+    if path is None or not path.is_file():
+        return []
+    there = json.loads(path.read_text())
+    is_alike = (there["limit"], there["max_tokens"]) == (limit, tokens)
+    return [row for row in there["rows"] if is_alike and row["model"] not in models]
 
 
 def _say(done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""Safe Pocket's second stage: questions with the things they are asked about as branches."""
+"""Safe Pocket's third stage: questions with the things they are asked about as branches."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""The end of Safe Pocket's first stage: the projector writes names anew."""
+"""Safe Pocket's second stage: the projector writes names anew."""
 
 from __future__ import annotations
 
 import torch
 from torch.nn import functional as F
 
-from holisafe.models.pocket.training.names import write_names
+from holisafe.models.pocket.training.harm import KINDS
+from holisafe.models.pocket.training.names import Views, write_names
 from holisafe.models.pocket.training.project import Projector, Words
 
 WIDTH, TOKENS = 32, 3
@@ -17,12 +18,12 @@ def test_the_projector_writes_the_names_of_things_and_much_of_what_it_said_stays
     looks = torch.randn(len(NAMES), 1, WIDTH)
     shown = [i % len(NAMES) for i in range(64)]
     tokens = torch.stack([looks[i] + 0.1 * torch.randn(TOKENS, WIDTH) for i in shown])
-    things = sorted(name for name in NAMES if name is not None)
-    words = Words(things)
+    words = Words(KINDS)
     projector = Projector(WIDTH, words.width)
     with torch.inference_mode():
         before = projector(tokens).clone()
-    history = write_names(projector, tokens.half(), [NAMES[i] for i in shown], epochs=60, rate=3e-3, seed=0)
+    kinds = torch.tensor([-100 if NAMES[i] is None else KINDS.index(str(NAMES[i])) for i in shown])
+    history = write_names(projector, Views(tokens.half(), before.half(), kinds), epochs=60, rate=3e-3, seed=0)
     assert history[-1]["name"] < history[0]["name"] / 2
     assert not any(each.requires_grad for each in projector.parameters())
     with torch.inference_mode():
@@ -32,6 +33,6 @@ def test_the_projector_writes_the_names_of_things_and_much_of_what_it_said_stays
         name = NAMES[i]
         if name is not None:
             assert int(row.argmax()) in words._pieces[name]
-    is_other = torch.tensor([NAMES[i] is None for i in shown])
+    is_other = kinds < 0
     changes = [(after[which] - before[which]).square().mean() for which in (is_other, ~is_other)]
     assert changes[0] < changes[1] / 2

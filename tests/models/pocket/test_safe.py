@@ -22,7 +22,7 @@ from holisafe.models.pocket import load_pocket, load_safe_pocket
 from holisafe.models.pocket._assemble import parts
 from holisafe.models.pocket._load import SAFE_WEIGHTS, WEIGHTS, build_safe, checkpoint_folder
 from holisafe.models.pocket.training.facts import rebase, tuned_from
-from holisafe.models.pocket.training.ship_safe import ship
+from holisafe.models.pocket.training.ship_safe import added, ship
 from holisafe.tuning import TuneConfig, adapt
 from holisafe.tuning._save import save_tuned
 
@@ -64,22 +64,22 @@ def describe(base: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the stages leave: `harm`, whose tower is another one, `facts`, and `run`, in which the rest learned."""
+    """What the stages leave: `names`, whose tower is another one, `facts`, and `run`, in which the rest learned."""
     place = tmp_path_factory.mktemp("safe")
-    (place / "harm").mkdir()
-    (place / "harm" / "harm.json").write_text('{"epochs": 1}')
+    (place / "names").mkdir()
+    (place / "names" / "names.json").write_text('{"harm": {"steps": 1}, "names": {"epochs": 1}}')
     (place / "facts").mkdir()
     (place / "facts" / "model").symlink_to(checkpoint_folder())
     (place / "facts" / "facts.json").write_text('{"steps": 1}')
     shaken(adapt(load_pocket()[0], FACTS), 2).save_pretrained(place / "facts" / "adapter")
     vision = load_file(WEIGHTS / "vision.safetensors")
     vision[TOWER] = vision[TOWER] + 1
-    save_file(vision, place / "harm" / "vision.safetensors")
+    save_file(vision, place / "names" / "vision.safetensors")
     model, processor = load_pocket()
     attach_guard(model, GuardConfig(features="projector", joint_head=False), processor=processor)
     adapted = shaken(adapt(model, CONFIG), 1)
     save_tuned(adapted, place / "run" / "tuned", describe(place / "facts" / "model"))
-    ship(place / "harm", place / "facts", place / "run", place / "safe")
+    ship(place / "names", place / "facts", place / "run", place / "safe")
     return place
 
 
@@ -112,7 +112,7 @@ def test_its_language_model_has_learned_in_both_stages_and_its_projector_in_the_
             torch.testing.assert_close(found[name], tensor, atol=2e-3, rtol=2e-3, msg=name)
 
 
-def test_its_tower_is_that_of_the_first_stage(built: Any) -> None:
+def test_its_tower_is_that_of_the_stages_before(built: Any) -> None:
     base, _ = load_pocket()
     torch.testing.assert_close(built.state_dict()[TOWER], base.state_dict()[TOWER] + 1, atol=2e-3, rtol=2e-3)
 
@@ -135,7 +135,7 @@ def test_facts_taught_again_take_the_place_of_the_first(made: Path, tmp_path: Pa
     shaken(adapt(load_pocket()[0], FACTS), 3).save_pretrained(again / "adapter")
     rebase(tuned, again / "model", "0", again / "tuned")
     assert tuned_from(again, again).weights == "0"
-    ship(made / "harm", again, again, tmp_path / "safe")
+    ship(made / "names", again, again, tmp_path / "safe")
     first, second = (load_file(safe / "adapter" / ADAPTER_FILE) for safe in (made / "safe", tmp_path / "safe"))
     name = next(name for name in first if ".lora_A." in name)
     rank = FACTS.lora_rank
@@ -144,7 +144,20 @@ def test_facts_taught_again_take_the_place_of_the_first(made: Path, tmp_path: Pa
     with pytest.raises(SystemExit, match="was tuned from"):
         tuned_from(tmp_path, made / "run")
     with pytest.raises(SystemExit, match=r"holds no tuned\.json"):
-        tuned_from(again, made / "harm")
+        tuned_from(again, made / "names")
+
+
+def test_an_adapter_of_too_high_a_rank_ships_as_the_nearest_of_a_lower_one(made: Path, tmp_path: Path) -> None:
+    """Nearest layer by layer: no other matrix of that rank is (Eckart and Young, 1936)."""
+    both, config = added(made / "facts" / "adapter", made / "run" / "tuned" / "adapter", 99)
+    fewer, smaller = added(made / "facts" / "adapter", made / "run" / "tuned" / "adapter", 3)
+    assert (config["r"], smaller["r"], smaller["lora_alpha"]) == (5, 3, 3.0)
+    for down in (name for name in both if ".lora_A." in name):
+        up = down.replace(".lora_A.", ".lora_B.")
+        whole, part = both[up] @ both[down], fewer[up] @ fewer[down]
+        lost = torch.linalg.svdvals(whole.double())[3:].square().sum().sqrt()
+        assert fewer[down].shape[0] == 3
+        torch.testing.assert_close((whole - part).double().norm(), lost, rtol=1e-3, atol=1e-6)
 
 
 def named_values(values: Any) -> Iterator[tuple[str, Any]]:
@@ -161,7 +174,7 @@ def named_values(values: Any) -> Iterator[tuple[str, Any]]:
 def test_the_recipe_names_no_folder_of_this_machine(made: Path) -> None:
     text = (made / "safe" / "recipe.json").read_text()
     recipe = json.loads(text)
-    assert (recipe["harm"], recipe["facts"]) == ({"epochs": 1}, {"steps": 1})
+    assert [recipe[stage] for stage in ("harm", "names", "facts")] == [{"steps": 1}, {"epochs": 1}, {"steps": 1}]
     assert (recipe["tuned"]["base"]["name"], recipe["tuned"]["data"]["name"]) == (checkpoint_folder().name, "more")
     for folder in (made / "safe", SAFE_WEIGHTS):
         for path in folder.rglob("*.json"):
@@ -176,7 +189,7 @@ def test_the_recipe_names_no_folder_of_this_machine(made: Path) -> None:
 def test_a_run_on_another_model_is_not_shipped(made: Path, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with pytest.raises(SystemExit, match="was tuned from"):
-        ship(made / "harm", tmp_path, made / "run", tmp_path / "safe")
+        ship(made / "names", tmp_path, made / "run", tmp_path / "safe")
     assert not (tmp_path / "safe").exists()
 
 

@@ -14,14 +14,21 @@ Then Safe Pocket (docs/pocket-safe.md), from what is drawn for training alone:
 
     holisafe data build open-more --art DIR --out MORE                        safety data
     python -m holisafe.models.pocket.training.general   --art DIR --answers FILE --out GENERAL
-    python -m holisafe.models.pocket.training.harm      --art DIR --data MORE --out DIR  tower, by what harm looks like
-    python -m holisafe.models.pocket.training.facts     --harm DIR --data MORE --out FACTS  what is right for what
+    python -m holisafe.models.pocket.training.cutouts   --art DIR --out CUTOUTS  drawings of things and of harm
+    python -m holisafe.models.pocket.training.harm      --data MORE --general GENERAL --cutouts CUTOUTS --out HARM
+    python -m holisafe.models.pocket.training.names     --harm HARM --data MORE --general GENERAL --cutouts CUTOUTS
+                                                        --out NAMES           tower, then projector
+    python -m holisafe.models.pocket.training.facts     --names NAMES --data MORE --out FACTS  what is right for what
     holisafe tune FACTS/model --data MORE --general GENERAL --recipe pocket-safe --attention eager --out RUN
-    python -m holisafe.models.pocket.training.facts     --harm DIR --data MORE --again FACTS RUN --out SAFE
+    python -m holisafe.models.pocket.training.facts     --names NAMES --data MORE --again FACTS RUN --out SAFE
                                                                               (with --steps 80 --rate 4e-4)
     holisafe calibrate SAFE                                                   its guard
-    python -m holisafe.models.pocket.training.ship_safe --harm DIR --facts SAFE --tuned SAFE
+    python -m holisafe.models.pocket.training.ship_safe --names NAMES --facts SAFE --tuned SAFE
 
-Harm, facts and tune go on where they were. On two cores, tuning is quicker by two processes, each with half of a batch:
+To go on from the weights that ship instead: harm with `--start pocket-safe`, facts with `--start ADAPTER --steps 0`,
+ADAPTER being `adapter` of the shipped folder. Harm, facts and tune go on where they were. On two cores, tuning is
+quicker by two processes, each with half of a batch:
 `accelerate launch --multi_gpu --num_processes 2 -m holisafe tune ... --device cpu --batch 8`.
+With glibc, convolutions over large batches gain by half where memory is kept:
+`MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592`.
 """

@@ -11,14 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from holisafe.datasets.open import load_kinds
-from holisafe.datasets.open._more import COLLECTIONS, EMOJI, is_for_training
 from holisafe.datasets.open.art import Artwork, load_art, render, split_of
 from holisafe.errors import DataError
 from holisafe.models.pocket.training.things import things
 
 ICONS = ("mdi", "ph", "tabler", "fa6-solid")
-"""Collections of interface icons."""
+"""Collections of interface icons that Pocket itself learned from."""
 
 ONLY_FOR_TRAINING = (
     "fluent-emoji-flat", "twemoji", "fluent-emoji-high-contrast", "emojione", "streamline-emojis", *ICONS,
@@ -80,24 +78,6 @@ def named_artworks(art_dir: Path, splits: Iterable[str], collections: Iterable[s
     ]
     named = [(artwork, training_name(artwork, words)) for artwork in kept]
     return [(artwork, name) for artwork, name in named if name in things(art_dir)]
-
-
-def artworks_of_kinds(art_dir: Path) -> list[tuple[Artwork, str]]:
-    """Further artworks of everyday things, with the kind's name: those that only training sees and that are named so.
-
-    They come beside those that HoliSafe-Open's tables list, which were chosen by eye.
-    """
-    kinds = load_kinds(EMOJI)
-    listed = {artwork for kind in kinds.values() for artwork in kind.artworks}
-    kind_of = {word: name for name, kind in reversed(kinds.items()) for word in (*kind.synonyms, name)}
-    art = load_art(art_dir, (*COLLECTIONS, *ICONS))
-    return [
-        (artwork, kind_of[artwork.name])
-        for artwork in art.values()
-        if artwork.name in kind_of
-        and artwork.id not in listed
-        and (artwork.collection in ICONS or is_for_training(artwork, art))
-    ]
 
 
 def training_name(artwork: Artwork, known_words: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""Safe Pocket, second stage: the language model learns what is right for which thing, before pictures show it any.
+"""Safe Pocket, third stage: the language model learns what is right for which thing, before pictures show it any.
 
 Whether a request is right for a carrot and wrong for a chocolate bar has to be known, and a pair of samples tells two
 such facts in a hundred tokens. Here a question is read once, and after it each thing that its frame knows of ("This is
@@ -18,7 +18,7 @@ import random
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -61,28 +61,31 @@ NEAR = 8
 def main() -> None:
     """Train, with a checkpoint now and then; the same command goes on where it was."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--harm", type=Path, required=True, help="folder of the finished first stage")
+    parser.add_argument("--names", type=Path, required=True, help="folder of the finished second stage")
     parser.add_argument("--data", type=Path, required=True, help="folder of `holisafe data build open-more`")
     parser.add_argument("--out", type=Path, required=True, help="gets the adapter, and the model to tune")
     parser.add_argument(
         "--again", type=Path, nargs=2, metavar=("FACTS", "RUN"), help="this stage's folder, and the run that tuned it"
     )
+    parser.add_argument("--start", type=Path, help="an adapter to begin with, such as that of an earlier release")
     parser.add_argument("--steps", type=int, default=320, help="with --again, a quarter of it was enough")
     parser.add_argument("--batch", type=int, default=8, help="questions of a step")
     parser.add_argument("--rank", type=int, default=6, help="of the adapter")
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    source = str(args.harm / "model")
+    source = str(args.names / "model")
     facts, tuned = (None, None) if args.again is None else (args.again[0], tuned_from(*args.again))
-    loaded = load(source, device="cpu", dtype="float32", attention="eager")
+    start = args.start if facts is None else facts / ADAPTER
+    loaded = load(source, device=args.device, dtype="float32", attention="eager")
     material = more_material({})  # words alone
     model = loaded.model if tuned is None else lay_over(loaded.model, replace(tuned, weights=None))
     pictures = visual_tokens(model, loaded.processor, load_data(str(args.data), "train"))
     trees = Trees(loaded.processor.tokenizer, material, pictures)
     torch.manual_seed(args.seed)
-    model = with_adapter(model.to(torch.bfloat16), args.rank, None if facts is None else facts / ADAPTER)
+    model = with_adapter(model.to(torch.bfloat16), args.rank, start)
     history = train(model, trees, args.out / "facts.pt", args.steps, args.batch, args.rate, args.seed)
     recipe = {"facts": len(trees.weights), "questions": sum(map(len, trees.questions.values())), "steps": args.steps,
               "batch": args.batch, "rank": model.peft_config["default"].r, "rate": args.rate, "seed": args.seed,
@@ -90,7 +93,7 @@ def main() -> None:
     if facts is not None:
         recipe["before"] = json.loads((facts / "facts.json").read_text())
     (args.out / "facts.json").write_text(json.dumps(recipe))
-    model.save_pretrained(args.out / ADAPTER)
+    model.cpu().save_pretrained(args.out / ADAPTER)
     merged = merge_adapter(load(source, device="cpu", dtype="float32").model, args.out / ADAPTER)
     merged.save_pretrained(args.out / "model")
     loaded.processor.save_pretrained(args.out / "model")
@@ -148,7 +151,7 @@ def visual_tokens(model: Any, processor: Any, samples: Sequence[Sample]) -> Tens
     refs = list({image.key: image for sample in samples for image in sample.images}.values())
     few = refs[:: max(1, len(refs) // PICTURES)][:PICTURES]
     pixels = processor.image_processor([open_image(ref) for ref in few], return_tensors="pt")["pixel_values"]
-    features = model.get_image_features(pixel_values=pixels)
+    features = model.get_image_features(pixel_values=pixels.to(model.device))
     found = getattr(features, "pooler_output", features)
     return torch.stack(list(found)).clone()
 
@@ -174,6 +177,10 @@ class Batch:
     ends: Tensor
     is_right: Tensor
     weights: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same, on another device."""
+        return Batch(*(getattr(self, each.name).to(device) for each in fields(self)))
 
 
 class Trees:
@@ -257,7 +264,7 @@ class Trees:
         base = base_model(model)
         embedded = base.get_input_embeddings()(batch.ids)
         embedded[:, self._image : self._image + self._pictures.shape[1]] = self._pictures[batch.pictures]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(batch.ids.device.type, torch.bfloat16):
             hidden = base.model.language_model(
                 inputs_embeds=embedded, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
             ).last_hidden_state
@@ -310,12 +317,13 @@ def train(
         SystemExit: The checkpoint is of other settings.
     """
     asked_for = {"steps": steps, "batch": batch, "rate": rate, "seed": seed}
+    device = next(model.parameters()).device
     learning = {name: each for name, each in model.named_parameters() if each.requires_grad}
     optimiser = torch.optim.AdamW(learning.values(), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.05)
     history: list[dict[str, float]] = []
     if checkpoint.exists():
-        kept = torch.load(checkpoint, weights_only=True)
+        kept = torch.load(checkpoint, weights_only=True, map_location=device)
         if kept["settings"] != asked_for:
             raise SystemExit(f"{checkpoint} was made with {kept['settings']}, not {asked_for}; take another --out")
         for name, value in kept["adapter"].items():
@@ -324,12 +332,12 @@ def train(
         schedule.load_state_dict(kept["schedule"])
         history = kept["history"]
     done = int(history[-1]["step"]) if history else 0
-    sums, started = torch.zeros(2), time.monotonic()
+    sums, started = torch.zeros(2, device=device), time.monotonic()
     model.train()
     for step, asked in enumerate(trees.order(steps, batch, seed), 1):
         if step <= done:
             continue
-        made = trees.batch(asked, random.Random(f"{seed} {step}"))
+        made = trees.batch(asked, random.Random(f"{seed} {step}")).to(device)
         scores = score(trees.judge(model, made), made)
         optimiser.zero_grad()
         scores[0].backward()  # type: ignore[no-untyped-call]
@@ -341,7 +349,7 @@ def train(
             mean = sums / (step - done)
             history.append({"step": step, "loss": mean[0].item(), "right": mean[1].item()})
             print(f"step {step}/{steps}: {history[-1]}, {time.monotonic() - started:.0f} s", flush=True)
-            done, sums = step, torch.zeros(2)
+            done, sums = step, torch.zeros(2, device=device)
             state = {
                 "settings": asked_for,
                 "adapter": {name: each.detach() for name, each in learning.items()},

@@ -1,9 +1,11 @@
-"""Safe Pocket, first stage: the tower's second half learns what harm looks like, and says the rest as before.
+"""Safe Pocket, first stage: the tower's second half learns what harm looks like, and says the rest much as before.
 
-It learns the image's label and, of pictures of one everyday thing, which kind that is, since a request can be unsafe
-for a chocolate bar and safe for a carrot. Its visual tokens stay near those it gave before, on which the language model
-was trained. What it learns from is drawn for training alone (`holisafe data build open-more`), as are further pictures
-of everyday things by other hands: many drawings of carrots teach more of what a carrot is than one on many grounds.
+It learns each picture's guard label and, of one everyday thing, which kind that is, since a request can be unsafe for a
+chocolate bar and safe for a carrot. Its visual tokens stay near those it gave before, on which the language model was
+trained. Half of what it sees are pictures drawn for training alone (`holisafe data build open-more`, and general ones);
+half are cutouts (`training.cutouts`), placed on a ground anew each time: many drawings of carrots in many places teach
+more of what a carrot is than one in one. The first steps are of small pictures, which is quicker and as good; the last
+are of the size that the tower is used with. What ships is a running mean of the weights.
 """
 
 from __future__ import annotations
@@ -12,198 +14,143 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from holisafe.datasets import load as load_data
 from holisafe.datasets.open import load_kinds
 from holisafe.datasets.open._more import EMOJI
 from holisafe.images import open_image
-from holisafe.models.pocket._assemble import parts
-from holisafe.models.pocket._load import load_pocket
+from holisafe.models import load
 from holisafe.models.pocket._vision import EfficientNetLiteModel
-from holisafe.models.pocket.training.align import FIRST_TRAINED_BLOCK, normalise
-from holisafe.models.pocket.training.drawings import Drawing, Painter, artworks_of_kinds, render_drawings
-from holisafe.models.pocket.training.names import write_names
+from holisafe.models.pocket.training.align import FIRST_TRAINED_BLOCK
+from holisafe.models.pocket.training.augment import Augment
+from holisafe.models.pocket.training.cutouts import GROUND, HELD_OUT, read_cutouts
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import HEAD_ORDER, GuardLabel
 
 IGNORED = -100
-BATCH = 96
 LABEL_SMOOTHING = 0.1
-OTHERS = 2000
-"""Pictures of more than one thing, or of harm, that are shown while the projector learns names."""
+NEAR = 0.5
+"""Weight of the change of visual tokens, beside those of label and kind, which are 1."""
+
+HARM = 4.0
+"""How much more often a cutout stands for harm than the number of kinds would have it."""
+
+MEAN_OVER = 0.998
+"""Decay of the running mean of weights: it is of the last few hundred steps."""
+
+SMALL, SMALL_SIDE = 0.75, 160
+"""Share of the steps that are of small pictures, and their side in pixels."""
+
+TOWER_FILE = "tower.safetensors"
+KINDS = list(load_kinds(EMOJI))
 
 
 def main() -> None:
-    """Train, with a checkpoint after each epoch; the same command goes on where it was."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Train, with a checkpoint now and then; the same command goes on where it was."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of `holisafe data build open-more`")
-    parser.add_argument("--art", type=Path, required=True, help="folder that `make art` fills")
-    parser.add_argument("--renderings", type=int, default=4, help="of each further drawing of an everyday thing")
-    parser.add_argument("--out", type=Path, required=True, help="gets the model to tune, as a plain checkpoint")
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--rate", type=float, default=5e-4)
-    parser.add_argument("--name-epochs", type=int, default=15, help="of the projector, afterwards")
-    parser.add_argument("--name-rate", type=float, default=5e-4, help="of the projector, afterwards")
+    parser.add_argument("--general", type=Path, required=True, help="folder that training.general writes")
+    parser.add_argument("--cutouts", type=Path, required=True, help="file that training.cutouts writes")
+    parser.add_argument("--out", type=Path, required=True, help=f"gets {TOWER_FILE}")
+    parser.add_argument("--start", default="pocket", help="whose tower to begin with: pocket, or pocket-safe to go on")
+    parser.add_argument("--steps", type=int, default=1300)
+    parser.add_argument("--batch", type=int, default=192)
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak, of the tower")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    vlm, processor = load_pocket()
-    tower = vlm.model.vision_tower
-    pictures = read_pictures(load_data(str(args.data), "train")) + paint_kinds(args.art, args.renderings)
-    stored = store(tower, pictures, args.out)
+    tower = load(args.start, device="cpu", dtype="float32").model.model.vision_tower
+    seen = read_all(args.data, args.general, args.cutouts, tower.config.image_size, torch.device(args.device))
     torch.manual_seed(args.seed)
-    learner = Learner(tower, len(load_kinds(EMOJI)))
-    tower.to(memory_format=torch.channels_last)
-    losses = train(learner, pictures, stored, args.out / "harm.pt", args.epochs, args.rate, args.seed)
-    tokens, names = shown(learner.tower, pictures, stored)
-    named = write_names(vlm.model.multi_modal_projector, tokens, names, args.name_epochs, args.name_rate, args.seed)
-    save_file({k: v.half().contiguous() for k, v in parts(vlm).items() if v.is_floating_point()},
-              args.out / "vision.safetensors")  # fmt: skip
-    recipe = {"pictures": len(pictures.images), "epochs": args.epochs, "rate": args.rate, "batch": BATCH,
-              "seed": args.seed, "losses": losses, "name_epochs": args.name_epochs, "name_rate": args.name_rate,
-              "names": named}  # fmt: skip
-    (args.out / "harm.json").write_text(json.dumps(recipe))
-    vlm.save_pretrained(args.out / "model")
-    processor.save_pretrained(args.out / "model")
+    learner = Learner(tower.to(memory_format=torch.channels_last), len(KINDS)).to(args.device)
+    settings = {"start": args.start, "steps": args.steps, "batch": args.batch, "rate": args.rate, "seed": args.seed}
+    mean, history = train(learner, seen, args.out / "harm.pt", settings)
+    state = {name: each.contiguous().cpu() for name, each in mean.tower.state_dict().items()}
+    save_file(state, args.out / TOWER_FILE)
+    found = held_out(mean, args.cutouts, seen.grounds)
+    told = {**settings, "pictures": len(seen.pictures.labels), "cutouts": len(seen.cutouts.labels),
+            "losses": history, "held_out": found}  # fmt: skip
+    (args.out / "harm.json").write_text(json.dumps(told))
+    print(found)
 
 
 @dataclass(frozen=True, slots=True)
-class Painting:
-    """A picture that a seed paints of one drawing."""
+class Labelled:
+    """Images, (images, channels, side, side) uint8, with what is to be learned of each.
 
-    drawing: Drawing
-    seed: int
+    `labels` and `kinds` are (images,) indices, or -100.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class LabelledPictures:
-    """Different images with what is to be learned of each: (images,) indices of labels and of kinds, or -100."""
-
-    images: list[ImageRef | Painting]
+    pixels: Tensor
     labels: Tensor
     kinds: Tensor
 
-    def __add__(self, other: LabelledPictures) -> LabelledPictures:
-        both = self.labels, other.labels
-        return LabelledPictures(self.images + other.images, torch.cat(both), torch.cat((self.kinds, other.kinds)))
 
-    def pixels(self, index: int, side: int) -> NDArray[np.uint8]:
-        """(side, side, 3), RGB."""
-        image = self.images[index]
-        if isinstance(image, Painting):
-            return Painter(side, np.random.default_rng((11, image.seed))).one(image.drawing)
-        return np.asarray(open_image(image).resize((side, side), Image.Resampling.BILINEAR))
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is learned from: pictures, cutouts of which some have no colour of their own, and grounds for them."""
+
+    pictures: Labelled
+    cutouts: Labelled
+    has_one_colour: Tensor
+    grounds: Tensor
 
 
-def read_pictures(samples: Sequence[Sample]) -> LabelledPictures:
-    """The different images of HoliSafe-Open's samples; the kind of those that show one everyday thing."""
-    kind_of = {artwork: i for i, kind in enumerate(load_kinds(EMOJI).values()) for artwork in kind.artworks}
+def read_all(data: Path, general: Path, cutouts: Path, side: int, device: torch.device) -> Seen:
+    """Read and decode everything, to where the tower is."""
+    rows, pixels = read_cutouts(cutouts, "train")
+    kind_of = {row["artwork"]: row["kind"] for row in rows if row["kind"]}
+    samples = [*load_data(str(data), "train"), *load_data(str(general), "train")]
+    pictures = read_pictures(samples, kind_of, side)
+    return Seen(
+        pictures=Labelled(*(each.to(device) for each in (pictures.pixels, pictures.labels, pictures.kinds))),
+        cutouts=cutouts_of(rows, torch.from_numpy(pixels), device),
+        has_one_colour=torch.tensor([row["has_one_colour"] for row in rows], device=device),
+        grounds=torch.from_numpy(read_cutouts(cutouts, GROUND)[1])[:, :3].to(device),
+    )
+
+
+def cutouts_of(rows: Sequence[Mapping[str, Any]], pixels: Tensor, device: torch.device) -> Labelled:
+    """Cutouts with their labels and kinds."""
+    labels = torch.tensor([HEAD_ORDER.index(GuardLabel(row["label"])) for row in rows], device=device)
+    kinds = torch.tensor([KINDS.index(row["kind"]) if row["kind"] else IGNORED for row in rows], device=device)
+    return Labelled(pixels.to(device), labels, kinds)
+
+
+def read_pictures(samples: Sequence[Sample], kind_of: Mapping[str, str], side: int) -> Labelled:
+    """The different images of samples; the kind of those that show one everyday thing and no harm."""
     found: dict[str, tuple[ImageRef, int, int]] = {}
     for sample in samples:
         ref, label = sample.images[0], sample.image_labels[0]
         artwork = (sample.source or "").removeprefix("HoliSafe-Open: ")  # of several, no kind has the name
-        kind = kind_of.get(artwork, IGNORED) if label is GuardLabel.SAFE else IGNORED
-        found[ref.key] = (ref, HEAD_ORDER.index(label), kind)
+        kind = kind_of.get(artwork) if label is GuardLabel.SAFE else None
+        found[ref.key] = (ref, HEAD_ORDER.index(label), IGNORED if kind is None else KINDS.index(kind))
     refs, labels, kinds = zip(*(found[key] for key in sorted(found)), strict=True)
-    return LabelledPictures(list(refs), torch.tensor(labels), torch.tensor(kinds))
 
+    def decode(ref: ImageRef) -> Tensor:
+        image = open_image(ref).resize((side, side), Image.Resampling.BILINEAR)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
-def paint_kinds(art_dir: Path, renderings: int) -> LabelledPictures:
-    """Pictures of the further drawings of everyday things."""
-    kinds = list(load_kinds(EMOJI))
-    drawings = [drawing for drawing in render_drawings(artworks_of_kinds(art_dir)) for _ in range(renderings)]
-    return LabelledPictures(
-        [Painting(drawing, i) for i, drawing in enumerate(drawings)],
-        torch.full((len(drawings),), HEAD_ORDER.index(GuardLabel.SAFE)),
-        torch.tensor([kinds.index(drawing.name) for drawing in drawings]),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What the resting half of the tower says of each picture and then of its mirror image, and the tokens before.
-
-    `maps` (2 · images, channels, height, width) and `tokens` (2 · images, tokens, hidden), half precision.
-    """
-
-    maps: NDArray[np.float16]
-    tokens: NDArray[np.float16]
-
-
-@torch.inference_mode()
-def store(tower: EfficientNetLiteModel, pictures: LabelledPictures, folder: Path) -> Stored:
-    """Run the tower once over the pictures; what is already in the folder is not computed again.
-
-    Raises:
-        SystemExit: What is in the folder is of another number of pictures.
-    """
-    files = folder / "maps.npy", folder / "tokens.npy"
-    if not all(path.exists() for path in files):
-        side, maps, tokens = tower.config.image_size, [], []
-        resting = copy.deepcopy(tower).to(torch.bfloat16).to(memory_format=torch.channels_last)
-        for module in resting.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.float()  # as in alignment: bfloat16 is several times as fast, and these are its statistics
-        started = time.monotonic()
-        for is_mirrored in (False, True):
-            for start in range(0, len(pictures.images), 64):
-                stop = min(start + 64, len(pictures.images))
-                pixels = np.stack([pictures.pixels(i, side) for i in range(start, stop)])
-                x = normalise(torch.from_numpy(pixels[:, :, ::-1].copy() if is_mirrored else pixels)).bfloat16()
-                x = resting.stem(x)
-                for block in resting._blocks[:FIRST_TRAINED_BLOCK]:
-                    x = block(x)
-                maps.append(x.half().numpy())
-                tokens.append(second_half(resting, x).half().numpy())
-                if start % 1280 == 0:
-                    print(f"{start}/{len(pictures.images)} pictures, {time.monotonic() - started:.0f} s", flush=True)
-        np.save(files[0], np.concatenate(maps))
-        np.save(files[1], np.concatenate(tokens))
-    stored = Stored(np.load(files[0], mmap_mode="r"), np.load(files[1], mmap_mode="r"))
-    if len(stored.maps) != 2 * len(pictures.images):
-        raise SystemExit(
-            f"{files[0]} is of {len(stored.maps) // 2} pictures, expected {len(pictures.images)}; take another --out"
-        )
-    return stored
-
-
-def second_half(tower: EfficientNetLiteModel, x: Tensor) -> Tensor:
-    """From the resting half's maps to visual tokens (images, tokens, hidden)."""
-    for block in tower._blocks[FIRST_TRAINED_BLOCK:]:
-        x = block(x)
-    return tower.tokens(x)
-
-
-@torch.inference_mode()
-def shown(tower: EfficientNetLiteModel, pictures: LabelledPictures, stored: Stored) -> tuple[Tensor, list[str | None]]:
-    """What the tower now says of pictures of one everyday thing and of some others, and the names of the things.
-
-    Returns:
-        Tokens in half precision (pictures, tokens, hidden), and a name, or None, for each.
-    """
-    kinds = [kind.name for kind in load_kinds(EMOJI).values()]
-    is_kind = pictures.kinds >= 0
-    rows = torch.cat([is_kind.nonzero()[:, 0], (~is_kind).nonzero()[:OTHERS, 0]]).numpy()
-    tokens = []
-    with torch.autocast("cpu", torch.bfloat16):
-        for some in np.array_split(rows, -(-len(rows) // BATCH)):
-            tokens.append(second_half(tower, torch.from_numpy(stored.maps[some]).float()).half())
-    return torch.cat(tokens), [kinds[kind] if kind >= 0 else None for kind in pictures.kinds[rows].tolist()]
+    with ThreadPoolExecutor() as pool:
+        return Labelled(torch.stack(list(pool.map(decode, refs))), torch.tensor(labels), torch.tensor(kinds))
 
 
 class Learner(nn.Module):
-    """The tower's second half with a head for labels, over attention-pooled tokens, and one for kinds."""
+    """The tower, whose second half learns, with a head for labels, over attention-pooled tokens, and one for kinds."""
 
     def __init__(self, tower: EfficientNetLiteModel, kinds: int) -> None:
         super().__init__()
@@ -214,73 +161,172 @@ class Learner(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.query = nn.Parameter(torch.zeros(width))
         self.label = nn.Sequential(nn.Dropout(0.3), nn.Linear(width, len(HEAD_ORDER)))
-        self.kind = nn.Linear(width, kinds)
+        self.kind = nn.Sequential(nn.Dropout(0.1), nn.Linear(width, kinds))
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens (images, tokens, hidden), logits of labels (images, labels) and of kinds (images, kinds)."""
-        with torch.autocast("cpu", torch.bfloat16):
-            tokens = second_half(self.tower, maps)
-        tokens = tokens.float()
+        """The resting half's maps to tokens (images, tokens, hidden), logits of labels and of kinds."""
+        tokens = second_half(self.tower, maps)
         x = self.norm(tokens)
         weights = torch.softmax(x @ self.query / x.shape[-1] ** 0.5, 1)
         return tokens, self.label((weights[..., None] * x).sum(1)), self.kind(x[:, 0])
 
 
+def resting_half(tower: EfficientNetLiteModel) -> EfficientNetLiteModel:
+    """A copy for `first_half`, in bfloat16, which is several times as fast; batch norm keeps its float32 statistics."""
+    copied: EfficientNetLiteModel = copy.deepcopy(tower).eval().to(torch.bfloat16).to(memory_format=torch.channels_last)
+    for module in copied.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.float()
+    return copied
+
+
+@torch.no_grad()
+def first_half(resting: EfficientNetLiteModel, pixels: Tensor) -> Tensor:
+    """(images, 3, side, side) from 0 to 255, to feature maps (images, channels, side / 16, side / 16), float32."""
+    x = ((pixels - 127) / 128).bfloat16().contiguous(memory_format=torch.channels_last)
+    x = resting.stem(x)
+    for block in resting._blocks[:FIRST_TRAINED_BLOCK]:
+        x = block(x)
+    return x.float()
+
+
+def second_half(tower: EfficientNetLiteModel, maps: Tensor) -> Tensor:
+    """From the resting half's maps to visual tokens (images, tokens, hidden), float32; computed in bfloat16."""
+    x = maps
+    with torch.autocast(maps.device.type, torch.bfloat16):
+        for block in tower._blocks[FIRST_TRAINED_BLOCK:]:
+            x = block(x)
+        return tower.tokens(x).float()
+
+
+def rendered(seen: Seen, augment: Augment, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch: pixels (count, 3, side, side), labels and kinds; half pictures, half cutouts.
+
+    Kinds and harms of which there are many drawings come more often, but not so many times as often.
+    """
+    pictures, cutouts = seen.pictures, seen.cutouts
+    some = torch.randint(len(pictures.labels), (count - count // 2,), generator=generator)
+    sort = torch.where(cutouts.kinds >= 0, cutouts.kinds, -1 - cutouts.labels).cpu()
+    _, which, counts = torch.unique(sort, return_inverse=True, return_counts=True)
+    rare = counts[which].double().pow(-0.6) * torch.where(sort < 0, HARM, 1.0)
+    few = torch.multinomial(rare, count // 2, replacement=True, generator=generator)
+    some, few = some.to(pictures.labels.device), few.to(pictures.labels.device)
+    placed = augment.place(cutouts.pixels[few], seen.has_one_colour[few])
+    pixels = torch.cat([augment.shift(pictures.pixels[some]), placed])
+    labels = torch.cat([pictures.labels[some], cutouts.labels[few]])
+    return pixels, labels, torch.cat([pictures.kinds[some], cutouts.kinds[few]])
+
+
 def train(
-    learner: Learner, pictures: LabelledPictures, stored: Stored, checkpoint: Path, epochs: int, rate: float, seed: int
-) -> list[dict[str, float]]:
-    """Train in place; mean losses of each epoch."""
-    heads = [p for name, p in learner.named_parameters() if not name.startswith("tower.")]
-    tower = [p for p in learner.tower.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW([{"params": tower, "lr": rate}, {"params": heads, "lr": 2e-3}], weight_decay=0.05)
-    per_epoch = len(stored.maps) // BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [rate, 2e-3], total_steps=epochs * per_epoch)
+    learner: Learner, seen: Seen, checkpoint: Path, settings: Mapping[str, Any], every: int = 200
+) -> tuple[Learner, list[dict[str, float]]]:
+    """Train in place.
+
+    Args:
+        learner: What learns.
+        seen: What it learns from.
+        checkpoint: Where to keep how far it is; a file that is there is gone on from.
+        settings: `steps`, `batch`, `rate` and `seed`.
+        every: Steps from one checkpoint to the next.
+
+    Returns:
+        The running mean of the weights, and mean losses since the last checkpoint.
+
+    Raises:
+        SystemExit: The checkpoint is of other settings.
+    """
+    before, resting = copy.deepcopy(learner.tower).eval().requires_grad_(False), resting_half(learner.tower)
+    mean = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(MEAN_OVER))  # type: ignore[no-untyped-call]
+    optimiser = torch.optim.AdamW(parts_of(learner, settings["rate"]), weight_decay=0.05)
+    rates = [group["lr"] for group in optimiser.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=settings["steps"] + 1, pct_start=0.1)
     history: list[dict[str, float]] = []
     if checkpoint.exists():
-        kept = torch.load(checkpoint, weights_only=True)
-        learner.load_state_dict(kept["learner"])
-        optimiser.load_state_dict(kept["optimiser"])
-        schedule.load_state_dict(kept["schedule"])
+        kept = torch.load(checkpoint, weights_only=True, map_location=seen.grounds.device)
+        if kept["settings"] != dict(settings):
+            raise SystemExit(f"{checkpoint} was made with {kept['settings']}, not {settings}; take another --out")
+        for part, name in ((learner, "learner"), (mean, "mean"), (optimiser, "optimiser"), (schedule, "schedule")):
+            part.load_state_dict(kept[name])
         history = kept["history"]
-        torch.set_rng_state(kept["rng"])
-    labels, kinds = pictures.labels.repeat(2), pictures.kinds.repeat(2)  # pictures, then their mirror images
-    spread = torch.from_numpy(stored.tokens[:512].astype(np.float32)).var()
-    for epoch in range(len(history), epochs):
+    done, started = int(history[-1]["step"]) if history else 0, time.monotonic()
+    sums = torch.zeros(3, device=seen.grounds.device)
+    for step in range(done + 1, settings["steps"] + 1):
         learner.train()
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed * 1000 + epoch))
-        sums = torch.zeros(3)
-        for step in range(1, per_epoch + 1):
-            rows = order[(step - 1) * BATCH : step * BATCH].sort().values
-            maps = torch.from_numpy(stored.maps[rows.numpy()]).float().contiguous(memory_format=torch.channels_last)
-            before = torch.from_numpy(stored.tokens[rows.numpy()]).float()
-            tokens, label, kind = learner(maps)
-            losses = torch.stack(
-                [
-                    F.cross_entropy(label, labels[rows], label_smoothing=LABEL_SMOOTHING),
-                    F.cross_entropy(kind, kinds[rows], ignore_index=IGNORED, label_smoothing=LABEL_SMOOTHING),
-                    (tokens - before).square().mean() / spread,
-                ]
-            )
-            optimiser.zero_grad()
-            (losses @ torch.tensor([1.0, 1.0, 0.5])).backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            sums += losses.detach()
-            if step % 20 == 0:
-                print(f"epoch {epoch + 1} step {step}/{per_epoch}: {(sums / step).tolist()}", flush=True)
-        history.append(dict(zip(("label", "kind", "change"), (sums / per_epoch).tolist(), strict=True)))
-        torch.save(
-            {
-                "learner": learner.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "schedule": schedule.state_dict(),
-                "history": history,
-                "rng": torch.get_rng_state(),
-            },
-            checkpoint,
+        seed = settings["seed"] * 1_000_003 + step  # of its own, so that a run that goes on needs no state
+        torch.manual_seed(seed)
+        augment = Augment(seen.grounds, seed)
+        pixels, labels, kinds = rendered(seen, augment, settings["batch"], torch.Generator().manual_seed(seed))
+        if step <= SMALL * settings["steps"]:
+            pixels = F.interpolate(pixels, SMALL_SIDE, mode="bilinear")
+        maps = first_half(resting, pixels)
+        tokens, label, kind = learner(maps)
+        with torch.no_grad():  # of a third, since it costs as much as half of learning from them
+            said = second_half(before, maps[::3])
+        losses = torch.stack(
+            [
+                F.cross_entropy(label, labels, label_smoothing=LABEL_SMOOTHING),
+                F.cross_entropy(kind, kinds, ignore_index=IGNORED, label_smoothing=LABEL_SMOOTHING),
+                (tokens[::3] - said).square().mean() / said.var(),
+            ]
         )
-    return history
+        optimiser.zero_grad()
+        (losses[0] + losses[1] + NEAR * losses[2]).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        mean.update_parameters(learner)
+        sums += losses.detach()
+        if step % every == 0 or step == settings["steps"]:
+            label_loss, kind_loss, change = (sums / (step - done)).tolist()
+            history.append({"step": step, "label": label_loss, "kind": kind_loss, "change": change})
+            print(f"step {step}/{settings['steps']}: {history[-1]}, {time.monotonic() - started:.0f} s", flush=True)
+            done = step
+            sums.zero_()
+            state = {"settings": dict(settings), "learner": learner.state_dict(), "mean": mean.state_dict(),
+                     "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(),
+                     "history": history}  # fmt: skip
+            unfinished = checkpoint.with_suffix(".part")
+            torch.save(state, unfinished)
+            unfinished.replace(checkpoint)
+    found = mean.module.eval()
+    assert isinstance(found, Learner)
+    return found, history
+
+
+def parts_of(learner: Learner, rate: float) -> list[dict[str, Any]]:
+    """Parameters that learn, with their peak rates: the tower's and the heads'."""
+    heads = [p for name, p in learner.named_parameters() if not name.startswith("tower.")]
+    return [{"params": [p for p in learner.tower.parameters() if p.requires_grad], "lr": rate},
+            {"params": heads, "lr": 2e-3}]  # fmt: skip
+
+
+@torch.inference_mode()
+def held_out(learner: Learner, cutouts: Path, grounds: Tensor, renderings: int = 4) -> dict[str, float]:
+    """Right kinds, right labels, and F1 of harm, of drawings and pictures of the calibration split."""
+    rows, pixels = read_cutouts(cutouts, HELD_OUT)
+    drawn = cutouts_of(rows, torch.from_numpy(pixels), grounds.device)
+    has_one_colour = torch.tensor([row["has_one_colour"] for row in rows], device=grounds.device)
+    augment = Augment(grounds, 0)
+    resting = resting_half(learner.tower)
+    placed = [augment.place(drawn.pixels, has_one_colour) for _ in range(renderings)]
+    said = [learner(first_half(resting, pixels)) for pixels in placed]
+    label, kind = (torch.cat([each[place] for each in said]) for place in (1, 2))
+    found = _figures("cutouts", label, kind, drawn.labels.repeat(renderings), drawn.kinds.repeat(renderings))
+    kind_of = {row["artwork"]: row["kind"] for row in rows if row["kind"]}
+    pictures = read_pictures(load_data("open", HELD_OUT), kind_of, pixels.shape[-1])
+    _, label, kind = learner(first_half(resting, pictures.pixels.to(grounds.device).float()))
+    labels, kinds = pictures.labels.to(grounds.device), pictures.kinds.to(grounds.device)
+    return found | _figures("pictures", label, kind, labels, kinds)
+
+
+def _figures(name: str, label: Tensor, kind: Tensor, labels: Tensor, kinds: Tensor) -> dict[str, float]:
+    is_kind = kinds >= 0
+    harm, said = labels > 0, label.softmax(-1)[:, 0] < 0.5
+    return {
+        f"{name}: kinds right": (kind.argmax(-1) == kinds)[is_kind].float().mean().item(),
+        f"{name}: labels right": (label.argmax(-1) == labels).float().mean().item(),
+        f"{name}: F1": (2 * (harm & said).sum() / (harm.sum() + said.sum())).item(),
+    }
 
 
 if __name__ == "__main__":

@@ -104,9 +104,14 @@ class Words:
         """Width of an embedding."""
         return self._unit.shape[-1]
 
+    def to(self, device: torch.device) -> Words:
+        """The same, on another device."""
+        self._length, self._unit = self._length.to(device), self._unit.to(device)
+        return self
+
     def loss(self, tokens: Tensor, names: list[str], scale: Tensor) -> Tensor:
         """How far projected tokens (batch, tokens, width) are from the pieces of the names, and from usual length."""
-        wanted = torch.zeros(len(names), len(self._unit))
+        wanted = torch.zeros(len(names), len(self._unit), device=tokens.device)
         for row, name in enumerate(names):
             wanted[row, self._pieces[name]] = 1 / len(self._pieces[name])
         # all tokens of a picture as one, and the global one by itself

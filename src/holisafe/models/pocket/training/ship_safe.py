@@ -30,23 +30,25 @@ CALIBRATION_CARD = "calibration.md"
 def main() -> None:
     """Copy, refuse what does not fit or is too large, and write the recipe."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--harm", type=Path, required=True, help="folder of the finished first stage")
-    parser.add_argument("--facts", type=Path, required=True, help="folder of the finished second stage")
+    parser.add_argument("--names", type=Path, required=True, help="folder of the finished second stage")
+    parser.add_argument("--facts", type=Path, required=True, help="folder of the finished third stage")
     parser.add_argument("--tuned", type=Path, required=True, help="folder of the `holisafe tune` run on its model")
+    parser.add_argument("--rank", type=int, default=22, help="most of the adapter that ships")
     parser.add_argument("--to", type=Path, default=SAFE_WEIGHTS)
     args = parser.parse_args()
-    size = ship(args.harm, args.facts, args.tuned, args.to)
+    size = ship(args.names, args.facts, args.tuned, args.to, args.rank)
     print(f"{size / 2**20:.1f} MiB in {args.to}")
 
 
-def ship(harm: Path, facts: Path, run: Path, to: Path) -> int:
+def ship(names: Path, facts: Path, run: Path, to: Path, rank: int = 22) -> int:
     """Write Safe Pocket's weights, guard and recipe, and put them together once to see that they fit.
 
     Args:
-        harm: The first stage's folder: `vision.safetensors`, `harm.json`.
-        facts: The second stage's folder: `adapter/`, `facts.json`, `model/`.
+        names: The second stage's folder: `vision.safetensors`, `names.json`.
+        facts: The third stage's folder: `adapter/`, `facts.json`, `model/`.
         run: The folder of the run that tuned `facts/model`, or the tuned model in it.
         to: The folder that the package ships; what is there is replaced once all is written.
+        rank: Largest rank of the adapter; of two that have more together, the most telling part is kept.
 
     Returns:
         Bytes in the folder.
@@ -63,12 +65,12 @@ def ship(harm: Path, facts: Path, run: Path, to: Path) -> int:
     unfinished = to.with_name(f"{to.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     (unfinished / ADAPTER).mkdir(parents=True)
-    vision = laid_over(load_file(harm / VISION_FILE), load_file(tuned.folder / PARTS_FILE))
+    vision = laid_over(load_file(names / VISION_FILE), load_file(tuned.folder / PARTS_FILE))
     (unfinished / VISION_FILE).write_bytes(save(halved(vision)))
-    both, config = added(facts / ADAPTER, tuned.folder / ADAPTER)
+    both, config = added(facts / ADAPTER, tuned.folder / ADAPTER, rank)
     (unfinished / ADAPTER / ADAPTER_FILE).write_bytes(save(halved(both)))
     (unfinished / ADAPTER / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
-    write_recipe(harm, facts, tuned.folder, unfinished)
+    write_recipe(names, facts, tuned.folder, unfinished)
     copy_guard(tuned.folder / GUARD, unfinished / GUARD, safe_checkpoint_name(unfinished))
     load_guard(build_safe(unfinished), unfinished / GUARD, any_base=True)  # not from the cache, so without its name
     size = sum(path.stat().st_size for path in unfinished.rglob("*") if path.is_file())
@@ -80,7 +82,7 @@ def ship(harm: Path, facts: Path, run: Path, to: Path) -> int:
 
 
 def laid_over(vision: Mapping[str, Tensor], learned: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tower and projector of the first stage with what tuning made of them; counts that only training reads are left.
+    """Tower and projector of the second stage with what tuning made of them; counts that only training reads are left.
 
     Raises:
         SystemExit: Something else learned, which would be lost.
@@ -91,12 +93,13 @@ def laid_over(vision: Mapping[str, Tensor], learned: Mapping[str, Tensor]) -> di
     return {**vision, **kept}
 
 
-def added(first: Path, second: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Two adapters as one that does what both do: of the sum of their ranks, and of scale 1.
+def added(first: Path, second: Path, most: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Two adapters as one that does what both do, of scale 1.
 
     Args:
         first: Folder of an adapter of PEFT's.
         second: Folder of another, for the same layers.
+        most: Largest rank; where both have more together, of their sum the best part of that rank is kept.
 
     Returns:
         Weights by name, and the configuration.
@@ -114,7 +117,24 @@ def added(first: Path, second: Path) -> tuple[dict[str, Tensor], dict[str, Any]]
         for name, a, b in ((name, weights[0][name], weights[1][name]) for name in weights[0])
     }
     rank = sum(config["r"] for config in configs)
+    if rank > most:
+        found, rank = reduced(found, most), most
     return found, configs[1] | {"r": rank, "lora_alpha": float(rank)}
+
+
+def reduced(adapter: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """An adapter of lower rank that is nearest to this one, layer by layer (singular values)."""
+    found: dict[str, Tensor] = {}
+    for name, down in adapter.items():
+        if ".lora_A." not in name:
+            continue
+        other = name.replace(".lora_A.", ".lora_B.")
+        left, right = torch.linalg.qr(adapter[other].double()), torch.linalg.qr(down.double().T)
+        u, values, v = torch.linalg.svd(left.R @ right.R.T)
+        root = values[:rank].sqrt()
+        found[other] = (left.Q @ u[:, :rank] * root).float()
+        found[name] = (root[:, None] * v[:rank] @ right.Q.T).float()
+    return found
 
 
 def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -129,7 +149,7 @@ def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def write_recipe(harm: Path, facts: Path, tuned: Path, to: Path) -> None:
+def write_recipe(names: Path, facts: Path, tuned: Path, to: Path) -> None:
     """How the weights came about, with no folder of the machine that made them."""
     told: dict[str, Any] = json.loads((tuned / TUNED_FILE).read_text("utf-8"))
     told["base"]["name"] = public_name(told["base"]["name"])
@@ -139,10 +159,10 @@ def write_recipe(harm: Path, facts: Path, tuned: Path, to: Path) -> None:
     if told["recipe"] is not None:
         told["recipe"] = public_name(told["recipe"])
     recipe = {
-        "harm": json.loads((harm / "harm.json").read_text("utf-8")),
+        **json.loads((names / "names.json").read_text("utf-8")),
         "facts": json.loads((facts / "facts.json").read_text("utf-8")),
         "tuned": told,
-        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "resvg_py")},
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
     }
     (to / "recipe.json").write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
