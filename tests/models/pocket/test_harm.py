@@ -179,7 +179,8 @@ def test_the_projector_is_shown_what_the_tower_now_says_and_what_was_said_before
     with torch.inference_mode():
         maps = first_half(resting_half(before.model.vision_tower), drawn[0])
         kept = projector(second_half(before.model.vision_tower, maps))
-    assert torch.equal(views.kinds, drawn[2])
+    for name, label, kind in zip(views.names.tolist(), drawn[1].tolist(), drawn[2].tolist(), strict=True):
+        assert name == (kind if kind >= 0 else len(KINDS) + label if label != SAFE else IGNORED)
     torch.testing.assert_close(views.kept.float(), kept, atol=0.02, rtol=0.01)
     said = second_half(now.model.vision_tower, maps)
     torch.testing.assert_close(views.tokens.float(), said, atol=0.02, rtol=0.01)

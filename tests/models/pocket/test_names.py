@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from holisafe.models.pocket.training.harm import KINDS
+from holisafe.models.pocket.training import names
 from holisafe.models.pocket.training.names import Views, write_names
 from holisafe.models.pocket.training.project import Projector, Words
 
 WIDTH, TOKENS = 32, 3
-NAMES = ("carrot", "chocolate bar", "kitchen knife", None)
+NAMES = ("carrot", "chocolate bar", "terrorism", None)
 
 
 def test_the_projector_writes_the_names_of_things_and_much_of_what_it_said_stays() -> None:
@@ -18,12 +18,12 @@ def test_the_projector_writes_the_names_of_things_and_much_of_what_it_said_stays
     looks = torch.randn(len(NAMES), 1, WIDTH)
     shown = [i % len(NAMES) for i in range(64)]
     tokens = torch.stack([looks[i] + 0.1 * torch.randn(TOKENS, WIDTH) for i in shown])
-    words = Words(KINDS)
+    words = Words(names.NAMES)
     projector = Projector(WIDTH, words.width)
     with torch.inference_mode():
         before = projector(tokens).clone()
-    kinds = torch.tensor([-100 if NAMES[i] is None else KINDS.index(str(NAMES[i])) for i in shown])
-    history = write_names(projector, Views(tokens.half(), before.half(), kinds), epochs=60, rate=3e-3, seed=0)
+    which = torch.tensor([-100 if NAMES[i] is None else names.NAMES.index(str(NAMES[i])) for i in shown])
+    history = write_names(projector, Views(tokens.half(), before.half(), which), epochs=60, rate=3e-3, seed=0)
     assert history[-1]["name"] < history[0]["name"] / 2
     assert not any(each.requires_grad for each in projector.parameters())
     with torch.inference_mode():
@@ -33,6 +33,6 @@ def test_the_projector_writes_the_names_of_things_and_much_of_what_it_said_stays
         name = NAMES[i]
         if name is not None:
             assert int(row.argmax()) in words._pieces[name]
-    is_other = kinds < 0
-    changes = [(after[which] - before[which]).square().mean() for which in (is_other, ~is_other)]
+    is_other = which < 0
+    changes = [(after[some] - before[some]).square().mean() for some in (is_other, ~is_other)]
     assert changes[0] < changes[1] / 2

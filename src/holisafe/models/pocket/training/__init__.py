@@ -22,7 +22,8 @@ Then Safe Pocket (docs/pocket-safe.md), from what is drawn for training alone:
     holisafe tune FACTS/model --data MORE --general GENERAL --recipe pocket-safe --attention eager --out RUN
     python -m holisafe.models.pocket.training.facts     --names NAMES --data MORE --again FACTS RUN --out SAFE
                                                                               (with --steps 80 --rate 4e-4)
-    holisafe calibrate SAFE                                                   its guard
+    python -m holisafe.models.pocket.training.verdicts  --run SAFE --data MORE --general GENERAL --cutouts CUTOUTS
+    holisafe calibrate SAFE                                                   its guard, which learned on before
     python -m holisafe.models.pocket.training.ship_safe --names NAMES --facts SAFE --tuned SAFE
 
 To go on from the weights that ship instead: harm with `--start pocket-safe`, facts with `--start ADAPTER --steps 0`,

@@ -1,9 +1,9 @@
-"""Safe Pocket, second stage: the projector writes the names of everyday things anew, from what the tower now says.
+"""Safe Pocket, second stage: the projector writes the names of things and of harms, from what the tower now says.
 
-The tower's tokens moved while it learned, and the projector did not. Here the projector learns, from pictures of one
-everyday thing, to write the thing's name in the language model's own word embeddings, which does not need that model to
-be run. Of every picture it is to say much what it said of the tower as it was, so that what the language model knows to
-read stays there.
+The tower's tokens moved while it learned, and the projector did not. Here it learns to write in the language
+model's own word embeddings, which does not need that model to be run: of one everyday thing its name, of a sight of
+harm the name of the harm. Of every picture it is to say much what it said of the tower as it was, so that what the
+language model knows to read stays there.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from holisafe.models.pocket._load import VISION_FILE, load_pocket
 from holisafe.models.pocket._vision import EfficientNetLiteModel
 from holisafe.models.pocket.training.augment import Augment
 from holisafe.models.pocket.training.harm import (
+    IGNORED,
     KINDS,
     TOWER_FILE,
     Seen,
@@ -34,6 +35,10 @@ from holisafe.models.pocket.training.harm import (
     second_half,
 )
 from holisafe.models.pocket.training.project import Words
+from holisafe.taxonomy import HEAD_ORDER
+
+NAMES = [*KINDS, *(label.value.replace("_", " ") for label in HEAD_ORDER)]
+"""What there is to write: kinds of everyday things, then the guard's labels, in their orders."""
 
 BATCH = 256
 KEPT = 0.5
@@ -79,12 +84,12 @@ class Views:
     Attributes:
         tokens: (views, tokens, hidden) What the tower now says.
         kept: (views, tokens, width) What the projector said of the tower as it was.
-        kinds: (views,) Index of the kind of thing; below 0 where it is no single thing.
+        names: (views,) Index into `NAMES`; below 0 where it is neither one thing nor a harm.
     """
 
     tokens: Tensor
     kept: Tensor
-    kinds: Tensor
+    names: Tensor
 
 
 @torch.no_grad()
@@ -97,10 +102,11 @@ def shown(
     for start in range(0, count, BATCH):
         drawn = seed * 1_000_003 + start
         size = min(BATCH, count - start)
-        pixels, _, kinds = rendered(seen, Augment(seen.grounds, drawn), size, torch.Generator().manual_seed(drawn))
+        pixels, labels, kinds = rendered(seen, Augment(seen.grounds, drawn), size, torch.Generator().manual_seed(drawn))
         maps = first_half(resting, pixels)
         kept = projector(second_half(before, maps))
-        found.append((second_half(tower, maps).half(), kept.half(), kinds))
+        harm = torch.where(labels > 0, len(KINDS) + labels, IGNORED)
+        found.append((second_half(tower, maps).half(), kept.half(), torch.where(kinds >= 0, kinds, harm)))
         if start // BATCH % 20 == 0:
             print(f"{start}/{count} views, {time.monotonic() - started:.0f} s", flush=True)
     return Views(*(torch.cat(each) for each in zip(*found, strict=True)))
@@ -117,22 +123,22 @@ def write_names(projector: nn.Module, views: Views, epochs: int, rate: float, se
         seed: Of the order.
     """
     device = views.tokens.device
-    words = Words(KINDS).to(device)
+    words = Words(NAMES).to(device)
     spread = views.kept.float().var()
     projector.requires_grad_(True)
     scale = nn.Parameter(torch.tensor(2.5, device=device))
     optimiser = torch.optim.AdamW([*projector.parameters(), scale], lr=rate, weight_decay=0.01)
-    size = min(BATCH, len(views.kinds))
-    per_epoch = len(views.kinds) // size
+    size = min(BATCH, len(views.names))
+    per_epoch = len(views.names) // size
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=epochs * per_epoch + 1)
     generator, started, history = torch.Generator().manual_seed(seed), time.monotonic(), []
     for epoch in range(epochs):
-        order, sums = torch.randperm(len(views.kinds), generator=generator).to(device), torch.zeros(2, device=device)
+        order, sums = torch.randperm(len(views.names), generator=generator).to(device), torch.zeros(2, device=device)
         for step in range(per_epoch):
             rows = order[step * size : (step + 1) * size]
             said = projector(views.tokens[rows].float())
-            kinds = views.kinds[rows]
-            loss = words.loss(said[kinds >= 0], [KINDS[i] for i in kinds[kinds >= 0].tolist()], scale)
+            names = views.names[rows]
+            loss = words.loss(said[names >= 0], [NAMES[i] for i in names[names >= 0].tolist()], scale)
             change = (said - views.kept[rows].float()).square().mean() / spread
             optimiser.zero_grad()
             (loss + KEPT * change).backward()

@@ -158,10 +158,12 @@ def write_recipe(names: Path, facts: Path, tuned: Path, to: Path) -> None:
         told["guard"]["base_model"] = public_name(told["guard"]["base_model"])
     if told["recipe"] is not None:
         told["recipe"] = public_name(told["recipe"])
+    verdicts = tuned.parent / "verdicts.json"  # the image head may have learned on (training.verdicts)
     recipe = {
         **json.loads((names / "names.json").read_text("utf-8")),
         "facts": json.loads((facts / "facts.json").read_text("utf-8")),
         "tuned": told,
+        **({"verdicts": json.loads(verdicts.read_text("utf-8"))} if verdicts.is_file() else {}),
         "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
     }
     (to / "recipe.json").write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", "utf-8")
