@@ -27,9 +27,10 @@ Then Safe Pocket (docs/pocket-safe.md), from what is drawn for training alone:
     python -m holisafe.models.pocket.training.ship_safe --names NAMES --facts SAFE --tuned SAFE
 
 To go on from the weights that ship instead: harm with `--start pocket-safe`, facts with `--start ADAPTER --steps 0`,
-ADAPTER being `adapter` of the shipped folder. Harm, facts and tune go on where they were. On two cores, tuning is
+ADAPTER being `adapter` of the shipped folder; the weights that ship came about so, tuned with `--steps 420` and taught
+facts again with `--steps 50`. Harm, facts and tune go on where they were. On two cores, tuning is
 quicker by two processes, each with half of a batch:
 `accelerate launch --multi_gpu --num_processes 2 -m holisafe tune ... --device cpu --batch 8`.
-With glibc, convolutions over large batches gain by half where memory is kept:
+With glibc, convolutions over large batches are quicker where freed memory is kept:
 `MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592`.
 """
