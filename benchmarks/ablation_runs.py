@@ -59,7 +59,8 @@ class Settings:
         language_rate: Peak learning rate of the adapter.
         projector_rate: Peak learning rate of the projector.
         guard_rate: Peak learning rate of the guard.
-        precision: Number format of training; answers are in float32 on a CPU.
+        precision: Number format of training, and of the tuned model when it answers.
+        answer_batch: Samples that are answered at a time.
         max_new_tokens: Longest answer.
         attention: A transformers attention implementation; None for the model's own choice.
     """
@@ -78,6 +79,7 @@ class Settings:
     projector_rate: float = 3e-4
     guard_rate: float = 1e-3
     precision: str = "bfloat16"
+    answer_batch: int = 25
     max_new_tokens: int = 16
     attention: str | None = None
 
@@ -196,6 +198,9 @@ def run(settings: Settings, material: Material, arm: Arm, seed: int) -> dict[str
     if arm.name != UNTUNED:
         loaded, collate, trained = _tune(settings, material, arm, seed, loaded)
     tuned = time.monotonic()
+    with torch.autocast(_device(), torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        likelihood = log_likelihood(loaded.model, collate, material.slice, settings.batch)
+    loaded.model.to(getattr(torch, settings.precision))
     responses = answer(loaded, material.slice, settings)
     answered = time.monotonic()
     result = {
@@ -203,7 +208,7 @@ def run(settings: Settings, material: Material, arm: Arm, seed: int) -> dict[str
         "arm": arm.name,
         "seed": seed,
         **trained,
-        "reference_log_likelihood": log_likelihood(loaded.model, collate, material.slice, settings.batch),
+        "reference_log_likelihood": likelihood,
         **_findings(material.slice, responses),
         "seconds": {
             "tuning": round(tuned - started, 1),
@@ -280,7 +285,7 @@ def _trainer(loaded: LoadedModel, config: TuneConfig, drawn: Sequence[Sample], f
 
 def answer(loaded: LoadedModel, samples: Sequence[Sample], settings: Settings) -> list[Response]:
     """Greedy answers with the guard's verdicts, in order; what cannot be answered is kept with its error."""
-    with Answerer(loaded.model, loaded.processor, batch_size=settings.batch) as answerer:
+    with Answerer(loaded.model, loaded.processor, batch_size=settings.answer_batch) as answerer:
         waiting = [answerer.submit(Prompt.ask(s.query, *s.images), settings.max_new_tokens) for s in samples]
         return [_response(sample, future) for sample, future in zip(samples, waiting, strict=True)]
 
@@ -329,7 +334,7 @@ def _findings(samples: Sequence[Sample], responses: Sequence[Response]) -> dict[
 
 
 def measure(
-    settings: Settings, material: Material, arm: Arm, steps: int = 3, answers: int = 16
+    settings: Settings, material: Material, arm: Arm, steps: int = 3, answers: int = 50
 ) -> dict[str, dict[str, float]]:
     """Seconds of a step, of an answer and of what a run takes besides, from a few of each, by both clocks.
 
@@ -344,7 +349,7 @@ def measure(
         trainer = _trainer(loaded, config, drawn, Path(folder))
         trainer.add_callback(times)
         trainer.tune()
-    tuned = replace(loaded, model=trainer.model.merge_and_unload().eval())
+    tuned = replace(loaded, model=trainer.model.merge_and_unload().eval().to(getattr(torch, settings.precision)))
     few = material.slice[:: max(1, len(material.slice) // answers)][:answers]
     started = _now()
     answer(tuned, few, settings)
