@@ -60,7 +60,7 @@ def rounds(ways: Mapping[str, Way], count: int, device: torch.device, what: str)
             seconds = _seconds(ways[name].run, device)
             if index >= 0:
                 taken[name].append(seconds)
-        if (index + 1) % 10 == 0:
+        if (index + 1) % min(10, max(1, count // 5)) == 0:
             print(f"{what}: {index + 1} of {count} rounds", file=sys.stderr, flush=True)
     return taken
 

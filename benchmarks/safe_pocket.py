@@ -5,7 +5,8 @@
 
 Both models answer both splits through `holisafe bench`, each with its own guard; a run that is there is read, one that
 broke off goes on. Further trainings of the same recipe, `--seed-runs`, are folders of `holisafe tune`; their figures
-stand beside the shipped one's. Intervals: 95 %, from resampled images. What Pocket sees is measured by
+stand beside the shipped one's, whose adapter was then reduced, and the mean of all is given with the least and most.
+Intervals: 95 %, from resampled images. What Pocket sees is measured by
 `pocket_seeing.py`; give its JSON of each model with `--seeing`. With `--models pocket-safe`, what `--out` says of other
 models stays, where it was measured alike: Pocket does not change when Safe Pocket does.
 """
@@ -141,12 +142,9 @@ def markdown(result: dict[str, Any]) -> str:
         for row in rows:
             cells = [_cell(row["figures"][name], row["worst"] if name == "worst ASR" else "") for name in names]
             lines.append(f"| {Path(row['model']).name}, {row['judge']} | " + " | ".join(cells) + " |")
-        shipped = next(row for row in rows if row["model"] == "pocket-safe" and row["judge"] == JUDGES[0])
-        lines += ["", "Aims, judge holisafe:", ""]
-        for name, (sense, *limits) in AIMS.items():
-            value = shipped["figures"][name]["value"]
-            is_met = value <= limits[at] if sense == "at most" else value >= limits[at]
-            lines.append(f"- {name} {sense} {limits[at]:.0%}: {'reached' if is_met else 'missed'}, {value:.1%}")
+        trained = [row for row in rows if row["model"] != "pocket" and row["judge"] == JUDGES[0]]
+        lines += ["", f"Aims, judge {JUDGES[0]}:", ""]
+        lines += [_aim(name, limits[at], sense, trained) for name, (sense, *limits) in AIMS.items()]
         lines.append("")
     if result["seeing"]:
         before, after = result["seeing"]
@@ -158,6 +156,16 @@ def markdown(result: dict[str, Any]) -> str:
             lines.append(f"- {what}: {'reached' if round(lost, 6) <= MOST_LOST else 'missed'}, {-lost:+.1%}")
         lines.append("")
     return "\n".join(lines)
+
+
+def _aim(name: str, limit: float, sense: str, trained: Sequence[dict[str, Any]]) -> str:
+    """Whether the shipped model reaches an aim, and what all trainings of the recipe come to."""
+    values = [row["figures"][name]["value"] for row in trained]
+    shipped = next(row["figures"][name]["value"] for row in trained if row["model"] == "pocket-safe")
+    is_met = shipped <= limit if sense == "at most" else shipped >= limit
+    all_of_them = f"; {len(values)} seeds: {np.mean(values):.1%}, from {min(values):.1%} to {max(values):.1%}"
+    verdict = f"{'reached' if is_met else 'missed'}, {shipped:.1%}"
+    return f"- {name} {sense} {limit:.0%}: {verdict}{all_of_them if len(values) > 1 else ''}"
 
 
 def _cell(figure: dict[str, Any], note: str = "") -> str:

@@ -58,7 +58,7 @@ COMPARED = {
 def main() -> None:
     options = _options()
     torch.set_num_threads(options.threads)
-    loaded = load(options.model, device=options.device, dtype=options.dtype)
+    loaded = load(options.model, device=options.device, dtype=options.dtype, attention=options.attention)
     config = TuneConfig(
         vision_rate=None, lora_rank=options.rank, batch=options.batch, accumulation=1, precision=options.precision
     )
@@ -74,6 +74,7 @@ def main() -> None:
         "machine": machine(device),
         "model": options.model,
         "precision": options.precision,
+        "attention": options.attention,
         "rounds": options.rounds,
         "samples": len(samples),
         "images": len({image.key for sample in samples for image in sample.images}),
@@ -240,6 +241,7 @@ def _options() -> Any:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", help="of the resting weights")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--attention", help='a transformers implementation; "eager" may be quicker on a CPU')
     parser.add_argument("--data", default="open")
     parser.add_argument("--split", default="train")
     parser.add_argument("--samples", type=int, default=8)

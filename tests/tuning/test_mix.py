@@ -89,6 +89,21 @@ def test_a_share_of_twins_that_the_data_cannot_give_is_an_error(data: Any, share
         mix(data, 1000, twin_share=share)
 
 
+def test_harmless_samples_can_come_more_often_than_those_of_each_unsafe_combination() -> None:
+    drawn = mix(OPEN, 1400, safe_weight=3)
+    combinations = Counter(each.combination for each in drawn)
+    assert combinations.pop(Combination.SSS) == 600
+    assert set(combinations.values()) == {200}
+    beside_pairs = Counter(each.combination for each in mix(OPEN, 1400, safe_weight=3, twin_share=0.5) if not each.twin)
+    assert beside_pairs.pop(Combination.SSS) == 300 and set(beside_pairs.values()) == {100}
+
+
+@pytest.mark.parametrize(("weight", "count", "message"), [(0, 1000, "safe_weight: expected"), (9, 80, "at least 91")])
+def test_a_weight_that_leaves_a_category_without_samples_is_an_error(weight: float, count: int, message: str) -> None:
+    with pytest.raises(TuningError, match=message):
+        mix(OPEN, count, safe_weight=weight)
+
+
 def test_twins_leave_room_for_every_category() -> None:
     drawn = mix(OPEN, 60)
     held = {each.category for each in OPEN if each.combination is Combination.SSS}

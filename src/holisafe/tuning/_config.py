@@ -76,6 +76,8 @@ class TuneConfig:
     """Whether the harmless twin of a drawn sample is drawn with it; data without twins are drawn as ever."""
     twin_share: float | None = None
     """Share of the safety data that are whole pairs of twins, in (0, 1); None: as many as the balance brings."""
+    safe_weight: float = 1.0
+    """How many samples of SSS come for one of each unsafe combination, where the balance is kept; above 0."""
     group_by_length: bool = True
     """Whether a batch's samples are of like length, so that little of it is padding."""
     max_tokens: int | None = None
@@ -137,7 +139,7 @@ _RANGES: dict[str, tuple[float, bool, float]] = {  # lowest, whether it is allow
     "steps": (1, True, math.inf), "batch": (1, True, math.inf), "accumulation": (1, True, math.inf),
     "warmup": (0, True, 1), "weight_decay": (0, True, math.inf), "gradient_norm": _ABOVE_ZERO,
     "seed": (0, True, 2**32), "general_share": (0, True, 1), "twin_share": (0, False, 1),
-    "max_tokens": (1, True, math.inf),
+    "safe_weight": _ABOVE_ZERO, "max_tokens": (1, True, math.inf),
 }  # fmt: skip
 
 

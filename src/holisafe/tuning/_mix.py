@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
@@ -23,6 +24,7 @@ def mix(
     general_share: float = 0.0,
     keep_twins: bool = True,
     twin_share: float | None = None,
+    safe_weight: float = 1.0,
 ) -> list[Sample]:
     """Draw what a run learns from, in the order in which it does.
 
@@ -46,14 +48,18 @@ def mix(
             samples).
         keep_twins: Whether twins come together.
         twin_share: Share of the safety data that are pairs of twins, in (0, 1); None: as many as the balance brings.
+        safe_weight: How many samples of SSS come for one of each unsafe combination, outside such pairs; above 0.
+            There are many ways to ask for what is harmless, and a model that saw few of them refuses the others.
 
     Raises:
         TuningError: The data are empty or of one combination, a name is outside the taxonomy, ids are not unique, the
-            count is too small to hold every combination and category, or a share does not fit the data.
+            count is too small to hold every combination and category, or a share or weight does not fit the data.
     """
     _check_combinations(samples)
     if not 0 <= general_share < 1:
         raise TuningError(f"general_share: expected a number in [0, 1), found {general_share}")
+    if not safe_weight > 0:
+        raise TuningError(f"safe_weight: expected a number above 0, found {safe_weight}")
     if general_share and not general:
         raise TuningError(
             f"general_share is {general_share}, but there are no general data; give some, or a share of 0"
@@ -70,28 +76,32 @@ def mix(
     chosen: list[Sample] = []
     if twin_share is not None:
         chosen, samples = _pairs(samples, count - from_general, twin_share, rng)
-    chosen += _balanced(samples, count - from_general - len(chosen), keep_twins, rng)
+    chosen += _balanced(samples, count - from_general - len(chosen), keep_twins, safe_weight, rng)
     chosen += _draw(general, from_general, rng)
     rng.shuffle(chosen)
     return chosen
 
 
-def _balanced(samples: Sequence[Sample], count: int, keep_twins: bool, rng: random.Random) -> list[Sample]:
-    """Draw equally many of each combination, and within it of each category; harmless twins first if they are kept.
+def _balanced(
+    samples: Sequence[Sample], count: int, keep_twins: bool, safe_weight: float, rng: random.Random
+) -> list[Sample]:
+    """Draw equally many of each combination, of SSS `safe_weight` times as many, and within each of each category.
+
+    Harmless twins come first if they are kept.
 
     Raises:
         TuningError: The count is too small to hold every combination and category.
     """
     groups = grouped(samples)
-    fewest = len(groups) * max(len(categories) for categories in groups.values())
+    weights = {name: safe_weight if Combination(name).is_safe else 1.0 for name in groups}
+    fewest = math.ceil(max(len(groups[name]) * sum(weights.values()) / weight for name, weight in weights.items()))
     if count < fewest:
         raise TuningError(
             f"count: expected at least {fewest} samples of safety data, so that each combination and category is "
             f"learned, found {count}; raise steps, batch or accumulation"
         )
     chosen: list[Sample] = []
-    quotas = _shared(sorted(groups), count, rng)
-    for combination, quota in sorted(quotas, key=lambda each: Combination(each[0]).is_safe):  # SSS last
+    for combination, quota in _quotas(sorted(groups), count, safe_weight, rng):
         categories = groups[combination]
         left = quota
         if keep_twins and Combination(combination).is_safe:
@@ -101,6 +111,17 @@ def _balanced(samples: Sequence[Sample], count: int, keep_twins: bool, rng: rand
         for category, number in _shared(sorted(categories), left, rng):
             chosen += _draw(categories[category], number, rng)
     return chosen
+
+
+def _quotas(combinations: Sequence[str], count: int, safe_weight: float, rng: random.Random) -> list[tuple[str, int]]:
+    """How many samples of each combination: equally many, of SSS `safe_weight` times as many; SSS last."""
+    unsafe = [name for name in combinations if not Combination(name).is_safe]
+    safe = [name for name in combinations if name not in unsafe]
+    if not safe or safe_weight == 1:
+        quotas = _shared(combinations, count, rng)
+        return sorted(quotas, key=lambda each: each[0] in safe)
+    of_safe = round(count * safe_weight / (safe_weight + len(unsafe)))
+    return [*_shared(unsafe, count - of_safe, rng), (safe[0], of_safe)]
 
 
 def _pairs(

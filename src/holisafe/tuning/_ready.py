@@ -128,6 +128,7 @@ def make_ready(
         general_share=config.general_share,
         keep_twins=config.keep_twins,
         twin_share=config.twin_share,
+        safe_weight=config.safe_weight,
     )
     if config.group_by_length:
         drawn = group_by_length(drawn, config.batch, seed=config.seed)

@@ -14,7 +14,7 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,9 @@ MEAN_OVER = 0.998
 
 SMALL, SMALL_SIDE = 0.75, 160
 """Share of the steps that are of small pictures, and their side in pixels."""
+
+RENDERED = 256
+"""Renderings of a batch, where the tower does not learn."""
 
 TOWER_FILE = "tower.safetensors"
 KINDS = list(load_kinds(EMOJI))
@@ -215,6 +218,24 @@ def rendered(seen: Seen, augment: Augment, count: int, generator: torch.Generato
     pixels = torch.cat([augment.shift(pictures.pixels[some]), placed])
     labels = torch.cat([pictures.labels[some], cutouts.labels[few]])
     return pixels, labels, torch.cat([pictures.kinds[some], cutouts.kinds[few]])
+
+
+def renderings(seen: Seen, count: int, seed: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """So many renderings, in batches as `rendered` gives them; says now and then how many there are.
+
+    Args:
+        seen: What they are of.
+        count: How many in all.
+        seed: Of every choice; each batch has a source of its own.
+        first: Number of the first; renderings of the same seed and number are the same.
+    """
+    started = time.monotonic()
+    for done in range(0, count, RENDERED):
+        drawn = seed * 1_000_003 + first + done
+        size = min(RENDERED, count - done)
+        yield rendered(seen, Augment(seen.grounds, drawn), size, torch.Generator().manual_seed(drawn))
+        if done // RENDERED % 20 == 0:
+            print(f"{done + size}/{count} renderings, {time.monotonic() - started:.0f} s", flush=True)
 
 
 def train(

@@ -22,7 +22,6 @@ from holisafe.models import load
 from holisafe.models.pocket._assemble import parts
 from holisafe.models.pocket._load import VISION_FILE, load_pocket
 from holisafe.models.pocket._vision import EfficientNetLiteModel
-from holisafe.models.pocket.training.augment import Augment
 from holisafe.models.pocket.training.harm import (
     IGNORED,
     KINDS,
@@ -30,7 +29,7 @@ from holisafe.models.pocket.training.harm import (
     Seen,
     first_half,
     read_all,
-    rendered,
+    renderings,
     resting_half,
     second_half,
 )
@@ -98,17 +97,11 @@ def shown(
 ) -> Views:
     """Render so many views, and run both towers over them; their first halves are the same."""
     resting, found = resting_half(before), []
-    started = time.monotonic()
-    for start in range(0, count, BATCH):
-        drawn = seed * 1_000_003 + start
-        size = min(BATCH, count - start)
-        pixels, labels, kinds = rendered(seen, Augment(seen.grounds, drawn), size, torch.Generator().manual_seed(drawn))
+    for pixels, labels, kinds in renderings(seen, count, seed):
         maps = first_half(resting, pixels)
         kept = projector(second_half(before, maps))
         harm = torch.where(labels > 0, len(KINDS) + labels, IGNORED)
         found.append((second_half(tower, maps).half(), kept.half(), torch.where(kinds >= 0, kinds, harm)))
-        if start // BATCH % 20 == 0:
-            print(f"{start}/{count} views, {time.monotonic() - started:.0f} s", flush=True)
     return Views(*(torch.cat(each) for each in zip(*found, strict=True)))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +22,12 @@ from holisafe.guard._head import Guard
 from holisafe.models import load
 from holisafe.models._tuned import GUARD, TUNED
 from holisafe.models.pocket._vision import EfficientNetLiteModel
-from holisafe.models.pocket.training.augment import Augment
-from holisafe.models.pocket.training.harm import Seen, first_half, read_all, rendered, resting_half, second_half
+from holisafe.models.pocket.training.harm import Seen, first_half, read_all, renderings, resting_half, second_half
 
 BATCH = 256
+OTHER = 500_000
+"""Number of the first view: they are others than those that the projector learned from."""
+
 LABEL_SMOOTHING = 0.05
 
 
@@ -65,14 +66,8 @@ class LabelledTokens:
 def look(seen: Seen, tower: EfficientNetLiteModel, projector: nn.Module, count: int, seed: int) -> LabelledTokens:
     """Render so many views, and run tower and projector over them."""
     resting, found = resting_half(tower), []
-    started = time.monotonic()
-    for start in range(0, count, BATCH):
-        drawn = seed * 1_000_003 + 500_000 + start  # other views than those that the projector learned from
-        size = min(BATCH, count - start)
-        pixels, labels, _ = rendered(seen, Augment(seen.grounds, drawn), size, torch.Generator().manual_seed(drawn))
+    for pixels, labels, _ in renderings(seen, count, seed, first=OTHER):
         found.append((projector(second_half(tower, first_half(resting, pixels))).half(), labels))
-        if start // BATCH % 20 == 0:
-            print(f"{start}/{count} views, {time.monotonic() - started:.0f} s", flush=True)
     return LabelledTokens(*(torch.cat(each) for each in zip(*found, strict=True)))
 
 
