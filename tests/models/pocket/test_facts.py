@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,11 @@ from torch import Tensor
 
 from holisafe.datasets import load as load_data
 from holisafe.datasets.open._more import more_material
-from holisafe.images import open_image
+from holisafe.images import content_hash, open_image
 from holisafe.models import load
-from holisafe.models.pocket.training.facts import Batch, Trees, score, train, visual_tokens, with_adapter
+from holisafe.models._tuned import ADAPTER, ADAPTER_FILE
+from holisafe.models.pocket._load import SAFE_WEIGHTS
+from holisafe.models.pocket.training.facts import Batch, Trees, score, told_of, train, visual_tokens, with_adapter
 
 FRAMES = ("dog_eat", "bath")
 
@@ -149,3 +153,13 @@ def test_training_learns_and_goes_on_to_the_same_weights(pocket: Any, trees: Tre
     assert history[-1]["loss"] < history[0]["loss"]
     assert again == history
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_what_an_adapter_began_as_is_told_with_how_that_came_about(tmp_path: Path) -> None:
+    alone = told_of(SAFE_WEIGHTS / ADAPTER)
+    kept = json.loads((SAFE_WEIGHTS / "recipe.json").read_text("utf-8"))
+    assert alone == {ADAPTER_FILE: alone[ADAPTER_FILE], "facts": kept["facts"], "tuned": kept["tuned"]}
+    copied = tmp_path / ADAPTER
+    shutil.copytree(SAFE_WEIGHTS / ADAPTER, copied)
+    assert told_of(copied) == {ADAPTER_FILE: content_hash((copied / ADAPTER_FILE).read_bytes())}
+    assert told_of(copied)[ADAPTER_FILE] == alone[ADAPTER_FILE]

@@ -21,14 +21,14 @@ Then Safe Pocket (docs/pocket-safe.md), from what is drawn for training alone:
     python -m holisafe.models.pocket.training.facts     --names NAMES --data MORE --out FACTS  what is right for what
     holisafe tune FACTS/model --data MORE --general GENERAL --recipe pocket-safe --attention eager --out RUN
     python -m holisafe.models.pocket.training.facts     --names NAMES --data MORE --again FACTS RUN --out SAFE
-                                                                              (with --steps 80 --rate 4e-4)
+                                                                              (with --steps 50 --rate 4e-4)
     python -m holisafe.models.pocket.training.verdicts  --run SAFE --data MORE --general GENERAL --cutouts CUTOUTS
     holisafe calibrate SAFE                                                   its guard, which learned on before
     python -m holisafe.models.pocket.training.ship_safe --names NAMES --facts SAFE --tuned SAFE
 
-To go on from the weights that ship instead: harm with `--start pocket-safe`, facts with `--start ADAPTER --steps 0`,
-ADAPTER being `adapter` of the shipped folder; the weights that ship came about so, tuned with `--steps 420` and taught
-facts again with `--steps 50`. Harm, facts and tune go on where they were. On two cores, tuning is
+To go on from the weights that ship instead: harm with `--start pocket-safe` for another tower, or NAMES as it was for
+the same one; facts with `--start ADAPTER --steps 0`, ADAPTER being `adapter` of the shipped folder. The weights that
+ship came about so, in two rounds since the tower. Harm, facts and tune go on where they were. On two cores, tuning is
 quicker by two processes, each with half of a batch:
 `accelerate launch --multi_gpu --num_processes 2 -m holisafe tune ... --device cpu --batch 8`.
 With glibc, convolutions over large batches are quicker where freed memory is kept:

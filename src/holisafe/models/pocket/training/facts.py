@@ -33,10 +33,11 @@ from holisafe.datasets.open._more import more_material
 from holisafe.datasets.open._texts import fill, thing
 from holisafe.datasets.open._twins import weigh_facts
 from holisafe.guard._attach import base_model
-from holisafe.images import open_image
+from holisafe.images import content_hash, open_image
 from holisafe.models import load
 from holisafe.models._tuned import (
     ADAPTER,
+    ADAPTER_FILE,
     TUNED,
     TUNED_FILE,
     TunedModel,
@@ -90,6 +91,8 @@ def main() -> None:
     recipe = {"facts": len(trees.weights), "questions": sum(map(len, trees.questions.values())), "steps": args.steps,
               "batch": args.batch, "rank": model.peft_config["default"].r, "rate": args.rate, "seed": args.seed,
               "history": history}  # fmt: skip
+    if args.start is not None:
+        recipe["start"] = told_of(args.start)
     if facts is not None:
         recipe["before"] = json.loads((facts / "facts.json").read_text())
     (args.out / "facts.json").write_text(json.dumps(recipe))
@@ -99,6 +102,16 @@ def main() -> None:
     loaded.processor.save_pretrained(args.out / "model")
     if tuned is not None:
         rebase(tuned, args.out / "model", hash_weights(merged), args.out / TUNED)
+
+
+def told_of(adapter: Path) -> dict[str, Any]:
+    """Which adapter it is, and how it came about where that lies beside it, as it does in what ships."""
+    told: dict[str, Any] = {ADAPTER_FILE: content_hash((adapter / ADAPTER_FILE).read_bytes())}
+    beside = adapter.parent / "recipe.json"
+    if beside.is_file():
+        kept = json.loads(beside.read_text("utf-8"))
+        told |= {name: kept[name] for name in ("facts", "tuned") if name in kept}
+    return told
 
 
 def tuned_from(facts: Path, run: Path) -> TunedModel:
