@@ -28,8 +28,8 @@ Then Safe Pocket (docs/pocket-safe.md), from what is drawn for training alone:
 
 To go on from the weights that ship instead: harm with `--start pocket-safe` for another tower, or NAMES as it was for
 the same one; facts with `--start ADAPTER --steps 0`, ADAPTER being `adapter` of the shipped folder. The weights that
-ship came about so, in two rounds since the tower. Harm, facts and tune go on where they were. On two cores, tuning is
-quicker by two processes, each with half of a batch:
+ship came about so, with the tower of the release before. Harm, facts and tune go on where they were. On two cores,
+tuning is quicker by two processes, each with half of a batch:
 `accelerate launch --multi_gpu --num_processes 2 -m holisafe tune ... --device cpu --batch 8`.
 With glibc, convolutions over large batches are quicker where freed memory is kept:
 `MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=8589934592`.
