@@ -223,7 +223,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--language-rate", type=float, default=known.language_rate)
     parser.add_argument("--projector-rate", type=float, default=known.projector_rate)
     parser.add_argument("--guard-rate", type=float, default=known.guard_rate)
-    parser.add_argument("--precision", choices=("bfloat16", "float32"), default=known.precision)
+    parser.add_argument("--precision", choices=("bfloat16", "float32"), default=known.precision, help="of all passes")
     parser.add_argument("--answer-batch", type=int, default=known.answer_batch, help="samples answered at a time")
     parser.add_argument("--max-new-tokens", type=int, default=known.max_new_tokens, help="of an answer")
     parser.add_argument("--attention", help='a transformers implementation; "eager" may be quicker on a CPU')

@@ -1,6 +1,7 @@
 """What tuning costs: with the guard against without, our trainer against a loop by hand, with and without the cache.
 
     python benchmarks/tuning.py [--model pocket] [--rounds 5] [--samples 8] [--passes 5] [--json]
+    python benchmarks/tuning.py --precision bfloat16 --attention eager --rounds 11 --passes 3      # what is recorded
     python benchmarks/tuning.py --model llava-hf/llava-1.5-7b-hf --device cuda --precision bfloat16 --samples 64
 
 Five ways learn from the same samples in turn, in one process, with the same adapter, projector and learning rates; the
