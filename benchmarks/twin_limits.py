@@ -5,7 +5,8 @@
 Twins are one question with two pictures, or two questions with one, of which one is right. Each is asked in the
 model's own chat, with its picture, and the answer begins for the model with what the picture truly shows: "This is a
 carrot, so". Whether that goes on as a yes or as a no is all that is left to the model. The figure is the share of pairs
-with both right; 25 % is chance. It means something for models that were tuned to answer so, such as Safe Pocket.
+with both right; 25 % is chance. It means something for models that were tuned to answer so, such as Safe Pocket. What
+--out says of other models stays.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def main() -> None:
             print(f"{name}, {split}: {sum(right)} of {len(right)} pairs, {100 * sum(right) / len(right):.1f} % "
                   f"[{100 * low:.1f}, {100 * high:.1f}]")  # fmt: skip
     if args.out is not None:
-        args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        there = json.loads(args.out.read_text(encoding="utf-8")) if args.out.is_file() else {}
+        args.out.write_text(json.dumps(there | found, indent=1) + "\n", encoding="utf-8")
 
 
 def judged(model: Any, processor: Any, samples: Sequence[Sample], limit: int | None) -> Iterator[bool]:
