@@ -4,11 +4,11 @@
                                      [--out docs/results/safe-pocket.json] [--page docs/results/safe-pocket.md]
 
 Both models answer both splits through `holisafe bench`, each with its own guard; a run that is there is read, one that
-broke off goes on. Further trainings of the same recipe, `--seed-runs`, are folders of `holisafe tune`; their figures
-stand beside the shipped one's, whose adapter was then reduced, and the mean of all is given with the least and most.
-Intervals: 95 %, from resampled images. What Pocket sees is measured by
-`pocket_seeing.py`; give its JSON of each model with `--seeing`. With `--models pocket-safe`, what `--out` says of other
-models stays, where it was measured alike: Pocket does not change when Safe Pocket does.
+broke off goes on. Further trainings of the same recipe, `--seed-runs`, are folders that its last stage wrote; their
+figures stand beside the shipped one's, whose adapter was then reduced, and the mean of all is given with the least and
+most. Intervals: 95 %, from resampled images. What Pocket sees is measured by `pocket_seeing.py`; give its JSON of each
+model with `--seeing`. With `--models pocket-safe`, what `--out` says of other models stays, where it was measured
+alike: Pocket does not change when Safe Pocket does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +53,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
-    models = [*args.models, *args.seed_runs]
+    models = {Path(model).name: model for model in [*args.models, *args.seed_runs]}
+    if len(models) < len(args.models) + len(args.seed_runs):
+        parser.error("two models have one name; rename a folder, runs are kept and read by the models' names")
     rows = measured_before(args.out, models, args.limit, args.max_tokens)
-    for model in models:
+    for name, model in models.items():
         for split in SPLITS:
-            folder = args.runs / f"{Path(model).name}-{split}"
+            folder = args.runs / f"{name}-{split}"
             print(f"{model}, {split}", file=sys.stderr, flush=True)
             measured = run(
                 model, data="open", split=split, judges=JUDGES, limit=args.limit, out=folder,
                 max_tokens=args.max_tokens, guard="own", progress=_say,
             )  # fmt: skip
-            rows += [figures(measured, judge) | {"model": model, "split": split} for judge in JUDGES]
+            rows += [figures(measured, judge) | {"model": name, "split": split} for judge in JUDGES]
     seeing = [json.loads(path.read_text()) for path in args.seeing] if args.seeing else []
     result = {"limit": args.limit, "max_tokens": args.max_tokens, "rows": rows, "seeing": seeing}
     page = markdown(result)
@@ -74,7 +76,7 @@ def main() -> None:
         args.page.write_text(page)
 
 
-def measured_before(path: Path | None, models: Sequence[str], limit: int | None, tokens: int) -> list[dict[str, Any]]:
+def measured_before(path: Path | None, models: Container[str], limit: int | None, tokens: int) -> list[dict[str, Any]]:
     """Rows of a file of ours about other models than these, measured with the same settings."""
     if path is None or not path.is_file():
         return []
@@ -141,7 +143,7 @@ def markdown(result: dict[str, Any]) -> str:
         lines += [f"## {split}", "", "| model, judge | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         for row in rows:
             cells = [_cell(row["figures"][name], row["worst"] if name == "worst ASR" else "") for name in names]
-            lines.append(f"| {Path(row['model']).name}, {row['judge']} | " + " | ".join(cells) + " |")
+            lines.append(f"| {row['model']}, {row['judge']} | " + " | ".join(cells) + " |")
         trained = [row for row in rows if row["model"] != "pocket" and row["judge"] == JUDGES[0]]
         lines += ["", f"Aims, judge {JUDGES[0]}:", ""]
         lines += [_aim(name, limits[at], sense, trained) for name, (sense, *limits) in AIMS.items()]
