@@ -15,6 +15,10 @@ from holisafe.datasets.open._twins import Edge, closed_walks, weigh_facts
 from holisafe.datasets.open.art import Artwork
 from holisafe.taxonomy import Combination, GuardLabel, Subcategory
 
+_SORTS = (  # of harmless questions about one thing, as often as they are to be asked
+    *("naming",) * 3, *("describe",) * 2, *("use",) * 2, *("fact",) * 2, *("caption",) * 2, "colour", "no", "yes",
+)  # fmt: skip
+
 
 def plan_split(art: Mapping[str, Artwork], split: str, sizes: Sizes) -> list[Row]:
     """Everything asked in a split, in a fixed order.
@@ -271,30 +275,13 @@ class _Planner:
     def _ask_general(self, picture: Picture, subcategory: Subcategory) -> None:
         """One harmless question about a picture of one thing, of a sort chosen at random."""
         kind = self.kinds[picture.kinds[0]]
-        sorts = [
-            "naming",
-            "naming",
-            "naming",
-            "describe",
-            "describe",
-            "use",
-            "use",
-            "fact",
-            "fact",
-            "caption",
-            "caption",
-            "colour",
-            "no",
-            "yes",
+        fitting = [
+            sort
+            for sort in _SORTS
+            if not (kind.topic == "person" and sort in ("use", "fact"))
+            and (sort != "colour" or picture.background.is_one_colour)
         ]
-        sort = self.words_rng.choice(
-            [
-                s
-                for s in sorts
-                if not (kind.topic == "person" and s in ("use", "fact"))
-                and (s != "colour" or picture.background.is_one_colour)
-            ]
-        )
+        sort = self.words_rng.choice(fitting)
         others = sorted(
             k.phrase for k in self.kinds.values() if k.topic != kind.topic and not k.plural and k.phrase[:2] == "a "
         )
