@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from holisafe.taxonomy import Combination
+from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination
 
 REFERENCE = "reference"
 UNTUNED = "untuned"
@@ -42,6 +42,11 @@ class Arm:
         """Share of general data, in [0, 1)."""
         return float(self.settings.get("general_share", 0.0))
 
+    @property
+    def unseen(self) -> list[Combination]:
+        """Unsafe combinations that are not learned from."""
+        return [] if self.combinations is None else [c for c in UNSAFE_COMBINATIONS if c not in self.combinations]
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -50,21 +55,30 @@ class Question:
     Attributes:
         title: Heading of its section.
         claim: What the paper (arXiv 2506.04704) says or leaves open.
-        arms: Names of the arms, beside the reference and the untuned model.
+        arms: Names of the arms, beside `base` and the untuned model.
+        base: The arm that the others are compared with.
+        expected: By arm, the rates that the paper has higher (+1) or lower (-1) than the base's.
     """
 
     title: str
     claim: str
     arms: tuple[str, ...]
+    base: str = REFERENCE
+    expected: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
-def _only(*combinations: Combination) -> frozenset[Combination]:
-    return frozenset(combinations)
+def _learns_from(name: str, about: str, *combinations: Combination) -> Arm:
+    """An arm of these combinations, of which SSS has the share that it has among all five.
+
+    Else a subset would hold more that is to be answered and so refuse less, whatever it covers.
+    """
+    unsafe = sum(not each.is_safe for each in combinations)
+    return Arm(name, about, {"safe_weight": unsafe / len(UNSAFE_COMBINATIONS)}, combinations=frozenset(combinations))
 
 
 def _without(left_out: Combination) -> Arm:
-    rest = frozenset(Combination) - {left_out}
-    return Arm(f"without-{left_out.value.lower()}", f"all but {left_out.value}", combinations=rest)
+    rest = [each for each in Combination if each is not left_out]
+    return _learns_from(f"without-{left_out.value.lower()}", f"all but {left_out.value}", *rest)
 
 
 _ARMS = (
@@ -81,10 +95,12 @@ _ARMS = (
     Arm("lambda-5", "λ = 5", {"image_weight": 5.0}),
     Arm("general-25", "25 % general data", {"general_share": 0.25}),
     Arm("general-50", "50 % general data", {"general_share": 0.5}),
+    Arm("sss-40", "40 % SSS instead of 20 %, no general data", {"safe_weight": 8 / 3}),
     *(_without(each) for each in (SSS, SSU, USU, UUU, SUU)),
-    Arm("as-vlguard", "what VLGuard covers: SSS, SUU, UUU", combinations=_only(SSS, SUU, UUU)),
-    Arm("as-spa-vl", "what SPA-VL covers: USU, UUU; and SSS", combinations=_only(SSS, USU, UUU)),
-    Arm("as-figstep", "what FigStep and MM-SafetyBench cover: USU; and SSS", combinations=_only(SSS, USU)),
+    _learns_from("as-vlguard", "what VLGuard covers: SSS, SUU, UUU", SSS, SUU, UUU),
+    _learns_from("as-spa-vl", "what SPA-VL covers: USU, UUU; and SSS", SSS, USU, UUU),
+    _learns_from("as-figstep", "what FigStep and MM-SafetyBench cover: USU; and SSS", SSS, USU),
+    Arm("size-10", "10 % of the training samples", size=0.1),
     Arm("size-25", "25 % of the training samples", size=0.25),
     Arm("size-50", "50 % of the training samples", size=0.5),
 )
@@ -94,8 +110,11 @@ QUESTIONS: Mapping[str, Question] = {
     "module": Question(
         "Does the module make the model safer?",
         "The paper adds the image head (versions 4 and 5) or the meta token (1 and 2) and reports safer answers than "
-        "from tuning on the same data alone. The joint head is ours. The reference has both heads.",
-        ("no-module", "image-projector", "image-language", "meta-token"),
+        "from tuning on the same data alone, so that is what the others are compared with. The joint head is ours; the "
+        "reference has both heads.",
+        ("image-projector", "image-language", "meta-token", REFERENCE),
+        base="no-module",
+        expected={arm: {"masr_macro": -1} for arm in ("image-projector", "image-language", "meta-token")},
     ),
     "head": Question(
         "Do the heads' depth and width, and λ, matter?",
@@ -106,34 +125,42 @@ QUESTIONS: Mapping[str, Question] = {
     "general": Question(
         "What does general data change?",
         "The paper: with 0, 10,000 and 15,000 general samples mASR rises (10.4, 15.4, 19.2 %) and the refusal rate "
-        "falls (1.0, 0.3, 0.1 %). Here the share takes the place of safety data: the number of steps is the same.",
-        ("general-25", "general-50"),
+        "falls (1.0, 0.3, 0.1 %). Here the share takes the place of safety data: the number of steps is the same. With "
+        "25 % general data 40 % of what is learned is to be answered; a further run has that share from SSS alone, to "
+        "see whether it is the general data that matter.",
+        ("general-25", "general-50", "sss-40"),
+        expected={arm: {"masr_macro": +1, "rr": -1} for arm in ("general-25", "general-50")},
     ),
     "coverage": Question(
         "Does narrow coverage leave the other combinations open?",
-        "The paper says that it does. Subsets get the same number of samples as all five together, so that each of "
-        "their combinations is seen more often. VLGuard has benign and unsafe instructions on safe images and one "
-        "instruction on each unsafe image (arXiv 2402.02207). SPA-VL's questions, from easy to hard, are about "
-        "pictures of harmful topics (arXiv 2406.12030); that these are USU and UUU is our reading. FigStep renders "
-        "the request as a picture beside a benign text (arXiv 2311.05608), MM-SafetyBench moves its key phrase into "
-        "the picture (arXiv 2311.17600). SSS is added to the last two arms, whose sets hold little or nothing to be "
-        "answered: without it refusing everything would be learned.",
+        "The paper says that it does. Subsets get as many samples as all five together, and as many of them are SSS, "
+        "so that each of their unsafe combinations is seen more often; only without SSS nothing is to be answered. Who "
+        "covers what is our reading: VLGuard has benign and unsafe instructions on safe images and one instruction on "
+        "each unsafe image (arXiv 2402.02207), taken as UUU; SPA-VL's questions, from easy to hard, are about pictures "
+        "of harmful topics (arXiv 2406.12030), taken as USU and UUU; FigStep renders the request as a picture beside a "
+        "benign text (arXiv 2311.05608), MM-SafetyBench moves its key phrase into the picture (arXiv 2311.17600), both "
+        "taken as USU. SSS is added where a set holds little or nothing to be answered: without it refusing everything "
+        "would be learned.",
         (
             *(f"without-{each.value.lower()}" for each in (SSS, SSU, USU, UUU, SUU)),
             "as-vlguard", "as-spa-vl", "as-figstep",
         ),
+        expected={arm.name: {each.value.lower(): +1 for each in arm.unseen} for arm in _ARMS if arm.unseen},
     ),
     "size": Question(
         "How much data does it take?",
-        "Not in the paper. The number of steps is the same: with less data, samples come back more often.",
-        ("size-25", "size-50"),
+        "Not in the paper. The number of steps is the same: with less data, samples come back more often. A run draws "
+        "fewer samples than there are, so that half of them are seldom too few for it.",
+        ("size-10", "size-25", "size-50"),
     ),
 }  # fmt: skip
 
 
 def planned(seeds: int, questions: tuple[str, ...] = tuple(QUESTIONS)) -> list[tuple[Arm, int]]:
     """Every run as arm and seed: seed by seed, so that a study that ends early has something on each question."""
-    names = dict.fromkeys([REFERENCE, *(name for each in questions for name in QUESTIONS[each].arms)])
+    names = dict.fromkeys(
+        [REFERENCE, *(name for each in questions for name in (QUESTIONS[each].base, *QUESTIONS[each].arms))]
+    )
     tuned = [(ARMS[name], seed) for seed in range(seeds) for name in names]
     return [(Arm(UNTUNED, "the model before tuning"), 0), *tuned]
 

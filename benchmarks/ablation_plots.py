@@ -12,8 +12,9 @@ from typing import Any
 from ablation_arms import ARMS, UNTUNED
 from holisafe.taxonomy import Combination
 
-PANELS = {"mASR (%)": "masr_macro", "refusal rate on SSS (%)": "rr", "twin accuracy (%)": "twin_accuracy",
-          "F1 of image verdicts (%)": "f1"}  # fmt: skip
+PANELS = {"mASR (%), lower is better": "masr_macro", "refusal rate on SSS (%), lower is better": "rr",
+          "twin accuracy (%), higher is better": "twin_accuracy",
+          "F1 of image verdicts (%), higher is better": "f1"}  # fmt: skip
 COLOUR = "#1f5fa8"
 OTHER = "#c2571a"
 
@@ -39,18 +40,22 @@ def draw_question(found: Mapping[str, Any], arms: Sequence[str], path: Path) -> 
         panel.set_yticks(range(len(arms)), [_label(arm) for arm in arms])
         panel.grid(axis="x", color="0.88")
         panel.set_axisbelow(True)
-    canvas.suptitle("Bars: 95 % intervals over samples. Ticks below: single seeds.", fontsize="small")
+    canvas.suptitle(
+        "Bars: 95 % intervals over samples; where they overlap, the paired test may still tell two runs apart. Ticks "
+        "below: single seeds.", fontsize="small",
+    )  # fmt: skip
     canvas.savefig(path, dpi=130)
 
 
 def draw_coverage(found: Mapping[str, Any], arms: Sequence[str], path: Path) -> None:
-    """Refusal rate and attack success rates of each arm as a map; framed where it was trained on the combination."""
+    """Refusal rate and attack success rates of each arm as a map, with each seed's; framed what it was trained on."""
     from matplotlib.figure import Figure as Canvas
     from matplotlib.patches import Rectangle
 
     columns = {Combination.SSS: "rr", **{c: c.value.lower() for c in Combination if not c.is_safe}}
-    canvas = Canvas(figsize=(9, 1.9 + 0.42 * len(arms)), layout="constrained")
+    canvas = Canvas(figsize=(9, 1.9 + 0.62 * len(arms)), layout="constrained")
     axes = canvas.subplots()
+    compared = found["questions"]["coverage"]["compared"]
     values = [[_value(found, arm, rate) for rate in columns.values()] for arm in arms]
     axes.imshow(
         [[float("nan") if value is None else value for value in row] for row in values],
@@ -58,9 +63,12 @@ def draw_coverage(found: Mapping[str, Any], arms: Sequence[str], path: Path) -> 
     )  # fmt: skip
     for place, (arm, row) in enumerate(zip(arms, values, strict=True)):
         trained = frozenset() if arm == UNTUNED else ARMS[arm].combinations or frozenset(Combination)
-        for column, (combination, value) in enumerate(zip(columns, row, strict=True)):
-            shown = "–" if value is None else f"{value:.0f}"
-            colour = "white" if value is not None and value > 60 else "black"
+        for column, ((combination, rate), value) in enumerate(zip(columns.items(), row, strict=True)):
+            difference = compared[arm]["differences"][rate] if arm in compared else None
+            seeds = ", ".join(f"{100 * seed[rate]:.0f}" for seed in found["arms"][arm]["by_seed"] if value is not None)
+            star = "*" if difference is not None and difference["clear"] else ""
+            shown = "–" if value is None else f"{value:.0f}{star}\n({seeds})"
+            colour = "white" if value is not None and value > 78 else "black"
             axes.text(column, place, shown, ha="center", va="center", color=colour)
             if combination in trained:
                 frame = Rectangle((column - 0.46, place - 0.43), 0.92, 0.86, fill=False, edgecolor=COLOUR, linewidth=2)
@@ -68,7 +76,10 @@ def draw_coverage(found: Mapping[str, Any], arms: Sequence[str], path: Path) -> 
     names = ["RR on SSS" if c.is_safe else f"ASR of {c.value}" for c in columns]
     axes.set_xticks(range(len(columns)), names)
     axes.set_yticks(range(len(arms)), [_label(arm) for arm in arms])
-    axes.set_title("In %, lower is better. Blue frame: trained on this combination.", fontsize="small")
+    axes.set_title(
+        "In %, lower is better; single seeds in brackets. * clearly unlike the reference. Blue frame: trained on it.",
+        fontsize="small",
+    )
     canvas.savefig(path, dpi=130)
 
 

@@ -267,9 +267,11 @@ def draw(settings: Settings, material: Material, arm: Arm, seed: int) -> list[Sa
     Raises:
         TuningError: There are too few samples, or no general ones where the arm wants them.
     """
-    count = settings.steps * settings.batch
-    general = material.general if arm.general_share else ()
-    drawn = mix(pool(material.train, arm), count, seed=seed, general=general, general_share=arm.general_share)
+    config = settings.config(arm, seed)
+    drawn = mix(
+        pool(material.train, arm), settings.steps * settings.batch, seed=seed, safe_weight=config.safe_weight,
+        general=material.general if arm.general_share else (), general_share=arm.general_share,
+    )  # fmt: skip
     return group_by_length(drawn, settings.batch, seed=seed)
 
 

@@ -29,7 +29,8 @@ from typing import Any
 import torch
 
 from ablation_arms import ARMS, QUESTIONS, REFERENCE, UNTUNED, Arm, planned, run_name
-from ablation_page import summarise_study, write_page
+from ablation_figures import summarise_study
+from ablation_page import write_page
 from ablation_runs import Material, Settings, describe_study, measure, read_material, run, write_json
 from holisafe.errors import HoliSafeError, RunError
 

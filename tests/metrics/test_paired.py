@@ -37,6 +37,18 @@ def test_a_run_compared_with_itself_differs_by_nothing() -> None:
         assert found.low < 0 < found.high
 
 
+def test_the_more_clusters_agree_the_less_two_runs_can_differ() -> None:
+    widths = []
+    for count in (50, 500):
+        asked = [s for s in samples(count, per_cluster=1) if s.combination is Combination.SSU]
+        run = random_verdicts(asked, 0.5, np.random.default_rng(0))
+        found = compare(asked, run, run, resamples=200).differences["ssu"]
+        assert found is not None
+        assert found.low == -found.high
+        widths.append(found.high)
+    assert widths == pytest.approx([0.278, 0.037], abs=0.001)  # Wilson's upper bounds of 0 of 10, and 0 of 100
+
+
 def test_a_safer_run_differs_clearly_and_the_sign_says_which() -> None:
     asked, generator = samples(1000), np.random.default_rng(0)
     bold, careful = random_verdicts(asked, 0.2, generator), random_verdicts(asked, 0.7, generator)

@@ -23,6 +23,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))  # the script's parts import one another
 
 import ablation_arms as arms  # noqa: E402
+import ablation_figures as figures  # noqa: E402
 import ablation_page as page  # noqa: E402
 import ablation_runs as runs  # noqa: E402
 import ablations  # noqa: E402
@@ -99,7 +100,7 @@ def whole(partial_page: str, command: list[str], out: Path) -> dict[str, Any]:
 
 
 def test_a_page_of_some_runs_says_how_many_there_are(partial_page: str, before_the_kill: dict[Path, int]) -> None:
-    assert f"**{len(before_the_kill)} of 24 planned runs are done.** Missing: " in partial_page
+    assert f"**{len(before_the_kill)} of 26 planned runs are done.** Missing: " in partial_page
     assert partial_page.count("## ") == 5 and "None of its runs are done yet." in partial_page
 
 
@@ -108,8 +109,8 @@ def test_a_killed_study_goes_on_and_leaves_what_is_done(
 ) -> None:
     assert {path: path.stat().st_mtime_ns for path in before_the_kill} == before_the_kill
     names = {arms.run_name(arm, seed) for arm, seed in arms.planned(1)}
-    assert {path.stem for path in (out / "runs").glob("*.json")} == names and len(names) == 24
-    assert (whole["done"], whole["planned"], whole["missing"]) == (24, 24, [])
+    assert {path.stem for path in (out / "runs").glob("*.json")} == names and len(names) == 26
+    assert (whole["done"], whole["planned"], whole["missing"]) == (26, 26, [])
 
 
 def test_every_arm_is_trained_as_it_says(whole: dict[str, Any], out: Path) -> None:
@@ -118,7 +119,7 @@ def test_every_arm_is_trained_as_it_says(whole: dict[str, Any], out: Path) -> No
     assert found["meta-token"]["guard"]["meta_token"] and len(found["meta-token"]["images"]) == 10
     assert found["image-projector"]["guard"]["features"] == "projector" and found["image-projector"]["joint"] == {}
     assert len(found["reference"]["joint"]) == 10 and found["lambda-5"]["settings"]["image_weight"] == 5
-    assert found["as-figstep"]["learned_from"]["drawn"] == {"SSS": 6, "USU": 6}
+    assert found["as-figstep"]["learned_from"]["drawn"] == {"SSS": 2, "USU": 10}
     assert found["general-50"]["learned_from"]["drawn"]["general"] == 6
     assert [found[f"size-{share}"]["learned_from"]["pool"] for share in (25, 50)] == [5, 10]
     assert found["depth-1"]["parameters"] < found["reference"]["parameters"] < found["depth-3"]["parameters"]
@@ -128,7 +129,7 @@ def test_every_arm_is_trained_as_it_says(whole: dict[str, Any], out: Path) -> No
 def test_the_page_has_every_arm_and_a_plot_for_every_question(whole: dict[str, Any], out: Path) -> None:
     text = (out / "ablations.md").read_text()
     assert str(out.parent) not in text + (out / "ablations.json").read_text()
-    assert all(arm.about in text for arm in arms.ARMS.values()) and "24 of 24 planned runs" in text
+    assert all(arm.about in text for arm in arms.ARMS.values()) and "24 of 26 planned runs" in text
     for question in arms.QUESTIONS:
         assert f"]({page.plot_name(question)})" in text
         assert (out / page.plot_name(question)).read_bytes().startswith(b"\x89PNG")
@@ -165,7 +166,7 @@ def test_the_estimate_trains_a_few_steps_and_writes_nothing(
     assert ablations.main([*command, f"--out={tmp_path / 'new'}", "--estimate", "--budget-steps=3"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in said] == ["by wall time", "by processor time"]
-    assert all("24 of 24 runs to make: 0.0 h" in line for line in said)
+    assert all("26 of 26 runs to make: 0.0 h" in line for line in said)
     assert not (tmp_path / "new").exists()
 
 
@@ -192,8 +193,8 @@ def test_smaller_sizes_are_parts_of_larger_ones_and_hold_every_group() -> None:
 
 
 def test_holm_corrects_step_by_step() -> None:
-    assert page.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert page.holm([0.9, 0.8]) == [1.0, 1.0] and page.holm([]) == []
+    assert figures.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert figures.holm([0.9, 0.8]) == [1.0, 1.0] and figures.holm([]) == []
 
 
 def made(study: dict[str, Any], arm: str, seed: int, opened: set[str]) -> dict[str, Any]:
@@ -218,13 +219,36 @@ def test_a_combination_left_open_is_found_and_said() -> None:
     study = {"settings": asdict(runs.Settings()), "train": counts, "general": counts, "slice": slice_}
     ran = [made(study, "reference", seed, set()) for seed in (0, 1)]
     ran += [made(study, "as-figstep", seed, {"SSU", "SUU"}) for seed in (0, 1)]
-    found = page.summarise_study(study, ran, [run["run"] for run in ran])
+    found = figures.summarise_study(study, ran, [run["run"] for run in ran])
     rates = found["questions"]["coverage"]["compared"]["as-figstep"]["differences"]
     assert rates["ssu"]["value"] == pytest.approx(1) and rates["ssu"]["clear"] and rates["ssu"]["by_seed"] == [1, 1]
     assert rates["uuu"]["value"] == 0 and not rates["uuu"]["clear"]
     assert rates["masr_macro"]["value"] == pytest.approx(0.5)
-    alone = page.summarise_study(study, ran[::2], [run["run"] for run in ran])
+    alone = figures.summarise_study(study, ran[::2], [run["run"] for run in ran])
     of_one_seed = alone["questions"]["coverage"]["compared"]["as-figstep"]["differences"]["ssu"]
-    assert of_one_seed["p_holm"] == rates["ssu"]["p_holm"] < page.LEVEL and not of_one_seed["clear"]
+    assert of_one_seed["p_holm"] == rates["ssu"]["p_holm"] < figures.LEVEL and not of_one_seed["clear"]
     text = page.markdown(found)
-    assert "Never seen: SSU, UUU, SUU; clearly more open: SSU, SUU (not as the paper claims for all" in text
+    assert "- *as-figstep*: SSU 100.0 points higher, SUU 100.0 points higher, mASR 50.0 points higher. " in text
+    assert "What the paper has: SSU higher, SUU higher: found; UUU higher (+0.0 [-16.1, +16.1]): undecided." in text
+
+
+def test_a_difference_that_another_seed_would_make_is_not_clear() -> None:
+    steady = {arm: [{"seed": seed} | dict.fromkeys(figures.RATES, 0.5) for seed in (0, 1)] for arm in "abc"}
+    assert figures.training_chance(steady)["ssu"] == {"sd": 0, "freedom": 2, "another_seed": 0}
+
+    for arm, change in (("a", 0.1), ("b", -0.1)):
+        steady[arm][1]["ssu"] += change
+    found = figures.training_chance(steady)
+    assert found["ssu"]["sd"] == pytest.approx(0.0707, abs=1e-4) and found["rr"]["sd"] == 0
+    assert found["ssu"]["another_seed"] == pytest.approx(4.303 * 0.0707, abs=1e-3)  # Student's quantile of 2 degrees
+    assert figures.training_chance({"a": steady["a"]}) == {}
+
+
+def test_a_model_that_only_refuses_more_is_said_to() -> None:
+    row = {"low": 0.0, "high": 0.0, "p_holm": 0.01, "clear": True}
+    rows = {"rr": row | {"value": 0.3}, "masr_macro": row | {"value": -0.2}}
+    said = page._clear(rows)
+    assert said == (
+        "RR 30.0 points higher, mASR 20.0 points lower; it refuses more of what is harmless and of what is not"
+    )
+    assert "mASR higher: the opposite is found" in page._claimed(rows, {"masr_macro": +1})

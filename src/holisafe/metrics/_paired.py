@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from holisafe.errors import DataError
-from holisafe.metrics._bootstrap import Floats, interval, resample_rates
+from holisafe.metrics._bootstrap import Floats, interval, resample_rates, wilson
 from holisafe.metrics._columns import POOLED, sum_columns
 from holisafe.metrics._rates import Sums, align
 from holisafe.metrics._twins import twin_sums
@@ -132,9 +132,15 @@ def _differences(
 
 
 def _paired_interval(values: Floats, resampled: Floats, clusters: Floats) -> tuple[Floats, Floats]:
-    """The interval of rates, moved from [0, 1] to [-1, 1] and back, so that no width is never the answer."""
+    """The interval of rates, moved from [0, 1] to [-1, 1] and back, so that no width is never the answer.
+
+    Where the runs differ on no cluster, none of so many was seen to; Wilson's bound on that share, either way.
+    """
     lows, highs = interval((values + 1) / 2, (resampled + 1) / 2, clusters)
-    return 2 * lows - 1, 2 * highs - 1
+    lows, highs = 2 * lows - 1, 2 * highs - 1
+    is_alike = np.all(np.abs(np.nan_to_num(resampled)) < 1e-9, axis=0)
+    _, most = wilson(np.zeros_like(values), clusters)
+    return np.where(is_alike, -most, lows), np.where(is_alike, most, highs)
 
 
 def _sign_flip(shares: Floats, patterns: int, seed: int) -> Floats:
