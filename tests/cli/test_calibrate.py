@@ -187,6 +187,8 @@ def test_a_tuned_model_is_calibrated_but_not_on_what_it_learned_from(place: Path
     export_parquet(datasets.load(place / "data", "train"), tmp_path / "renamed", "calibration")
     same = holisafe(run, "--data", tmp_path / "renamed")
     assert (same.exit_code, "was tuned on" in same.stderr) == (2, True), same.stderr
+    few = holisafe(run, "--data", tmp_path / "renamed", "--limit", 5)
+    assert few.exit_code == 2 and "of the 5 images of" in few.stderr, few.stderr
     assert holisafe(run, "--data", place / "data").exit_code == 0
     assert kept(run / "tuned" / "guard")["records"] == 24
     judged = load(str(run), device="cpu", guard="own")

@@ -242,7 +242,8 @@ def test_a_bound_that_is_passed_ends_it_and_what_was_within_is_kept(place: Path,
     within = load_file(tmp_path / "checkpoint-1" / "learned.safetensors")
     guard = load_file(tmp_path / "tuned" / "guard" / "guard.safetensors")
     assert all(torch.equal(tensor, within[f"base_model.model.guard.{name}"]) for name, tensor in guard.items())
-    assert "Training was stopped early at step 2" in (tmp_path / "tuned" / "README.md").read_text()
+    card = (tmp_path / "tuned" / "README.md").read_text()
+    assert "Training was stopped early at step 2" in card and "| | at step 0 | at step 1 |" in card
 
 
 def test_merging_gives_one_plain_checkpoint(place: Path, tuned: Path, tmp_path: Path) -> None:

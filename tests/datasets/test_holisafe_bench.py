@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import datasets
 from holisafe.datasets import Level, Loaded, load, read, read_predictions
 from holisafe.datasets._export import export_parquet
-from holisafe.datasets._hub import explain, read_table
+from holisafe.datasets._hub import explain, read_table, split_names
 from holisafe.datasets.conformance import DatasetConformance
 from holisafe.datasets.holisafe_bench import validate_path
 from holisafe.errors import DataError, UnknownNameError
@@ -339,6 +339,15 @@ class TestFolderConformance(DatasetConformance):
     def _a_folder(self, read_records: ReadRecords, record: Make, folder: Path) -> None:
         read_records(record(), record(id=2, query="And what is this?"))
         self.name = str(folder)
+
+
+def test_splits_of_a_hub_data_set_are_those_that_the_library_finds(tmp_path: Path) -> None:
+    """A folder stands for the Hub: the library reads both alike."""
+    for split in ("train", "test"):
+        datasets.Dataset.from_list([{"query": "what?"}]).to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+    assert sorted(split_names(str(tmp_path))) == ["test", "train"]
+    with pytest.raises(DataError, match="cannot be loaded from the Hub"):
+        split_names(str(tmp_path / "none"))
 
 
 def test_a_hub_table_gives_the_same_samples_as_the_file_it_came_from(

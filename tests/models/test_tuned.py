@@ -61,9 +61,10 @@ def description(base: Path, weights: str | None = None) -> dict[str, Any]:
             "licences": [],
             "left_out": {},
         },
-        "training": {"steps": 1, "drawn": 1, "first": {"step": 1}, "last": {"step": 1}, "stopped": None},
+        "training": {"steps": 1, "drawn": 1, "by_combination": {"SSS": 1}, "first": {"step": 1}, "last": {"step": 1},
+                     "stopped": None},
         "evaluations": [],
-    }
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")

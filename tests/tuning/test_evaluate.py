@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -262,6 +263,14 @@ def test_the_same_command_comes_to_the_same_end_again(stopped: Any) -> None:
     folder = Path(run.args.output_dir)
     again = evaluated(refusing(folder), every=5, bounds=Bounds(refusal_rate=0.4))
     assert again[-1] == found[-1]
+
+
+def test_a_run_that_was_moved_still_knows_its_best_checkpoint(stopped: Any, tmp_path: Path) -> None:
+    run, found = stopped
+    shutil.copytree(run.args.output_dir, tmp_path / "moved")
+    again = refusing(tmp_path / "moved")
+    evaluated(again, every=5, bounds=Bounds(refusal_rate=0.4))
+    assert again.state.best_model_checkpoint == str(tmp_path / "moved" / f"checkpoint-{found[-2]['step']}")
 
 
 def test_training_ends_where_the_utility_falls(tmp_path: Path) -> None:

@@ -155,7 +155,11 @@ def test_a_checkpoint_of_shards_holds_no_copy_of_the_model(folder: Path) -> None
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("ddp-for-fsdp", "accelerate gives none on cpu and would train with DDP"), ("fsdp-1", "found version 1")],
+    [
+        ("ddp-for-fsdp", "accelerate gives none on cpu and would train with DDP"),
+        ("fsdp-1", "found version 1"),
+        ("fsdp-meta-token", "which sharded weights (FSDP) cannot do"),
+    ],
 )
 def test_where_weights_could_not_be_saved_as_asked_nothing_starts(name: str, message: str, folder: Path) -> None:
     for index in (0, 1):

@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 from transformers import TrainerCallback
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+from guard.prompts import guard, tiny
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig, guard_of
 from holisafe.guard._attach import base_model
-from holisafe.tuning import Collator, GuardedLoss
+from holisafe.tuning import Collator, GuardedLoss, GuardedTrainer
 from holisafe.tuning._trainer import LEARNED_FILE, last_checkpoint
 from tuning import train_tiny
 from tuning.data import SETTINGS, sample
@@ -116,6 +119,47 @@ def test_parts_that_rest_stay_in_evaluation_mode(tmp_path: Path) -> None:
     base = base_model(run.model)
     assert not base.get_encoder(modality="image").training
     assert guard_of(base).training
+
+
+def test_a_run_that_goes_on_saves_and_logs_as_often_as_it_is_asked_now(tmp_path: Path) -> None:
+    class StopAt4(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            control.should_training_stop = state.global_step == 4
+
+    begun = trainer(tmp_path, save_every=4, log_every=4)
+    begun.add_callback(StopAt4())
+    begun.tune()
+    run = trainer(tmp_path, save_every=3, log_every=1)
+    run.tune()
+    assert [row["step"] for row in run.state.log_history if "loss" in row] == [4, 5, 6, 7, 8]
+    assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-6", "checkpoint-8"}
+
+
+def test_checkpointing_reaches_layers_that_rest_before_a_projector_that_learns(tmp_path: Path) -> None:
+    config = replace(SETTINGS, language_rate=None, vision_rate=None, checkpointing=True)
+    run = trainer(tmp_path, config, samples=samples(2))
+    layer = next(each for each in base_model(run.model).modules() if isinstance(each, GradientCheckpointingLayer)
+                 and any(name.startswith("mlp.") for name, _ in each.named_modules())
+                 and hasattr(each, "self_attn") and hasattr(each, "post_attention_layernorm"))  # fmt: skip
+    passes: list[bool] = []
+    layer.mlp.register_forward_pre_hook(lambda module, _: passes.append(module.training))
+    run.tune()
+    assert passes == [False, False]  # once forward, once more on the way back
+
+
+@pytest.mark.parametrize("method", ["vgm", "meta-token"])
+def test_the_vision_encoder_runs_in_the_precision_that_is_asked_for(tmp_path: Path, method: str) -> None:
+    made = tiny("qwen2_5_vl")
+    guard(made, meta_token=method == "meta-token")
+    config = replace(SETTINGS, precision="bfloat16", method=method)
+    run = GuardedTrainer(
+        made.model, made.processor, config, samples(2), tmp_path, use_cpu=True, save_every=1, log_every=1
+    )
+    formats = set()
+    inside = next(each for each in made.model.get_encoder(modality="image").modules() if isinstance(each, nn.Linear))
+    inside.register_forward_hook(lambda _module, _args, output: formats.add(output.dtype))
+    run.tune()
+    assert formats == {torch.bfloat16}
 
 
 class Spoil(TrainerCallback):  # type: ignore[misc]

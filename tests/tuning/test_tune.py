@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import tiny_models
 from holisafe.datasets._export import export_parquet
-from holisafe.errors import TuningError
+from holisafe.errors import ModelError, TuningError
 from holisafe.guard import GuardConfig, attach_guard, save_guard
 from holisafe.models import load
 from holisafe.records import ImageRef, Sample
-from holisafe.tuning import Collator, GuardedLoss, ModelOptions, Tuned, plan, tune
+from holisafe.tuning import Bounds, Collator, GuardedLoss, ModelOptions, Tuned, plan, tune
 from holisafe.tuning._samples import find_unfit
 from tuning.data import picture, sample
 from tuning.tiny_run import SETTINGS, general, safety, write_data, write_model
@@ -73,6 +73,7 @@ def test_the_folder_holds_the_documented_files(tuned: Tuned) -> None:
         "tuned/guard/README.md",
         "tuned/guard/guard.safetensors",
         "tuned/guard/guard_config.json",
+        "tuned/learned_images.txt",
         "tuned/parts.safetensors",
         "tuned/tuned.json",
     }
@@ -110,7 +111,8 @@ def test_the_card_is_written_from_the_run(tuned: Tuned, model: Path, data: Path)
     description = json.loads((tuned.folder / "tuned.json").read_text())
     assert f"# {model.name}, tuned for safety" in card and str(model.parent) not in card
     assert description["data"]["sha256"] in card and "6 samples (SSS 3, SSU 0, USU 3, UUU 0, SUU 0)" in card
-    assert "4 optimizer steps, 16 samples drawn" in card
+    assert "4 optimizer steps; seed 0" in card
+    assert "Drawn for the whole run: 16 samples (SSS 8, SSU 0, USU 8, UUU 0, SUU 0)." in card
     assert f"{description['training']['last']['loss']:.4g}" in card
     assert "The data hold no samples of SSU, UUU, SUU." in card and "Not evaluated" in card
     assert "`language_rate`: 0.003" in card and "Not known here: check that of" in card
@@ -177,7 +179,7 @@ def test_parts_that_rest_are_not_saved(model: Path, data: Path, tmp_path: Path) 
     rates = {"language_rate": None, "vision_rate": None, "projector_rate": None}
     made = run(model, data, tmp_path, settings={**rates, "steps": 1})
     assert set(made.description["learned"]) == {"guard"}
-    assert {path.name for path in made.folder.iterdir()} == {"README.md", "guard", "tuned.json"}
+    assert {path.name for path in made.folder.iterdir()} == {"README.md", "guard", "learned_images.txt", "tuned.json"}
 
 
 def test_general_data_come_in_their_share(model: Path, data: Path, tmp_path: Path) -> None:
@@ -208,6 +210,14 @@ def test_images_shared_with_another_split_are_refused(model: Path, tmp_path: Pat
     export_parquet([replace(safety()[3], id="other", query="else?"), *safety(2, first=20)], tmp_path, "calibration")
     with pytest.raises(TuningError, match=r"sample s3: its image .* is in the split calibration"):
         plan(model, tmp_path, SETTINGS)
+
+
+def test_of_splits_none_of_which_is_for_training_one_has_to_be_named(model: Path, tmp_path: Path) -> None:
+    export_parquet(safety(), tmp_path, "training")
+    export_parquet(safety(2, first=20), tmp_path, "test")
+    with pytest.raises(TuningError, match="has the splits test, training, none of which is called 'train'"):
+        plan(model, tmp_path, SETTINGS)
+    assert plan(model, tmp_path, SETTINGS, split="training").by_combination["SSS"] == 8
 
 
 def test_general_data_are_held_against_the_other_splits_too(model: Path, data: Path) -> None:
@@ -286,11 +296,54 @@ def test_a_guard_with_a_meta_token_needs_its_method(model: Path, data: Path) -> 
         plan(model, data, SETTINGS, guard=GuardConfig(meta_token=True))
 
 
-def test_a_tuned_model_can_be_tuned_again(tuned: Tuned, data: Path, tmp_path: Path) -> None:
-    twice = run(tuned.folder, data, tmp_path, settings={"steps": 1})
+@pytest.fixture(scope="module")
+def twice(tuned: Tuned, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    """Tuned once more, its guard at rest."""
+    return run(tuned.folder, data, tmp_path_factory.mktemp("twice"), settings={"steps": 1, "guard_rate": None})
+
+
+def test_a_tuned_model_can_be_tuned_again_and_so_can_its_guard(
+    tuned: Tuned, twice: Tuned, data: Path, tmp_path: Path
+) -> None:
+    assert (tuned.description["guard_began"], twice.description["guard_began"]) == ("new", "own")
+    before, kept = (load_file(each.folder / "guard" / "guard.safetensors") for each in (tuned, twice))
+    assert before.keys() == kept.keys() and all(torch.equal(kept[name], each) for name, each in before.items())
+    assert "The guard began as the one that came with the model." in (twice.folder / "README.md").read_text()
     loaded = load(str(twice.folder), device="cpu", guard="own")
     save_guard(loaded.model, tmp_path / "guard")
-    kept = load_file(tmp_path / "guard" / "guard.safetensors")
-    assert all(
-        torch.equal(kept[name], each) for name, each in load_file(twice.folder / "guard/guard.safetensors").items()
-    )
+    again = load_file(tmp_path / "guard" / "guard.safetensors")
+    assert all(torch.equal(again[name], each) for name, each in kept.items())
+
+
+def test_a_guard_of_other_parts_is_a_new_one(tuned: Tuned, data: Path, tmp_path: Path) -> None:
+    settings = {"steps": 1}
+    other = run(tuned.folder, data, tmp_path / "run", settings=settings, guard=GuardConfig(joint_head=False))
+    assert other.description["guard_began"] == "new"
+    with pytest.raises(TuningError, match="the guard that comes with the model has other parts, so that a new one"):
+        run(tuned.folder, data, tmp_path, settings={"guard_rate": None}, guard=GuardConfig(joint_head=False))
+
+
+def test_a_new_guard_has_to_learn(model: Path, data: Path) -> None:
+    with pytest.raises(TuningError, match="guard_rate is None, but no guard comes with the model"):
+        plan(model, data, replace(SETTINGS, guard_rate=None))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_model_tuned_twice_knows_its_base_again(twice: Tuned, dtype: str) -> None:
+    assert load(str(twice.folder), device="cpu", dtype=dtype).model.dtype == getattr(torch, dtype)
+
+
+def test_a_model_tuned_twice_is_refused_on_another_base(tuned: Tuned, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(tuned.folder.parent, tmp_path / "once")
+    twice = run(tmp_path / "once", data, tmp_path / "twice", settings={"steps": 1})
+    path = tmp_path / "once" / "tuned" / "adapter" / "adapter_model.safetensors"
+    save_file({name: each + 1 for name, each in load_file(path).items()}, path)
+    with pytest.raises(ModelError, match="are not those that it was tuned from"):
+        load(str(twice.folder), device="cpu")
+
+
+def test_a_bound_that_is_passed_before_there_is_a_checkpoint_is_said(model: Path, data: Path, tmp_path: Path) -> None:
+    wild = {"language_rate": 30.0, "steps": 3}
+    bounds = Bounds(utility_drop=0.01)
+    with pytest.raises(TuningError, match=r"stopped at step \d: the utility has fallen .* no checkpoint is within"):
+        run(model, data, tmp_path, settings=wild, save_every=100, evaluate_every=2, bounds=bounds)

@@ -82,7 +82,7 @@ def train(
 ) -> GuardedTrainer:
     """Tune without any dropout, so that processes draw nothing by chance."""
     made = tiny("llava")
-    guard(made)
+    guard(made, meta_token=config.method == "meta-token")
     for weight in guard_of(made.model).parameters():
         weight.data += float(os.environ.get("RANK", "0"))  # what another process begins with must not matter
     given = uneven() if samples is None else samples
@@ -121,6 +121,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "fsdp-again": SHARDED,
     "fsdp-bfloat16": {**SHARDED, "config": replace(HALF, precision="bfloat16", checkpointing=True)},
     "fsdp-no-adapter": {**SHARDED, "config": replace(HALF, language_rate=None)},
+    "fsdp-meta-token": {**SHARDED, "config": replace(HALF, method="meta-token")},
     "fsdp-first-loads": {**SHARDED, "fsdp_config": {"cpu_ram_efficient_loading": True}},
     "fsdp-1": {**SHARDED, "fsdp_config": {"version": 1, "sync_module_states": False}},
 }

@@ -34,17 +34,36 @@ def read_hub(hub_id: str, split: str | None = None) -> Loaded:
         MissingDependencyError: The `datasets` library is not installed.
         DataError: The data set cannot be had: gated, private, misspelt, or the Hub is out of reach.
     """
+    library = _library(hub_id)
+    try:
+        table = library.load_dataset(hub_id, split=split or "test")
+    except Exception as error:  # datasets, huggingface_hub, httpx and fsspec raise kinds of their own
+        raise DataError(explain(hub_id, error)) from error
+    return read_table(table, hub_id)
+
+
+def split_names(hub_id: str) -> list[str]:
+    """Names of a Hub data set's splits.
+
+    Raises:
+        MissingDependencyError: The `datasets` library is not installed.
+        DataError: The data set cannot be had.
+    """
+    library = _library(hub_id)
+    try:
+        return list(library.get_dataset_split_names(hub_id))
+    except Exception as error:  # as above
+        raise DataError(explain(hub_id, error)) from error
+
+
+def _library(hub_id: str) -> Any:
     try:
         import datasets
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"{hub_id}: reading from the Hub needs the library 'datasets'; run: pip install 'holisafe[datasets]'"
         ) from error
-    try:
-        table = datasets.load_dataset(hub_id, split=split or "test")
-    except Exception as error:  # datasets, huggingface_hub, httpx and fsspec raise kinds of their own
-        raise DataError(explain(hub_id, error)) from error
-    return read_table(table, hub_id)
+    return datasets
 
 
 def read_table(table: Any, hub_id: str) -> Loaded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -16,11 +17,12 @@ from typing import Any
 from holisafe.datasets import fingerprint
 from holisafe.errors import DataError, GuardError, ImageError, ModelError
 from holisafe.guard import Calibration, CalibrationReport, PromptVerdicts, calibrate, calibration_of, guard_of
+from holisafe.images import read_bytes
 from holisafe.models._answerer import Answerer
 from holisafe.models._generate import Answer
-from holisafe.models._load import looks_local
+from holisafe.models._load import looks_local, tuned_model
 from holisafe.models._prompt import Prompt
-from holisafe.models._tuned import TUNED_FILE, find_tuned
+from holisafe.models._tuned import IMAGES_FILE, TUNED_FILE, TunedModel, image_digest
 from holisafe.records import Sample
 from holisafe.taxonomy import HEAD_ORDER, Combination, parse_label
 
@@ -177,7 +179,7 @@ def ask_guard(
 
 
 def check_held_out(model: str, data: str, split: str, samples: Sequence[Sample]) -> None:
-    """Refuse samples that a tuned model has learned from, as far as its folder tells.
+    """Refuse samples that a tuned model has learned from, or what it was tuned from, as far as their folders tell.
 
     Args:
         model: What `load` was asked for.
@@ -189,18 +191,34 @@ def check_held_out(model: str, data: str, split: str, samples: Sequence[Sample])
         GuardError: They are what it was tuned on.
         ModelError: `tuned.json` cannot be read.
     """
-    tuned = find_tuned(Path(model).expanduser()) if looks_local(model) else None
-    if tuned is None:
-        return
-    learned = json.loads((tuned.folder / TUNED_FILE).read_text("utf-8")).get("data") or {}
-    name, of_split = learned.get("name") or None, learned.get("split")  # samples given from Python have no name
-    is_same_split = isinstance(name, str) and _place(name) == _place(data) and of_split in (None, split)
-    hashes = {part.get("sha256") for part in (learned, learned.get("general") or {})} - {None}
-    if is_same_split or (hashes and fingerprint(samples) in hashes):
-        raise GuardError(
-            f"{tuned.folder} was tuned on the split {of_split or split} of {name or data}, so its scores there promise "
-            "nothing of other images; calibrate on samples that it has not learned from"
-        )
+    shown: set[str] | None = None
+    tuned = tuned_model(model)
+    while tuned is not None:
+        learned = json.loads((tuned.folder / TUNED_FILE).read_text("utf-8")).get("data") or {}
+        name, of_split = learned.get("name") or None, learned.get("split")  # samples given from Python have no name
+        if isinstance(name, str) and _place(name) == _place(data) and of_split in (None, split):
+            raise GuardError(_learned_from(tuned, f"the split {of_split or split} of {name}"))
+        if (tuned.folder / IMAGES_FILE).is_file():
+            shown = _digests(samples) if shown is None else shown
+            if both := shown & set((tuned.folder / IMAGES_FILE).read_text("ascii").split()):
+                raise GuardError(_learned_from(tuned, f"{len(both)} of the {len(shown)} images of {data}"))
+        tuned = tuned_model(tuned.base)
+
+
+def _learned_from(tuned: TunedModel, what: str) -> str:
+    return (
+        f"{tuned.folder} was tuned on {what}, so its scores there promise nothing of other images; calibrate on "
+        "samples that it has not learned from"
+    )
+
+
+def _digests(samples: Sequence[Sample]) -> set[str]:
+    """`image_digest` of each image that can be read."""
+    found = set()
+    for image in {image for sample in samples for image in sample.images}:
+        with contextlib.suppress(ImageError):  # left out later, with its reason
+            found.add(image_digest(read_bytes(image)))
+    return found
 
 
 def _unfit(sample: Sample) -> LeftOut | None:

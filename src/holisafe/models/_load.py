@@ -13,7 +13,7 @@ from typing import Any
 from holisafe.errors import MissingDependencyError, ModelError, UnknownNameError
 from holisafe.models._registry import registered_guard, registered_models
 from holisafe.models._still import only_video_half_missing, still_processor
-from holisafe.models._tuned import GUARD, find_tuned, lay_over
+from holisafe.models._tuned import GUARD, TunedModel, find_tuned, lay_over
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -95,14 +95,14 @@ def _load(
         given = {"device": device, "dtype": dtype, "attention": attention}
         model, processor = builders[name](**{key: value for key, value in given.items() if value is not None})
         return _checked(model, processor, name, None)
-    tuned = find_tuned(Path(name).expanduser()) if looks_local(name) else None
+    tuned = tuned_model(name)
     if tuned is not None:
         if revision is not None:
             raise ModelError(
                 f"{name} says itself which revision of {tuned.base} it was tuned from; leave out {revision!r}"
             )
         base = _load(tuned.base, device, dtype, attention, tuned.revision, remote)
-        return replace(base, model=lay_over(base.model, tuned), name=name, revision=None)
+        return replace(base, model=lay_over(base.model, tuned, tuned_model(tuned.base)), name=name, revision=None)
     _check_place(name, builders)
     return _load_checkpoint(name, device, dtype, attention, revision, remote)
 
@@ -113,7 +113,7 @@ def _guarded(loaded: LoadedModel, guard: str | Path) -> LoadedModel:
 
     is_own = str(guard) == OWN_GUARD
     where = _own_guard(loaded.name) if is_own else guard
-    was_made_for_it = registered_guard(loaded.name) is not None or _tuned_folder(loaded.name) is not None
+    was_made_for_it = registered_guard(loaded.name) is not None or tuned_model(loaded.name) is not None
     load_guard(
         loaded.model,
         where,
@@ -132,33 +132,45 @@ def _own_guard(name: str) -> str | Path:
         ModelError: None comes with it, or its files are missing.
     """
     folder = registered_guard(name)
-    if folder is not None:
-        if not (folder / GUARD_FILE).is_file():
-            raise ModelError(
-                f"{name}: the guard that comes with it is not in this installation ({folder} holds no {GUARD_FILE}); "
-                "install holisafe again, or give the folder of a guard"
-            )
-        return folder
-    if name in registered_models():
+    if folder is not None and not (folder / GUARD_FILE).is_file():
+        raise ModelError(
+            f"{name}: the guard that comes with it is not in this installation ({folder} holds no {GUARD_FILE}); "
+            "install holisafe again, or give the folder of a guard"
+        )
+    if folder is None and name in registered_models():
         raise ModelError(f"no guard comes with {name}; give the folder of one, or its Hub id")
-    if not looks_local(name):
+    if folder is None and not looks_local(name):
         return name
-    checkpoint = _tuned_folder(name) or Path(name).expanduser()
-    for place in (checkpoint / GUARD, checkpoint):
-        if (place / GUARD_FILE).is_file():
-            return place
+    if (found := guard_beside(name)) is not None:
+        return found
+    tuned = tuned_model(name)
+    checkpoint = Path(name).expanduser() if tuned is None else tuned.folder
     raise ModelError(
         f"no guard comes with {name}: neither {checkpoint / GUARD} nor the folder itself holds {GUARD_FILE}; save "
         "one there with save_guard, or give the folder of another"
     )
 
 
-def _tuned_folder(name: str) -> Path | None:
-    """Where the parts of a tuned model are; None where `name` is none."""
+def guard_beside(name: str) -> Path | None:
+    """The folder of the guard that comes with a registered model or one in a folder; None where none does."""
+    folder = registered_guard(name)
+    if folder is None and (name in registered_models() or not looks_local(name)):
+        return None
+    tuned = tuned_model(name)
+    checkpoint = Path(name).expanduser() if tuned is None else tuned.folder
+    places = [folder] if folder is not None else [checkpoint / GUARD, checkpoint]
+    return next((place for place in places if (place / GUARD_FILE).is_file()), None)
+
+
+def tuned_model(name: str) -> TunedModel | None:
+    """What the folder of a tuned model says; None where `name` is none.
+
+    Raises:
+        ModelError: It cannot be read, or its tuning has not come to its end.
+    """
     if name in registered_models() or not looks_local(name):
         return None
-    tuned = find_tuned(Path(name).expanduser())
-    return None if tuned is None else tuned.folder
+    return find_tuned(Path(name).expanduser())
 
 
 def looks_local(name: str) -> bool:

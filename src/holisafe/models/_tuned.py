@@ -4,6 +4,7 @@ tuned.json          which base model, and how it was tuned
 adapter/            what the language model learned (LoRA, as PEFT saves it)
 parts.safetensors   whole weights of the projector and the vision encoder, where they learned
 guard/              the guard, as `save_guard` writes it
+learned_images.txt  which images it learned from, as `image_digest` gives them
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ PARTS_FILE = "parts.safetensors"
 ADAPTER = "adapter"
 ADAPTER_FILE = "adapter_model.safetensors"
 GUARD = "guard"
+IMAGES_FILE = "learned_images.txt"
 TUNED = "tuned"
 """Where a run's folder holds what it came to."""
 
@@ -40,7 +42,7 @@ class TunedModel:
         folder: The folder with `tuned.json`.
         base: Name of the base model, for `holisafe.models.load`.
         revision: Its Hub commit; None where it has none.
-        weights: `hash_weights` of the base model; None where that is not known.
+        weights: `hash_base` of the base model; None where that is not known.
     """
 
     folder: Path
@@ -66,13 +68,18 @@ def find_tuned(folder: Path) -> TunedModel | None:
     return None
 
 
-def lay_over(model: Any, tuned: TunedModel) -> Any:
+def lay_over(model: Any, tuned: TunedModel, base: TunedModel | None = None) -> Any:
     """Give a base model what the tuned one learned, but for the guard; the adapter is merged.
+
+    Args:
+        model: The base model.
+        tuned: The tuned one.
+        base: What the base's folder says, where it was tuned itself.
 
     Raises:
         ModelError: A file is missing or damaged, or was made for another model, or the base has other weights now.
     """
-    if tuned.weights is not None and is_comparable(model) and hash_weights(model) != tuned.weights:
+    if tuned.weights is not None and is_comparable(model) and hash_base(model, base) != tuned.weights:
         raise ModelError(
             f"{tuned.folder / TUNED_FILE}: base: the weights of {tuned.base} are not those that it was tuned from; get "
             "those, or tune again"
@@ -103,6 +110,29 @@ def _read(folder: Path) -> TunedModel:
     if not isinstance(name, str) or not isinstance(revision, str | None) or not isinstance(weights, str | None):
         raise ModelError(f"{path}: base: expected a name, a revision and a hash, found {json.dumps(base)[:80]}")
     return TunedModel(folder, name, revision, weights)
+
+
+def image_digest(data: bytes) -> str:
+    """What an image is known by in `learned_images.txt`: the first 16 digits of the SHA-256 of its file."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def hash_base(model: Any, tuned: TunedModel | None) -> str:
+    """`hash_weights` of a model to tune; of one that was tuned before, SHA-256 of what it learned, and from what.
+
+    Its weights would not tell: a merged adapter rounds otherwise in another number format or on another device.
+
+    Args:
+        model: What `load` gave, without a guard.
+        tuned: What its folder says; None where it was not tuned.
+    """
+    if tuned is None:
+        return hash_weights(model)
+    digest = hashlib.sha256((tuned.weights or tuned.base).encode())
+    for path in (tuned.folder / ADAPTER / ADAPTER_FILE, tuned.folder / PARTS_FILE):
+        if path.is_file():
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def hash_weights(model: Any) -> str:

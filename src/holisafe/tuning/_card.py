@@ -52,7 +52,7 @@ def model_card(run: Mapping[str, Any]) -> str:
         *_learned(run),
         *_data(run["data"]),
         *_training(run),
-        *_evaluations(run["evaluations"]),
+        *_evaluations(run["evaluations"], run["training"]["steps"]),
         *_limits(run),
     ]
     return "\n".join(lines)
@@ -60,7 +60,16 @@ def model_card(run: Mapping[str, Any]) -> str:
 
 def _learned(run: Mapping[str, Any]) -> list[str]:
     rows = [f"| {_PARTS[part]} | {each['parameters']:,} | {each['rate']:g} |" for part, each in run["learned"].items()]
-    return ["## What learned", "", "| part | parameters | peak learning rate |", "| --- | ---: | ---: |", *rows, ""]
+    own = ["The guard began as the one that came with the model.", ""] if run.get("guard_began") == "own" else []
+    return [
+        "## What learned",
+        "",
+        "| part | parameters | peak learning rate |",
+        "| --- | ---: | ---: |",
+        *rows,
+        "",
+        *own,
+    ]
 
 
 def _data(data: Mapping[str, Any]) -> list[str]:
@@ -88,11 +97,12 @@ def _training(run: Mapping[str, Any]) -> list[str]:
     names = list(training["last"])
     rows = [f"| {name} | {_number(training['first'], name)} | {_number(training['last'], name)} |" for name in names]
     recipe = f"recipe `{run['recipe']}`; " if run["recipe"] else ""
+    drawn = ", ".join(f"{name} {count:,}" for name, count in training["by_combination"].items())
     return [
         "## Training",
         "",
-        f"{training['steps']:,} optimizer steps, {training['drawn']:,} samples drawn with all combinations, and their "
-        f"categories, in equal parts; {recipe}seed {settings['seed']}, {settings['precision']}.",
+        f"{training['steps']:,} optimizer steps; {recipe}seed {settings['seed']}, {settings['precision']}. Drawn for "
+        f"the whole run: {training['drawn']:,} samples ({drawn}).",
         *([f"Training was stopped early {training['stopped']}."] if training["stopped"] else []),
         "",
         f"| mean of logged steps | up to step {training['first']['step']} | up to step {training['last']['step']} |",
@@ -108,7 +118,9 @@ def _training(run: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _evaluations(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _evaluations(rows: Sequence[Mapping[str, Any]], kept: int) -> list[str]:
+    """What was found before training and of the weights that were kept, which need not be the last."""
+    rows = [row for row in rows if row["step"] <= kept]
     if not rows:
         return ["## Results", "", "Not evaluated while it trained. Measure it with `holisafe bench`.", ""]
     first, last = (_figures(rows[at]) for at in (0, -1))

@@ -175,6 +175,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
             return
         rows = [row for row in state.log_history if row.get("slice_sha256") == digest(self._samples)]
         self._before = next((row[LOG_ROW]["reference_log_likelihood"] for row in rows if row["step"] == 0), None)
+        state.best_model_checkpoint = self._last_within(rows)
         if self.bounds.utility_drop is not None and self._before is None:
             raise TuningError(
                 f"{args.output_dir}: utility_drop is bounded, but the run was begun without an evaluation of this "
@@ -223,6 +224,17 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
             # the trainer never deletes what it takes for its best checkpoint
             state.best_model_checkpoint = str(Path(self._trainer.args.output_dir) / f"checkpoint-{found.step}")
             control.should_save = True
+
+    def _last_within(self, rows: Sequence[Mapping[str, Any]]) -> str | None:
+        """The last checkpoint within bounds, where the folder is now; the trainer knows it by where it was."""
+        found = None
+        for row in rows if self.bounds else ():
+            path = Path(self._trainer.args.output_dir) / f"checkpoint-{row['step']}"
+            rates, utility = row[LOG_ROW]["judges"][JUDGES[0]], row[LOG_ROW]["utility"]
+            rr, masr = (None if rates[name] is None else rates[name]["value"] for name in ("rr", "masr_macro"))
+            if path.is_dir() and not self.bounds.passed(rr, utility) and not self.bounds.lets_through(masr):
+                found = str(path)
+        return found
 
     def _measure(self, step: int) -> Evaluation:
         responses = self._ask()

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 
 from holisafe.errors import TuningError
-from holisafe.guard import GuardConfig, attach_guard
+from holisafe.guard import Calibration, GuardConfig, attach_guard, load_guard, set_calibration
 from holisafe.guard._attach import base_model
+from holisafe.guard._checkpoint import read_guard
 from holisafe.models import LoadedModel, load
-from holisafe.models._tuned import hash_weights
+from holisafe.models._load import guard_beside, tuned_model
+from holisafe.models._tuned import hash_base
 from holisafe.records import Sample
 from holisafe.taxonomy import Combination
 from holisafe.tuning._collate import Collator
@@ -71,6 +73,7 @@ class Ready:
     longest: int | None
     weights: str
     on_cpu: bool
+    has_own_guard: bool
 
     def counts(self, samples: Sequence[Sample]) -> dict[str, int]:
         """How many samples of each combination; general data apart."""
@@ -104,10 +107,8 @@ def make_ready(
         revision=options.revision,
         trust_remote_code=options.trust_remote_code,
     )
-    weights = hash_weights(loaded.model)
-    if guard is not None:
-        torch.manual_seed(config.seed)  # of the guard's new weights
-        attach_guard(loaded.model, guard, processor=loaded.processor)
+    weights = hash_base(loaded.model, tuned_model(loaded.name))
+    goes_on = guard is not None and _attach(loaded, guard, config)
     longest = _longest(loaded.model, config)
     if known is None:
         collate = Collator(loaded.processor, None)
@@ -132,7 +133,38 @@ def make_ready(
     )
     if config.group_by_length:
         drawn = group_by_length(drawn, config.batch, seed=config.seed)
-    return Ready(loaded, fit, drawn, known, longest, weights, on_cpu)
+    return Ready(loaded, fit, drawn, known, longest, weights, on_cpu, goes_on)
+
+
+_FOUND_ON_ATTACHING = ("meta_token_id", "boundary_ids", "width", "vision_width", "base_model")
+
+
+def _attach(loaded: LoadedModel, guard: GuardConfig, config: TuneConfig) -> bool:
+    """Give the model the guard that comes with it, where it has these parts, to learn on; else a new one.
+
+    Returns:
+        Whether it is the model's own.
+
+    Raises:
+        TuningError: A new guard would not learn.
+    """
+    beside = guard_beside(loaded.name)
+    there = None if beside is None else read_guard(beside)[0].config
+    as_asked = {name: getattr(guard, name) for name in _FOUND_ON_ATTACHING}
+    if beside is not None and there is not None and replace(there, **as_asked) == guard:
+        load_guard(loaded.model, beside, processor=loaded.processor, any_base=True)
+        set_calibration(loaded.model, Calibration())  # it was of other weights
+        return True
+    if config.guard_rate is None:
+        why = (
+            "no guard comes with the model" if there is None else "the guard that comes with the model has other parts"
+        )
+        raise TuningError(
+            f"guard_rate is None, but {why}, so that a new one would keep its random weights; give a rate"
+        )
+    torch.manual_seed(config.seed)  # of the guard's new weights
+    attach_guard(loaded.model, guard, processor=loaded.processor)
+    return False
 
 
 def _on_cpu(device: str | None) -> bool:

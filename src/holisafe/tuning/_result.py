@@ -39,8 +39,8 @@ def choose_checkpoint(trainer: GuardedTrainer, bounds: Bounds | None, stop: Stop
     """
     folder = Path(trainer.args.output_dir)
     last = last_checkpoint(folder)
-    assert last is not None, folder  # the trainer writes one after the last step
     if not bounds:
+        assert last is not None, folder  # the trainer writes one after the last step
         return last
     best = trainer.state.best_model_checkpoint
     if best is None:
@@ -89,6 +89,7 @@ def describe(
         "recipe": recipe,
         "settings": config.to_json(),
         "guard": None if observer is None else observer.config.to_json(),
+        "guard_began": None if observer is None else "own" if ready.has_own_guard else "new",
         "learned": learned_parts(trainer.model, config),
         "data": {
             "name": training.name,

@@ -15,6 +15,7 @@ from holisafe.datasets import _hub, _registry
 from holisafe.errors import DataError, ImageError, TuningError
 from holisafe.guard import GuardConfig
 from holisafe.images import content_hash, open_image, read_bytes
+from holisafe.models._tuned import image_digest
 from holisafe.records import ImageRef, Sample
 from holisafe.tuning._targets import check_samples
 
@@ -75,7 +76,7 @@ def read_training(
 
     Args:
         data: A registered name, a path, a Hub id, or samples.
-        split: Its split; "train" when None, where the data have splits.
+        split: Its split; "train" when None, where the data have several.
         general: General instruction data, likewise; all of them are read, or their split "train".
         guard: The guard that learns too; None where there is none.
 
@@ -153,8 +154,14 @@ def _read(data: str | Path | Sequence[Sample], split: str | None) -> tuple[tuple
     """Samples, their split, and how many records are broken."""
     if not isinstance(data, str | Path):
         return tuple(data), split, 0
-    if split is None and TRAIN in _splits(data):
+    splits = _splits(data)
+    if split is None and TRAIN in splits:
         split = TRAIN
+    elif split is None and len(splits) > 1:
+        raise TuningError(
+            f"{data} has the splits {', '.join(splits)}, none of which is called {TRAIN!r}; say with split which to "
+            "learn from"
+        )
     loaded = datasets.read(data, split)
     if loaded.broken and not loaded.samples:
         raise DataError(f"{data}: every record is broken; the first: {loaded.broken[0]}")
@@ -170,7 +177,7 @@ def _splits(data: str | Path) -> list[str]:
     if folder.is_dir():
         files = sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
         return sorted({file.stem.split("-")[0] for file in files})
-    return [TRAIN] if not folder.exists() and _hub.is_hub_id(str(data)) else []
+    return _hub.split_names(str(data)) if not folder.exists() and _hub.is_hub_id(str(data)) else []
 
 
 def _check_apart(name: str, split: str | None, samples: Sequence[Sample]) -> None:
@@ -189,6 +196,12 @@ def _check_apart(name: str, split: str | None, samples: Sequence[Sample]) -> Non
             f"those of {len(shared) - 1} more samples; a model may not learn from what it is measured or calibrated "
             "on: take them out"
         )
+
+
+def image_digests(training: TrainingData) -> set[str]:
+    """`image_digest` of each image that is learned from."""
+    images = {image for sample in (*training.samples, *training.general) for image in sample.images}
+    return {image_digest(read_bytes(image)) for image in images}
 
 
 def _contents(samples: Iterable[Sample]) -> Iterator[str]:

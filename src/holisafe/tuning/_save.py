@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,20 @@ from holisafe.errors import GuardError, TuningError
 from holisafe.guard import save_guard
 from holisafe.guard._attach import NAME, base_model, find_observer, name_of
 from holisafe.guard._checkpoint import public_name
-from holisafe.models._tuned import ADAPTER, ADAPTER_FILE, GUARD, PARTS_FILE, TUNED_FILE
+from holisafe.models._tuned import ADAPTER, ADAPTER_FILE, GUARD, IMAGES_FILE, PARTS_FILE, TUNED_FILE
 from holisafe.tuning._card import model_card
 
 CARD_FILE = "README.md"
 
 
-def save_tuned(model: Any, folder: Path, description: Mapping[str, Any]) -> Path:
+def save_tuned(model: Any, folder: Path, description: Mapping[str, Any], images: Iterable[str] = ()) -> Path:
     """Write a tuned model, whole or not at all.
 
     Args:
         model: The model as the trainer has it, with its adapter and guard.
         folder: Where to; what is there is replaced.
         description: What `tuned.json` says.
+        images: `image_digest` of each image that it learned from.
 
     Raises:
         TuningError: The disk does not take it.
@@ -39,6 +40,7 @@ def save_tuned(model: Any, folder: Path, description: Mapping[str, Any]) -> Path
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         _write(model, unfinished, description)
+        (unfinished / IMAGES_FILE).write_text("".join(f"{each}\n" for each in sorted(set(images))), encoding="ascii")
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.replace(folder)
     except (OSError, SafetensorError, GuardError) as error:

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from holisafe.errors import TuningError
-from holisafe.guard._attach import find_observer
+from holisafe.guard._attach import base_model, find_observer, language_model_of
+from holisafe.guard._family import family_of
 from holisafe.records import Sample
 from holisafe.tuning._cache import FeatureCache
 from holisafe.tuning._collate import Collator
@@ -88,6 +90,11 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         recipe = _recipe(config, samples)
         _check_recipe(folder, recipe)
         observer = find_observer(model)
+        if is_sharded and observer is not None and observer.config.meta_token and observer.needs_lengths:
+            raise TuningError(
+                'method="meta-token": this model\'s images are encoded before it runs, which sharded weights (FSDP) '
+                'cannot do; use DDP, or method="vgm"'
+            )
         self.config = config
         self.guarded_loss = GuardedLoss(config.image_weight, config.joint_weight)
         self._parts: list[LossParts] = []
@@ -121,6 +128,8 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         if self.is_world_process_zero():
             _keep_recipe(folder, recipe)
         self._rest = _resting(self.model)
+        self._checkpointed = _passed_through(self.model) if config.checkpointing else []
+        self.add_callback(_Intervals())
         self.features = FeatureCache(self.model, why_not=self._why_not_cached())
         # the loss is a mean over each batch, whatever the model's own forward can do
         self.model_accepts_loss_kwargs = False
@@ -150,7 +159,10 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         """
         for module in self._rest:
             module.eval()
-        loss = self.guarded_loss(model, inputs)
+        for layer in self._checkpointed:
+            layer.training = True  # of it alone: what is inside, dropout too, rests
+        with self.accelerator.autocast():  # the model's own forward is; what is computed before it has to be too
+            loss = self.guarded_loss(model, inputs)
         if not bool(torch.isfinite(loss.total.detach())):
             found = ", ".join(f"{name} {float(part):g}" for name, part in loss.parts.items())
             raise TuningError(
@@ -263,6 +275,13 @@ def _checkpointing(config: TuneConfig) -> dict[str, bool]:
     return {name: True} if config.checkpointing else {}
 
 
+class _Intervals(TrainerCallback):  # type: ignore[misc]
+    """Lets a run that goes on save and log as often as it is asked now; the trainer would take what it was asked."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        state.save_steps, state.logging_steps = args.save_steps, args.logging_steps
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end; None where there is none."""
     for path in sorted(folder.glob("checkpoint-*"), key=_step_of, reverse=True):
@@ -345,3 +364,18 @@ def _resting(module: nn.Module) -> list[nn.Module]:
     if not any(weight.requires_grad for weight in weights):
         return [module]
     return [each for child in module.children() for each in _resting(child)]
+
+
+def _passed_through(model: nn.Module) -> list[nn.Module]:
+    """Layers of the language model that rest while gradients go through them to what comes before.
+
+    transformers recomputes the activations of layers that train, and these would keep theirs.
+    """
+    base = base_model(model)
+    layers = language_model_of(base, family_of(base)).modules()
+    return [
+        each
+        for each in layers
+        if isinstance(each, GradientCheckpointingLayer)
+        and not any(weight.requires_grad for weight in each.parameters())
+    ]

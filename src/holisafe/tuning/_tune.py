@@ -25,7 +25,7 @@ from holisafe.tuning._folder import RunLog, check_same, keep_request, process, r
 from holisafe.tuning._parts import adapt
 from holisafe.tuning._ready import ModelOptions, Ready, guard_for, make_ready, step_count
 from holisafe.tuning._result import choose_checkpoint, describe, fill_from, learned_parts
-from holisafe.tuning._samples import LeftOut, TrainingData, read_training
+from holisafe.tuning._samples import LeftOut, TrainingData, image_digests, read_training
 from holisafe.tuning._save import save_tuned
 from holisafe.tuning._slice import calibration_slice
 from holisafe.tuning._trackers import trackers
@@ -172,7 +172,7 @@ def tune(
             if trainer.is_fsdp_enabled:  # this process has but a part of the weights
                 again = make_ready(model, training, config, parts, options or ModelOptions(), ready.left_out)
                 whole = adapt(again.loaded.model, config)
-            save_tuned(fill_from(whole, checkpoint), folder / TUNED, description)
+            save_tuned(fill_from(whole, checkpoint), folder / TUNED, description, image_digests(ready.training))
         trainer.accelerator.wait_for_everyone()
         return Tuned(folder / TUNED, description)
 
