@@ -23,7 +23,7 @@ from holisafe.models._generate import plain_inputs
 from holisafe.models._prompt import prepare
 from holisafe.records import ImageRef
 from holisafe.taxonomy import HEAD_ORDER
-from holisafe.tuning import tune
+from holisafe.tuning import merge_tuned, tune
 from tiny_models import save
 from tuning.data import picture, sample
 from tuning.tiny_run import SETTINGS, safety
@@ -189,6 +189,9 @@ def test_a_tuned_model_is_calibrated_but_not_on_what_it_learned_from(place: Path
     assert (same.exit_code, "was tuned on" in same.stderr) == (2, True), same.stderr
     few = holisafe(run, "--data", tmp_path / "renamed", "--limit", 5)
     assert few.exit_code == 2 and "of the 5 images of" in few.stderr, few.stderr
+    merge_tuned(run, tmp_path / "plain")
+    plain = holisafe(tmp_path / "plain", "--data", tmp_path / "renamed")
+    assert plain.exit_code == 2 and "such as " in plain.stderr, plain.stderr
     assert holisafe(run, "--data", place / "data").exit_code == 0
     assert kept(run / "tuned" / "guard")["records"] == 24
     judged = load(str(run), device="cpu", guard="own")

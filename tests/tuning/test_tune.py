@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import tiny_models
 from holisafe.datasets._export import export_parquet
 from holisafe.errors import ModelError, TuningError
-from holisafe.guard import GuardConfig, attach_guard, save_guard
+from holisafe.guard import GuardConfig, attach_guard, guard_of, save_guard
 from holisafe.models import load
 from holisafe.records import ImageRef, Sample
 from holisafe.tuning import Bounds, Collator, GuardedLoss, ModelOptions, Tuned, plan, tune
@@ -99,6 +99,7 @@ def test_the_log_has_what_is_learned_from_and_every_step(tuned: Tuned) -> None:
     first, *rows = lines(tuned.folder.parent)
     assert first == {
         "samples": {"SSS": 8, "SSU": 0, "USU": 8, "UUU": 0, "SUU": 0},
+        "guard": "new",
         "broken": 0,
         "left_out": [],
     }
@@ -212,12 +213,14 @@ def test_images_shared_with_another_split_are_refused(model: Path, tmp_path: Pat
         plan(model, tmp_path, SETTINGS)
 
 
-def test_of_splits_none_of_which_is_for_training_one_has_to_be_named(model: Path, tmp_path: Path) -> None:
+def test_what_is_for_measuring_is_learned_from_only_where_it_is_named(model: Path, tmp_path: Path) -> None:
     export_parquet(safety(), tmp_path, "training")
     export_parquet(safety(2, first=20), tmp_path, "test")
-    with pytest.raises(TuningError, match="has the splits test, training, none of which is called 'train'"):
+    with pytest.raises(TuningError, match="has no split 'train', and 'test' is for measuring or calibrating"):
         plan(model, tmp_path, SETTINGS)
     assert plan(model, tmp_path, SETTINGS, split="training").by_combination["SSS"] == 8
+    (tmp_path / "test.parquet").rename(tmp_path / "more.parquet")
+    assert sum(plan(model, tmp_path, replace(SETTINGS, steps=None, epochs=1.0)).by_combination.values()) == 8
 
 
 def test_general_data_are_held_against_the_other_splits_too(model: Path, data: Path) -> None:
@@ -319,12 +322,24 @@ def test_a_guard_of_other_parts_is_a_new_one(tuned: Tuned, data: Path, tmp_path:
     settings = {"steps": 1}
     other = run(tuned.folder, data, tmp_path / "run", settings=settings, guard=GuardConfig(joint_head=False))
     assert other.description["guard_began"] == "new"
-    with pytest.raises(TuningError, match="the guard that comes with the model has other parts, so that a new one"):
+    with pytest.raises(TuningError, match=r"the guard is new \(that of the model has other parts\)"):
         run(tuned.folder, data, tmp_path, settings={"guard_rate": None}, guard=GuardConfig(joint_head=False))
 
 
+def test_a_guard_that_was_changed_since_the_run_began_is_refused(tuned: Tuned, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(tuned.folder.parent, tmp_path / "once")
+    run(tmp_path / "once", data, tmp_path / "twice", settings={"steps": 1})
+    shutil.rmtree(tmp_path / "twice" / "tuned")
+    other = load(str(tmp_path / "once"), device="cpu", guard="own").model
+    with torch.no_grad():
+        next(guard_of(other).parameters()).add_(1.0)
+    save_guard(other, tmp_path / "once" / "tuned" / "guard")
+    with pytest.raises(TuningError, match="the base model's guard's weights were changed since the run in"):
+        run(tmp_path / "once", data, tmp_path / "twice", settings={"steps": 1})
+
+
 def test_a_new_guard_has_to_learn(model: Path, data: Path) -> None:
-    with pytest.raises(TuningError, match="guard_rate is None, but no guard comes with the model"):
+    with pytest.raises(TuningError, match=r"the guard is new \(the model was not tuned with one\)"):
         plan(model, data, replace(SETTINGS, guard_rate=None))
 
 

@@ -22,7 +22,8 @@ from holisafe.models._answerer import Answerer
 from holisafe.models._generate import Answer
 from holisafe.models._load import looks_local, tuned_model
 from holisafe.models._prompt import Prompt
-from holisafe.models._tuned import IMAGES_FILE, TUNED_FILE, TunedModel, image_digest
+from holisafe.models._registry import registered_models
+from holisafe.models._tuned import IMAGES_FILE, TUNED_FILE, image_digest
 from holisafe.records import Sample
 from holisafe.taxonomy import HEAD_ORDER, Combination, parse_label
 
@@ -191,33 +192,55 @@ def check_held_out(model: str, data: str, split: str, samples: Sequence[Sample])
         GuardError: They are what it was tuned on.
         ModelError: `tuned.json` cannot be read.
     """
-    shown: set[str] | None = None
-    tuned = tuned_model(model)
-    while tuned is not None:
-        learned = json.loads((tuned.folder / TUNED_FILE).read_text("utf-8")).get("data") or {}
-        name, of_split = learned.get("name") or None, learned.get("split")  # samples given from Python have no name
-        if isinstance(name, str) and _place(name) == _place(data) and of_split in (None, split):
-            raise GuardError(_learned_from(tuned, f"the split {of_split or split} of {name}"))
-        if (tuned.folder / IMAGES_FILE).is_file():
+    shown: dict[str, str] | None = None
+    for folder in _came_from(model):
+        name, of_split = _data_of(folder)
+        if name is not None and _place(name) == _place(data) and of_split in (None, split):
+            raise GuardError(_learned_from(folder, f"the split {of_split or split} of {name}"))
+        if (folder / IMAGES_FILE).is_file():
             shown = _digests(samples) if shown is None else shown
-            if both := shown & set((tuned.folder / IMAGES_FILE).read_text("ascii").split()):
-                raise GuardError(_learned_from(tuned, f"{len(both)} of the {len(shown)} images of {data}"))
-        tuned = tuned_model(tuned.base)
+            if both := shown.keys() & set((folder / IMAGES_FILE).read_text("ascii").split()):
+                which = f"{len(both)} of the {len(shown)} images of {data}, such as {shown[min(both)]}"
+                raise GuardError(_learned_from(folder, which))
 
 
-def _learned_from(tuned: TunedModel, what: str) -> str:
+def _came_from(model: str) -> Iterator[Path]:
+    """The folder of a model, and those of what it was tuned from, one from the other."""
+    seen: set[Path] = set()
+    while looks_local(model) and model not in registered_models():
+        tuned = tuned_model(model)
+        folder = Path(model).expanduser() if tuned is None else tuned.folder
+        if folder in seen:
+            return
+        seen.add(folder)
+        yield folder
+        if tuned is None:
+            return
+        model = tuned.base
+
+
+def _data_of(folder: Path) -> tuple[str | None, str | None]:
+    """Name and split of the data that a tuned model learned from; None where they have none."""
+    if not (folder / TUNED_FILE).is_file():
+        return None, None
+    learned = json.loads((folder / TUNED_FILE).read_text("utf-8")).get("data") or {}
+    name = learned.get("name") or None  # samples given from Python have none
+    return name if isinstance(name, str) else None, learned.get("split")
+
+
+def _learned_from(folder: Path, what: str) -> str:
     return (
-        f"{tuned.folder} was tuned on {what}, so its scores there promise nothing of other images; calibrate on "
-        "samples that it has not learned from"
+        f"{folder} was tuned on {what}, so its scores there promise nothing of other images; calibrate on samples that "
+        "it has not learned from"
     )
 
 
-def _digests(samples: Sequence[Sample]) -> set[str]:
-    """`image_digest` of each image that can be read."""
-    found = set()
+def _digests(samples: Sequence[Sample]) -> dict[str, str]:
+    """The name of each image that can be read, by its `image_digest`."""
+    found = {}
     for image in {image for sample in samples for image in sample.images}:
         with contextlib.suppress(ImageError):  # left out later, with its reason
-            found.add(image_digest(read_bytes(image)))
+            found[image_digest(read_bytes(image))] = image.key
     return found
 
 

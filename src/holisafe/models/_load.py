@@ -132,34 +132,26 @@ def _own_guard(name: str) -> str | Path:
         ModelError: None comes with it, or its files are missing.
     """
     folder = registered_guard(name)
-    if folder is not None and not (folder / GUARD_FILE).is_file():
-        raise ModelError(
-            f"{name}: the guard that comes with it is not in this installation ({folder} holds no {GUARD_FILE}); "
-            "install holisafe again, or give the folder of a guard"
-        )
-    if folder is None and name in registered_models():
+    if folder is not None:
+        if not (folder / GUARD_FILE).is_file():
+            raise ModelError(
+                f"{name}: the guard that comes with it is not in this installation ({folder} holds no {GUARD_FILE}); "
+                "install holisafe again, or give the folder of a guard"
+            )
+        return folder
+    if name in registered_models():
         raise ModelError(f"no guard comes with {name}; give the folder of one, or its Hub id")
-    if folder is None and not looks_local(name):
+    if not looks_local(name):
         return name
-    if (found := guard_beside(name)) is not None:
-        return found
     tuned = tuned_model(name)
     checkpoint = Path(name).expanduser() if tuned is None else tuned.folder
+    for place in (checkpoint / GUARD, checkpoint):
+        if (place / GUARD_FILE).is_file():
+            return place
     raise ModelError(
         f"no guard comes with {name}: neither {checkpoint / GUARD} nor the folder itself holds {GUARD_FILE}; save "
         "one there with save_guard, or give the folder of another"
     )
-
-
-def guard_beside(name: str) -> Path | None:
-    """The folder of the guard that comes with a registered model or one in a folder; None where none does."""
-    folder = registered_guard(name)
-    if folder is None and (name in registered_models() or not looks_local(name)):
-        return None
-    tuned = tuned_model(name)
-    checkpoint = Path(name).expanduser() if tuned is None else tuned.folder
-    places = [folder] if folder is not None else [checkpoint / GUARD, checkpoint]
-    return next((place for place in places if (place / GUARD_FILE).is_file()), None)
 
 
 def tuned_model(name: str) -> TunedModel | None:

@@ -40,6 +40,7 @@ def read_request(folder: Path) -> dict[str, Any] | None:
         return {
             "asked": dict(request["asked"]),
             "weights_sha256": request["weights_sha256"],
+            "guard_sha256": request.get("guard_sha256"),
             "left_out": list(request["left_out"]),
         }
     except (OSError, ValueError, KeyError, TypeError) as error:

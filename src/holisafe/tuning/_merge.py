@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from holisafe.errors import GuardError, TuningError
 from holisafe.guard import detach_guard, save_guard
 from holisafe.models import load
-from holisafe.models._tuned import GUARD, find_tuned
+from holisafe.models._tuned import GUARD, IMAGES_FILE, find_tuned
 from holisafe.tuning._save import CARD_FILE
 
 
@@ -46,7 +46,9 @@ def merge_tuned(tuned: str | Path, out: str | Path, *, dtype: str = "auto") -> P
             detach_guard(loaded.model)
         loaded.model.save_pretrained(unfinished)
         loaded.processor.save_pretrained(unfinished)
-        shutil.copyfile(source.folder / CARD_FILE, unfinished / CARD_FILE)
+        for name in (CARD_FILE, IMAGES_FILE):
+            if (source.folder / name).is_file():
+                shutil.copyfile(source.folder / name, unfinished / name)
         if target.exists():
             target.rmdir()
         unfinished.replace(target)

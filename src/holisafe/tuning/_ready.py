@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -13,11 +14,11 @@ import torch
 
 from holisafe.errors import TuningError
 from holisafe.guard import Calibration, GuardConfig, attach_guard, load_guard, set_calibration
-from holisafe.guard._attach import base_model
-from holisafe.guard._checkpoint import read_guard
+from holisafe.guard._attach import base_model, find_observer
+from holisafe.guard._checkpoint import WEIGHTS_FILE, read_guard
 from holisafe.models import LoadedModel, load
-from holisafe.models._load import guard_beside, tuned_model
-from holisafe.models._tuned import hash_base
+from holisafe.models._load import tuned_model
+from holisafe.models._tuned import GUARD, hash_base
 from holisafe.records import Sample
 from holisafe.taxonomy import Combination
 from holisafe.tuning._collate import Collator
@@ -64,7 +65,7 @@ def guard_for(config: TuneConfig, guard: GuardConfig | None) -> GuardConfig | No
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """All that a run needs, once the data were held against the model."""
+    """All that a run needs, once the data were held against the model; `own_guard` as `_attach` gives it."""
 
     loaded: LoadedModel
     training: TrainingData
@@ -73,7 +74,14 @@ class Ready:
     longest: int | None
     weights: str
     on_cpu: bool
-    has_own_guard: bool
+    own_guard: str | None
+
+    @property
+    def guard_began(self) -> str | None:
+        """Is "own" where the guard is that of the model, "new" where it is another; None where there is none."""
+        if find_observer(self.loaded.model) is None:
+            return None
+        return "new" if self.own_guard is None else "own"
 
     def counts(self, samples: Sequence[Sample]) -> dict[str, int]:
         """How many samples of each combination; general data apart."""
@@ -108,7 +116,7 @@ def make_ready(
         trust_remote_code=options.trust_remote_code,
     )
     weights = hash_base(loaded.model, tuned_model(loaded.name))
-    goes_on = guard is not None and _attach(loaded, guard, config)
+    own = None if guard is None else _attach(loaded, guard, config)
     longest = _longest(loaded.model, config)
     if known is None:
         collate = Collator(loaded.processor, None)
@@ -133,38 +141,50 @@ def make_ready(
     )
     if config.group_by_length:
         drawn = group_by_length(drawn, config.batch, seed=config.seed)
-    return Ready(loaded, fit, drawn, known, longest, weights, on_cpu, goes_on)
+    return Ready(loaded, fit, drawn, known, longest, weights, on_cpu, own)
 
 
 _FOUND_ON_ATTACHING = ("meta_token_id", "boundary_ids", "width", "vision_width", "base_model")
 
 
-def _attach(loaded: LoadedModel, guard: GuardConfig, config: TuneConfig) -> bool:
-    """Give the model the guard that comes with it, where it has these parts, to learn on; else a new one.
+def own_guard(model: str | Path) -> GuardConfig | None:
+    """The parts of the guard that a tuned model has; None where it has none, or the model was not tuned.
+
+    Raises:
+        ModelError: The tuned model's folder cannot be read.
+        GuardError: The guard cannot be.
+    """
+    tuned = tuned_model(str(model))
+    if tuned is None or not (tuned.folder / GUARD).is_dir():
+        return None
+    known = GuardConfig()
+    return replace(
+        read_guard(tuned.folder / GUARD)[0].config, **{name: getattr(known, name) for name in _FOUND_ON_ATTACHING}
+    )
+
+
+def _attach(loaded: LoadedModel, guard: GuardConfig, config: TuneConfig) -> str | None:
+    """Give a tuned model its guard, where it has these parts, to learn on, and any other a new one.
 
     Returns:
-        Whether it is the model's own.
+        SHA-256 of the guard's weights; None of a new one.
 
     Raises:
         TuningError: A new guard would not learn.
     """
-    beside = guard_beside(loaded.name)
-    there = None if beside is None else read_guard(beside)[0].config
-    as_asked = {name: getattr(guard, name) for name in _FOUND_ON_ATTACHING}
-    if beside is not None and there is not None and replace(there, **as_asked) == guard:
-        load_guard(loaded.model, beside, processor=loaded.processor, any_base=True)
+    tuned, there = tuned_model(loaded.name), own_guard(loaded.name)
+    if tuned is not None and there == guard:
+        load_guard(loaded.model, tuned.folder / GUARD, processor=loaded.processor, any_base=True)
         set_calibration(loaded.model, Calibration())  # it was of other weights
-        return True
+        return hashlib.sha256((tuned.folder / GUARD / WEIGHTS_FILE).read_bytes()).hexdigest()
     if config.guard_rate is None:
-        why = (
-            "no guard comes with the model" if there is None else "the guard that comes with the model has other parts"
-        )
+        why = "the model was not tuned with one" if there is None else "that of the model has other parts"
         raise TuningError(
-            f"guard_rate is None, but {why}, so that a new one would keep its random weights; give a rate"
+            f"guard_rate is None, but the guard is new ({why}) and would keep its random weights; give a rate"
         )
     torch.manual_seed(config.seed)  # of the guard's new weights
     attach_guard(loaded.model, guard, processor=loaded.processor)
-    return False
+    return None
 
 
 def _on_cpu(device: str | None) -> bool:

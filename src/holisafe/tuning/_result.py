@@ -89,7 +89,7 @@ def describe(
         "recipe": recipe,
         "settings": config.to_json(),
         "guard": None if observer is None else observer.config.to_json(),
-        "guard_began": None if observer is None else "own" if ready.has_own_guard else "new",
+        "guard_began": ready.guard_began,
         "learned": learned_parts(trainer.model, config),
         "data": {
             "name": training.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,9 @@ from holisafe.tuning._targets import check_samples
 
 TRAIN = "train"
 """The split that is learned from where the data have splits."""
+
+HELD_OUT = ("calibration", "test", "transfer", "val", "valid", "validation", "dev", "eval")
+"""Names of splits that are learned from only where they are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +80,15 @@ def read_training(
 
     Args:
         data: A registered name, a path, a Hub id, or samples.
-        split: Its split; "train" when None, where the data have several.
-        general: General instruction data, likewise; all of them are read, or their split "train".
+        split: Its split; when None "train", or all of the data where no split is held out.
+        general: General instruction data; their split "train", or all of them where no split is held out.
         guard: The guard that learns too; None where there is none.
 
     Raises:
         DataError: The data cannot be read.
         UnknownNameError: There is no such data set or split.
-        TuningError: A sample cannot be learned from, or its image is in a split that models are measured or calibrated
-            on.
+        TuningError: A split has to be named, a sample cannot be learned from, or its image is in a split that models
+            are measured or calibrated on.
     """
     safety, split, broken = _read(data, split)
     more, _, more_broken = ((), None, 0) if general is None else _read(general, None)
@@ -154,18 +158,29 @@ def _read(data: str | Path | Sequence[Sample], split: str | None) -> tuple[tuple
     """Samples, their split, and how many records are broken."""
     if not isinstance(data, str | Path):
         return tuple(data), split, 0
-    splits = _splits(data)
-    if split is None and TRAIN in splits:
-        split = TRAIN
-    elif split is None and len(splits) > 1:
-        raise TuningError(
-            f"{data} has the splits {', '.join(splits)}, none of which is called {TRAIN!r}; say with split which to "
-            "learn from"
-        )
+    if split is None:
+        split = _split_to_learn(data)
     loaded = datasets.read(data, split)
     if loaded.broken and not loaded.samples:
         raise DataError(f"{data}: every record is broken; the first: {loaded.broken[0]}")
     return loaded.samples, split, len({(problem.file, problem.index) for problem in loaded.broken})
+
+
+def _split_to_learn(data: str | Path) -> str | None:
+    """The split "train" where there is one, else the only one; None for all that there is.
+
+    Raises:
+        TuningError: That would be what models are measured or calibrated on.
+    """
+    splits = _splits(data)
+    if TRAIN in splits:
+        return TRAIN
+    if held_out := [name for name in splits if name in HELD_OUT]:
+        raise TuningError(
+            f"{data} has no split {TRAIN!r}, and {held_out[0]!r} is for measuring or calibrating; say with split which "
+            "to learn from, or give data with a split of that name"
+        )
+    return splits[0] if len(splits) == 1 else None
 
 
 def _splits(data: str | Path) -> list[str]:
@@ -200,8 +215,11 @@ def _check_apart(name: str, split: str | None, samples: Sequence[Sample]) -> Non
 
 def image_digests(training: TrainingData) -> set[str]:
     """`image_digest` of each image that is learned from."""
-    images = {image for sample in (*training.samples, *training.general) for image in sample.images}
-    return {image_digest(read_bytes(image)) for image in images}
+    found = set()
+    for image in {image for sample in (*training.samples, *training.general) for image in sample.images}:
+        with contextlib.suppress(ImageError):  # it was read before training, and its place has been lost since
+            found.add(image_digest(read_bytes(image)))
+    return found
 
 
 def _contents(samples: Iterable[Sample]) -> Iterator[str]:

@@ -378,4 +378,10 @@ def _passed_through(model: nn.Module) -> list[nn.Module]:
         for each in layers
         if isinstance(each, GradientCheckpointingLayer)
         and not any(weight.requires_grad for weight in each.parameters())
+        and not _drops_by_itself(each)
     ]
+
+
+def _drops_by_itself(layer: nn.Module) -> bool:
+    """Whether a layer has a rate of dropout of its own, as OPT's have, which would come with its training mode."""
+    return any("dropout" in name and isinstance(value, float) and value > 0 for name, value in vars(layer).items())

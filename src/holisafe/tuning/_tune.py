@@ -23,7 +23,7 @@ from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._evaluate import SliceEvaluation
 from holisafe.tuning._folder import RunLog, check_same, keep_request, process, read_request
 from holisafe.tuning._parts import adapt
-from holisafe.tuning._ready import ModelOptions, Ready, guard_for, make_ready, step_count
+from holisafe.tuning._ready import ModelOptions, Ready, guard_for, make_ready, own_guard, step_count
 from holisafe.tuning._result import choose_checkpoint, describe, fill_from, learned_parts
 from holisafe.tuning._samples import LeftOut, TrainingData, image_digests, read_training
 from holisafe.tuning._save import save_tuned
@@ -105,8 +105,9 @@ def tune(
         config: The settings; `TuneConfig()` when None.
         split: The split to learn from; "train" when None, where the data have splits.
         general: General instruction data, of which `config.general_share` is mixed in.
-        guard: The guard's parts, for the methods that have one; `GuardConfig()` when None, with a meta token where the
-            method asks for it.
+        guard: The guard's parts, for the methods that have one. When None, those of a tuned model's guard, else
+            `GuardConfig()`, with a meta token where the method asks for it. A tuned model's guard learns on where it
+            has these parts; any other is new.
         recipe: Name of the recipe that the settings come from, to be written down.
         options: How the model is loaded.
         save_every: Optimizer steps between checkpoints.
@@ -127,7 +128,7 @@ def tune(
         UnknownNameError: There is no such model, data set or split.
     """
     config, folder = config or TuneConfig(), Path(out)
-    parts = guard_for(config, guard)
+    parts = guard_for(config, guard or own_guard(model))
     training = read_training(data, split, general, parts)
     slice_ = _slice(data, training, evaluate_every, evaluate_on, bounds)
     asked = _asked(model, training, config, parts)
@@ -140,10 +141,11 @@ def tune(
             return Tuned(folder / TUNED, json.loads((folder / TUNED / TUNED_FILE).read_text("utf-8")), True)
         known = None if before is None else [LeftOut(**each) for each in before["left_out"]]
         ready = make_ready(model, training, config, parts, options or ModelOptions(), known)
-        _check_weights(folder, before, ready.weights)
+        began = {"weights_sha256": ready.weights, "guard_sha256": ready.own_guard}
+        _check_weights(folder, before, began)
         if process()[0] == 0:
             left_out = [asdict(each) for each in ready.left_out]
-            keep_request(folder, {"asked": asked, "weights_sha256": ready.weights, "left_out": left_out})
+            keep_request(folder, {"asked": asked, **began, "left_out": left_out})
         log = RunLog(folder, _first_line(ready))
         trainer = _Trainer(
             ready.loaded.model,
@@ -193,7 +195,7 @@ def plan(
         HoliSafeError: As `tune` does before it trains.
     """
     config = config or TuneConfig()
-    parts = guard_for(config, guard)
+    parts = guard_for(config, guard or own_guard(model))
     training = read_training(data, split, general, parts)
     ready = make_ready(model, training, config, parts, options or ModelOptions(), None)
     adapted = adapt(ready.loaded.model, config)
@@ -244,14 +246,16 @@ def _slice(
     return calibration_slice(datasets.read(data, "calibration").samples)
 
 
-def _check_weights(folder: Path, before: Mapping[str, Any] | None, weights: str) -> None:
-    if before is not None and before["weights_sha256"] != weights:
-        raise TuningError(f"the base model's weights were changed since the run in {folder} began; use another --out")
+def _check_weights(folder: Path, before: Mapping[str, Any] | None, began: Mapping[str, Any]) -> None:
+    for name, whose in (("weights_sha256", "the base model's"), ("guard_sha256", "the base model's guard's")):
+        if before is not None and before[name] != began[name]:
+            raise TuningError(f"{whose} weights were changed since the run in {folder} began; use another --out")
 
 
 def _first_line(ready: Ready) -> dict[str, Any]:
     return {
         "samples": ready.counts(ready.drawn),
+        "guard": ready.guard_began,
         "broken": ready.training.broken,
         "left_out": [asdict(each) for each in ready.left_out],
     }
