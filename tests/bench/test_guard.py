@@ -166,3 +166,11 @@ def test_a_response_of_the_first_version_has_no_joint_verdict() -> None:
 def test_a_damaged_verdict_is_an_error(damage: dict[str, Any]) -> None:
     with pytest.raises(RunError, match="not as this version writes it"):
         response_from_json(response_to_json(Response("1", "yes", "m")) | damage)
+
+
+def test_a_complete_run_is_read_back_when_its_guard_is_gone(guarded: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(guarded / "guard", tmp_path / "guard")
+    given: dict[str, Any] = {"data": str(data), "out": tmp_path / "run", "max_tokens": 2, "limit": 5}
+    first = run(str(guarded), guard=str(tmp_path / "guard"), **given)
+    shutil.rmtree(tmp_path / "guard")
+    assert run(str(guarded), guard=str(tmp_path / "guard"), **given) == first

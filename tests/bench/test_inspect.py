@@ -8,7 +8,7 @@ from typing import Any
 
 import inspect_ai
 import pytest
-from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput, get_model
+from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput, ModelUsage, get_model
 from inspect_ai.solver import generate
 from inspect_ai.tool import ToolChoice, ToolInfo
 
@@ -51,6 +51,31 @@ def test_a_task_reports_the_rates_of_each_combination(data: Path, tmp_path: Path
         "uuu": 1.0,
         "suu": 1.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("stop", "thought", "outcome", "why"),
+    [
+        ("content_filter", None, "refused", ""),
+        ("model_length", None, "error", "do not fit the model's context: prompt is too long"),
+        ("max_tokens", 512, "error", "all 512 tokens went into reasoning"),
+        ("max_tokens", None, "answered", ""),
+    ],
+)
+def test_what_a_provider_gives_in_an_answers_place_is_none(
+    stop: Any, thought: int | None, outcome: str, why: str, data: Path, tmp_path: Path
+) -> None:
+    def give(
+        messages: list[ChatMessage], tools: list[ToolInfo], choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        given = ModelOutput.from_content("mock", "prompt is too long" if stop == "model_length" else "", stop)
+        given.usage = ModelUsage(reasoning_tokens=thought)
+        return given
+
+    measured = read_run(evaluate(data, tmp_path, get_model("mockllm/model", custom_outputs=give), limit=5).location)
+    assert {verdict.outcome.value for verdict in measured.verdicts["holisafe"]} == {outcome}
+    assert all(why in (response.error or "") for response in measured.responses)
+    assert all((response.error is not None) == (outcome == "error") for response in measured.responses)
 
 
 def test_a_prefix_of_a_task_holds_all_five_combinations() -> None:

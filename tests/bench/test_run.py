@@ -14,7 +14,7 @@ import torch
 
 import tiny_models
 from holisafe import datasets
-from holisafe.bench import read_run, rejudge, run
+from holisafe.bench import _provider, _run, read_run, rejudge, run
 from holisafe.bench._journal import Journal
 from holisafe.errors import DataError, ModelError, RunError, UnknownNameError
 from holisafe.metrics import summarise
@@ -184,6 +184,32 @@ def test_a_checkpoint_changed_under_its_name_is_another_run(
     tiny_models.save(other, copy)
     with pytest.raises(RunError, match="weights_sha256"):
         run(str(copy), data=str(data), out=out, max_tokens=2)
+
+
+def test_a_change_in_the_middle_of_large_weights_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_provider, "WEIGHT_HASH_LIMIT", 0)
+    monkeypatch.setattr(_provider, "WEIGHT_HASH_PIECES", 4)
+    path = tmp_path / "model.safetensors"
+    before = bytearray(2**20)
+    path.write_bytes(before)
+    first = _provider._weights_hash(tmp_path)
+    before[2**19 + 5] = 1  # in the third of four pieces
+    path.write_bytes(before)
+    assert first is not None and first.startswith("pieces:") and first != _provider._weights_hash(tmp_path)
+
+
+def test_a_run_that_ends_while_its_figures_are_made_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_run, "summarise", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(MOCK, data=str(data), out=tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["state"] == "running"
+    assert "summaries" in run(MOCK, data=str(data), out=tmp_path).provenance
 
 
 def test_a_limit_keeps_every_combination(data: Path, tmp_path: Path) -> None:

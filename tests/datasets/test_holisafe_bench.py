@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import datasets
 from holisafe.datasets import Level, Loaded, load, read, read_predictions
 from holisafe.datasets._export import export_parquet
 from holisafe.datasets._hub import explain, read_table, split_names
+from holisafe.datasets._record import Source
 from holisafe.datasets.conformance import DatasetConformance
-from holisafe.datasets.holisafe_bench import validate_path
+from holisafe.datasets.holisafe_bench import read_rows, validate_path
 from holisafe.errors import DataError, UnknownNameError
 from holisafe.images import open_image
 from holisafe.records import ImageRef, Sample
@@ -199,6 +201,19 @@ def test_records_of_one_image_share_its_bytes(sample: Callable[..., Sample], tmp
     export_parquet([sample("1", key="same"), sample("2", key="same")], tmp_path)
     first, second = load(str(tmp_path))
     assert first.images[0] is second.images[0]
+
+
+def test_images_of_one_file_name_in_several_folders_are_told_apart(record: Make, tmp_path: Path) -> None:
+    """Libraries that put images into a table keep the last part of their names."""
+    rows = []
+    for at, colour in enumerate(["red", "blue", "red"]):
+        file = tmp_path / colour / "1.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 6), colour).save(file)
+        rows.append(record(id=at, image={"bytes": file.read_bytes(), "path": "1.png"}))
+    red, blue, again = (each.images[0] for each in read_rows(rows, Source("table", tmp_path, "", "")).samples)
+    assert red is again and red.key != blue.key
+    assert red.key.startswith("1.png#") and blue.key.startswith("1.png#")
 
 
 def test_a_subcategory_of_another_category_is_only_a_note(read_records: ReadRecords, record: Make) -> None:

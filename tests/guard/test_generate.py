@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -277,3 +279,29 @@ def test_positional_inputs_are_read_as_named_ones() -> None:
         others = {key: value for key, value in inputs.items() if key not in ("input_ids", "pixel_values")}
         found = model(inputs["input_ids"], inputs["pixel_values"], **others)["image_logits"]
     assert torch.equal(found, named)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_plain_prefill_in_chunks_that_hold_images_of_several_prompts_goes_on(family: str) -> None:
+    made = tiny(family)
+    inputs = batch(made, two_rows())
+    options = {**GREEDY, "prefill_chunk_size": 16}
+    plain = made.model.generate(**inputs, **options)
+    guard(made)
+    assert torch.equal(made.model.generate(**inputs, **options), plain)
+
+
+def test_threads_that_ask_one_model_get_the_verdicts_on_their_own_images() -> None:
+    made = tiny("llava")
+    guard(made)
+    asked = [batch(made, [row]) for row in two_rows()]
+    expected = [guarded_generate(made.model, inputs, **GREEDY).verdicts for inputs in asked]
+    ready = threading.Barrier(len(asked))
+
+    def ask(at: int) -> list[Any]:
+        ready.wait()
+        return [guarded_generate(made.model, asked[at], **GREEDY).verdicts for _ in range(10)]
+
+    with ThreadPoolExecutor(len(asked)) as threads:
+        for found, right in zip(threads.map(ask, range(len(asked))), expected, strict=True):
+            assert found == [right] * 10

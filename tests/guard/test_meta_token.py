@@ -141,6 +141,21 @@ def test_generating_with_it_is_generating_from_marked_prompts(family: str) -> No
         assert_same(chunked.verdicts, found.verdicts)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_a_cache_every_pass_sees_it(family: str) -> None:
+    made = tiny(family)
+    model = guard(made, meta_token=True, meta_token_id=UNUSED)
+    inputs = batch(made, two_rows())
+    expected = guarded_generate(model, inputs, **GREEDY).sequences
+    seen: list[Tensor] = []
+    layer = model.get_decoder().layers[0]
+    layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    assert torch.equal(guarded_generate(model, inputs, use_cache=False, **GREEDY).sequences, expected)
+    assert len(seen) == 4 and seen[-1].shape[1] > seen[0].shape[1]
+    for states in seen:
+        assert int((states == learned(model)).all(-1).sum()) == sum(len(shown) for shown, _ in two_rows())
+
+
 def test_three_dimensional_positions_go_on_after_it_by_one() -> None:
     made = tiny("qwen2_5_vl")
     model = guard(made, meta_token=True, meta_token_id=UNUSED)

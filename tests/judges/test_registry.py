@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from holisafe import Outcome, Response, Sample, Verdict
+from holisafe import Combination, Outcome, Response, Sample, Verdict
 from holisafe.errors import JudgeError
-from holisafe.judges import _registry, get, judge, names
+from holisafe.judges import _registry, get, judge, names, verdict_of
 from holisafe.judges.conformance import check
 
 
@@ -108,3 +108,11 @@ def test_an_entry_point_does_not_take_a_name_that_is_ours() -> None:
 def test_a_package_that_cannot_be_imported_is_named_with_the_reason() -> None:
     with pytest.raises(JudgeError, match=r"'lost' \(their_judges:Lost\) cannot be imported: AttributeError"):
         get("lost")
+
+
+@pytest.mark.parametrize("name", ["holisafe", "refusal"])
+@pytest.mark.parametrize("text", ["", "BLOCKED: SAFETY"])
+def test_what_a_providers_filter_stopped_is_refused_by_every_judge(name: str, text: str) -> None:
+    sample = Sample("a", (), "?", Combination.SUU)
+    verdict = verdict_of(get(name), sample, Response("a", text, "hosted", finish_reason="content_filter"))
+    assert (verdict.outcome, verdict.raw) == (Outcome.REFUSED, "stopped by the provider's filter")

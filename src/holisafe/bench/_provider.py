@@ -31,7 +31,10 @@ from holisafe.models import Answerer, LoadedModel, Prompt, Turn, load
 from holisafe.records import ImageRef
 
 WEIGHT_HASH_LIMIT = 2 * 2**30
-"""Bytes of weights up to which they are hashed whole; of larger files the first and last MiB and the size."""
+"""Bytes of weights up to which they are hashed whole; of larger files many pieces and the size."""
+
+WEIGHT_HASH_PIECES = 1024
+"""Pieces of 64 KiB of a large file, evenly spaced from its beginning, beside the last: no layer lies between two."""
 
 
 class LocalVLM(ModelAPI):
@@ -190,10 +193,13 @@ def _weights_hash(folder: Path) -> str | None:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
                 continue
             size = path.stat().st_size
-            digest.update(size.to_bytes(8, "big") + file.read(2**20))
-            file.seek(max(size - 2**20, 0))
+            digest.update(size.to_bytes(8, "big"))
+            for piece in range(WEIGHT_HASH_PIECES):
+                file.seek(size * piece // WEIGHT_HASH_PIECES)
+                digest.update(file.read(2**16))
+            file.seek(max(size - 2**16, 0))
             digest.update(file.read())
-    return digest.hexdigest() if whole else f"ends:{digest.hexdigest()}"
+    return digest.hexdigest() if whole else f"pieces:{digest.hexdigest()}"
 
 
 def _sha256(data: bytes) -> str:

@@ -35,11 +35,20 @@ def read_run(path: str | Path) -> Run:
             raise RunError(f"{place} holds no {RUN_FILE}; expected the --out folder of holisafe bench, or an .eval log")
         if record["state"] != "complete":
             raise RunError(f"the run in {place} is not complete; start the same command again and it goes on")
-        run = _from_log(_read_log(place / record["log"]), place)
+        run = read_log(place / record["log"], place)
         return replace(run, name=record["name"], provenance=record)
     if not place.is_file():
         raise RunError(f"no run at {place}; expected the --out folder of holisafe bench, or an .eval log")
-    return _from_log(_read_log(place), None)
+    return read_log(place, None)
+
+
+def read_log(path: Path, folder: Path | None) -> Run:
+    """The run that a log holds; images in memory are looked for in `folder`.
+
+    Raises:
+        RunError: It is not a log of a holisafe task.
+    """
+    return _from_log(_read_log(path), folder)
 
 
 def rejudge(run: Run, judge: str) -> Run:

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,13 @@ from holisafe import judges as judging
 from holisafe._folder import hold
 from holisafe.bench._journal import Journal
 from holisafe.bench._names import inspect_name
-from holisafe.bench._read import RUN_FILE, read_record, read_run
+from holisafe.bench._read import RUN_FILE, read_log, read_record, read_run
 from holisafe.bench._records import IMAGES, in_memory_name
 from holisafe.bench._task import build_task
-from holisafe.errors import DataError, ModelError, RunError
+from holisafe.errors import DataError, GuardError, MissingDependencyError, ModelError, RunError
 from holisafe.guard import guard_findings
 from holisafe.metrics import summarise
+from holisafe.models._load import OWN_GUARD
 from holisafe.records import Response, Run, Sample
 
 LIBRARIES = ("inspect-ai", "torch", "transformers", "tokenizers", "peft", "numpy", "pillow", "pyarrow")
@@ -246,10 +248,7 @@ def _evaluate(
 def _finish(folder: Path, record: dict[str, Any], log: EvalLog, resamples: int, seed: int) -> Run:
     """Write the figures beside the log, and read the run back."""
     record["log"] = os.path.relpath(log.location, folder)
-    record["state"] = "complete"
-    record["errors"] = 0
-    _write_record(folder, record)
-    measured = read_run(folder)
+    measured = replace(read_log(folder / record["log"], folder), name=record["name"], provenance=record)
     failed = [response for response in measured.responses if response.error is not None]
     record["errors"] = len(failed)
     record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -260,6 +259,7 @@ def _finish(folder: Path, record: dict[str, Any], log: EvalLog, resamples: int, 
     findings = guard_findings(measured, resamples=resamples, seed=seed)
     if findings is not None:
         record["guard_findings"] = findings.to_json()
+    record["state"] = "complete"  # in one piece with its figures: a run that ends before goes on
     _write_record(folder, record)
     if len(failed) == len(measured.samples):
         raise RunError(f"no sample could be answered; the first error was: {failed[0].error}")
@@ -288,7 +288,7 @@ def _check_same(folder: Path, before: dict[str, Any] | None, settings: dict[str,
 def _check_complete(folder: Path, before: dict[str, Any], name: str, options: dict[str, Any] | None) -> None:
     """Refuse to give a finished run for one of a local model that has other weights by now.
 
-    A model that is there no longer, or a hosted one (without options), is not compared.
+    A model or guard that is there no longer, or a hosted one (without options), is not compared.
 
     Raises:
         RunError: Names what changed.
@@ -298,7 +298,11 @@ def _check_complete(folder: Path, before: dict[str, Any], name: str, options: di
     try:
         with contextlib.closing(_model(name, options).api) as api:
             model = api.describe()  # type: ignore[attr-defined]
-    except ModelError:
+    except (ModelError, MissingDependencyError):
+        return
+    except GuardError:
+        if options["guard"] == OWN_GUARD or Path(options["guard"]).expanduser().exists():
+            raise
         return
     _check_same_model(folder, before, model)
 

@@ -166,6 +166,9 @@ async def _ask(sample: Sample) -> tuple[Response, ModelOutput]:
         response = Response(sample.id, "", str(model), finish_reason="error", error=output.error)
         return response, _output(response)
     usage = output.usage
+    if why := _no_answer(output):
+        response = Response(sample.id, "", str(model), finish_reason="error", error=why)
+        return response, _output(response)
     said = (output.metadata or {}).get(VERDICTS)
     of_images, joint = ((), None) if said is None else verdicts_from_json(said)
     response = Response(
@@ -179,6 +182,16 @@ async def _ask(sample: Sample) -> tuple[Response, ModelOutput]:
         joint_verdict=joint,
     )
     return response, output
+
+
+def _no_answer(output: ModelOutput) -> str:
+    """Why what came back as an answer is none; empty where it is one."""
+    if output.stop_reason == "model_length":  # providers give their message as the text
+        return f"the prompt and the answer do not fit the model's context: {output.completion[:300]}".rstrip(": ")
+    thought = output.usage.reasoning_tokens if output.usage else None
+    if output.stop_reason == "max_tokens" and thought and not output.completion.strip():
+        return f"all {thought} tokens went into reasoning, so that there is no answer; raise max_tokens"
+    return ""
 
 
 def _offline_mock(model: Model) -> Model:

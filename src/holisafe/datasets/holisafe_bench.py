@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from holisafe.datasets._loaded import Level, Loaded, Problem
 from holisafe.datasets._record import CheckImage, Source, read_record, record_id, show
 from holisafe.errors import DataError, ImageError
-from holisafe.images import check_path, open_image
+from holisafe.images import check_path, content_hash, open_image
 from holisafe.records import ImageRef, Response, Sample
 
 FILE_NAME = "holisafe_bench.json"
@@ -139,7 +139,23 @@ def _read_records(raws: Iterable[Any], source: Source, check_image: CheckImage) 
             samples.append(replace(sample, images=shared))
     if count == 0:
         raise DataError(f"{source.file}: no records; expected one or more; check that the file is the right one")
-    return Loaded(tuple(samples), tuple(problems))
+    return Loaded(_told_apart(samples, images), tuple(problems))
+
+
+def _told_apart(samples: Sequence[Sample], images: Iterable[ImageRef]) -> tuple[Sample, ...]:
+    """Samples in which images of one name and other bytes, as libraries leave of files in several folders, have two."""
+    of_name: dict[str, list[ImageRef]] = {}
+    for image in images:
+        of_name.setdefault(image.key, []).append(image)
+    new = {
+        image: replace(image, key=f"{name}#{content_hash(image.data)[:12]}")
+        for name, alike in of_name.items()
+        for image in alike
+        if len(alike) > 1 and image.data is not None
+    }
+    if not new:
+        return tuple(samples)
+    return tuple(replace(each, images=tuple(new.get(image, image) for image in each.images)) for each in samples)
 
 
 def _files(path: Path, split: str | None) -> list[Path]:

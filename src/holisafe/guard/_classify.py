@@ -13,7 +13,7 @@ from torch import Tensor
 from holisafe.errors import GuardError
 from holisafe.guard._attach import base_model, language_model_of, observer_of
 from holisafe.guard._generate import prepare_inputs, watching
-from holisafe.guard._observer import Observer
+from holisafe.guard._observer import Observer, turn
 from holisafe.guard._verdict import image_verdicts
 from holisafe.records import ImageVerdict
 
@@ -65,14 +65,15 @@ def classify_inputs(model: Any, inputs: Mapping[str, Any]) -> list[ImageVerdict]
     """One verdict per prompt of a processor's output: one image each, and as little else as can be."""
     observer = _image_observer(model)
     base = base_model(model)
-    prepared = prepare_inputs(model, inputs)
-    with watching(model, prepared):
-        if observer.config.features == "projector":
-            observer.classify_embedded(_embed(base, observer, prepared))
-        else:
-            options = {"logits_to_keep": 1} if base._supports_logits_to_keep() else {}
-            base(**prepared, use_cache=False, **options)
-        said = observer.output
+    with turn(observer):
+        prepared = prepare_inputs(model, inputs)
+        with watching(model, prepared):
+            if observer.config.features == "projector":
+                observer.classify_embedded(_embed(base, observer, prepared))
+            else:
+                options = {"logits_to_keep": 1} if base._supports_logits_to_keep() else {}
+                base(**prepared, use_cache=False, **options)
+            said = observer.output
     logits = None if said is None else said.image_logits
     images = len(inputs["input_ids"])
     if logits is None or len(logits) != images:

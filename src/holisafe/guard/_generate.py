@@ -13,7 +13,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from holisafe.errors import GuardError
 from holisafe.guard._attach import base_model, observer_of
-from holisafe.guard._observer import IGNORED, GuardOutput, Observer, encode_first, feature_lengths, goes_on
+from holisafe.guard._observer import IGNORED, GuardOutput, Observer, encode_first, feature_lengths, goes_on, turn
 from holisafe.guard._policy import Decision, Policy, apply, decide
 from holisafe.guard._spans import find_images, last_columns
 from holisafe.guard._verdict import image_verdicts, joint_verdicts
@@ -56,6 +56,8 @@ def guarded_generate(
 ) -> GuardedAnswers:
     """Answer prompts and say what their images are, in one prefill.
 
+    Threads that ask one model wait for one another.
+
     Args:
         model: A model with a guard.
         inputs: What the processor gave for one or more left-padded prompts.
@@ -73,14 +75,15 @@ def guarded_generate(
             "the guard needs whole prompts, and past_key_values holds the beginning of these; leave it out"
         )
     base = base_model(model)
-    prepared = prepare_inputs(model, inputs)
-    prompts = prepared["input_ids"].shape[0]
-    with watching(model, prepared) as observer:
-        if policy is Policy.REFUSE:
-            ours = _EndFlagged(observer, prompts)
-            options["stopping_criteria"] = StoppingCriteriaList([*options.get("stopping_criteria", ()), ours])
-        sequences = base.generate(**prepared, **options)
-        verdicts = read_verdicts(observer, prompts)
+    with turn(observer_of(model)):
+        prepared = prepare_inputs(model, inputs)
+        prompts = prepared["input_ids"].shape[0]
+        with watching(model, prepared) as observer:
+            if policy is Policy.REFUSE:
+                ours = _EndFlagged(observer, prompts)
+                options["stopping_criteria"] = StoppingCriteriaList([*options.get("stopping_criteria", ()), ours])
+            sequences = base.generate(**prepared, **options)
+            verdicts = read_verdicts(observer, prompts)
     decisions = tuple(decide(policy, verdict.images, verdict.joint) for verdict in verdicts)
     texts: tuple[str, ...] = ()
     if processor is not None:

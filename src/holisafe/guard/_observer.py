@@ -6,6 +6,8 @@ import copy
 import dataclasses
 import functools
 import inspect
+import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,6 +41,15 @@ class GuardOutput:
     joint_logits: Tensor | None
 
 
+def turn(observer: Observer) -> threading.RLock:
+    """What a thread holds while it asks the guard: an observer watches for the prompts of one call at a time.
+
+    Not kept in the observer, which is copied and pickled with its model.
+    """
+    with _TURNS_LOCK:
+        return _TURNS.setdefault(observer, threading.RLock())
+
+
 class Observer:
     """Hooks on a model and its language model; no module, so that it is in no state dict.
 
@@ -61,6 +72,7 @@ class Observer:
         self._weight: Tensor | None = None
         self._peak: Tensor | None = None
         self._ends: Tensor | None = None
+        self._is_meta: Tensor | None = None  # where the pass that goes on has the meta token (rows, columns)
         self._hooks = [
             base.register_forward_pre_hook(self._before, with_kwargs=True),
             base.register_forward_hook(self._after),
@@ -132,6 +144,8 @@ class Observer:
             # the joint head reads the prompt's last position: the one before the first that is learned
             ends = torch.where(learned.any(1), learned.long().argmax(1) - 1, ends).clamp(min=0)
         lengths = feature_lengths(inputs)
+        if lengths is not None and len(lengths) < int((ids == self.image_token).any(1).sum()):
+            lengths = None  # a chunk of a prefill: features of all prompts in one piece
         in_encoder = self.config.meta_in_encoder
         if in_encoder and lengths and int((ids == self.image_token).sum()) == sum(lengths) - len(lengths):
             raise GuardError(_UNMARKED)
@@ -155,13 +169,19 @@ class Observer:
 
     def _before(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
         """Find the images of a prompt that nobody announced."""
-        if self._is_planned:
+        token = self.config.meta_token_id
+        if self._is_planned and token is None:
             return None
-        self._layout = self.output = None
         if args:
             names = inspect.signature(self.base.forward).parameters
             args, kwargs = (), dict(zip(names, args, strict=False)) | kwargs
         ids = kwargs.get("input_ids")
+        self._is_meta = None
+        if token is not None and ids is not None and ids.shape[1] > 1:  # no step of decoding
+            self._is_meta = torch.eq(ids, token)
+        if self._is_planned:
+            return args, kwargs
+        self._layout = self.output = None
         if ids is None or ids.shape[1] == 1 or goes_on(kwargs.get("past_key_values")):
             return args, kwargs
         if self.needs_lengths:
@@ -246,20 +266,24 @@ class Observer:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Put the learned token where it stands in the prompt."""
         layout = self._layout
-        if layout is None:
+        if layout is None and self._is_meta is None:
             return None
         embedded: Tensor | None = kwargs.get("inputs_embeds")
         if embedded is None:
             raise GuardError(
                 f"{self.family.model_type} models cannot have a meta token: their language model embeds prompts itself"
             )
-        row, column, _image = layout.tokens
-        start, stop = self._seen, self._seen + embedded.shape[1]
-        beams = embedded.shape[0] // len(layout.ends)
-        inside = (column >= start) & (column < stop)
-        is_meta = torch.zeros(len(layout.ends), embedded.shape[1], dtype=torch.bool)
-        is_meta[row[inside], column[inside] - start] = True
-        is_meta = is_meta.repeat_interleave(beams, 0).to(embedded.device)[..., None]
+        is_meta = self._is_meta
+        if layout is not None:
+            row, column, _image = layout.tokens
+            start, stop = self._seen, self._seen + embedded.shape[1]
+            beams = embedded.shape[0] // len(layout.ends)
+            inside = (column >= start) & (column < stop)
+            is_meta = torch.zeros(len(layout.ends), embedded.shape[1], dtype=torch.bool)
+            is_meta[row[inside], column[inside] - start] = True
+            is_meta = is_meta.repeat_interleave(beams, 0)
+        assert is_meta is not None
+        is_meta = is_meta.to(embedded.device)[..., None]
         token = self._guard().meta_token.to(embedded.device, embedded.dtype)
         return args, {**kwargs, "inputs_embeds": torch.where(is_meta, token, embedded)}
 
@@ -349,3 +373,7 @@ _UNMARKED = (
     "an image of the prompt has no meta token after it; pass the inputs through add_meta_tokens(model, inputs), or use "
     "guarded_generate, which does so"
 )
+
+
+_TURNS: weakref.WeakKeyDictionary[Observer, threading.RLock] = weakref.WeakKeyDictionary()
+_TURNS_LOCK = threading.Lock()

@@ -212,7 +212,7 @@ def _load_checkpoint(
         raise _explained(error, name, "processor") from error
     extra = {} if attention is None else {"attn_implementation": attention}
     try:
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype=kind, **common, **extra)
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=kind, use_safetensors=True, **common, **extra)
         model = model.to(place).eval()
     except Exception as error:
         raise _explained(error, name, "weights") from error

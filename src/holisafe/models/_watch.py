@@ -10,6 +10,7 @@ import torch
 
 from holisafe.guard._attach import find_observer
 from holisafe.guard._generate import PromptVerdicts, add_meta_tokens, prepare_inputs, read_verdicts
+from holisafe.guard._observer import turn
 from holisafe.models._prompt import Prepared
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class Watch:
 
     def __enter__(self) -> Watch:
         """Let the guard wait until prompts are announced, or rest."""
+        if self._resting is not None:
+            self._turn = turn(self._resting)
+            self._turn.acquire()
         if self._observer is not None:
             self._observer.wait()
         elif self._resting is not None:
@@ -48,6 +52,7 @@ class Watch:
         """Let the guard find prompts by itself again."""
         if self._resting is not None:
             self._resting.forget()
+            self._turn.release()
 
     @torch.inference_mode()
     def start(self, inputs: dict[str, Any]) -> dict[str, Any]:
