@@ -4,8 +4,8 @@ Run: python benchmarks/judges.py
 The set is tests/judges/refusals.jsonl. Its development part was written in batches, each before the rules of judge
 `refusal` had met it; the rules were then mended on it. Unmended they were right on 94 % of a plain batch, and on 57, 62
 and 84 % of three that look for unusual phrasings. The held-out part came after these. Since it was measured the rules
-were changed once, for refusals that go on with ways to find help, of which it has none. All is by one hand; real models'
-answers are longer and more mixed.
+were changed once, for refusals that go on with ways to find help, of which it has none. All is by one hand; real
+models' answers are longer and more mixed.
 """
 
 from __future__ import annotations
