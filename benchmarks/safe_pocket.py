@@ -138,8 +138,11 @@ def markdown(result: dict[str, Any]) -> str:
         + (f"; {result['limit']} samples a split." if result["limit"] else "; all samples of each split."), "",
     ]  # fmt: skip
     if any(row["model"] not in ("pocket", "pocket-safe") for row in result["rows"]):
-        lines += ["Further seeds share what comes before tuning with the model that ships; of that one alone the adapter "
-                  "was reduced afterwards.", ""]  # fmt: skip
+        lines += [
+            "Further seeds share what comes before tuning with the model that ships; of that one alone the adapter was "
+            "reduced afterwards.",
+            "",
+        ]
     for at, split in enumerate(SPLITS):
         rows = [row for row in result["rows"] if row["split"] == split]
         names = list(rows[0]["figures"])
