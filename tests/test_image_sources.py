@@ -81,6 +81,16 @@ def test_a_file_that_a_person_names_may_be_a_link(tmp_path: Path) -> None:
     assert image.image is not None and image.name == str(tmp_path / "near.png")
 
 
+def test_a_folder_that_a_person_names_may_be_a_link_and_none_in_it(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "a.png").write_bytes(encoded())
+    (tmp_path / "near").symlink_to(tmp_path / "far")
+    (tmp_path / "far" / "again").symlink_to(tmp_path / "far")
+    sources = ImageSources([tmp_path / "near"])
+    (image,) = sources
+    assert image.image is not None and image.name == str(tmp_path / "near" / "a.png")
+
+
 def test_a_folder_gives_all_below_it_by_name(tmp_path: Path) -> None:
     for name in ("b.png", "a/2.jpg", "a/1.webp", "c.GIF"):
         path = tmp_path / name

@@ -96,7 +96,7 @@ class ImageSources:
         pending = [root]
         while pending:
             path = pending.pop()
-            if not path.is_symlink() and path.is_dir():
+            if path == root or (not path.is_symlink() and path.is_dir()):  # a root may be a link: a person named it
                 try:
                     with os.scandir(path) as entries:
                         names = sorted((entry.name for entry in entries), reverse=True)

@@ -17,6 +17,7 @@ from holisafe import datasets
 from holisafe.bench import _provider, _run, read_run, rejudge, run
 from holisafe.bench._journal import Journal
 from holisafe.errors import DataError, ModelError, RunError, UnknownNameError
+from holisafe.images import open_image
 from holisafe.metrics import summarise
 from holisafe.models import Answerer, Prompt
 from holisafe.records import Outcome, Response
@@ -93,6 +94,12 @@ def test_images_that_were_only_in_memory_are_kept_once(
 def _in_memory(sample: Any) -> Any:
     images = tuple(replace(image, path=None, root=None, data=image.path.read_bytes()) for image in sample.images)
     return replace(sample, images=images)
+
+
+def test_the_log_of_a_run_folder_finds_the_images_beside_it(tmp_path: Path) -> None:
+    run(MOCK, data="open", split="test", limit=5, out=tmp_path)
+    (log,) = (tmp_path / "logs").glob("*.eval")
+    assert all(open_image(image) for sample in read_run(log).samples for image in sample.images)
 
 
 def test_an_image_that_cannot_be_read_is_one_error_and_the_run_goes_on(data: Path, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from holisafe.cli import app
+from holisafe.datasets import load
+from holisafe.datasets._export import export_parquet
 
 
 def holisafe(*arguments: str) -> Result:
@@ -154,3 +156,32 @@ def test_build_refuses_what_it_cannot_build(tmp_path: Path) -> None:
 def test_build_refuses_open_more_without_a_folder_and_open_at_another_size(tmp_path: Path) -> None:
     assert "is not shipped" in holisafe("build", "open-more", "--art", str(tmp_path)).stderr
     assert "open has one size" in holisafe("build", "open", "--art", str(tmp_path), "--scale", "0.5").stderr
+
+
+def test_splits_are_exported_apart(tmp_path: Path) -> None:
+    told = holisafe("export", "open", "--out", str(tmp_path / "released"))
+    assert told.exit_code == 2 and "the released format holds one; name it with --split" in " ".join(
+        told.stderr.split()
+    )
+    small = tmp_path / "small"
+    for split in ("train", "test"):
+        export_parquet(load("open", split)[:5], small, split)
+    assert holisafe("export", str(small), "--format", "parquet", "--out", str(tmp_path / "again")).exit_code == 0
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {"train.parquet", "test.parquet"}
+    assert [each.id for each in load(tmp_path / "again", "test")] == [each.id for each in load("open", "test")[:5]]
+
+
+@pytest.mark.parametrize(("twin", "found"), [("1", "one that is safe too"), ("nobody", "no good record"), ("2", None)])
+def test_a_twin_that_makes_no_pair_is_noted(write: Callable[..., str], twin: str, found: str | None) -> None:
+    told = holisafe("validate", write({"twin": twin}, {}, {"type": "SSU"}), "--json")
+    problems = json.loads(told.stdout)["problems"]
+    assert told.exit_code == 0
+    assert [(each["field"], each["found"], each["level"]) for each in problems] == (
+        [] if found is None else [("twin", found, "note")]
+    )
+
+
+def test_a_record_with_two_faults_is_one_broken_record(write: Callable[..., str]) -> None:
+    name = write({"query": 3, "type": "XXX"}, {})
+    told = json.loads(holisafe("validate", name, "--json").stdout)
+    assert (told["records"], told["broken"]) == (2, 1) and len(told["problems"]) == 2

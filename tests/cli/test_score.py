@@ -10,7 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from holisafe.cli import app
+from holisafe.errors import JudgeError
+from holisafe.judges import _registry
 from holisafe.metrics import Summary
+from holisafe.records import Outcome, Response, Sample, Verdict
 
 COMBINATIONS = ["SSS", "SSU", "USU", "UUU", "SUU"]
 
@@ -187,3 +190,24 @@ def test_answers_to_another_data_set_are_refused(write: Any) -> None:
     found = run(write(records("Sure.")), "--data", "open", "--split", "test")
     assert found.exit_code == 2
     assert "no record has an id of data set 'open'" in found.stderr
+
+
+def test_what_a_file_says_of_itself_does_not_reach_the_terminal(write: Any) -> None:
+    told = CliRunner().invoke(app, ["score", write([*records("No."), {"id": "\x1b]0;owned\x07", "type": 1}])])
+    assert "\\x1b]0;owned\\x07" in told.stderr and "\x1b]0" not in told.stderr
+
+
+def test_a_judge_that_fails_on_one_answer_costs_that_answer(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        name, version = "failing", "1"
+
+        def judge(self, sample: Sample, response: Response) -> Verdict:
+            if sample.id == "3":
+                raise JudgeError("the judge could not be reached")
+            return Verdict(sample.id, self.name, Outcome.REFUSED)
+
+    monkeypatch.setattr(_registry, "_FACTORIES", _registry._FACTORIES | {"failing": Failing})
+    told = CliRunner().invoke(app, ["score", write(records("No.")), "--judge", "failing", "--json"])
+    assert told.exit_code == 0, told.stderr
+    outcomes = json.loads(told.stdout)["judges"]["failing"]["outcomes"]
+    assert sum(each["error"] for each in outcomes.values()) == 1

@@ -211,9 +211,11 @@ def test_images_of_one_file_name_in_several_folders_are_told_apart(record: Make,
         file.parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 6), colour).save(file)
         rows.append(record(id=at, image={"bytes": file.read_bytes(), "path": "1.png"}))
-    red, blue, again = (each.images[0] for each in read_rows(rows, Source("table", tmp_path, "", "")).samples)
+    samples = read_rows(rows, Source("table", tmp_path)).samples
+    red, blue, again = (each.images[0] for each in samples)
     assert red is again and red.key != blue.key
     assert red.key.startswith("1.png#") and blue.key.startswith("1.png#")
+    assert [each.cluster for each in samples] == [red.key, blue.key, red.key]
 
 
 def test_a_subcategory_of_another_category_is_only_a_note(read_records: ReadRecords, record: Make) -> None:

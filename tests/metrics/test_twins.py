@@ -9,8 +9,10 @@ from holisafe.metrics import twin_pairs
 from holisafe.metrics._twins import twin_sums
 
 
-def sample(name: str, twin: str | None, cluster: str, combination: Combination = Combination.SSS) -> Sample:
-    return Sample(name, (ImageRef(cluster, data=b""),), "?", combination, twin=twin, cluster=cluster)
+def sample(name: str, twin: str | None, cluster: str, combination: Combination | None = None) -> Sample:
+    """Every other name of the alphabet is of something unsafe, unless it is said."""
+    kind = combination or (Combination.SSS, Combination.SSU)[(ord(name) - ord("a")) % 2]
+    return Sample(name, (ImageRef(cluster, data=b""),), "?", kind, twin=twin, cluster=cluster)
 
 
 def test_a_pair_is_found_once_though_both_members_name_each_other() -> None:
@@ -19,6 +21,12 @@ def test_a_pair_is_found_once_though_both_members_name_each_other() -> None:
 
 def test_one_member_that_names_the_other_is_enough() -> None:
     assert twin_pairs([sample("a", None, "1"), sample("b", "a", "2")]) == [(0, 1)]
+
+
+@pytest.mark.parametrize("kind", [Combination.SSS, Combination.USU])
+def test_two_of_which_the_same_is_right_are_no_pair(kind: Combination) -> None:
+    other = Combination.SSS if kind.is_safe else Combination.SSU
+    assert twin_pairs([sample("a", "b", "1", kind), sample("b", "a", "2", other)]) == []
 
 
 @pytest.mark.parametrize("twin", ["a", "elsewhere", None])

@@ -39,7 +39,8 @@ def read_run(path: str | Path) -> Run:
         return replace(run, name=record["name"], provenance=record)
     if not place.is_file():
         raise RunError(f"no run at {place}; expected the --out folder of holisafe bench, or an .eval log")
-    return read_log(place, None)
+    above = place.absolute().parent.parent  # of the log of a run folder, which keeps the images
+    return read_log(place, above if (above / RUN_FILE).is_file() else None)
 
 
 def read_log(path: Path, folder: Path | None) -> Run:

@@ -150,7 +150,7 @@ def run(
                 "split": split,
                 "sha256": settings["data_sha256"],
                 "samples": len(chosen),
-                "left_out_as_broken": len(loaded.broken),
+                "left_out_as_broken": loaded.broken_records,
             },
             "judges": versions,
             "generation": {"greedy": True, "max_new_tokens": max_tokens, "seed": seed, "repetition_penalty": 1.0},

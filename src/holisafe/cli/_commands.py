@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from holisafe._printable import printable
 from holisafe.errors import HoliSafeError
 
 ERROR = 2
@@ -62,7 +63,7 @@ def explain(error: BaseException) -> str | None:
     """What a person can do about an error, in one line; None when only its traceback would help."""
     match error:
         case HoliSafeError():
-            return " ".join(str(error).split())
+            return printable(" ".join(str(error).split()))
         case ModuleNotFoundError(name=str(name)) if not name.startswith("holisafe"):
             return f"this command needs {name!r}, which is not installed; run: pip install 'holisafe[demo]'"
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):

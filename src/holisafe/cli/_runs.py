@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from holisafe.records import Run
+    from holisafe._printable import printable
+from holisafe.records import Run
 
 
 @contextlib.contextmanager
@@ -59,9 +60,8 @@ def tell_troubles(measured: Run, data: str) -> None:
         typer.echo(f"{left_out} broken records were left out; `holisafe data validate {data}` lists them", err=True)
     failed = [response for response in measured.responses if response.error is not None]
     if failed:
-        typer.echo(
-            f"{len(failed)} of {len(measured.samples)} samples ended in an error, e.g. {failed[0].error}", err=True
-        )
+        first = printable(failed[0].error or "")
+        typer.echo(f"{len(failed)} of {len(measured.samples)} samples ended in an error, e.g. {first}", err=True)
 
 
 def to_json(measured: Run, model: str, folder: Path) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from holisafe._printable import printable
+
 
 def plain(text: str) -> str:
     """Markup and control characters are shown, not obeyed; line breaks stay."""
     from rich.markup import escape
 
-    shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-    return escape(shown)
+    return escape(printable(text))
 
 
 def plain_line(text: str) -> str:

@@ -81,7 +81,7 @@ def calibrate(
         said = ask_guard(loaded.model, loaded.processor, samples, batch_size=batch_size, progress=progress)
     calibration, report = said.calibrate(flag_rate)
     save_guard(set_calibration(loaded.model, calibration), folder)
-    broken = len({(problem.file, problem.index) for problem in found.broken})
+    broken = found.broken_records
     described = {
         "model": model,
         "guard": loaded.guard,

@@ -108,7 +108,7 @@ def validate(
 
     with Console(stderr=True).status("decoding every image"):
         loaded = validate_path(path, split)
-    broken_records = len({problem.index for problem in loaded.broken})
+    broken_records = loaded.broken_records
     if as_json:
         _print_json(
             {
@@ -137,13 +137,23 @@ def export(
     """Write a data set in a format that other tools read."""
     from holisafe.datasets import load
     from holisafe.datasets._export import FORMATS, export_holisafe, export_parquet
-    from holisafe.errors import UnknownNameError
+    from holisafe.datasets._read import split_names
+    from holisafe.errors import DataError, UnknownNameError
 
     if format not in FORMATS:
         raise UnknownNameError("format", format, FORMATS)
-    samples = load(name, split)
-    written = export_holisafe(samples, out) if format == "holisafe" else export_parquet(samples, out, split)
-    _print(f"wrote {len(samples)} samples to {plain(str(written))}")
+    splits: list[str | None] = [split]
+    if split is None and len(names := split_names(name)) > 1:
+        if format == "holisafe":
+            raise DataError(
+                f"{name} has the splits {', '.join(names)}, and the released format holds one; name it with --split, "
+                "or export to parquet"
+            )
+        splits = [*names]
+    for each in splits:
+        samples = load(name, each)
+        written = export_holisafe(samples, out) if format == "holisafe" else export_parquet(samples, out, each)
+        _print(f"wrote {len(samples)} samples to {plain(str(written))}")
 
 
 @_data.command()
@@ -232,17 +242,17 @@ def _sample_table(sample: Sample) -> Table:
 def _counts(samples: list[Sample]) -> dict[str, Any]:
     from collections import Counter
 
+    from holisafe.metrics import twin_pairs
     from holisafe.taxonomy import Category, Combination
 
     pairs = Counter((sample.category, sample.combination) for sample in samples)
     topics = [topic for topic in (*Category, None) if any(pairs[topic, c] for c in Combination)]
-    twins = {sample.id: sample.twin for sample in samples if sample.twin}
     return {
         "samples": len(samples),
         "images": len({ref.key for sample in samples for ref in sample.images}),
         "queries": len({sample.query for sample in samples}),
         "clusters": len({sample.cluster for sample in samples}),
-        "twin_pairs": sum(twins.get(twin) == name and name < twin for name, twin in twins.items()),
+        "twin_pairs": len(twin_pairs(samples)),
         "by_category": {
             topic.value if topic else "not given": {c.value: pairs[topic, c] for c in Combination} for topic in topics
         },

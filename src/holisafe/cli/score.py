@@ -64,7 +64,7 @@ def score(
         )
     summaries = []
     for one in chosen:
-        verdicts = [one.judge(s, r) for s, r in zip(loaded.samples, loaded.responses, strict=True)]
+        verdicts = [judges.verdict_of(one, s, r) for s, r in zip(loaded.samples, loaded.responses, strict=True)]
         summaries.append(summarise(loaded.samples, verdicts, seed=seed))
     found = _to_json(str(predictions), loaded, summaries, {one.name: one.version for one in chosen})
     if out is not None:
@@ -123,7 +123,7 @@ def _to_json(file: str, loaded: Loaded, summaries: Sequence[Summary], versions: 
     return {
         "predictions": file,
         "samples": len(loaded.samples),
-        "broken": len({(problem.file, problem.index, problem.id) for problem in loaded.broken}),
+        "broken": loaded.broken_records,
         "errors": sum(response.error is not None for response in loaded.responses),
         **next(iter(judged.values())),
         "judges": judged,

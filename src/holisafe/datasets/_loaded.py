@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from holisafe._printable import printable
 from holisafe.records import Response, Sample
 
 
@@ -44,7 +45,7 @@ class Problem:
         record = "" if self.index is None else f" record {self.index}"
         named = "" if self.id is None else f" (id {self.id})"
         where = f"{self.file}{record}{named}: {self.field}"
-        return f"{where}: found {self.found}, expected {self.expected}; {self.remedy}"
+        return printable(f"{where}: found {self.found}, expected {self.expected}; {self.remedy}")
 
     def to_json(self) -> dict[str, str | int | None]:
         """All fields as JSON values."""
@@ -69,6 +70,11 @@ class Loaded:
     def broken(self) -> tuple[Problem, ...]:
         """The problems that cost a record."""
         return tuple(problem for problem in self.problems if problem.level is Level.BROKEN)
+
+    @property
+    def broken_records(self) -> int:
+        """How many records were left out; one may have several problems."""
+        return len({(problem.file, problem.index, problem.id) for problem in self.broken})
 
     @property
     def notes(self) -> tuple[Problem, ...]:

@@ -28,11 +28,10 @@ def load(name_or_path: str | Path, split: str | None = None) -> list[Sample]:
     if loaded.broken and not loaded.samples:
         raise DataError(f"{name_or_path}: every record is broken; the first: {loaded.broken[0]}")
     if loaded.broken:
-        records = {(problem.file, problem.index) for problem in loaded.broken}
         _log.warning(
             "%s: %d broken records left out, %d loaded; the first: %s; `holisafe data validate` lists them all",
             name_or_path,
-            len(records),
+            loaded.broken_records,
             len(loaded.samples),
             loaded.broken[0],
         )
@@ -58,6 +57,23 @@ def read(name_or_path: str | Path, split: str | None = None) -> Loaded:
     if _is_path(name_or_path):
         return holisafe_bench.read_path(_path(name_or_path), split)
     return _hub.read_hub(str(name_or_path), split)
+
+
+def split_names(name_or_path: str | Path) -> list[str]:
+    """Names of a data set's splits; none where it has but one, without a name.
+
+    Raises:
+        DataError: It is on the Hub and cannot be had.
+    """
+    found = _registry.find(name_or_path) if isinstance(name_or_path, str) else None
+    if found is not None:
+        return list(found.splits)
+    folder = Path(name_or_path)
+    if folder.is_dir():
+        files = sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
+        return sorted({file.stem.split("-")[0] for file in files})
+    is_hub_id = not folder.exists() and _hub.is_hub_id(str(name_or_path))
+    return _hub.split_names(str(name_or_path)) if is_hub_id else []
 
 
 def _is_path(name_or_path: str | Path) -> bool:

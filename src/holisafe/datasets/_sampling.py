@@ -64,13 +64,17 @@ def _quotas(counts: Counter[Combination], limit: int) -> Counter[Combination]:
 def _units(samples: Sequence[Sample]) -> list[list[Sample]]:
     """Whole twin pairs and single samples, in the order of their ids."""
     by_id = {sample.id: sample for sample in samples}
+    partner: dict[str, str] = {}  # that one member names the other is enough
+    for name in sorted(by_id):
+        twin = by_id[name].twin
+        if twin in by_id and twin != name and name not in partner and twin not in partner:
+            partner[name], partner[twin] = twin, name
     units: list[list[Sample]] = []
     for name in sorted(by_id):
-        twin = by_id.get(by_id[name].twin or "")
-        if twin is None or twin.twin != name or twin.id == name:
+        if name not in partner:
             units.append([by_id[name]])
-        elif name < twin.id:
-            units.append([by_id[name], twin])
+        elif name < partner[name]:
+            units.append([by_id[name], by_id[partner[name]]])
     return units
 
 

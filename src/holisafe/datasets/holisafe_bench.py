@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,16 +80,18 @@ def read_predictions(path: Path) -> Loaded:
         DataError: There are no records to be had.
     """
     loaded = read_path(path, check_image=lambda ref: None)
-    raws = {record_id(raw): raw for raw in reversed(_all_records(path))}
+    said: dict[str | None, Any] = {}  # of the first record of an id, as in `read_path`
+    for raw in _all_records(path):
+        if isinstance(raw, Mapping):
+            said.setdefault(record_id(raw), raw.get("prediction", _MISSING))
     responses: list[Response] = []
     problems = list(loaded.problems)
     for sample in loaded.samples:
-        raw = raws[sample.id]
-        text = raw.get("prediction")
+        text = said[sample.id]
         if isinstance(text, str):
             responses.append(Response(sample.id, text, path.stem))
             continue
-        found = show(text) if "prediction" in raw else "nothing (the field is missing)"
+        found = "nothing (the field is missing)" if text is _MISSING else show(text)
         problem = Problem(str(path), None, sample.id, "prediction", found, "a text", "counted as an error", Level.NOTE)
         problems.append(problem)
         responses.append(Response(sample.id, "", path.stem, error=f"no prediction: found {found}"))
@@ -139,6 +141,7 @@ def _read_records(raws: Iterable[Any], source: Source, check_image: CheckImage) 
             samples.append(replace(sample, images=shared))
     if count == 0:
         raise DataError(f"{source.file}: no records; expected one or more; check that the file is the right one")
+    problems.extend(_twin_problems(samples, source, first_index))
     return Loaded(_told_apart(samples, images), tuple(problems))
 
 
@@ -155,7 +158,27 @@ def _told_apart(samples: Sequence[Sample], images: Iterable[ImageRef]) -> tuple[
     }
     if not new:
         return tuple(samples)
-    return tuple(replace(each, images=tuple(new.get(image, image) for image in each.images)) for each in samples)
+    return tuple(_renamed(each, new) for each in samples)
+
+
+def _renamed(sample: Sample, new: Mapping[ImageRef, ImageRef]) -> Sample:
+    images = tuple(new.get(image, image) for image in sample.images)
+    is_of_image = sample.cluster == sample.images[0].key  # the records name none
+    return replace(sample, images=images, cluster=images[0].key if is_of_image else sample.cluster)
+
+
+def _twin_problems(samples: Sequence[Sample], source: Source, first_index: Mapping[str, int]) -> Iterator[Problem]:
+    """Notes on twins that make no pair."""
+    by_id = {sample.id: sample for sample in samples}
+    for sample in samples:
+        twin = by_id.get(sample.twin or "")
+        if sample.twin is None or (twin is not None and twin.combination.is_safe != sample.combination.is_safe):
+            continue
+        found = "no good record" if twin is None else f"one that is {'' if twin.combination.is_safe else 'un'}safe too"
+        expected = "the id of a record of which the other behaviour is right"
+        remedy = "it counts as no pair"
+        place = first_index.get(sample.id)
+        yield Problem(source.file, place, sample.id, "twin", found, expected, remedy, Level.NOTE)
 
 
 def _files(path: Path, split: str | None) -> list[Path]:
@@ -192,7 +215,7 @@ def _of_split(files: list[Path], split: str | None, folder: Path) -> list[Path]:
 
 
 def _source(file: Path, name: str) -> Source:
-    folder = file.parent
+    folder = file.parent.absolute()  # a run is looked at from elsewhere, too
     images = folder / "images"
     released = file.name == FILE_NAME
     return Source(
@@ -203,9 +226,12 @@ def _source(file: Path, name: str) -> Source:
     )
 
 
-def _all_records(path: Path) -> list[Any]:
+def _all_records(path: Path) -> Iterable[Any]:
     files = _files(path, None)
-    return list(_parquet_records(files)) if files[0].suffix == ".parquet" else _json_records(files[0])
+    return _parquet_records(files) if files[0].suffix == ".parquet" else _json_records(files[0])
+
+
+_MISSING = object()
 
 
 def _json_records(path: Path) -> list[Any]:
@@ -239,7 +265,7 @@ def _parquet_rows(path: Path) -> Iterator[Any]:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=256):
                 yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable as Parquet: {error}; get the file again") from error
 
 

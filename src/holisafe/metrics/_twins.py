@@ -27,13 +27,15 @@ def twin_sums(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> Sums:
 def twin_pairs(samples: Sequence[Sample]) -> list[tuple[int, int]]:
     """Positions of the two members of each pair that is fully present, each pair once.
 
-    One member naming the other is enough.
+    One member naming the other is enough; one of them is to be answered and one to be refused, else it is no pair.
     """
     position = {sample.id: index for index, sample in enumerate(samples)}
     found = {
         tuple(sorted((index, position[sample.twin])))
         for index, sample in enumerate(samples)
-        if sample.twin is not None and sample.twin in position and sample.twin != sample.id
+        if sample.twin is not None
+        and sample.twin in position
+        and samples[position[sample.twin]].combination.is_safe != sample.combination.is_safe
     }
     return [(first, second) for first, second in sorted(found)]
 

@@ -138,6 +138,11 @@ def choose_pairs(entries: Sequence[Entry], limit: int = PAIRS) -> list[Pair]:
     return (wanted + right)[:limit]
 
 
+def count_pairs(entries: Sequence[Entry]) -> int:
+    """Of how many twin pairs `choose_pairs` chooses."""
+    return len(_unique_pairs(entries))
+
+
 def count_twins(runs: Sequence[JudgedRun]) -> list[TwinCount]:
     """How the pairs of each run came out under each judge."""
     counts = []

@@ -119,6 +119,7 @@ def _context(runs: Sequence[JudgedRun], resamples: int, title: str | None) -> di
         "agreeing": {judged.name: _sections.agreeing(judged.run) for judged in runs},
         "twin_counts": counts,
         "twins": _gallery.choose_pairs(entries),
+        "twins_in_all": _gallery.count_pairs(entries),
         "gallery": gallery,
         "shown": len(shown),
         "total": len(entries),

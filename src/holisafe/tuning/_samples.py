@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from holisafe import datasets
-from holisafe.datasets import _hub, _registry
+from holisafe.datasets._read import split_names
 from holisafe.errors import DataError, ImageError, TuningError
 from holisafe.guard import GuardConfig
 from holisafe.images import content_hash, open_image, read_bytes
@@ -163,7 +163,7 @@ def _read(data: str | Path | Sequence[Sample], split: str | None) -> tuple[tuple
     loaded = datasets.read(data, split)
     if loaded.broken and not loaded.samples:
         raise DataError(f"{data}: every record is broken; the first: {loaded.broken[0]}")
-    return loaded.samples, split, len({(problem.file, problem.index) for problem in loaded.broken})
+    return loaded.samples, split, loaded.broken_records
 
 
 def _split_to_learn(data: str | Path) -> str | None:
@@ -172,7 +172,7 @@ def _split_to_learn(data: str | Path) -> str | None:
     Raises:
         TuningError: That would be what models are measured or calibrated on.
     """
-    splits = _splits(data)
+    splits = split_names(data)
     if TRAIN in splits:
         return TRAIN
     if held_out := [name for name in splits if name in HELD_OUT]:
@@ -183,25 +183,13 @@ def _split_to_learn(data: str | Path) -> str | None:
     return splits[0] if len(splits) == 1 else None
 
 
-def _splits(data: str | Path) -> list[str]:
-    """Names of a data set's splits; none where it has but one, without a name."""
-    found = _registry.find(data) if isinstance(data, str) else None
-    if found is not None:
-        return list(found.splits)
-    folder = Path(data)
-    if folder.is_dir():
-        files = sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
-        return sorted({file.stem.split("-")[0] for file in files})
-    return _hub.split_names(str(data)) if not folder.exists() and _hub.is_hub_id(str(data)) else []
-
-
 def _check_apart(name: str, split: str | None, samples: Sequence[Sample]) -> None:
     """Refuse an image of another split of the data.
 
     Raises:
         TuningError: Names the sample, the image and the split.
     """
-    others = [other for other in _splits(name) if other not in (split, TRAIN)] if split else []
+    others = [other for other in split_names(name) if other not in (split, TRAIN)] if split else []
     held = {content: other for other in others for content in _contents(datasets.read(name, other).samples)}
     shared = [(sample, held[content]) for sample in samples for content in _contents([sample]) if content in held]
     if shared:
