@@ -197,7 +197,7 @@ class ImageSources:
             if not columns:
                 known = ", ".join(table.schema_arrow.names)
                 raise ImageError(f"no column holds images: expected bytes, or bytes and path; found {known}")
-            _check_packing(table.metadata)
+            check_packing(table.metadata)
             row = 0
             for batch in table.iter_batches(batch_size=8, columns=columns, use_threads=False):
                 for values in batch.to_pylist():
@@ -302,8 +302,12 @@ def _image_columns(schema: Any) -> list[str]:
     return pairs or (["image"] if "image" in plain else plain)
 
 
-def _check_packing(metadata: Any) -> None:
-    """Images are compressed already: a column that shrinks to a fiftieth holds something else."""
+def check_packing(metadata: Any) -> None:
+    """Refuse a Parquet file of which a column shrinks to a fiftieth: images are compressed already.
+
+    Raises:
+        ImageError: It holds such a column, and that is large.
+    """
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
             size = column.total_uncompressed_size

@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -201,6 +203,13 @@ def test_records_of_one_image_share_its_bytes(sample: Callable[..., Sample], tmp
     export_parquet([sample("1", key="same"), sample("2", key="same")], tmp_path)
     first, second = load(str(tmp_path))
     assert first.images[0] is second.images[0]
+
+
+def test_a_parquet_file_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
+    table = pa.table({"query": [b"\0" * 2**20] * 300}, pa.schema([("query", pa.binary())]))
+    pq.write_table(table, tmp_path / "test.parquet", compression="zstd", use_dictionary=False)
+    with pytest.raises(DataError, match="decompression bomb"):
+        read(tmp_path)
 
 
 def test_images_of_one_file_name_in_several_folders_are_told_apart(record: Make, tmp_path: Path) -> None:

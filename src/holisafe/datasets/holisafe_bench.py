@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from holisafe.datasets._loaded import Level, Loaded, Problem
 from holisafe.datasets._record import CheckImage, Source, read_record, record_id, show
 from holisafe.errors import DataError, ImageError
+from holisafe.image_sources import check_packing
 from holisafe.images import check_path, content_hash, open_image
 from holisafe.records import ImageRef, Response, Sample
 
@@ -262,9 +263,12 @@ def _parquet_records(files: list[Path]) -> Iterator[Any]:
 
 def _parquet_rows(path: Path) -> Iterator[Any]:
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=256):
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            check_packing(file.metadata)
+            for batch in file.iter_batches(batch_size=64):
                 yield from batch.to_pylist()
+    except ImageError as error:
+        raise DataError(f"{path}: {error}") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable as Parquet: {error}; get the file again") from error
 
