@@ -162,12 +162,16 @@ def _percent(value: float | None) -> str:
 def _difference_cell(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "–"
-    value = f"{100 * row['value']:+.1f}"
+    value = _signed(row["value"])
     return f"{f'**{value}**' if row['clear'] else value} {_interval(row)} p={row['p_holm']:.2g}"
 
 
 def _interval(row: Mapping[str, Any]) -> str:
-    return f"[{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    return f"[{_signed(row['low'])}, {_signed(row['high'])}]"
+
+
+def _signed(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:+.1f}"  # nothing has a sign of its own
 
 
 def _said(found: Mapping[str, Any], name: str, question: Question) -> list[str]:
@@ -207,7 +211,7 @@ def _claimed(rows: Mapping[str, Mapping[str, Any]], expected: Mapping[str, int])
             continue
         name = f"{SHOWN[rate]} {'higher' if sign > 0 else 'lower'}"
         if not row["clear"]:
-            said.setdefault("undecided", []).append(f"{name} ({100 * row['value']:+.1f} {_interval(row)})")
+            said.setdefault("undecided", []).append(f"{name} ({_signed(row['value'])} {_interval(row)})")
         else:
             said.setdefault("found" if row["value"] * sign > 0 else "the opposite is found", []).append(name)
     found = "; ".join(f"{', '.join(names)}: {how}" for how, names in said.items())
