@@ -153,7 +153,7 @@ def training_chance(by_seed: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[
     """
     seeds = max(([row["seed"] for row in rows] for rows in by_seed.values()), key=len, default=[])
     complete = [rows for rows in by_seed.values() if [row["seed"] for row in rows] == seeds]
-    freedom = (len(complete) - 1) * (len(seeds) - 1)
+    freedom = max(0, len(complete) - 1) * max(0, len(seeds) - 1)
     found: dict[str, Any] = {}
     for rate in RATES if freedom > 0 else ():
         if all(row[rate] is not None for rows in complete for row in rows):
