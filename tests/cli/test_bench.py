@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,11 @@ def test_the_folder_is_named_after_model_and_data(data: Path, tmp_path: Path, mo
     assert CliRunner().invoke(app, ["bench", MOCK, "--data", str(data)]).exit_code == 0
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("mockllm_model-") and (folder / "run.json").exists()
+
+
+def test_a_sample_that_failed_is_told_and_costs_no_more(data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(data, tmp_path / "data")
+    next((copy / "images").rglob("*.png")).write_bytes(b"\x89PNG\r\n\x1a\n")
+    result = CliRunner().invoke(app, ["bench", MOCK, "--data", str(copy), "--out", str(tmp_path / "run")])
+    assert "2 of 20 samples ended in an error, e.g. ImageError" in result.stderr, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from holisafe._printable import printable
+
 if TYPE_CHECKING:
-    from holisafe._printable import printable
-from holisafe.records import Run
+    from holisafe.records import Run
 
 
 @contextlib.contextmanager
