@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
@@ -17,13 +16,12 @@ from typing import Any
 from holisafe.datasets import fingerprint
 from holisafe.errors import DataError, GuardError, ImageError, ModelError
 from holisafe.guard import Calibration, CalibrationReport, PromptVerdicts, calibrate, calibration_of, guard_of
-from holisafe.images import read_bytes
 from holisafe.models._answerer import Answerer
 from holisafe.models._generate import Answer
 from holisafe.models._load import looks_local, tuned_model
 from holisafe.models._prompt import Prompt
 from holisafe.models._registry import registered_models
-from holisafe.models._tuned import IMAGES_FILE, TUNED_FILE, image_digest
+from holisafe.models._tuned import IMAGES_FILE, TUNED_FILE, image_digests
 from holisafe.records import Sample
 from holisafe.taxonomy import HEAD_ORDER, Combination, parse_label
 
@@ -198,7 +196,7 @@ def check_held_out(model: str, data: str, split: str, samples: Sequence[Sample])
         if name is not None and _place(name) == _place(data) and of_split in (None, split):
             raise GuardError(_learned_from(folder, f"the split {of_split or split} of {name}"))
         if (folder / IMAGES_FILE).is_file():
-            shown = _digests(samples) if shown is None else shown
+            shown = image_digests(samples) if shown is None else shown
             if both := shown.keys() & set((folder / IMAGES_FILE).read_text("ascii").split()):
                 which = f"{len(both)} of the {len(shown)} images of {data}, such as {shown[min(both)]}"
                 raise GuardError(_learned_from(folder, which))
@@ -233,15 +231,6 @@ def _learned_from(folder: Path, what: str) -> str:
         f"{folder} was tuned on {what}, so its scores there promise nothing of other images; calibrate on samples that "
         "it has not learned from"
     )
-
-
-def _digests(samples: Sequence[Sample]) -> dict[str, str]:
-    """The name of each image that can be read, by its `image_digest`."""
-    found = {}
-    for image in {image for sample in samples for image in sample.images}:
-        with contextlib.suppress(ImageError):  # left out later, with its reason
-            found[image_digest(read_bytes(image))] = image.key
-    return found
 
 
 def _unfit(sample: Sample) -> LeftOut | None:

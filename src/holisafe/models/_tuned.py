@@ -4,19 +4,23 @@ tuned.json          which base model, and how it was tuned
 adapter/            what the language model learned (LoRA, as PEFT saves it)
 parts.safetensors   whole weights of the projector and the vision encoder, where they learned
 guard/              the guard, as `save_guard` writes it
-learned_images.txt  which images it learned from, as `image_digest` gives them
+learned_images.txt  which images it learned from, as `image_digests` gives them
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holisafe.errors import ModelError
+from holisafe.errors import ImageError, ModelError
+from holisafe.images import content_hash, read_bytes
+from holisafe.records import Sample
 
 FORMAT = 1
 """Version of the folder; a reader refuses others."""
@@ -112,9 +116,16 @@ def _read(folder: Path) -> TunedModel:
     return TunedModel(folder, name, revision, weights)
 
 
-def image_digest(data: bytes) -> str:
-    """What an image is known by in `learned_images.txt`: the first 16 digits of the SHA-256 of its file."""
-    return hashlib.sha256(data).hexdigest()[:16]
+def image_digests(samples: Iterable[Sample]) -> dict[str, str]:
+    """The name of each image by what `learned_images.txt` knows it by: 16 digits of the SHA-256 of its file.
+
+    Images that cannot be read are left out.
+    """
+    found = {}
+    for image in {image for sample in samples for image in sample.images}:
+        with contextlib.suppress(ImageError):
+            found[content_hash(read_bytes(image))[:16]] = image.key
+    return found
 
 
 def hash_base(model: Any, tuned: TunedModel | None) -> str:

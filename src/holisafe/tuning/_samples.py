@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,6 @@ from holisafe.datasets._read import split_names
 from holisafe.errors import DataError, ImageError, TuningError
 from holisafe.guard import GuardConfig
 from holisafe.images import content_hash, open_image, read_bytes
-from holisafe.models._tuned import image_digest
 from holisafe.records import ImageRef, Sample
 from holisafe.tuning._targets import check_samples
 
@@ -199,15 +197,6 @@ def _check_apart(name: str, split: str | None, samples: Sequence[Sample]) -> Non
             f"those of {len(shared) - 1} more samples; a model may not learn from what it is measured or calibrated "
             "on: take them out"
         )
-
-
-def image_digests(training: TrainingData) -> set[str]:
-    """`image_digest` of each image that is learned from."""
-    found = set()
-    for image in {image for sample in (*training.samples, *training.general) for image in sample.images}:
-        with contextlib.suppress(ImageError):  # it was read before training, and its place has been lost since
-            found.add(image_digest(read_bytes(image)))
-    return found
 
 
 def _contents(samples: Iterable[Sample]) -> Iterator[str]:

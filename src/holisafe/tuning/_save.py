@@ -28,7 +28,7 @@ def save_tuned(model: Any, folder: Path, description: Mapping[str, Any], images:
         model: The model as the trainer has it, with its adapter and guard.
         folder: Where to; what is there is replaced.
         description: What `tuned.json` says.
-        images: `image_digest` of each image that it learned from.
+        images: What `image_digests` gives of the images that it learned from.
 
     Raises:
         TuningError: The disk does not take it.
@@ -40,7 +40,7 @@ def save_tuned(model: Any, folder: Path, description: Mapping[str, Any], images:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         _write(model, unfinished, description)
-        (unfinished / IMAGES_FILE).write_text("".join(f"{each}\n" for each in sorted(set(images))), encoding="ascii")
+        (unfinished / IMAGES_FILE).write_text("".join(f"{each}\n" for each in sorted(images)), encoding="ascii")
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.replace(folder)
     except (OSError, SafetensorError, GuardError) as error:

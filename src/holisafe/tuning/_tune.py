@@ -16,7 +16,7 @@ from holisafe._folder import hold
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
 from holisafe.models._load import looks_local
-from holisafe.models._tuned import TUNED, TUNED_FILE
+from holisafe.models._tuned import TUNED, TUNED_FILE, image_digests
 from holisafe.records import Sample
 from holisafe.tuning._bounds import Bounds
 from holisafe.tuning._config import TuneConfig
@@ -25,7 +25,7 @@ from holisafe.tuning._folder import RunLog, check_same, keep_request, process, r
 from holisafe.tuning._parts import adapt
 from holisafe.tuning._ready import ModelOptions, Ready, guard_for, make_ready, own_guard, step_count
 from holisafe.tuning._result import choose_checkpoint, describe, fill_from, learned_parts
-from holisafe.tuning._samples import LeftOut, TrainingData, image_digests, read_training
+from holisafe.tuning._samples import LeftOut, TrainingData, read_training
 from holisafe.tuning._save import save_tuned
 from holisafe.tuning._slice import calibration_slice
 from holisafe.tuning._trackers import trackers
@@ -174,7 +174,8 @@ def tune(
             if trainer.is_fsdp_enabled:  # this process has but a part of the weights
                 again = make_ready(model, training, config, parts, options or ModelOptions(), ready.left_out)
                 whole = adapt(again.loaded.model, config)
-            save_tuned(fill_from(whole, checkpoint), folder / TUNED, description, image_digests(ready.training))
+            images = image_digests((*ready.training.samples, *ready.training.general))
+            save_tuned(fill_from(whole, checkpoint), folder / TUNED, description, images)
         trainer.accelerator.wait_for_everyone()
         return Tuned(folder / TUNED, description)
 
