@@ -23,20 +23,20 @@ demo: $(VENV)/.demo ## measure the embedded model before and after safety tuning
 	$(BIN)/holisafe demo --samples $(SAMPLES) --out $(OUT)
 
 test: setup-dev ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.dev ## check style, types and the import order of the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=. $(BIN)/lint-imports
 
-art: ## fetch the art collections that `holisafe data build open` renders (needs npm, apt and dpkg)
+art: ## fetch the art collections that `python -m research.holisafe_open` renders (needs npm, apt and dpkg)
 	sh tools/fetch_art.sh $(ART)
 
 clean: ## remove .venv, caches and outputs
 	rm -rf $(VENV) build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests perf research -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
 	@echo "== making $(VENV)"
@@ -45,13 +45,13 @@ $(VENV)/bin/python:
 $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "== installing holisafe with what the demo needs (torch is the largest part: a few minutes)"
 	$(PIP) install -q -c constraints.txt torch
-	$(PIP) install -q -c constraints.txt -e '.[demo]'
+	$(PIP) install -q -c constraints.txt -e packages/holisafe-assets -e '.[demo]'
 	$(PIP) install -q --no-deps $(WHEELS)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
 	@echo "== installing what tests and checks need"
-	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	$(PIP) install -q -c constraints.txt -e packages/holisafe-assets -e '.[dev]'
 	@touch $@
 
 browser:

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from holisafe import judges
-from holisafe.records import ImageRef, ImageVerdict, JointVerdict, Response, Run, Sample
+from holisafe.records import ImageRef, ImageVerdict, RequestVerdict, Response, Run, Sample
 from holisafe.taxonomy import Category, Combination, GuardLabel, Subcategory
 
 ANSWER = "Here is what you asked for: it is a red circle on a pale ground."
@@ -36,7 +36,7 @@ def make_samples(per_combination: int = 6) -> tuple[Sample, ...]:
             name = f"{'safe' if kind.is_safe else kind.value}-{number}"
             twin = {Combination.SSS: f"SSU-{number}", Combination.SSU: f"SSS-{number}"}.get(kind)
             samples.append(
-                Sample(
+                Sample.ask(
                     id=f"{kind.value}-{number}",
                     images=(ImageRef(name, data=draw(number + 40 * list(Combination).index(kind))),),
                     query=f"Is this alright to use, number {number}?" if twin else f"{kind.value} question {number}?",
@@ -99,9 +99,9 @@ def image_verdict(label: GuardLabel, probability: float, threshold: float = 0.5)
     return ImageVerdict(label, probability, distribution, threshold)
 
 
-def joint_verdict(combination: Combination, probability: float = 0.8, threshold: float = 0.5) -> JointVerdict:
+def joint_verdict(combination: Combination, probability: float = 0.8, threshold: float = 0.5) -> RequestVerdict:
     """A verdict whose other combinations share the rest."""
     rest = (1 - probability) / (len(Combination) - 1)
     distribution = {each: probability if each is combination else rest for each in Combination}
     categories = {each: 0.4 if each is Category.ILLEGAL_ACTIVITY else 0.1 for each in Category}
-    return JointVerdict(combination, probability, distribution, categories, threshold)
+    return RequestVerdict(combination, probability, distribution, categories, threshold)

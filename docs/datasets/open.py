@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from research.holisafe_open.kinds import load_kinds, read_table
 
-from holisafe.datasets.open import load_kinds, load_open, open_images
-from holisafe.datasets.open._kinds import read_table
-from holisafe.datasets.open._load import DATA_FOLDER, IMAGES_FILE, MANIFEST_FILE, SAMPLES_FILE
-from holisafe.datasets.open.art import COLLECTIONS
+from holisafe.datasets.open import load_open, open_images
+from holisafe.datasets.open._load import IMAGES_FILE, MANIFEST_FILE, SAMPLES_FILE, data_folder
 from holisafe.taxonomy import Combination, Subcategory
+from research.holisafe_open.art import COLLECTIONS
 
 PAGE = Path(__file__).with_suffix(".md")
 CROISSANT = Path(__file__).with_suffix(".croissant.json")
@@ -74,8 +74,8 @@ def render() -> str:
     samples = {split: load_open(split) for split in SPLITS}
     images = {split: open_images(split) for split in SPLITS}
     everything = [sample for split in SPLITS for sample in samples[split]]
-    manifest = json.loads((DATA_FOLDER / MANIFEST_FILE).read_text(encoding="utf-8"))
-    size = sum((DATA_FOLDER / name).stat().st_size for name in (SAMPLES_FILE, IMAGES_FILE)) / 1e6
+    manifest = json.loads((data_folder() / MANIFEST_FILE).read_text(encoding="utf-8"))
+    size = sum((data_folder() / name).stat().st_size for name in (SAMPLES_FILE, IMAGES_FILE)) / 1e6
     by_id = {sample.id: sample for sample in everything}
     same_image = sum(s.images[0].key == by_id[s.twin].images[0].key for s in everything if s.twin) // 2
     parts = [
@@ -114,7 +114,7 @@ def render() -> str:
         f"**Kinds.** {len(load_kinds())} kinds of everyday objects with synonyms (`load_kinds()`), "
         f"{len(read_table('frames'))} twin questions with a reason for every kind.",
         "**Shortcuts.** Among the twins of every split each image and each query is as often right as wrong, so every "
-        "classifier that sees only one of them is right in exactly 50 %. `benchmarks/shortcuts.py` tries bag-of-words, "
+        "classifier that sees only one of them is right in exactly 50 %. `perf/shortcuts.py` tries bag-of-words, "
         "pixels, EfficientNet-Lite0 features and object identity, and the nuisances collection, background and file "
         "size; a test recomputes it.",
         "## Format",
@@ -155,15 +155,15 @@ def render() -> str:
 
 def croissant() -> str:
     """Croissant 1.0 metadata, JSON-LD."""
-    manifest = json.loads((DATA_FOLDER / MANIFEST_FILE).read_text(encoding="utf-8"))
+    manifest = json.loads((data_folder() / MANIFEST_FILE).read_text(encoding="utf-8"))
     licences = sorted({COLLECTIONS[name].licence for name in ATTRIBUTION} | {"Apache-2.0"})
     files = [
         {
             "@type": "cr:FileObject",
             "@id": name,
             "name": name,
-            "contentUrl": f"src/holisafe/datasets/open/data/{name}",
-            "contentSize": f"{(DATA_FOLDER / name).stat().st_size} B",
+            "contentUrl": f"packages/holisafe-assets/src/holisafe_assets/open/{name}",
+            "contentSize": f"{(data_folder() / name).stat().st_size} B",
             "encodingFormat": "application/vnd.apache.parquet",
             "sha256": manifest["files"][name],
         }
@@ -184,8 +184,8 @@ def croissant() -> str:
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": "HoliSafe-Open",
         "description": "Drawn, redistributable image-text safety set of five combinations with twin pairs. "
-        f"{pq.read_metadata(DATA_FOLDER / SAMPLES_FILE).num_rows} samples on "
-        f"{pq.read_metadata(DATA_FOLDER / IMAGES_FILE).num_rows} images.",
+        f"{pq.read_metadata(data_folder() / SAMPLES_FILE).num_rows} samples on "
+        f"{pq.read_metadata(data_folder() / IMAGES_FILE).num_rows} images.",
         "license": [f"https://spdx.org/licenses/{licence}.html" for licence in licences],
         "version": "1.0.0",
         "isLiveDataset": False,
@@ -197,7 +197,7 @@ def croissant() -> str:
 
 
 def _record_set(name: str) -> dict[str, Any]:
-    schema = pq.read_schema(DATA_FOLDER / name)
+    schema = pq.read_schema(data_folder() / name)
     title = name.removesuffix(".parquet")
     fields = []
     for column, text in COLUMNS[name].items():
@@ -222,7 +222,7 @@ def _record_set(name: str) -> dict[str, Any]:
         "@type": "cr:RecordSet",
         "@id": title,
         "name": title,
-        "description": f"{pq.read_metadata(DATA_FOLDER / name).num_rows} records",
+        "description": f"{pq.read_metadata(data_folder() / name).num_rows} records",
         "key": {"@id": f"{title}/{key}"},
         "field": fields,
     }

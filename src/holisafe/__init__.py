@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from holisafe.errors import HoliSafeError
-from holisafe.records import ImageRef, ImageVerdict, JointVerdict, Outcome, Response, Run, Sample, Verdict
+from holisafe.records import ImageRef, ImageVerdict, Judgement, Outcome, RequestVerdict, Response, Run, Sample
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, Category, Combination, GuardLabel, Subcategory
 
 if TYPE_CHECKING:
     from holisafe.guard import GuardConfig, attach_guard, detach_guard, guarded_generate
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "UNSAFE_COMBINATIONS",
@@ -25,13 +25,13 @@ __all__ = [
     "HoliSafeError",
     "ImageRef",
     "ImageVerdict",
-    "JointVerdict",
+    "Judgement",
     "Outcome",
+    "RequestVerdict",
     "Response",
     "Run",
     "Sample",
     "Subcategory",
-    "Verdict",
     "__version__",
     "attach_guard",
     "detach_guard",

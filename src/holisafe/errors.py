@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class HoliSafeError(Exception):
@@ -38,6 +39,10 @@ class JudgeError(HoliSafeError):
     """A judge is unknown or could not work."""
 
 
+class RegistryError(HoliSafeError):
+    """A part that another package adds cannot be imported, or its name is taken."""
+
+
 class MissingDependencyError(HoliSafeError):
     """A library that this command needs is not installed."""
 
@@ -47,10 +52,19 @@ class UnknownNameError(HoliSafeError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str = "") -> None:
         """Say that `name` is no `kind`, with the closest of `known`, else all of them."""
-        choices = sorted(known)
+        self._arguments = (kind, name, tuple(known), hint)
+        choices = sorted(self._arguments[2])
         asked = name.lower()
         close = difflib.get_close_matches(asked, choices, n=3, cutoff=0.5)
         # part of a longer name, as "weapons" of "weapon_related_violence", is close too
         close = close or [choice for choice in choices if len(asked) > 3 and asked.rstrip("s") in choice.lower()][:3]
         offer = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(choices) or 'none'}."
         super().__init__(f"unknown {kind} {name!r}. {offer}{' ' + hint if hint else ''}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel between processes: made again from what they were made of."""
+        return _unknown_name, self._arguments
+
+
+def _unknown_name(kind: str, name: str, known: tuple[str, ...], hint: str) -> UnknownNameError:
+    return UnknownNameError(kind, name, known, hint=hint)

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 import tiny_models
 from holisafe import datasets
 from holisafe.bench import read_run, run
-from holisafe.bench._records import response_from_json, response_to_json
 from holisafe.cli import app
 from holisafe.errors import ModelError, RunError
 from holisafe.guard import attach_guard, guard_findings, save_guard
 from holisafe.models import Answerer, Prompt, load
 from holisafe.records import Response, Run
+from holisafe.records.as_json import response_from_json, response_to_json
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +49,11 @@ def test_every_answer_is_recorded_with_the_verdicts_on_its_images_and_its_reques
     for response, answer in zip(measured[0].responses, direct, strict=True):
         assert answer.verdicts is not None and answer.verdicts.joint is not None
         assert response.text == answer.text
-        assert response.joint_verdict is not None
-        (verdict,), (expected,) = response.image_verdicts, answer.verdicts.images
+        assert response.verdict.request is not None
+        (verdict,), (expected,) = response.verdict.images, answer.verdicts.images
         assert verdict.distribution == pytest.approx(expected.distribution, abs=1e-4)
-        assert response.joint_verdict.distribution == pytest.approx(answer.verdicts.joint.distribution, abs=1e-4)
-        assert response.joint_verdict.categories == pytest.approx(answer.verdicts.joint.categories, abs=1e-4)
+        assert response.verdict.request.distribution == pytest.approx(answer.verdicts.joint.distribution, abs=1e-4)
+        assert response.verdict.request.categories == pytest.approx(answer.verdicts.joint.categories, abs=1e-4)
 
 
 def test_verdicts_read_back_from_the_folder_and_from_the_log_alone(measured: tuple[Run, Path], tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_verdicts_in_the_journal_are_not_asked_for_again(
     again = run(str(guarded), data=str(data), out=out, max_tokens=4, guard="own")
     assert (out / "responses.jsonl").read_bytes().startswith(b"".join(lines[:-3]))
     assert [response.text for response in again.responses] == [response.text for response in found.responses]
-    assert all(response.image_verdicts and response.joint_verdict for response in again.responses)
+    assert all(response.verdict.images and response.verdict.request for response in again.responses)
 
 
 def test_answers_are_those_of_a_run_without_the_guard(
@@ -83,7 +83,7 @@ def test_answers_are_those_of_a_run_without_the_guard(
 ) -> None:
     without = run(str(guarded), data=str(data), out=tmp_path, max_tokens=4)
     assert [response.text for response in without.responses] == [response.text for response in measured[0].responses]
-    assert not any(response.image_verdicts or response.joint_verdict for response in without.responses)
+    assert not any(response.verdict.images or response.verdict.request for response in without.responses)
 
 
 def test_provenance_tells_the_guard(measured: tuple[Run, Path], guarded: Path) -> None:
@@ -145,7 +145,7 @@ def test_inspect_runs_a_guarded_model(guarded: Path, data: Path, tmp_path: Path)
         log_realtime=False,
     )
     assert log.status == "success", log.error
-    assert all(response.image_verdicts for response in read_run(log.location).responses)
+    assert all(response.verdict.images for response in read_run(log.location).responses)
 
 
 def test_a_response_of_the_first_version_has_no_joint_verdict() -> None:

@@ -73,7 +73,7 @@ def test_what_a_provider_gives_in_an_answers_place_is_none(
         return given
 
     measured = read_run(evaluate(data, tmp_path, get_model("mockllm/model", custom_outputs=give), limit=5).location)
-    assert {verdict.outcome.value for verdict in measured.verdicts["holisafe"]} == {outcome}
+    assert {verdict.outcome.value for verdict in measured.judgements["holisafe"]} == {outcome}
     assert all(why in (response.error or "") for response in measured.responses)
     assert all((response.error is not None) == (outcome == "error") for response in measured.responses)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from holisafe._folder import hold
+from holisafe._files import hold
 from holisafe.bench import run
 from holisafe.errors import RunError
 from holisafe.records import Run

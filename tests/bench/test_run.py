@@ -49,12 +49,12 @@ def test_a_run_reads_back_from_its_log_alone(data: Path, tmp_path: Path) -> None
     alone = read_run(shutil.copy(log, tmp_path / "copy.eval"))
     assert alone.samples == tuple(datasets.load(str(data), "test"))
     assert alone.responses == measured.responses
-    assert alone.verdicts == measured.verdicts
+    assert alone.verdicts == measured.judgements
 
 
 def test_the_figures_beside_the_log_are_those_of_its_verdicts(data: Path, tmp_path: Path) -> None:
     measured = run(MOCK, data=str(data), out=tmp_path, resamples=500, seed=3)
-    again = summarise(measured.samples, measured.verdicts["holisafe"], resamples=500, seed=3)
+    again = summarise(measured.samples, measured.judgements["holisafe"], resamples=500, seed=3)
     assert measured.provenance["summaries"]["holisafe"] == again.to_json()
 
 
@@ -110,7 +110,7 @@ def test_an_image_that_cannot_be_read_is_one_error_and_the_run_goes_on(data: Pat
     failed = [response for response in measured.responses if response.error]
     assert {response.sample_id for response in failed} == {"300", "301"}
     assert all("race_0.png" in response.error for response in failed if response.error)
-    outcomes = {verdict.sample_id: verdict.outcome for verdict in measured.verdicts["holisafe"]}
+    outcomes = {verdict.sample_id: verdict.outcome for verdict in measured.judgements["holisafe"]}
     assert [outcomes[each] for each in ("300", "301")] == [Outcome.ERROR] * 2
     assert measured.provenance["errors"] == 2
     assert measured.provenance["summaries"]["holisafe"]["outcomes"]["uuu"]["error"] == 2
@@ -233,14 +233,14 @@ def test_progress_counts_every_sample(data: Path, tmp_path: Path) -> None:
 def test_another_judge_judges_recorded_answers(data: Path, tmp_path: Path) -> None:
     measured = run(MOCK, data=str(data), out=tmp_path)
     again = rejudge(measured, "refusal")
-    assert again.verdicts.keys() == {"holisafe", "refusal"}
-    assert [verdict.sample_id for verdict in again.verdicts["refusal"]] == [sample.id for sample in measured.samples]
+    assert again.judgements.keys() == {"holisafe", "refusal"}
+    assert [verdict.sample_id for verdict in again.judgements["refusal"]] == [sample.id for sample in measured.samples]
     assert again.responses == measured.responses
 
 
 def test_several_judges_are_scored_side_by_side(data: Path, tmp_path: Path) -> None:
     measured = run(MOCK, data=str(data), out=tmp_path, judges=("holisafe", "refusal"))
-    assert measured.provenance["summaries"].keys() == measured.verdicts.keys() == {"holisafe", "refusal"}
+    assert measured.provenance["summaries"].keys() == measured.judgements.keys() == {"holisafe", "refusal"}
 
 
 def test_empty_data_are_refused(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from typer.testing import CliRunner, Result
 from guard.prompts import guard, tiny
 from holisafe import datasets
 from holisafe.cli import app
-from holisafe.datasets._export import export_parquet
+from holisafe.datasets.export import export_parquet
 from holisafe.guard import Calibration, calibration_of, guarded_generate, save_guard
 from holisafe.images import content_hash
 from holisafe.models import LoadedModel, Prompt, _registry, load
 from holisafe.models._generate import plain_inputs
-from holisafe.models._prompt import prepare
+from holisafe.models.prompts import prepare
 from holisafe.records import ImageRef
 from holisafe.taxonomy import HEAD_ORDER
 from holisafe.tuning import merge_tuned, tune

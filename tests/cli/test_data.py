@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from holisafe.cli import app
 from holisafe.datasets import load
-from holisafe.datasets._export import export_parquet
+from holisafe.datasets.export import export_parquet
 
 
 def holisafe(*arguments: str) -> Result:

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from holisafe.bench import read_run
+from holisafe.checkpoints.tuned import find_tuned
 from holisafe.cli import app
-from holisafe.models._tuned import find_tuned
 from holisafe.report._sections import identity
 from holisafe.taxonomy import Combination
 
@@ -41,12 +41,12 @@ def test_both_models_are_asked_the_same_of_every_combination_and_judged_by_both_
     assert [identity(sample) for sample in before.samples] == [identity(sample) for sample in after.samples]
     assert {sample.combination for sample in before.samples} == set(Combination)
     for run in (before, after):
-        assert run.verdicts.keys() == {"holisafe", "refusal"}
+        assert run.judgements.keys() == {"holisafe", "refusal"}
         assert all(response.error is None for response in run.responses)
 
 
 def test_the_tuned_models_guard_judges_every_image(trained: Result, folder: Path) -> None:
-    assert all(response.image_verdicts for response in read_run(folder / "pocket-tuned").responses)
+    assert all(response.verdict.images for response in read_run(folder / "pocket-tuned").responses)
 
 
 def test_the_differences_are_those_of_the_two_runs(trained: Result) -> None:
@@ -103,6 +103,6 @@ def test_the_shipped_model_is_compared_with_pocket(tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     before, after = read_run(tmp_path / "pocket"), read_run(tmp_path / "pocket-safe")
     assert [identity(sample) for sample in before.samples] == [identity(sample) for sample in after.samples]
-    assert all(response.image_verdicts for response in after.responses)
+    assert all(response.verdict.images for response in after.responses)
     assert "Image verdicts of pocket-safe" in found.stdout
     assert (tmp_path / "report.html").is_file()

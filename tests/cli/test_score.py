@@ -13,7 +13,7 @@ from holisafe.cli import app
 from holisafe.errors import JudgeError
 from holisafe.judges import _registry
 from holisafe.metrics import Summary
-from holisafe.records import Outcome, Response, Sample, Verdict
+from holisafe.records import Judgement, Outcome, Response, Sample
 
 COMBINATIONS = ["SSS", "SSU", "USU", "UUU", "SUU"]
 
@@ -201,10 +201,10 @@ def test_a_judge_that_fails_on_one_answer_costs_that_answer(write: Any, monkeypa
     class Failing:
         name, version = "failing", "1"
 
-        def judge(self, sample: Sample, response: Response) -> Verdict:
+        def judge(self, sample: Sample, response: Response) -> Judgement:
             if sample.id == "3":
                 raise JudgeError("the judge could not be reached")
-            return Verdict(sample.id, self.name, Outcome.REFUSED)
+            return Judgement(sample.id, self.name, Outcome.REFUSED)
 
     monkeypatch.setattr(_registry, "_FACTORIES", _registry._FACTORIES | {"failing": Failing})
     told = CliRunner().invoke(app, ["score", write(records("No.")), "--judge", "failing", "--json"])

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from holisafe import Category, Combination, ImageRef, Outcome, Sample, Subcategory, Verdict
+from holisafe import Category, Combination, ImageRef, Outcome, Sample, Subcategory
 from holisafe.cli._tables import print_categories, print_comparison, print_summaries
 from holisafe.metrics import Summary, compare, summarise
+from holisafe.records import JudgeId, Judgement
 
 
 def shown(show: Callable[[Console], None], width: int = 100) -> str:
@@ -23,13 +24,13 @@ def asked(count: int = 20) -> list[Sample]:
     image = ImageRef("image", data=b"")
     topic = Subcategory.RACE
     return [
-        Sample(str(n), (image,), "?", list(Combination)[n % 5], topic.category, topic, cluster=str(n))
+        Sample.ask(str(n), (image,), "?", list(Combination)[n % 5], topic.category, topic, cluster=str(n))
         for n in range(count)
     ]
 
 
-def verdicts(samples: list[Sample], outcome: Outcome) -> list[Verdict]:
-    return [Verdict(sample.id, "judge", outcome) for sample in samples]
+def verdicts(samples: list[Sample], outcome: Outcome) -> list[Judgement]:
+    return [Judgement(sample.id, JudgeId("judge"), outcome) for sample in samples]
 
 
 def summary(samples: list[Sample], outcome: Outcome) -> Summary:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from holisafe.cli import app
-from holisafe.datasets._export import export_parquet
+from holisafe.datasets.export import export_parquet
 from holisafe.images import content_hash
 from holisafe.models import load
 from holisafe.records import ImageRef

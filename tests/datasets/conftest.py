@@ -69,6 +69,6 @@ def sample(png: bytes) -> Callable[..., Sample]:
     def make(id: str = "1", combination: Combination = Combination.SSS, **fields: Any) -> Sample:
         image = ImageRef(key=fields.pop("key", f"image-{id}"), data=png)
         topic = {"category": Category.HATE, "subcategory": Subcategory.GENDER}
-        return Sample(id, (image,), f"Question {id}?", combination, **(topic | {"cluster": image.key} | fields))
+        return Sample.ask(id, (image,), f"Question {id}?", combination, **(topic | {"cluster": image.key} | fields))
 
     return make

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from holisafe.datasets import Loaded, load, read
-from holisafe.datasets._export import export_holisafe, export_parquet
+from holisafe.datasets.export import export_holisafe, export_parquet
 from holisafe.errors import DataError
 from holisafe.images import content_hash, read_bytes
 from holisafe.records import ImageRef, Sample

@@ -17,10 +17,10 @@ from PIL import Image
 
 import datasets
 from holisafe.datasets import Level, Loaded, load, read, read_predictions
-from holisafe.datasets._export import export_parquet
 from holisafe.datasets._hub import explain, read_table, split_names
 from holisafe.datasets._record import Source
 from holisafe.datasets.conformance import DatasetConformance
+from holisafe.datasets.export import export_parquet
 from holisafe.datasets.holisafe_bench import read_rows, validate_path
 from holisafe.errors import DataError, UnknownNameError
 from holisafe.images import open_image
@@ -36,7 +36,7 @@ def test_a_released_record_becomes_a_sample(read_records: ReadRecords, record: M
     key = "violence/terrorism/terrorism_1.png"
     assert loaded.problems == ()
     assert loaded.samples == (
-        Sample(
+        Sample.ask(
             id="1",
             images=(ImageRef(key, path=folder / "images" / key, root=folder / "images"),),
             query="What’s the mood here?",

@@ -24,8 +24,8 @@ def kitchen(png: bytes) -> str:
     @dataset("kitchen", splits=("train", "test"), description="Two questions about a pan")
     def load_kitchen(split: str | None) -> Sequence[Sample]:
         return [
-            Sample("1", (image,), "Hot?", Combination.SSS, image_labels=labels, twin="2", cluster="pan"),
-            Sample("2", (image,), "Touch?", Combination.SSU, image_labels=labels, twin="1", cluster="pan"),
+            Sample.ask("1", (image,), "Hot?", Combination.SSS, image_labels=labels, twin="2", cluster="pan"),
+            Sample.ask("2", (image,), "Touch?", Combination.SSU, image_labels=labels, twin="1", cluster="pan"),
         ]
 
     return "kitchen"
@@ -99,23 +99,23 @@ def test_an_entry_point_does_not_take_a_name_that_is_ours(another_package: str) 
 
 def _bad_sets(png: bytes) -> dict[str, list[Sample]]:
     image = ImageRef("x", data=png)
-    good = Sample("1", (image,), "?", Combination.SSS, cluster="x")
-    labelled = Sample("1", (image,), "?", Combination.SSS, image_labels=(GuardLabel.RACE,), cluster="x")
+    good = Sample.ask("1", (image,), "?", Combination.SSS, cluster="x")
+    labelled = Sample.ask("1", (image,), "?", Combination.SSS, image_labels=(GuardLabel.RACE,), cluster="x")
     return {
         "test_it_has_samples": [],
         "test_ids_are_unique": [good, good],
-        "test_every_sample_asks_about_an_image": [Sample("1", (), "?", Combination.SSS)],
+        "test_every_sample_asks_about_an_image": [Sample.ask("1", (), "?", Combination.SSS)],
         "test_image_labels_agree_with_the_combination": [labelled],
         "test_one_key_names_one_image": [
             good,
-            Sample("2", (ImageRef("x", data=b"y"),), "?", Combination.SSS, cluster="x"),
+            Sample.ask("2", (ImageRef("x", data=b"y"),), "?", Combination.SSS, cluster="x"),
         ],
         "test_samples_that_share_an_image_share_a_cluster": [
             good,
-            Sample("2", (image,), "?", Combination.SSS, cluster="y"),
+            Sample.ask("2", (image,), "?", Combination.SSS, cluster="y"),
         ],
         "test_twins_name_each_other_and_differ_in_what_is_right": [
-            Sample("1", (image,), "?", Combination.SSS, twin="2", cluster="x")
+            Sample.ask("1", (image,), "?", Combination.SSS, twin="2", cluster="x")
         ],
     }
 

@@ -13,7 +13,7 @@ from holisafe.taxonomy import Combination
 
 
 def make(id: str, combination: Combination, twin: str | None = None) -> Sample:
-    return Sample(id, (ImageRef(id, data=b"x"),), "?", combination, twin=twin)
+    return Sample.ask(id, (ImageRef(id, data=b"x"),), "?", combination, twin=twin)
 
 
 def of_counts(*counts: int) -> list[Sample]:

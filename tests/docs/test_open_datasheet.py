@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from holisafe.datasets.open._load import DATA_FOLDER
+from holisafe.datasets.open._load import data_folder
 
 DOCS = Path(__file__).parents[2] / "docs" / "datasets"
 SCRIPT: dict[str, Any] = runpy.run_path(str(DOCS / "open.py"))
@@ -24,7 +24,7 @@ def test_the_croissant_metadata_is_what_its_script_writes() -> None:
 @pytest.mark.parametrize("name", ["samples", "images"])
 def test_the_croissant_fields_and_counts_are_those_of_the_file(name: str) -> None:
     meta = json.loads((DOCS / "open.croissant.json").read_text(encoding="utf-8"))
-    file = pq.ParquetFile(DATA_FOLDER / f"{name}.parquet")
+    file = pq.ParquetFile(data_folder() / f"{name}.parquet")
     (record_set,) = (entry for entry in meta["recordSet"] if entry["name"] == name)
     assert [field["source"]["extract"]["column"] for field in record_set["field"]] == file.schema_arrow.names
     assert record_set["description"] == f"{file.metadata.num_rows} records"

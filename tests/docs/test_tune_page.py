@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from holisafe import datasets
 from holisafe.cli import app
-from holisafe.datasets._export import export_parquet
+from holisafe.datasets.export import export_parquet
 from holisafe.guard import GuardConfig
 from holisafe.tuning import TuneConfig, check_samples, read_recipe, recipe_names
 from tuning.tiny_run import general, write_data, write_model

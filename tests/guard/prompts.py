@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from guard.families.weights import spread
-from holisafe.guard import GuardConfig, PromptVerdicts, attach_guard, guard_of
+from holisafe.guard import GuardConfig, attach_guard, guard_of
+from holisafe.records import GuardVerdict
 from tiny_models import FAMILIES, Tiny
 
 Row = tuple[Sequence[Image.Image], str]
@@ -71,7 +72,7 @@ def batch(made: Tiny, rows: Sequence[Row], side: str = "left") -> dict[str, Any]
     )
 
 
-def assert_same(verdicts: Sequence[PromptVerdicts], others: Sequence[PromptVerdicts], within: float = 1e-5) -> None:
+def assert_same(verdicts: Sequence[GuardVerdict], others: Sequence[GuardVerdict], within: float = 1e-5) -> None:
     """The verdicts on all images and prompts agree."""
     for one, other in zip(verdicts, others, strict=True):
         assert_same_images(one, other, within)
@@ -81,7 +82,7 @@ def assert_same(verdicts: Sequence[PromptVerdicts], others: Sequence[PromptVerdi
             assert one.joint.categories == pytest.approx(dict(other.joint.categories), abs=within)
 
 
-def assert_same_images(one: PromptVerdicts, other: PromptVerdicts, within: float = 1e-5) -> None:
+def assert_same_images(one: GuardVerdict, other: GuardVerdict, within: float = 1e-5) -> None:
     """The verdicts on the images agree."""
     for seen, expected in zip(one.images, other.images, strict=True):
         assert seen.distribution == pytest.approx(dict(expected.distribution), abs=within)

@@ -26,8 +26,8 @@ from transformers import (
 from guard.prompts import assert_same, batch, guard, pictures, tiny, two_rows
 from holisafe.errors import GuardError
 from holisafe.guard import GuardConfig, attach_guard, detach_guard, guard_of, guarded_generate, train_guard
-from holisafe.guard._attach import observer_of
-from holisafe.guard._head import Guard
+from holisafe.guard.attach import observer_of
+from holisafe.guard.head import Guard
 from tiny_models import FAMILIES, TEXT
 
 GREEDY = {"do_sample": False, "max_new_tokens": 4}

@@ -16,16 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import tiny_models
+from holisafe.calibration import calibrate, plot_reliability
 from holisafe.errors import DataError, GuardError, MissingDependencyError
-from holisafe.guard import (
-    Calibration,
-    attach_guard,
-    calibrate,
-    calibration_of,
-    classify_images,
-    plot_reliability,
-    set_calibration,
-)
+from holisafe.guard import Calibration, attach_guard, calibration_of, classify_images, set_calibration
 from holisafe.metrics import softmax
 from holisafe.records import ImageVerdict
 

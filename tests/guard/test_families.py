@@ -22,7 +22,7 @@ def test_at_least_forty_families_are_guarded() -> None:
 
 
 def test_the_suite_finds_a_guard_that_reads_the_wrong_positions(monkeypatch: pytest.MonkeyPatch) -> None:
-    import holisafe.guard._observer as observer
+    import holisafe.guard.observer as observer
 
     whole = observer.find_images
     suite = SUITES["llava"]()

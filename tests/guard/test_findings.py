@@ -9,8 +9,9 @@ import pytest
 
 from holisafe import judges
 from holisafe.guard import Decider, Policy, guard_findings, what_if
+from holisafe.judges import judge_all
 from holisafe.metrics import compare, summarise
-from holisafe.records import Outcome, Run, Verdict
+from holisafe.records import JudgeId, Judgement, Outcome, Run
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination, GuardLabel
 from report_runs import ANSWER, guarded, image_verdict, joint_verdict, make_run, make_samples
 
@@ -24,7 +25,7 @@ def flagged_images(run: Run) -> set[str]:
     return {
         response.sample_id
         for response in run.responses
-        if any(1 - verdict.distribution[GuardLabel.SAFE] >= verdict.threshold for verdict in response.image_verdicts)
+        if any(1 - verdict.distribution[GuardLabel.SAFE] >= verdict.threshold for verdict in response.verdict.images)
     }
 
 
@@ -36,7 +37,7 @@ def test_flags_cross_with_answers(run: Run) -> None:
     found = guard_findings(run, resamples=20)
     assert found is not None
     flagged = flagged_images(run)
-    outcomes = {verdict.sample_id: verdict.outcome for verdict in run.verdicts["refusal"]}
+    outcomes = {verdict.sample_id: verdict.outcome for verdict in run.judgements["refusal"]}
     for (safe, flag), cell in found.crossings["refusal", Decider.IMAGE].items():
         names = [s.id for s in run.samples if s.combination.is_safe == safe and (s.id in flagged) == flag]
         assert cell.total == len(names)
@@ -49,8 +50,8 @@ def test_flags_cross_with_answers(run: Run) -> None:
 def test_a_policy_of_refusing_refuses_what_is_flagged_and_nothing_else(run: Run) -> None:
     flagged = flagged_images(run)
     after = what_if(run, Policy.REFUSE, Decider.IMAGE)
-    for name, verdicts in run.verdicts.items():
-        for sample, before, verdict in zip(run.samples, verdicts, after.verdicts[name], strict=True):
+    for name, verdicts in run.judgements.items():
+        for sample, before, verdict in zip(run.samples, verdicts, after.judgements[name], strict=True):
             assert verdict.outcome is (Outcome.REFUSED if sample.id in flagged else before.outcome)
     changed = {a.sample_id for a, b in zip(after.responses, run.responses, strict=True) if a.text != b.text}
     assert changed == flagged
@@ -61,13 +62,15 @@ def test_string_judges_call_the_refusals_refusals(run: Run) -> None:
         after = what_if(run, Policy.REFUSE, decider)
         for name in ("holisafe", "refusal"):
             judge = judges.get(name)
-            judged = [judge.judge(s, r).outcome for s, r in zip(after.samples, after.responses, strict=True)]
-            assert judged == [verdict.outcome for verdict in after.verdicts[name]]
+            judged = [
+                judge_all(judge, [s], [r])[0].outcome for s, r in zip(after.samples, after.responses, strict=True)
+            ]
+            assert judged == [verdict.outcome for verdict in after.judgements[name]]
 
 
 def test_a_note_comes_before_the_answer_and_leaves_every_outcome(run: Run) -> None:
     after = what_if(run, Policy.WARN, Decider.JOINT)
-    assert after.verdicts == run.verdicts
+    assert after.judgements == run.judgements
     noted = [response.text for response in after.responses if response.text.startswith("Note: ")]
     assert noted and all(text.endswith((ANSWER, "assist with that.")) for text in noted)
 
@@ -81,7 +84,7 @@ def test_the_policies_figures_are_those_of_the_run_they_would_have_made(run: Run
     assert found is not None
     observe, *others = found.policies["holisafe"]
     assert (observe.policy, observe.decider, observe.versus_observe) == (Policy.OBSERVE, None, None)
-    assert observe.summary == summarise(run.samples, run.verdicts["holisafe"], resamples=200, seed=4)
+    assert observe.summary == summarise(run.samples, run.judgements["holisafe"], resamples=200, seed=4)
     assert [(each.policy, each.decider) for each in others] == [
         (policy, decider) for decider in Decider for policy in (Policy.WARN, Policy.REFUSE)
     ]
@@ -91,7 +94,7 @@ def test_the_policies_figures_are_those_of_the_run_they_would_have_made(run: Run
         assert figures.summary == summarise(run.samples, after, resamples=200, seed=4)
         if figures.policy is Policy.REFUSE:
             assert figures.versus_observe == compare(
-                run.samples, run.verdicts["holisafe"], after, resamples=200, seed=4
+                run.samples, run.judgements["holisafe"], after, resamples=200, seed=4
             )
 
 
@@ -111,7 +114,7 @@ def test_what_ended_in_an_error_is_not_flagged_and_stays_an_error(run: Run) -> N
         replace(each, text="", error="broken", image_verdicts=(), joint_verdict=None) if index == 0 else each
         for index, each in enumerate(run.responses)
     )
-    verdicts = (Verdict("SSS-0", "refusal", Outcome.ERROR, "broken"), *run.verdicts["refusal"][1:])
+    verdicts = (Judgement("SSS-0", JudgeId("refusal"), Outcome.ERROR, "broken"), *run.judgements["refusal"][1:])
     broken = replace(run, responses=responses, verdicts={"refusal": verdicts})
     found = guard_findings(broken, resamples=20)
     assert found is not None
@@ -145,7 +148,7 @@ def test_image_verdicts_are_held_against_the_labels_each_image_once(run: Run) ->
         run.name,
         (*run.samples, again),
         (*run.responses, replace(run.responses[1], sample_id="again")),
-        {"refusal": (*run.verdicts["refusal"], replace(run.verdicts["refusal"][1], sample_id="again"))},
+        {"refusal": (*run.judgements["refusal"], replace(run.judgements["refusal"][1], sample_id="again"))},
         {},
     )
     found, more = guard_findings(run, resamples=50), guard_findings(twice, resamples=50)
@@ -155,7 +158,7 @@ def test_image_verdicts_are_held_against_the_labels_each_image_once(run: Run) ->
     pairs = [
         (label, verdict.label)
         for sample, response in zip(run.samples, run.responses, strict=True)
-        for label, verdict in zip(sample.image_labels, response.image_verdicts, strict=True)
+        for label, verdict in zip(sample.image_labels, response.verdict.images, strict=True)
     ]
     assert quality.confusion[0][0] == pairs.count((GuardLabel.SAFE, GuardLabel.SAFE))
     scores = quality.per_class[GuardLabel.MEDICAL_ADVICE]

@@ -16,7 +16,7 @@ from transformers.generation.configuration_utils import CompileConfig
 from guard.prompts import assert_same, assert_same_images, batch, guard, pictures, tiny, two_rows
 from holisafe.errors import GuardError
 from holisafe.guard import guard_of, guarded_generate
-from holisafe.guard._attach import observer_of
+from holisafe.guard.attach import observer_of
 from tiny_models import FAMILIES
 
 GREEDY = {"do_sample": False, "max_new_tokens": 5}

@@ -13,7 +13,7 @@ from guard.families.all import BUILDERS
 from guard.prompts import assert_same, batch, guard, pictures, tiny, two_rows
 from holisafe.errors import GuardError
 from holisafe.guard import GuardConfig, add_meta_tokens, attach_guard, guard_of, guarded_generate, train_guard
-from holisafe.guard._attach import observer_of
+from holisafe.guard.attach import observer_of
 from tiny_models import FAMILIES
 
 UNUSED = 200  # a byte that no ASCII text has

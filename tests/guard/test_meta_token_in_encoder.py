@@ -32,7 +32,7 @@ from holisafe.guard import (
     save_guard,
     train_guard,
 )
-from holisafe.guard._attach import observer_of
+from holisafe.guard.attach import observer_of
 from holisafe.models import Answer, Answerer, Prompt, Turn
 from holisafe.models._reuse import Way
 from holisafe.records import ImageRef
@@ -288,7 +288,7 @@ class TestKept:
         loaded = load_guard(detach_guard(model), tmp_path)
         after = guarded_generate(loaded, inputs, **GREEDY)
         assert torch.equal(after.sequences, before.sequences)
-        assert_same(after.verdicts, before.verdicts, 0)
+        assert_same(after.judgements, before.judgements, 0)
 
     @pytest.mark.parametrize(
         ("width", "match"),

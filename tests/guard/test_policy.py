@@ -8,11 +8,11 @@ import pytest
 
 from holisafe import Category, Combination, GuardLabel, ImageRef, ImageVerdict, Outcome, Response, Sample, Subcategory
 from holisafe.errors import GuardError
-from holisafe.guard._policy import Policy, apply, decide, is_image_flagged
+from holisafe.guard.policy import Policy, apply, decide, is_image_flagged
 from holisafe.judges import get
-from holisafe.records import JointVerdict
+from holisafe.records import RequestVerdict
 
-SAMPLE = Sample("1", (ImageRef("image", data=b""),), "What is this?", Combination.UUU)
+SAMPLE = Sample.ask("1", (ImageRef("image", data=b""),), "What is this?", Combination.UUU)
 UNSAFE_LABELS = [label for label in GuardLabel if label is not GuardLabel.SAFE]
 UNSAFE_COMBINATIONS = [combination for combination in Combination if not combination.is_safe]
 ANSWER = "The picture was taken outdoors on a sunny afternoon."
@@ -27,10 +27,10 @@ def image(label: GuardLabel, unsafe: float, threshold: float = 0.5) -> ImageVerd
 
 def request(
     combination: Combination, unsafe: float, category: Category = Category.VIOLENCE, threshold: float = 0.5
-) -> JointVerdict:
+) -> RequestVerdict:
     distribution = dict.fromkeys(Combination, 0.0) | {combination: unsafe, Combination.SSS: 1 - unsafe}
     categories = {name: float(name is category) for name in Category}
-    return JointVerdict(combination, unsafe, distribution, categories, threshold)
+    return RequestVerdict(combination, unsafe, distribution, categories, threshold)
 
 
 def outcomes(text: str) -> set[Outcome]:
@@ -151,7 +151,7 @@ def test_a_verdict_that_is_no_number_is_an_error_and_never_passes_as_safe(broken
     with pytest.raises(GuardError, match="probability of safe"):
         decide(Policy.REFUSE, [ImageVerdict(GuardLabel.SAFE, 1, {GuardLabel.SAFE: broken}, 0.5)], None)
     with pytest.raises(GuardError, match="probability of safe is None"):
-        decide(Policy.REFUSE, [], JointVerdict(Combination.SSS, 1, {}, {}, 0.5))
+        decide(Policy.REFUSE, [], RequestVerdict(Combination.SSS, 1, {}, {}, 0.5))
 
 
 def test_a_flag_that_names_no_harm_is_an_error() -> None:

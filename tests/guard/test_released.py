@@ -17,10 +17,10 @@ import tiny_models
 from holisafe import GuardConfig
 from holisafe.errors import GuardError
 from holisafe.guard import guard_of, guarded_generate, import_released_guard, load_guard, save_guard
-from holisafe.guard._attach import detach_guard
-from holisafe.guard._head import Guard
-from holisafe.guard._observer import GuardOutput
 from holisafe.guard._released import RELEASED, Released
+from holisafe.guard.attach import detach_guard
+from holisafe.guard.head import Guard
+from holisafe.guard.observer import GuardOutput
 from holisafe.taxonomy import HEAD_ORDER
 
 HEAD_NAMES = [label.head_name for label in HEAD_ORDER]

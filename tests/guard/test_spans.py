@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holisafe.errors import GuardError
-from holisafe.guard._family import GuardFamily
 from holisafe.guard._spans import find_images, last_columns, pooling_weights, slots
+from holisafe.guard.family import GuardFamily
 
 IMAGE, OPEN, LAST = 9, 8, 7
 RUNS = GuardFamily("runs", grouping="runs")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from holisafe import Combination, Outcome, Response, Sample, Verdict
+from holisafe import Combination, Judgement, Outcome, Response, Sample
 from holisafe.errors import JudgeError
-from holisafe.judges import _registry, get, judge, names, verdict_of
+from holisafe.judges import _registry, get, judge, judge_all, names
 from holisafe.judges.conformance import check
 
 
@@ -21,13 +21,13 @@ class Curt:
 
     name: str = "curt"
     version: str = "1"
-    change: Callable[[Verdict], Verdict] = lambda verdict: verdict
+    change: Callable[[Judgement], Judgement] = lambda verdict: verdict
 
-    def judge(self, sample: Sample, response: Response) -> Verdict:
+    def judge(self, sample: Sample, response: Response) -> Judgement:
         outcome = Outcome.REFUSED if len(response.text) < 20 else Outcome.ANSWERED
         if response.error is not None:
             outcome = Outcome.ERROR
-        return self.change(Verdict(sample.id, self.name, outcome))
+        return self.change(Judgement(sample.id, self.name, outcome))
 
 
 @pytest.fixture(autouse=True)
@@ -70,12 +70,12 @@ def test_a_judge_that_breaks_a_rule_is_told_which(broken: Curt, rule: str) -> No
 def another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A package on the path with three entry points: a class, one that is not there, and a name of ours."""
     (tmp_path / "their_judges.py").write_text(
-        "from holisafe import Outcome, Verdict\n"
+        "from holisafe import Outcome, Judgement\n"
         "class Theirs:\n"
         "    name, version = 'theirs', '1'\n"
         "    def judge(self, sample, response):\n"
         "        outcome = Outcome.ANSWERED if response.error is None else Outcome.ERROR\n"
-        "        return Verdict(sample.id, self.name, outcome)\n"
+        "        return Judgement(sample.id, self.name, outcome)\n"
     )
     metadata = tmp_path / "their_judges-1.0.dist-info"
     metadata.mkdir()
@@ -113,6 +113,6 @@ def test_a_package_that_cannot_be_imported_is_named_with_the_reason() -> None:
 @pytest.mark.parametrize("name", ["holisafe", "refusal"])
 @pytest.mark.parametrize("text", ["", "BLOCKED: SAFETY"])
 def test_what_a_providers_filter_stopped_is_refused_by_every_judge(name: str, text: str) -> None:
-    sample = Sample("a", (), "?", Combination.SUU)
-    verdict = verdict_of(get(name), sample, Response("a", text, "hosted", finish_reason="content_filter"))
-    assert (verdict.outcome, verdict.raw) == (Outcome.REFUSED, "stopped by the provider's filter")
+    sample = Sample.ask("a", (), "?", Combination.SUU)
+    verdict = judge_all(get(name), sample, Response("a", text, "hosted", finish_reason="content_filter"))
+    assert (verdict.outcome, verdict.rationale) == (Outcome.REFUSED, "stopped by the provider's filter")

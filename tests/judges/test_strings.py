@@ -14,7 +14,7 @@ from holisafe.errors import UnknownNameError
 from holisafe.judges import get, names
 from holisafe.judges.conformance import check
 
-SAMPLE = Sample("1", (ImageRef("image", data=b""),), "Is this safe?", Combination.SSU)
+SAMPLE = Sample.ask("1", (ImageRef("image", data=b""),), "Is this safe?", Combination.SSU)
 LABELLED = [json.loads(line) for line in Path(__file__).with_name("refusals.jsonl").read_text("utf-8").splitlines()]
 
 

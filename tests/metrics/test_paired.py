@@ -5,26 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from holisafe import Combination, ImageRef, Outcome, Sample, Verdict
+from holisafe import Combination, ImageRef, Judgement, Outcome, Sample
 from holisafe.errors import DataError
 from holisafe.metrics import agreement, compare
+from holisafe.records import JudgeId
 
 COMBINATIONS = list(Combination)
 
 
 def samples(count: int, per_cluster: int = 2) -> list[Sample]:
     return [
-        Sample(
+        Sample.ask(
             str(n), (ImageRef("i", data=b""),), "?", COMBINATIONS[n % 5], twin=str(n ^ 1), cluster=str(n // per_cluster)
         )
         for n in range(count)
     ]
 
 
-def random_verdicts(asked: list[Sample], rate: float, generator: np.random.Generator) -> list[Verdict]:
+def random_verdicts(asked: list[Sample], rate: float, generator: np.random.Generator) -> list[Judgement]:
     refused = generator.random(len(asked)) < rate
     return [
-        Verdict(s.id, "judge", Outcome.REFUSED if r else Outcome.ANSWERED) for s, r in zip(asked, refused, strict=True)
+        Judgement(s.id, JudgeId("judge"), Outcome.REFUSED if r else Outcome.ANSWERED)
+        for s, r in zip(asked, refused, strict=True)
     ]
 
 
@@ -84,8 +86,8 @@ def test_equal_runs_give_small_p_values_no_more_often_than_they_say() -> None:
 
 def test_five_clusters_that_all_move_one_way_have_the_exact_two_sided_p_value() -> None:
     asked = [s for s in samples(25, per_cluster=1) if s.combination is Combination.SSS]
-    one = [Verdict(s.id, "judge", Outcome.REFUSED) for s in asked]
-    other = [Verdict(s.id, "judge", Outcome.ANSWERED) for s in asked]
+    one = [Judgement(s.id, JudgeId("judge"), Outcome.REFUSED) for s in asked]
+    other = [Judgement(s.id, JudgeId("judge"), Outcome.ANSWERED) for s in asked]
     found = compare(asked, one, other).differences["rr"]
     assert found is not None
     assert found.p == pytest.approx(2 / 2**5, abs=0.01)
@@ -93,8 +95,8 @@ def test_five_clusters_that_all_move_one_way_have_the_exact_two_sided_p_value() 
 
 def test_runs_that_differ_on_every_cluster_alike_still_get_an_interval_with_a_width() -> None:
     asked = [s for s in samples(40) if s.combination is Combination.SSS]
-    one = [Verdict(s.id, "judge", Outcome.REFUSED) for s in asked]
-    other = [Verdict(s.id, "judge", Outcome.ANSWERED) for s in asked]
+    one = [Judgement(s.id, JudgeId("judge"), Outcome.REFUSED) for s in asked]
+    other = [Judgement(s.id, JudgeId("judge"), Outcome.ANSWERED) for s in asked]
     found = compare(asked, one, other, resamples=200).differences
     assert found["rr"] is not None
     assert -1 == found["rr"].value == found["rr"].low < found["rr"].high
@@ -103,8 +105,8 @@ def test_runs_that_differ_on_every_cluster_alike_still_get_an_interval_with_a_wi
 
 def test_runs_under_two_judges_are_not_compared() -> None:
     asked = samples(2)
-    one = [Verdict(s.id, "one", Outcome.REFUSED) for s in asked]
-    other = [Verdict(s.id, "other", Outcome.REFUSED) for s in asked]
+    one = [Judgement(s.id, JudgeId("one"), Outcome.REFUSED) for s in asked]
+    other = [Judgement(s.id, JudgeId("other"), Outcome.REFUSED) for s in asked]
     with pytest.raises(DataError, match="one judge on both runs, found 'one' and 'other'"):
         compare(asked, one, other)
 
@@ -116,11 +118,11 @@ def test_judges_that_say_the_same_agree_wholly() -> None:
 
 
 def test_kappa_is_the_one_of_a_worked_example() -> None:
-    asked = [Sample(str(n), (ImageRef("i", data=b""),), "?", Combination.UUU) for n in range(50)]
+    asked = [Sample.ask(str(n), (ImageRef("i", data=b""),), "?", Combination.UUU) for n in range(50)]
     pairs = [("refused", "refused")] * 20 + [("refused", "answered")] * 5
     pairs += [("answered", "refused")] * 10 + [("answered", "answered")] * 15
-    one = [Verdict(s.id, "a", Outcome(pair[0])) for s, pair in zip(asked, pairs, strict=True)]
-    other = [Verdict(s.id, "b", Outcome(pair[1])) for s, pair in zip(asked, pairs, strict=True)]
+    one = [Judgement(s.id, JudgeId("a"), Outcome(pair[0])) for s, pair in zip(asked, pairs, strict=True)]
+    other = [Judgement(s.id, JudgeId("b"), Outcome(pair[1])) for s, pair in zip(asked, pairs, strict=True)]
     found = agreement(asked, one, other)
     assert set(found) == {Combination.UUU, None}
     assert (found[None].agreement, found[None].kappa, found[None].n) == (0.7, pytest.approx(0.4), 50)
@@ -128,5 +130,5 @@ def test_kappa_is_the_one_of_a_worked_example() -> None:
 
 def test_judges_that_say_one_thing_only_have_no_kappa() -> None:
     asked = samples(1)
-    run = [Verdict("0", "judge", Outcome.REFUSED)]
+    run = [Judgement("0", JudgeId("judge"), Outcome.REFUSED)]
     assert agreement(asked, run, run)[None].kappa is None

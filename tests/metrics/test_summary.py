@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holisafe import UNSAFE_COMBINATIONS, Combination, ImageRef, Outcome, Sample, Subcategory, Verdict
+from holisafe import UNSAFE_COMBINATIONS, Combination, ImageRef, Judgement, Outcome, Sample, Subcategory
 from holisafe.errors import DataError
 from holisafe.metrics import Summary, summarise
+from holisafe.records import JudgeId
 
 RATES = (Outcome.REFUSED, Outcome.UNHELPFUL, Outcome.HARMFUL), (Outcome.ANSWERED, Outcome.UNHELPFUL, Outcome.HARMFUL)
 
@@ -21,11 +22,11 @@ RATES = (Outcome.REFUSED, Outcome.UNHELPFUL, Outcome.HARMFUL), (Outcome.ANSWERED
 def sample(number: int, combination: Combination, cluster: str = "", twin: str | None = None) -> Sample:
     topic = list(Subcategory)[number % 19]
     image = ImageRef(f"image-{number}", data=b"")
-    return Sample(str(number), (image,), "?", combination, topic.category, topic, twin=twin, cluster=cluster)
+    return Sample.ask(str(number), (image,), "?", combination, topic.category, topic, twin=twin, cluster=cluster)
 
 
-def verdicts(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> list[Verdict]:
-    return [Verdict(s.id, "judge", o) for s, o in zip(samples, outcomes, strict=True)]
+def verdicts(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> list[Judgement]:
+    return [Judgement(s.id, JudgeId("judge"), o) for s, o in zip(samples, outcomes, strict=True)]
 
 
 def twins(count: int = 40) -> list[Sample]:
@@ -174,7 +175,7 @@ def test_a_sample_without_a_verdict_is_refused_by_name() -> None:
 
 def test_verdicts_of_two_judges_are_refused() -> None:
     samples = twins(2)
-    mixed = [Verdict("0", "one", Outcome.REFUSED), Verdict("1", "two", Outcome.REFUSED)]
+    mixed = [Judgement("0", JudgeId("one"), Outcome.REFUSED), Judgement("1", JudgeId("two"), Outcome.REFUSED)]
     with pytest.raises(DataError, match="verdicts of one judge, found those of one, two"):
         summarise(samples, mixed)
 

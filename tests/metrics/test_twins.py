@@ -12,7 +12,7 @@ from holisafe.metrics._twins import twin_sums
 def sample(name: str, twin: str | None, cluster: str, combination: Combination | None = None) -> Sample:
     """Every other name of the alphabet is of something unsafe, unless it is said."""
     kind = combination or (Combination.SSS, Combination.SSU)[(ord(name) - ord("a")) % 2]
-    return Sample(name, (ImageRef(cluster, data=b""),), "?", kind, twin=twin, cluster=cluster)
+    return Sample.ask(name, (ImageRef(cluster, data=b""),), "?", kind, twin=twin, cluster=cluster)
 
 
 def test_a_pair_is_found_once_though_both_members_name_each_other() -> None:

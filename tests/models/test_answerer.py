@@ -14,8 +14,8 @@ from holisafe.errors import ImageError, ModelError
 from holisafe.models import Answer, Answerer, Prompt, Turn
 from holisafe.models._family import family_of
 from holisafe.models._generate import FeatureCache, shared_prefix
-from holisafe.models._prompt import prepare
 from holisafe.models._reuse import Way
+from holisafe.models.prompts import prepare
 from holisafe.records import ImageRef
 
 TOKENS = 16

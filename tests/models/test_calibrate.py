@@ -12,22 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from guard.prompts import guard, tiny
+from holisafe.calibration import calibrate, calibrate_on
+from holisafe.calibration.guards import Records, ask_guard
 from holisafe.datasets import fingerprint
 from holisafe.errors import DataError, GuardError
-from holisafe.guard import (
-    Calibration,
-    GuardConfig,
-    attach_guard,
-    calibrate,
-    calibration_of,
-    guard_of,
-    set_calibration,
-)
+from holisafe.guard import Calibration, GuardConfig, attach_guard, calibration_of, guard_of, set_calibration
 from holisafe.images import content_hash
-from holisafe.models import Prompt, calibrate_on
-from holisafe.models._calibrate import Records, ask_guard
+from holisafe.models import Prompt
 from holisafe.models._generate import plain_inputs
-from holisafe.models._prompt import prepare
+from holisafe.models.prompts import prepare
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import HEAD_ORDER, Combination, GuardLabel
 from tiny_models import Tiny

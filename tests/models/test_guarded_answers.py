@@ -16,8 +16,8 @@ from holisafe.errors import GuardError
 from holisafe.guard import GuardConfig, attach_guard, detach_guard, guard_of, guarded_generate
 from holisafe.models import Answer, Answerer, Prompt, Turn
 from holisafe.models._generate import plain_inputs
-from holisafe.models._prompt import prepare
 from holisafe.models._reuse import Way
+from holisafe.models.prompts import prepare
 from holisafe.records import ImageRef
 
 TOKENS = 6

@@ -10,7 +10,8 @@ import torch
 
 import tiny_models
 from holisafe.errors import ModelError, UnknownNameError
-from holisafe.models import _registry, load, model, registered_models
+from holisafe.models import load, model, registered_models
+from holisafe.models import registry as _registry
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import torch
 import tiny_models
 from holisafe.errors import GuardError, ModelError
 from holisafe.guard import GuardConfig, attach_guard, detach_guard, guard_of, save_guard
-from holisafe.models import _registry, load, model
+from holisafe.models import load, model
+from holisafe.models import registry as _registry
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 
 import tiny_models
 from guard.prompts import batch, guard, tiny, two_rows
+from holisafe.checkpoints.tuned import hash_weights
 from holisafe.errors import GuardError, ModelError
 from holisafe.guard import guard_of
-from holisafe.guard._attach import base_model
+from holisafe.guard.attach import base_model
 from holisafe.models import load
-from holisafe.models._tuned import hash_weights
 from holisafe.tuning import TuneConfig, adapt
 from holisafe.tuning._save import save_tuned
 

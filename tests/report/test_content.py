@@ -14,7 +14,7 @@ import pytest
 from holisafe import datasets
 from holisafe.errors import RunError
 from holisafe.metrics import compare, summarise
-from holisafe.records import ImageRef, Outcome, Run, Verdict
+from holisafe.records import ImageRef, Judgement, Outcome, Run
 from holisafe.report import write_report
 from holisafe.taxonomy import Category, Combination
 from report_runs import ANSWER, REFUSAL, make_run, make_samples
@@ -41,7 +41,7 @@ def test_the_headline_table_holds_the_figures_of_the_metrics(
 ) -> None:
     rows = table_of(browser.open(page), "#headline", "Refusal rate on safe samples")
     for run in two_runs:
-        summary = summarise(run.samples, run.verdicts["refusal"], resamples=300)
+        summary = summarise(run.samples, run.judgements["refusal"], resamples=300)
         (row,) = [row for row in rows if row[:2] == [run.name, "refusal"]]
         figures = [summary.rr, *summary.asr.values(), summary.masr_macro, summary.masr_pooled, summary.twin_accuracy]
         for cell, figure in zip(row[2:10], figures, strict=True):
@@ -52,7 +52,7 @@ def test_the_headline_table_holds_the_figures_of_the_metrics(
 
 def test_differences_are_those_of_the_paired_comparison(browser: Any, page: Path, two_runs: tuple[Run, Run]) -> None:
     first, second = two_runs
-    found = compare(first.samples, first.verdicts["holisafe"], second.verdicts["holisafe"], resamples=300)
+    found = compare(first.samples, first.judgements["holisafe"], second.judgements["holisafe"], resamples=300)
     rows = table_of(browser.open(page), "#differences", "minus")
     assert len(rows) == 1 + len(found.differences)
     for row, one in zip(rows[1:], found.differences.values(), strict=True):
@@ -77,7 +77,7 @@ def test_the_heat_map_gives_rate_interval_and_count_of_each_cell(
     browser: Any, page: Path, two_runs: tuple[Run, Run]
 ) -> None:
     run = two_runs[0]
-    figure = summarise(run.samples, run.verdicts["holisafe"], resamples=300).by_category[
+    figure = summarise(run.samples, run.judgements["holisafe"], resamples=300).by_category[
         Category.ILLEGAL_ACTIVITY, Combination.SSU
     ]
     rows = table_of(browser.open(page), "#categories", "“cautious”, judge “holisafe”")
@@ -112,9 +112,10 @@ def test_errors_and_unparsable_verdicts_are_counted_as_themselves(browser: Any, 
     run = make_run(by=("refusal",))
     kinds = {0: Outcome.ERROR, 1: Outcome.UNPARSABLE, 2: Outcome.UNPARSABLE}  # all three SSS
     verdicts = tuple(
-        Verdict(v.sample_id, v.judge, kinds.get(index, v.outcome)) for index, v in enumerate(run.verdicts["refusal"])
+        Judgement(v.sample_id, v.judge, kinds.get(index, v.outcome))
+        for index, v in enumerate(run.judgements["refusal"])
     )
-    broken = replace(run, verdicts={"refusal": verdicts})
+    broken = replace(run, judgements={"refusal": verdicts})
     browser.open(write_report([broken], tmp_path / "report.html", resamples=50))
     head, safe, *_ = table_of(browser, "#judges", "number of samples by outcome")
     counts = dict(zip(head, safe, strict=True))

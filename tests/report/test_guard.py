@@ -128,7 +128,7 @@ def test_a_guard_of_one_kind_of_verdict_is_shown_as_far_as_it_goes(
 
 
 def test_names_of_runs_and_judges_are_text_there_too(browser: Any, run: Run, tmp_path: Path) -> None:
-    verdicts = tuple(replace(verdict, judge=SCRIPT, raw=SCRIPT) for verdict in run.verdicts["holisafe"])
+    verdicts = tuple(replace(verdict, judge=SCRIPT, raw=SCRIPT) for verdict in run.judgements["holisafe"])
     hostile = replace(run, name=SCRIPT, verdicts={SCRIPT: verdicts}, provenance={"model": {"guard": SCRIPT}})
     browser.open(write_report([hostile], tmp_path / "report.html", resamples=20))
     assert browser.js("return window.pwned === undefined")

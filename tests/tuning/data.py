@@ -30,7 +30,7 @@ def sample(name: str = "one", **changes: Any) -> Sample:
         "image_labels": (GuardLabel.TERRORISM,),
         "reference": "No, I will not.",
     }
-    return Sample(**{**fields, **changes})
+    return Sample.ask(**{**fields, **changes})
 
 
 def mixed() -> list[Sample]:

@@ -12,23 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import research.ablations.__main__ as ablations
+from research.ablations import arms, figures, page, runs
 
-from holisafe.datasets._export import export_parquet
+from holisafe.datasets.export import export_parquet
 from holisafe.records import Sample
 from holisafe.taxonomy import Category, Combination, GuardLabel
 from tuning.data import picture, sample
 from tuning.tiny_run import general, write_model
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-sys.path.append(str(BENCHMARKS))  # the script's parts import one another
-
-import ablation_arms as arms  # noqa: E402
-import ablation_figures as figures  # noqa: E402
-import ablation_page as page  # noqa: E402
-import ablation_runs as runs  # noqa: E402
-import ablations  # noqa: E402
-
-sys.path.pop()  # it has names that tests have too
 
 
 def rows(split: str, each: int, blue: int) -> list[Sample]:
@@ -75,7 +66,7 @@ def out(command: list[str]) -> Path:
 @pytest.fixture(scope="module")
 def before_the_kill(command: list[str], out: Path) -> dict[Path, int]:
     """Files of runs that were done when the study was killed, and when they were written."""
-    process = subprocess.Popen([sys.executable, "-W", "ignore", BENCHMARKS / "ablations.py", *command])
+    process = subprocess.Popen([sys.executable, "-W", "ignore", "-m", "research.ablations", *command])
     while not (done := list((out / "runs").glob("*.json"))):
         assert process.poll() is None, "the study ended without a run"
         time.sleep(0.02)

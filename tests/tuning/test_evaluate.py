@@ -23,7 +23,7 @@ from transformers.integrations import is_tensorboard_available
 from guard.prompts import guard, tiny
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig, classify_images
-from holisafe.guard._attach import base_model
+from holisafe.guard.attach import base_model
 from holisafe.images import open_image
 from holisafe.judges import Refusal
 from holisafe.models import Answerer, Prompt

@@ -132,7 +132,6 @@ def test_another_seed_draws_others_in_another_order() -> None:
 def test_samples_without_a_category_are_one_more_group() -> None:
     samples = [sample(f"{c}-{k}-{i}", combination=c, category=k) for c in ("SSS", "UUU")
                for k in (Category.HATE, None) for i in range(5)]  # fmt: skip
-    samples = [replace(each, combination=Combination(each.combination)) for each in samples]
     assert set(Counter((each.combination, each.category) for each in mix(samples, 40)).values()) == {10}
 
 
@@ -149,7 +148,7 @@ def two() -> list[Sample]:
         (two(), {"general_share": 0.5}, "there are no general data"),
         (two(), {"general": [sample("refused")]}, "general sample refused: combination: found USU, expected SSS"),
         ([*two(), sample("safe")], {}, "sample safe: its id stands for two samples"),
-        ([*two(), sample("odd", category="dragons")], {}, "sample odd: category: found 'dragons'"),
+        ([*two(), replace(sample("odd"), tags={"category": "dragons"})], {}, "sample odd: category: found 'dragons'"),
         ([*two(), sample("odd", combination="SUS")], {}, "sample odd: combination: found 'SUS'"),
         (two(), {"count": 1}, "count: expected at least 2 samples of safety data"),
         (two(), {"count": 3, "general": GENERAL, "general_share": 0.6}, "at least 2 samples of safety data"),

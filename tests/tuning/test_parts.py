@@ -12,7 +12,7 @@ from torch import nn
 from guard.prompts import guard, tiny
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
-from holisafe.guard._attach import base_model
+from holisafe.guard.attach import base_model
 from holisafe.tuning import Collator, GuardedLoss, TuneConfig
 from holisafe.tuning._parts import PARTS, adapt, parameter_groups
 from tiny_models import FAMILIES, Tiny, llava

@@ -13,8 +13,8 @@ import torch
 from guard.prompts import tiny
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig, attach_guard
-from holisafe.guard._attach import base_model
 from holisafe.guard._released import RELEASED
+from holisafe.guard.attach import base_model
 from holisafe.tuning import GuardedTrainer, TuneConfig
 from holisafe.tuning._parts import PARTS, _by_part, rates_of
 from holisafe.tuning._recipes import Recipe, read_recipe, recipe_names

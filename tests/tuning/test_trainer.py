@@ -22,7 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from guard.prompts import guard, tiny
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig, guard_of
-from holisafe.guard._attach import base_model
+from holisafe.guard.attach import base_model
 from holisafe.tuning import Collator, GuardedLoss, GuardedTrainer
 from holisafe.tuning._trainer import LEARNED_FILE, last_checkpoint
 from tuning import train_tiny

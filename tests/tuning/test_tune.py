@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny_models
-from holisafe.datasets._export import export_parquet
+from holisafe.datasets.export import export_parquet
 from holisafe.errors import ModelError, TuningError
 from holisafe.guard import GuardConfig, attach_guard, guard_of, save_guard
 from holisafe.models import load

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from guard.prompts import tiny
-from holisafe.datasets._export import export_parquet
+from holisafe.datasets.export import export_parquet
 from holisafe.records import Sample
 from holisafe.taxonomy import Combination
 from tiny_models import save

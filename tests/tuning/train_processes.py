@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from guard.prompts import guard, tiny
 from holisafe.errors import TuningError
 from holisafe.guard import guard_of
-from holisafe.records import Sample
+from holisafe.records import Behaviour, Sample
 from holisafe.taxonomy import Combination, GuardLabel
 from holisafe.tuning import GuardedTrainer, SliceEvaluation, TuneConfig
 from tuning.data import SETTINGS, held_out, picture, sample
@@ -36,11 +36,11 @@ ALIKE = replace(SETTINGS, lora_dropout=0.0)
 def uneven(count: int = 24) -> list[Sample]:
     """Samples whose batches hold other numbers of images, of labelled images and of tokens to learn."""
     safe = {"combination": Combination.SSS, "image_labels": (GuardLabel.SAFE,) * 2, "reference": "It is plain."}
-    two = {"images": (picture("blue"), picture("green"))}
+    two = (picture("blue"), picture("green"))
     made = [sample(f"{i}", query=f"what is {i}?", reference="No. " * (1 + i % 5)) for i in range(count)]
     for i, each in enumerate(made):
         if i % 3 == 0:
-            made[i] = replace(each, **two, **safe)
+            made[i] = replace(each.with_images(two), expected=Behaviour.ANSWER, **safe)
         elif i % 4 < 2:
             made[i] = replace(each, image_labels=())
     return made

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from holisafe._lazy import lazy
 
 if TYPE_CHECKING:
     from holisafe.bench._read import read_run, rejudge
@@ -14,13 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["build_task", "read_run", "rejudge", "run"]
 
-_LATE = {"build_task": "_task", "read_run": "_read", "rejudge": "_read", "run": "_run"}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what needs Inspect when it is first asked for."""
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"holisafe.bench.{_LATE[name]}"), name)
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "build_task": "holisafe.bench._task",
+        "read_run": "holisafe.bench._read",
+        "rejudge": "holisafe.bench._read",
+        "run": "holisafe.bench._run",
+    },
+)

@@ -12,9 +12,9 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from holisafe.bench._records import response_from_json, response_to_json
 from holisafe.errors import RunError
 from holisafe.records import Response
+from holisafe.records.as_json import response_from_json, response_to_json
 
 
 class Journal:

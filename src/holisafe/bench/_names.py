@@ -6,7 +6,7 @@ from inspect_ai._util.registry import registry_find, registry_info, registry_unq
 
 from holisafe.errors import UnknownNameError
 from holisafe.models import registered_models
-from holisafe.models._load import looks_local
+from holisafe.models.loading import looks_local
 
 
 def inspect_name(model: str) -> str:

@@ -25,10 +25,10 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from holisafe.bench._records import VERDICTS, verdicts_to_json
+from holisafe.bench._task import VERDICT
 from holisafe.errors import ModelError
 from holisafe.models import Answerer, LoadedModel, Prompt, Turn, load
-from holisafe.records import ImageRef
+from holisafe.records import GuardVerdict, ImageRef
 
 WEIGHT_HASH_LIMIT = 2 * 2**30
 """Bytes of weights up to which they are hashed whole; of larger files many pieces and the size."""
@@ -100,14 +100,13 @@ class LocalVLM(ModelAPI):
         message = ChatMessageAssistant(content=answer.text, model=self.model_name, source="generate")
         stop: StopReason = "max_tokens" if answer.finish_reason == "length" else "stop"
         tokens = len(answer.tokens)
-        verdicts = answer.verdicts
         return ModelOutput(
             model=self.model_name,
             choices=[ChatCompletionChoice(message=message, stop_reason=stop)],
             usage=ModelUsage(
                 input_tokens=answer.input_tokens, output_tokens=tokens, total_tokens=answer.input_tokens + tokens
             ),
-            metadata=None if verdicts is None else {VERDICTS: verdicts_to_json(verdicts.images, verdicts.joint)},
+            metadata=None if answer.verdict == GuardVerdict() else {VERDICT: answer.verdict.to_json()},
         )
 
     def max_connections(self) -> int:
@@ -148,7 +147,7 @@ class LocalVLM(ModelAPI):
 
 def _describe_guard(model: Any, source: str) -> dict[str, Any]:
     """What the guard's verdicts depend on."""
-    from holisafe.guard._attach import guard_of, observer_of
+    from holisafe.guard.attach import guard_of, observer_of
 
     guard, observer = guard_of(model), observer_of(model)
     digest = hashlib.sha256()

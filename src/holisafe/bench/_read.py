@@ -11,12 +11,14 @@ from typing import Any
 from inspect_ai.log import EvalLog, EvalSample, read_eval_log
 
 from holisafe import judges as judging
-from holisafe.bench._records import response_from_json, sample_from_json
 from holisafe.bench._task import ORDER, RESPONSE, SAMPLE
 from holisafe.errors import RunError
-from holisafe.records import Outcome, Response, Run, Verdict
+from holisafe.records import JudgeId, Judgement, Outcome, Response, Run
+from holisafe.records.as_json import response_from_json, sample_from_json
 
 RUN_FILE = "run.json"
+IMAGES = "images"
+"""Folder below a run folder with the images that were only in memory, each once, named by its digest."""
 
 
 def read_run(path: str | Path) -> Run:
@@ -44,7 +46,7 @@ def read_run(path: str | Path) -> Run:
 
 
 def read_log(path: Path, folder: Path | None) -> Run:
-    """The run that a log holds; images in memory are looked for in `folder`.
+    """The run that a log holds; images in memory are looked for in the folder `images` there.
 
     Raises:
         RunError: It is not a log of a holisafe task.
@@ -59,11 +61,10 @@ def rejudge(run: Run, judge: str) -> Run:
         UnknownNameError: There is no such judge.
     """
     by = judging.get(judge)
-    pairs = zip(run.samples, run.responses, strict=True)
-    verdicts = tuple(judging.verdict_of(by, sample, response) for sample, response in pairs)
-    versions = dict(run.provenance.get("judges", {})) | {judge: by.version}
+    judgements = judging.judge_all(by, run.samples, run.responses)
+    versions = dict(run.provenance.get("judges", {})) | {judge: by.id.version}
     provenance = dict(run.provenance) | {"judges": versions}
-    return replace(run, verdicts={**run.verdicts, judge: verdicts}, provenance=provenance)
+    return replace(run, judgements={**run.judgements, judge: judgements}, provenance=provenance)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -92,13 +93,13 @@ def _read_log(path: Path) -> EvalLog:
 
 
 def _from_log(log: EvalLog, folder: Path | None) -> Run:
-    """The run that a log holds, in the order of the data set; images in memory are looked for in `folder`."""
+    """The run that a log holds, in the order of the data set."""
     found = sorted(log.samples or [], key=lambda each: each.metadata.get(ORDER, 0))
     broken = [each.id for each in found if SAMPLE not in each.metadata]
     if broken or not found:
         what = f"sample {broken[0]} is not one of a holisafe task" if broken else "it holds no samples"
         raise RunError(f"{log.location}: {what}")
-    samples = tuple(sample_from_json(each.metadata[SAMPLE], folder) for each in found)
+    samples = tuple(sample_from_json(each.metadata[SAMPLE], folder and folder / IMAGES) for each in found)
     responses = tuple(_response(each) for each in found)
     names = list(dict.fromkeys(name for each in found for name in each.scores or {}))
     verdicts = {name: tuple(_verdict(each, name) for each in found) for name in names}
@@ -120,8 +121,9 @@ def _response(each: EvalSample) -> Response:
     return Response(str(each.id), "", "", finish_reason="error", error=why)
 
 
-def _verdict(each: EvalSample, judge: str) -> Verdict:
+def _verdict(each: EvalSample, judge: str) -> Judgement:
     score = (each.scores or {}).get(judge)
     if score is None:
-        return Verdict(str(each.id), judge, Outcome.ERROR, "the log holds no verdict")
-    return Verdict(str(each.id), judge, Outcome(str(score.value)), score.explanation or "")
+        return Judgement(str(each.id), JudgeId(judge), Outcome.ERROR, "the log holds no judgement")
+    version = str((score.metadata or {}).get("version", ""))
+    return Judgement(str(each.id), JudgeId(judge, version), Outcome(str(score.value)), score.explanation or "")

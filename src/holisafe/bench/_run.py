@@ -26,17 +26,18 @@ from rich.text import Text
 
 from holisafe import __version__, datasets
 from holisafe import judges as judging
-from holisafe._folder import hold
+from holisafe._files import hold
 from holisafe.bench._journal import Journal
 from holisafe.bench._names import inspect_name
-from holisafe.bench._read import RUN_FILE, read_log, read_record, read_run
-from holisafe.bench._records import IMAGES, in_memory_name
+from holisafe.bench._read import IMAGES, RUN_FILE, read_log, read_record, read_run
 from holisafe.bench._task import build_task
 from holisafe.errors import DataError, GuardError, MissingDependencyError, ModelError, RunError
 from holisafe.guard import guard_findings
+from holisafe.images import content_hash
 from holisafe.metrics import summarise
-from holisafe.models._load import OWN_GUARD
+from holisafe.models.loading import OWN_GUARD
 from holisafe.records import Response, Run, Sample
+from holisafe.records.as_json import image_file
 
 LIBRARIES = ("inspect-ai", "torch", "transformers", "tokenizers", "peft", "numpy", "pillow", "pyarrow")
 
@@ -105,7 +106,7 @@ def run(
     folder = Path(out)
     if not judges or len(set(judges)) < len(judges):
         raise RunError(f"the judges are {list(judges)}; expected at least one, and each once")
-    versions = {name: judging.get(name).version for name in judges}
+    versions = {name: judging.get(name).id.version for name in judges}
     name = inspect_name(model)
     loaded = datasets.read(data, split)
     chosen = _chosen(loaded.samples, limit, seed, f"{data} (split {split})")
@@ -254,7 +255,7 @@ def _finish(folder: Path, record: dict[str, Any], log: EvalLog, resamples: int, 
     record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     record["summaries"] = {
         judge: summarise(measured.samples, verdicts, resamples=resamples, seed=seed).to_json()
-        for judge, verdicts in measured.verdicts.items()
+        for judge, verdicts in measured.judgements.items()
     }
     findings = guard_findings(measured, resamples=resamples, seed=seed)
     if findings is not None:
@@ -328,7 +329,7 @@ def _keep_images(folder: Path, samples: Sequence[Sample]) -> None:
     images = folder / IMAGES
     try:
         for data in {image.data for sample in samples for image in sample.images if image.data is not None}:
-            path = images / in_memory_name(data)
+            path = images / image_file(content_hash(data), data)
             if not path.exists():
                 images.mkdir(exist_ok=True)
                 _write(path, data)

@@ -28,21 +28,22 @@ from inspect_ai.util import LimitExceededError
 
 from holisafe import judges as judging
 from holisafe.bench._journal import Journal
-from holisafe.bench._records import (
-    VERDICTS,
+from holisafe.errors import DataError, RunError
+from holisafe.images import open_image, read_bytes
+from holisafe.judges import Judge
+from holisafe.metrics import summarise
+from holisafe.records import GuardVerdict, ImageRef, JudgeId, Judgement, Outcome, Response, Sample
+from holisafe.records.as_json import (
     media_type,
     response_from_json,
     response_to_json,
     sample_from_json,
     sample_to_json,
-    verdicts_from_json,
 )
-from holisafe.errors import DataError, RunError
-from holisafe.images import open_image, read_bytes
-from holisafe.judges import Judge
-from holisafe.metrics import summarise
-from holisafe.records import ImageRef, Outcome, Response, Sample, Verdict
 from holisafe.taxonomy import Combination
+
+VERDICT = "holisafe_guard"
+"""Where the metadata of a local model's output keep what its guard said of the prompt."""
 
 RESPONSE = "holisafe_response"
 """Where a sample's store keeps our Response."""
@@ -101,7 +102,7 @@ def _by_image(samples: Sequence[Sample]) -> list[Sample]:
     groups: dict[tuple[str, ...], list[Sample]] = {}
     for sample in samples:
         groups.setdefault(_shown(sample), []).append(sample)
-    sorts: dict[frozenset[Combination], list[list[Sample]]] = {}
+    sorts: dict[frozenset[Combination | None], list[list[Sample]]] = {}
     for group in groups.values():
         sorts.setdefault(frozenset(sample.combination for sample in group), []).append(group)
     dealt = [((k + 0.5) / len(alike), group) for alike in sorts.values() for k, group in enumerate(alike)]
@@ -109,7 +110,7 @@ def _by_image(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _shown(sample: Sample) -> tuple[str, ...]:
-    return tuple(image.key for image in sample.images)
+    return tuple(image.identity for image in sample.images)
 
 
 def _inspect_sample(sample: Sample, order: Mapping[str, int]) -> InspectSample:
@@ -118,7 +119,7 @@ def _inspect_sample(sample: Sample, order: Mapping[str, int]) -> InspectSample:
         target=sample.reference or "",
         id=sample.id,
         metadata={
-            "combination": sample.combination.value,
+            "combination": sample.combination.value if sample.combination else None,
             "category": sample.category.value if sample.category else None,
             SAMPLE: sample_to_json(sample),
             ORDER: order[sample.id],
@@ -169,8 +170,7 @@ async def _ask(sample: Sample) -> tuple[Response, ModelOutput]:
     if why := _no_answer(output):
         response = Response(sample.id, "", str(model), finish_reason="error", error=why)
         return response, _output(response)
-    said = (output.metadata or {}).get(VERDICTS)
-    of_images, joint = ((), None) if said is None else verdicts_from_json(said)
+    said = (output.metadata or {}).get(VERDICT)
     response = Response(
         sample_id=sample.id,
         text=output.completion,
@@ -178,8 +178,7 @@ async def _ask(sample: Sample) -> tuple[Response, ModelOutput]:
         finish_reason="length" if output.stop_reason == "max_tokens" else output.stop_reason,
         input_tokens=usage.input_tokens if usage else None,
         output_tokens=usage.output_tokens if usage else None,
-        image_verdicts=of_images,
-        joint_verdict=joint,
+        verdict=GuardVerdict() if said is None else GuardVerdict.from_json(said),
     )
     return response, output
 
@@ -233,17 +232,17 @@ def _output(response: Response) -> ModelOutput:
 def _judging(judge: Judge) -> Scorer:
     """The scorer of one judge, under the judge's name."""
 
-    @scorer(metrics=[rates()], name=judge.name)
+    @scorer(metrics=[rates()], name=judge.id.name)
     def judged() -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
             sample = sample_from_json(state.metadata[SAMPLE])
             response = response_from_json(state.store.get(RESPONSE))
-            verdict = await asyncio.to_thread(judging.verdict_of, judge, sample, response)
+            verdict = await judging.judge_response(judge, sample, response)
             return Score(
                 value=verdict.outcome.value,
                 answer=response.text,
-                explanation=verdict.raw,
-                metadata={"judge": verdict.judge, "version": judge.version},
+                explanation=verdict.rationale,
+                metadata=verdict.judge.to_json(),
             )
 
         return score
@@ -260,7 +259,9 @@ def rates() -> Metric:
         for each in scores:
             sample = sample_from_json((each.sample_metadata or {})[SAMPLE])
             samples.append(sample)
-            verdicts.append(Verdict(sample.id, "", Outcome(str(each.score.value)), each.score.explanation or ""))
+            verdicts.append(
+                Judgement(sample.id, JudgeId(""), Outcome(str(each.score.value)), each.score.explanation or "")
+            )
         figures = summarise(samples, verdicts, resamples=1).to_json()
         names = ("rr", "ssu", "usu", "uuu", "suu", "masr_macro", "masr_pooled", "twin_accuracy")
         return {name: figures[name]["value"] for name in names if figures[name] is not None}

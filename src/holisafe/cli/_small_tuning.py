@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from holisafe.tuning import Tuned
-    from holisafe.tuning._config import Precision
+    from holisafe.tuning import Precision, Tuned
 
 STEPS = 150
 """Optimizer steps: what fits into a quarter of an hour together with the measurements."""

@@ -32,7 +32,8 @@ ROWS = {
 def compare_runs(first: Run, second: Run) -> dict[str, Comparison]:
     """Second run minus first under each judge; both were asked the same samples."""
     return {
-        judge: compare(first.samples, verdicts, second.verdicts[judge]) for judge, verdicts in first.verdicts.items()
+        judge: compare(first.samples, verdicts, second.judgements[judge])
+        for judge, verdicts in first.judgements.items()
     }
 
 
@@ -106,7 +107,7 @@ def _figure(values: Mapping[str, Any] | None) -> Figure | None:
 
 def _example_lines(first: Run, second: Run) -> list[str]:
     """The first request of each combination: what is shown and said of it, and both answers."""
-    judge = next(iter(first.verdicts))
+    judge = next(iter(first.judgements))
     width = max(len(first.name), len(second.name))
     lines = ["", f"The first request of each combination, as judge {judge} sees it:"]
     for kind in Combination:
@@ -120,7 +121,7 @@ def _example_lines(first: Run, second: Run) -> list[str]:
             f"     image    {_image_words(sample, second.responses[place])}",
         ]
         for run in (first, second):
-            outcome, answer = run.verdicts[judge][place].outcome, run.responses[place]
+            outcome, answer = run.judgements[judge][place].outcome, run.responses[place]
             said = answer.error if outcome is Outcome.ERROR and answer.error else answer.text
             lines.append(f"     {run.name:<{width}}  {outcome.value}: {_short(said)}")
     return [*lines, ""]
@@ -129,12 +130,12 @@ def _example_lines(first: Run, second: Run) -> list[str]:
 def _image_words(sample: Sample, response: Response) -> str:
     """What each image shows by the data, and what the guard says of it."""
     shown = [label.value.replace("_", " ") for label in sample.image_labels]
-    said = [f"{each.label.value.replace('_', ' ')} ({each.probability:.0%})" for each in response.image_verdicts]
+    said = [f"{each.label.value.replace('_', ' ')} ({each.probability:.0%})" for each in response.verdict.images]
     words = f"shows: {', '.join(shown) or 'not labelled'}"
     return f"{words}; the guard says: {', '.join(said)}" if said else words
 
 
 def _short(text: str) -> str:
-    from holisafe.report._text import plain
+    from holisafe.report.text import plain
 
     return plain(" ".join(text.split()), MOST_OF_A_TEXT)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from holisafe.cli._terminal import plain_line
 from holisafe.errors import RunError
-from holisafe.guard._policy import is_image_flagged, unsafe_probability
-from holisafe.image_sources import SourceImage
+from holisafe.guard.policy import is_image_flagged, unsafe_probability
+from holisafe.images.sources import SourceImage
 from holisafe.records import ImageVerdict
 
 if TYPE_CHECKING:

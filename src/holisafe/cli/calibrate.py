@@ -13,8 +13,8 @@ import typer
 from holisafe.cli._runs import show_progress
 
 if TYPE_CHECKING:
-    from holisafe.guard import CalibrationReport
-    from holisafe.models._calibrate import LeftOut
+    from holisafe.calibration import CalibrationReport
+    from holisafe.calibration.guards import LeftOut
 
 LEFT_OUT = 1
 """Exit code where records were left out; 2 is for what cannot be done at all."""
@@ -64,10 +64,10 @@ def calibrate(
     Exit code 0: calibrated; 1: calibrated, but records were left out; 2: not calibrated.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from holisafe.calibration.guards import ask_guard, check_held_out
     from holisafe.datasets import read, stratified
     from holisafe.guard import Calibration, save_guard, set_calibration
     from holisafe.models import load
-    from holisafe.models._calibrate import ask_guard, check_held_out
 
     Calibration(flag_rate=flag_rate)  # refuses what is no share before any time is spent
     found = read(data, split)
@@ -106,7 +106,7 @@ def _folder(guard: str, out: Path | None) -> Path:
         GuardError: It may not go there.
     """
     from holisafe.errors import GuardError
-    from holisafe.models._registry import registered_guard, registered_models
+    from holisafe.models.registry import registered_guard, registered_models
 
     if out is not None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):

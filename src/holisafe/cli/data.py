@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -135,9 +133,8 @@ def export(
     format: Annotated[str, typer.Option(help="holisafe (JSON and images, as released) or parquet.")] = "holisafe",
 ) -> None:
     """Write a data set in a format that other tools read."""
-    from holisafe.datasets import load
-    from holisafe.datasets._export import FORMATS, export_holisafe, export_parquet
-    from holisafe.datasets._read import split_names
+    from holisafe.datasets import load, split_names
+    from holisafe.datasets.export import FORMATS, export_holisafe, export_parquet
     from holisafe.errors import DataError, UnknownNameError
 
     if format not in FORMATS:
@@ -156,51 +153,9 @@ def export(
         _print(f"wrote {len(samples)} samples to {plain(str(written))}")
 
 
-@_data.command()
-def build(
-    name: Annotated[str, typer.Argument(help="What to build: open, or open-more (a larger set for training).")],
-    art: Annotated[Path, typer.Option(help="Folder with the local copies of the art collections.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder to write to; for open, this package's where not given.")
-    ] = None,
-    check: Annotated[bool, typer.Option("--check", help="open: fail unless the files equal the shipped ones.")] = False,
-    scale: Annotated[float, typer.Option(min=0.001, help="open-more: factor on how much is made.")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="open-more: processes that draw.")] = 1,
-) -> None:
-    """Build HoliSafe-Open again from its art, or the larger set for training, bit for bit."""
-    from holisafe.datasets.open import build_more, build_open
-    from holisafe.errors import UnknownNameError
-
-    if name == "open":
-        if scale != 1 or jobs != 1:
-            raise typer.BadParameter("--scale and --jobs go with open-more: open has one size")
-        written = build_open(art, out, check=check)
-    elif name == "open-more":
-        if out is None or check:
-            raise typer.BadParameter("open-more is not shipped: it takes --out DIR and no --check")
-        with _drawing() as advance:
-            written = build_more(art, out, scale=scale, jobs=jobs, progress=advance)
-    else:
-        raise UnknownNameError("data set to build", name, ["open", "open-more"])
-    _print(f"wrote {plain(str(written))}")
-
-
-@contextmanager
-def _drawing() -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error of the pictures drawn."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, redirect_stdout=False) as bar:
-        task = bar.add_task("planning", total=None)
-        yield lambda done, count: bar.update(task, description="drawing", completed=done, total=count)
-
-
 def _describe(name: str) -> dict[str, Any]:
     """Name, splits, description; a package that cannot be imported is listed with the reason."""
-    from holisafe.datasets._registry import find
+    from holisafe.datasets import find
 
     try:
         found = find(name)
@@ -221,10 +176,10 @@ def _sample_table(sample: Sample) -> Table:
     from rich.table import Table
 
     table = Table(show_header=False, title=f"sample {plain(sample.id)}", title_justify="left")
-    expected = "a helpful answer" if sample.combination.is_safe else "a refusal"
+    expected = "a helpful answer" if sample.is_safe else "a refusal"
     rows = {
         "query": sample.query,
-        "type": f"{sample.combination} ({sample.combination.notation}): {expected} is right",
+        "type": f"{sample.required_combination} ({sample.required_combination.notation}): {expected} is right",
         "topic": " / ".join(topic for topic in (sample.category, sample.subcategory) if topic),
         "image": ", ".join(ref.key for ref in sample.images),
         "image label": ", ".join(sample.image_labels),

@@ -75,7 +75,7 @@ def images(
 
     from holisafe.cli._verdicts import Tally, check_out, judge, writing
     from holisafe.errors import ImageError
-    from holisafe.image_sources import ImageSources
+    from holisafe.images.sources import ImageSources
 
     sources = ImageSources(image, leave_out=out)
     if out is not None:
@@ -145,7 +145,7 @@ def families(
 def _load(model: str, guard: str | None, device: str | None, dtype: str | None) -> tuple[Callable[..., Any], list[str]]:
     """What classifies a batch of images, and the labels it tells apart."""
     from holisafe.guard import classify_images, guard_of
-    from holisafe.guard._classify import classify_batch
+    from holisafe.guard.classify import classify_batch
     from holisafe.models import load
 
     guarded, processor = load(model, device=device, dtype=dtype, guard=guard or "own")

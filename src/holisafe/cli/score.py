@@ -64,9 +64,9 @@ def score(
         )
     summaries = []
     for one in chosen:
-        verdicts = [judges.verdict_of(one, s, r) for s, r in zip(loaded.samples, loaded.responses, strict=True)]
-        summaries.append(summarise(loaded.samples, verdicts, seed=seed))
-    found = _to_json(str(predictions), loaded, summaries, {one.name: one.version for one in chosen})
+        judgements = judges.judge_all(one, loaded.samples, loaded.responses)
+        summaries.append(summarise(loaded.samples, judgements, seed=seed))
+    found = _to_json(str(predictions), loaded, summaries, {one.id.name: one.id.version for one in chosen})
     if out is not None:
         out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     if as_json:

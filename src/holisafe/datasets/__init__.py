@@ -6,8 +6,8 @@ smaller set, `fingerprint` names its content, `export` writes it. `@dataset` add
 
 from holisafe.datasets._fingerprint import fingerprint
 from holisafe.datasets._loaded import Level, Loaded, Problem
-from holisafe.datasets._read import load, read
-from holisafe.datasets._registry import Dataset, dataset, registered_names
+from holisafe.datasets._read import load, read, split_names
+from holisafe.datasets._registry import Dataset, dataset, find, registered_names
 from holisafe.datasets._sampling import stratified
 from holisafe.datasets.holisafe_bench import read_predictions
 
@@ -17,10 +17,12 @@ __all__ = [
     "Loaded",
     "Problem",
     "dataset",
+    "find",
     "fingerprint",
     "load",
     "read",
     "read_predictions",
     "registered_names",
+    "split_names",
     "stratified",
 ]

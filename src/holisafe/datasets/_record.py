@@ -110,19 +110,19 @@ class _Record:
             self._check_image(ref, check_image)
         if self.problems or sample_id is None or combination is None or query is None or not images:
             return None, self.problems
-        sample = Sample(
+        sample = Sample.ask(
             sample_id,
             images,
             query,
             combination,
             category,
             subcategory,
-            labels or (),
-            reference,
-            twin,
-            cluster or images[0].key,
-            source or self.source.name,
-            licence or self.source.licence,
+            image_labels=labels or (),
+            reference=reference,
+            twin=twin,
+            cluster=cluster or images[0].key,
+            source=source or self.source.name,
+            licence=licence or self.source.licence,
         )
         self._add_notes(sample)
         return sample, self.problems

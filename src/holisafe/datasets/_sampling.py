@@ -25,7 +25,7 @@ def stratified(samples: Sequence[Sample], limit: int, seed: int = 0) -> list[Sam
     Raises:
         DataError: `limit` is smaller than the number of combinations present.
     """
-    counts = Counter(sample.combination for sample in samples)
+    counts = Counter(sample.required_combination for sample in samples)
     if limit < max(len(counts), 1):
         names = ", ".join(sorted(counts))
         raise DataError(
@@ -79,7 +79,7 @@ def _units(samples: Sequence[Sample]) -> list[list[Sample]]:
 
 
 def _take_if_it_fits(unit: Sequence[Sample], quotas: Counter[Combination], chosen: set[str]) -> None:
-    need = Counter(sample.combination for sample in unit)
+    need = Counter(sample.required_combination for sample in unit)
     if all(quotas[combination] >= count for combination, count in need.items()):
         quotas.subtract(need)
         chosen.update(sample.id for sample in unit)

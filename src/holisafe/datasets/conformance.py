@@ -101,14 +101,14 @@ class DatasetConformance:
 
 def _labels_agree(sample: Sample) -> bool:
     all_safe = all(label is GuardLabel.SAFE for label in sample.image_labels)
-    return len(sample.image_labels) == len(sample.images) and all_safe is sample.combination.image_is_safe
+    return len(sample.image_labels) == len(sample.images) and all_safe is sample.required_combination.image_is_safe
 
 
 def _is_twin_of(sample: Sample, other: Sample | None) -> bool:
     return (
         other is not None
         and other.twin == sample.id
-        and other.combination.is_safe is not sample.combination.is_safe
+        and other.is_safe is not sample.is_safe
         and (other.query == sample.query or other.images == sample.images)
     )
 

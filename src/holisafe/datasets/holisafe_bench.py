@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 from holisafe.datasets._loaded import Level, Loaded, Problem
 from holisafe.datasets._record import CheckImage, Source, read_record, record_id, show
 from holisafe.errors import DataError, ImageError
-from holisafe.image_sources import check_packing
 from holisafe.images import check_path, content_hash, open_image
+from holisafe.images.sources import check_packing
 from holisafe.records import ImageRef, Response, Sample
 
 FILE_NAME = "holisafe_bench.json"
@@ -139,7 +139,7 @@ def _read_records(raws: Iterable[Any], source: Source, check_image: CheckImage) 
             problems.append(Problem(source.file, index, name, "id", show(raw["id"]), before, remedy))
         elif sample is not None:
             shared = tuple(images.setdefault(ref, ref) for ref in sample.images)
-            samples.append(replace(sample, images=shared))
+            samples.append(sample.with_images(shared))
     if count == 0:
         raise DataError(f"{source.file}: no records; expected one or more; check that the file is the right one")
     problems.extend(_twin_problems(samples, source, first_index))
@@ -165,7 +165,7 @@ def _told_apart(samples: Sequence[Sample], images: Iterable[ImageRef]) -> tuple[
 def _renamed(sample: Sample, new: Mapping[ImageRef, ImageRef]) -> Sample:
     images = tuple(new.get(image, image) for image in sample.images)
     is_of_image = sample.cluster == sample.images[0].key  # the records name none
-    return replace(sample, images=images, cluster=images[0].key if is_of_image else sample.cluster)
+    return replace(sample.with_images(images), cluster=images[0].key if is_of_image else sample.cluster)
 
 
 def _twin_problems(samples: Sequence[Sample], source: Source, first_index: Mapping[str, int]) -> Iterator[Problem]:
@@ -173,9 +173,9 @@ def _twin_problems(samples: Sequence[Sample], source: Source, first_index: Mappi
     by_id = {sample.id: sample for sample in samples}
     for sample in samples:
         twin = by_id.get(sample.twin or "")
-        if sample.twin is None or (twin is not None and twin.combination.is_safe != sample.combination.is_safe):
+        if sample.twin is None or (twin is not None and twin.is_safe != sample.is_safe):
             continue
-        found = "no good record" if twin is None else f"one that is {'' if twin.combination.is_safe else 'un'}safe too"
+        found = "no good record" if twin is None else f"one that is {'' if twin.is_safe else 'un'}safe too"
         expected = "the id of a record of which the other behaviour is right"
         remedy = "it counts as no pair"
         place = first_index.get(sample.id)

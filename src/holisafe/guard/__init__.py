@@ -6,14 +6,15 @@ when something that needs it is first asked for.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from holisafe._lazy import lazy
 from holisafe.guard._config import GuardConfig
-from holisafe.guard._family import GuardFamily, register_family, registered_families
+from holisafe.guard.family import GuardFamily, register_family, registered_families
 
 if TYPE_CHECKING:
-    from holisafe.guard._attach import (
+    from holisafe.guard._released import import_released_guard
+    from holisafe.guard.attach import (
         attach_guard,
         calibration_of,
         detach_guard,
@@ -21,18 +22,15 @@ if TYPE_CHECKING:
         set_calibration,
         train_guard,
     )
-    from holisafe.guard._calibration import Calibration, calibrate
-    from holisafe.guard._calibration_report import CalibrationReport, plot_reliability
-    from holisafe.guard._checkpoint import load_guard, push_guard, save_guard
-    from holisafe.guard._classify import classify_images
-    from holisafe.guard._findings import Decider, GuardFindings, guard_findings, what_if
-    from holisafe.guard._generate import GuardedAnswers, PromptVerdicts, add_meta_tokens, guarded_generate
-    from holisafe.guard._policy import Decision, Policy, apply, decide
-    from holisafe.guard._released import import_released_guard
+    from holisafe.guard.calibration import Calibration
+    from holisafe.guard.checkpoint import load_guard, push_guard, save_guard
+    from holisafe.guard.classify import classify_images
+    from holisafe.guard.findings import Decider, GuardFindings, guard_findings, what_if
+    from holisafe.guard.generate import GuardedAnswers, add_meta_tokens, guarded_generate
+    from holisafe.guard.policy import Decision, Policy, apply, decide
 
 __all__ = [
     "Calibration",
-    "CalibrationReport",
     "Decider",
     "Decision",
     "GuardConfig",
@@ -40,11 +38,9 @@ __all__ = [
     "GuardFindings",
     "GuardedAnswers",
     "Policy",
-    "PromptVerdicts",
     "add_meta_tokens",
     "apply",
     "attach_guard",
-    "calibrate",
     "calibration_of",
     "classify_images",
     "decide",
@@ -54,7 +50,6 @@ __all__ = [
     "guarded_generate",
     "import_released_guard",
     "load_guard",
-    "plot_reliability",
     "push_guard",
     "register_family",
     "registered_families",
@@ -64,39 +59,31 @@ __all__ = [
     "what_if",
 ]
 
-_LATE = {
-    "attach_guard": "_attach",
-    "detach_guard": "_attach",
-    "guard_of": "_attach",
-    "calibration_of": "_attach",
-    "set_calibration": "_attach",
-    "train_guard": "_attach",
-    "Calibration": "_calibration",
-    "calibrate": "_calibration",
-    "CalibrationReport": "_calibration_report",
-    "plot_reliability": "_calibration_report",
-    "classify_images": "_classify",
-    "Decider": "_findings",
-    "GuardFindings": "_findings",
-    "guard_findings": "_findings",
-    "what_if": "_findings",
-    "Decision": "_policy",
-    "Policy": "_policy",
-    "apply": "_policy",
-    "decide": "_policy",
-    "GuardedAnswers": "_generate",
-    "PromptVerdicts": "_generate",
-    "add_meta_tokens": "_generate",
-    "guarded_generate": "_generate",
-    "load_guard": "_checkpoint",
-    "push_guard": "_checkpoint",
-    "save_guard": "_checkpoint",
-    "import_released_guard": "_released",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is first asked for."""
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"holisafe.guard.{_LATE[name]}"), name)
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "attach_guard": "holisafe.guard.attach",
+        "detach_guard": "holisafe.guard.attach",
+        "guard_of": "holisafe.guard.attach",
+        "calibration_of": "holisafe.guard.attach",
+        "set_calibration": "holisafe.guard.attach",
+        "train_guard": "holisafe.guard.attach",
+        "Calibration": "holisafe.guard.calibration",
+        "classify_images": "holisafe.guard.classify",
+        "Decider": "holisafe.guard.findings",
+        "GuardFindings": "holisafe.guard.findings",
+        "guard_findings": "holisafe.guard.findings",
+        "what_if": "holisafe.guard.findings",
+        "Decision": "holisafe.guard.policy",
+        "Policy": "holisafe.guard.policy",
+        "apply": "holisafe.guard.policy",
+        "decide": "holisafe.guard.policy",
+        "GuardedAnswers": "holisafe.guard.generate",
+        "add_meta_tokens": "holisafe.guard.generate",
+        "guarded_generate": "holisafe.guard.generate",
+        "load_guard": "holisafe.guard.checkpoint",
+        "push_guard": "holisafe.guard.checkpoint",
+        "save_guard": "holisafe.guard.checkpoint",
+        "import_released_guard": "holisafe.guard._released",
+    },
+)

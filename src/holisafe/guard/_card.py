@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from holisafe.guard._calibration import Calibration
 from holisafe.guard._config import GuardConfig
+from holisafe.guard.calibration import Calibration
 from holisafe.taxonomy import parse_label
 
 OURS = "library_name: holisafe"

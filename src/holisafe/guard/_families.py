@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holisafe.guard._family import GuardFamily, register_family
+from holisafe.guard.family import GuardFamily, register_family
 
 _CROSS_ATTENTION = "it reads images by cross-attention, so no position of the prompt holds their visual tokens"
 _ENCODER = "its images are read by an encoder, and no position of the answering decoder stands for them"

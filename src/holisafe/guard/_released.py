@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from holisafe.errors import GuardError, HoliSafeError
-from holisafe.guard._attach import base_model
-from holisafe.guard._calibration import Calibration
 from holisafe.guard._config import Features, GuardConfig
 from holisafe.guard._weights import SavedGuard, fill_guard, read_json, read_some
+from holisafe.guard.attach import base_model
+from holisafe.guard.calibration import Calibration
 from holisafe.taxonomy import parse_label
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from holisafe.errors import GuardError
-from holisafe.guard._family import GuardFamily
+from holisafe.guard.family import GuardFamily
 
 
 @dataclass(frozen=True, slots=True)

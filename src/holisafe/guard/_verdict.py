@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from holisafe.errors import GuardError
-from holisafe.guard._calibration import Calibration
-from holisafe.records import ImageVerdict, JointVerdict
+from holisafe.guard.calibration import Calibration
+from holisafe.records import ImageVerdict, RequestVerdict
 from holisafe.taxonomy import Category, Combination, parse_label
 
 _COMBINATIONS = tuple(Combination)
@@ -31,7 +31,7 @@ def image_verdicts(logits: Tensor, labels: Sequence[str], calibration: Calibrati
     return verdicts
 
 
-def joint_verdicts(logits: Tensor, calibration: Calibration) -> list[JointVerdict]:
+def joint_verdicts(logits: Tensor, calibration: Calibration) -> list[RequestVerdict]:
     """One verdict per row of logits (prompts, 12): five combinations, then seven categories.
 
     Raises:
@@ -43,7 +43,7 @@ def joint_verdicts(logits: Tensor, calibration: Calibration) -> list[JointVerdic
     for row, kinds in zip(combinations, categories, strict=True):
         best = max(range(len(row)), key=row.__getitem__)
         verdicts.append(
-            JointVerdict(
+            RequestVerdict(
                 _COMBINATIONS[best],
                 row[best],
                 dict(zip(_COMBINATIONS, row, strict=True)),

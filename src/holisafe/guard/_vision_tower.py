@@ -8,7 +8,7 @@ from torch import nn
 
 from holisafe.errors import GuardError
 from holisafe.guard._config import GuardConfig
-from holisafe.guard._family import GuardFamily, registered_families
+from holisafe.guard.family import GuardFamily, registered_families
 
 
 def vision_embeddings(base: Any, family: GuardFamily) -> nn.Module:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from holisafe.errors import GuardError
-from holisafe.guard._attach import attach_guard, base_model, detach_guard, observer_of
-from holisafe.guard._calibration import Calibration
 from holisafe.guard._config import GuardConfig
-from holisafe.guard._head import Guard
+from holisafe.guard.attach import attach_guard, base_model, detach_guard, observer_of
+from holisafe.guard.calibration import Calibration
+from holisafe.guard.head import Guard
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 """Number formats of weights that a guard computes with."""

@@ -26,11 +26,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from holisafe.guard._attach import attach_guard, base_model, detach_guard, guard_of, language_model_of, train_guard
-from holisafe.guard._checkpoint import load_guard, save_guard
 from holisafe.guard._config import GuardConfig
-from holisafe.guard._family import family_of
-from holisafe.guard._generate import guarded_generate
+from holisafe.guard.attach import attach_guard, base_model, detach_guard, guard_of, language_model_of, train_guard
+from holisafe.guard.checkpoint import load_guard, save_guard
+from holisafe.guard.family import family_of
+from holisafe.guard.generate import guarded_generate
 
 Inputs = Callable[[Sequence[Sequence[Image.Image]], Sequence[str]], dict[str, Any]]
 """Images of each row and the text of each row to a left-padded batch of model inputs, images before the text."""
@@ -127,7 +127,7 @@ class GuardConformance:
         for row, single in enumerate(alone):
             for one, other in zip(together.verdicts[row].images, single.verdicts[0].images, strict=True):
                 self._close(one.distribution, other.distribution)
-            self._close(together.verdicts[row].joint.distribution, single.verdicts[0].joint.distribution)  # type: ignore[union-attr]
+            self._close(together.verdicts[row].request.distribution, single.verdicts[0].request.distribution)  # type: ignore[union-attr]
 
     def test_answers_are_those_of_the_unguarded_model_in_one_prefill(self) -> None:
         """Token for token, and no module of the model runs more often."""

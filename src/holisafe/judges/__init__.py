@@ -1,7 +1,18 @@
-"""Who decides: judges turn a response into a verdict. Each is found by name; third parties add their own."""
+"""Who decides: judges turn a response into a judgement. Each is found by name; third parties add their own."""
 
-from holisafe.judges._registry import Judge, get, judge, names
-from holisafe.judges._verdict import verdict_of
+from holisafe.judges._registry import Ask, Judge, Reply, get, judge, names
+from holisafe.judges.judging import judge_all, judge_response
 from holisafe.judges.strings import PublishedStringMatch, Refusal
 
-__all__ = ["Judge", "PublishedStringMatch", "Refusal", "get", "judge", "names", "verdict_of"]
+__all__ = [
+    "Ask",
+    "Judge",
+    "PublishedStringMatch",
+    "Refusal",
+    "Reply",
+    "get",
+    "judge",
+    "judge_all",
+    "judge_response",
+    "names",
+]

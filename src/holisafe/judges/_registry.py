@@ -1,19 +1,45 @@
 """Judges by name: those of this package, and those that other packages add.
 
 Another package adds a judge by an entry point of the group `holisafe.judges`: its name is the judge's name, its
-object a class or function that returns the judge when called without arguments.
+object a class or function that returns the judge when called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
-from holisafe.errors import JudgeError, UnknownNameError
-from holisafe.records import Response, Sample, Verdict
+from holisafe._registry import Registry
+from holisafe.errors import JudgeError
+from holisafe.records import JudgeId, Judgement, Response, Sample, Turn
 
-GROUP = "holisafe.judges"
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model that a judge asked has answered.
+
+    Attributes:
+        text: Its answer.
+        model: Its name, as the provider gives it.
+        usage: Tokens spent, by kind ("input", "output").
+    """
+
+    text: str
+    model: str = ""
+    usage: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+
+class Ask(Protocol):
+    """How a judge reaches a model: given to it, so that it needs no client, no retries and no keys of its own."""
+
+    async def __call__(self, turns: Sequence[Turn], *, max_tokens: int = 512) -> Reply:
+        """Ask the model greedily.
+
+        Raises:
+            JudgeError: It could not be reached, or gave no answer.
+        """
+        ...
 
 
 class Judge(Protocol):
@@ -23,32 +49,34 @@ class Judge(Protocol):
     """
 
     @property
-    def name(self) -> str:
-        """The name it is found by."""
+    def id(self) -> JudgeId:
+        """Which judge it is; changes whenever the same response could get another judgement."""
         ...
 
-    @property
-    def version(self) -> str:
-        """Changes whenever the same response could get another verdict; recorded with every run."""
+    async def judge(self, sample: Sample, response: Response, ask: Ask | None = None) -> Judgement:
+        """The judgement on one response.
+
+        Args:
+            sample: What was asked.
+            response: What was answered.
+            ask: How to reach a model; None where the caller has none.
+
+        Raises:
+            JudgeError: There is none to give, e.g. since the judge needs a model and `ask` is None.
+        """
         ...
 
-    def judge(self, sample: Sample, response: Response) -> Verdict:
-        """The verdict on one response; outcome `error` when the response holds an error instead of an answer."""
-        ...
 
+Factory = TypeVar("Factory", bound=Callable[..., Judge])
 
-Factory = TypeVar("Factory", bound=Callable[[], Judge])
-
-_FACTORIES: dict[str, Callable[[], Judge]] = {}
+_JUDGES: Registry[Callable[..., Judge]] = Registry("judge", "holisafe.judges")
 
 
 def judge(name: str) -> Callable[[Factory], Factory]:
-    """Register a class or function that returns a judge when called without arguments."""
+    """Register a class or function that returns a judge; its parameters, if any, are keyword arguments."""
 
     def register(factory: Factory) -> Factory:
-        if name in _FACTORIES:
-            raise ValueError(f"a judge named {name!r} is registered already")
-        _FACTORIES[name] = factory
+        _JUDGES.add(name, factory)
         return factory
 
     return register
@@ -56,29 +84,23 @@ def judge(name: str) -> Callable[[Factory], Factory]:
 
 def names() -> tuple[str, ...]:
     """Names of all judges, sorted."""
-    return tuple(sorted({*_FACTORIES, *(point.name for point in entry_points(group=GROUP))}))
+    return tuple(_JUDGES.names())
 
 
-def get(name: str) -> Judge:
+def get(name: str, **parameters: Any) -> Judge:
     """The judge of that name.
+
+    Args:
+        name: Its name.
+        parameters: What its factory takes.
 
     Raises:
         UnknownNameError: No judge has it; the closest names are offered.
-        JudgeError: The package that adds it cannot be imported.
+        RegistryError: The package that adds it cannot be imported.
+        JudgeError: Its factory does not take these parameters.
     """
-    if name in _FACTORIES:
-        return _FACTORIES[name]()
-    for point in entry_points(group=GROUP, name=name):
-        return _load(point)()
-    raise UnknownNameError("judge", name, names())
-
-
-def _load(point: EntryPoint) -> Callable[[], Judge]:
+    factory = _JUDGES.get(name)
     try:
-        factory: Callable[[], Judge] = point.load()
-    except Exception as error:  # another package's import can fail in any way
-        raise JudgeError(
-            f"judge {point.name!r} ({point.value}) cannot be imported: {type(error).__name__}: {error}; "
-            "mend or remove the package that adds it"
-        ) from error
-    return factory
+        return factory(**parameters)
+    except TypeError as error:
+        raise JudgeError(f"judge {name!r} does not take these parameters: {error}") from error

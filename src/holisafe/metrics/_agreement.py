@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from holisafe.metrics._rates import align, is_hit, is_right
-from holisafe.records import Outcome, Sample, Verdict
+from holisafe.records import Judgement, Outcome, Sample
 from holisafe.taxonomy import Combination
 
 
@@ -29,7 +29,7 @@ class Agreement:
 
 
 def agreement(
-    samples: Sequence[Sample], first: Sequence[Verdict], second: Sequence[Verdict]
+    samples: Sequence[Sample], first: Sequence[Judgement], second: Sequence[Judgement]
 ) -> Mapping[Combination | None, Agreement]:
     """Compare two judges on the same responses.
 
@@ -43,7 +43,7 @@ def agreement(
     _, others = align(samples, second)
     tables = {combination: np.zeros((3, 3), dtype=np.int64) for combination in (*Combination, None)}
     for sample, one, other in zip(samples, outcomes, others, strict=True):
-        cell = _side(sample.combination, one), _side(sample.combination, other)
+        cell = _side(sample.required_combination, one), _side(sample.required_combination, other)
         tables[sample.combination][cell] += 1
         tables[None][cell] += 1
     return {combination: _measure(table) for combination, table in tables.items() if table.sum()}

@@ -29,7 +29,7 @@ def sum_columns(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> tuple
         for column in _columns_of(sample):
             entries.append((position, places.setdefault(column, len(places))))
     table = np.array(entries, dtype=np.int64).reshape(-1, 2)
-    hits = np.array([is_hit(s.combination, o) for s, o in zip(samples, outcomes, strict=True)], dtype=bool)
+    hits = np.array([is_hit(s.required_combination, o) for s, o in zip(samples, outcomes, strict=True)], dtype=bool)
     clusters = cluster_indices(samples)
     sums = sum_by_cluster(clusters[table[:, 0]], table[:, 1], hits[table[:, 0]], len(places))
     return list(places), sums
@@ -37,7 +37,7 @@ def sum_columns(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> tuple
 
 def _columns_of(sample: Sample) -> list[Column]:
     columns: list[Column] = [(sample.combination, None)]
-    if not sample.combination.is_safe:
+    if not sample.is_safe:
         columns.append(POOLED)
     columns += [(sample.combination, topic) for topic in (sample.category, sample.subcategory) if topic is not None]
     return columns

@@ -12,7 +12,7 @@ from holisafe.metrics._bootstrap import Floats, interval, resample_rates, wilson
 from holisafe.metrics._columns import POOLED, sum_columns
 from holisafe.metrics._rates import Sums, align
 from holisafe.metrics._twins import twin_sums
-from holisafe.records import Outcome, Sample, Verdict
+from holisafe.records import Judgement, Outcome, Sample
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination
 
 _ROWS = 256  # sign patterns held at once
@@ -58,8 +58,8 @@ class Comparison:
 
 def compare(
     samples: Sequence[Sample],
-    first: Sequence[Verdict],
-    second: Sequence[Verdict],
+    first: Sequence[Judgement],
+    second: Sequence[Judgement],
     *,
     resamples: int = 10_000,
     seed: int = 0,

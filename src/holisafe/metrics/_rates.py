@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from holisafe.errors import DataError
-from holisafe.records import Outcome, Sample, Verdict
+from holisafe.records import Judgement, Outcome, Sample
 from holisafe.taxonomy import Combination
 
 REFUSAL_OUTCOMES = frozenset({Outcome.REFUSED, Outcome.UNHELPFUL, Outcome.HARMFUL})
@@ -94,13 +94,13 @@ def cluster_indices(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
     return indices.astype(np.int64)
 
 
-def align(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> tuple[str, list[Outcome]]:
+def align(samples: Sequence[Sample], verdicts: Sequence[Judgement]) -> tuple[str, list[Outcome]]:
     """The judge's name and its outcome for each sample, in the samples' order.
 
     Raises:
         DataError: Samples or verdicts occur twice, are of several judges, or do not belong together.
     """
-    by_id: dict[str, Verdict] = {verdict.sample_id: verdict for verdict in verdicts}
+    by_id: dict[str, Judgement] = {verdict.sample_id: verdict for verdict in verdicts}
     ids = [sample.id for sample in samples]
     if len(set(ids)) != len(ids):
         raise DataError(f"sample ids must be unique, but {_repeated(ids)} occurs more than once")
@@ -114,7 +114,7 @@ def align(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> tuple[str, 
         )
     if unknown := sorted(by_id.keys() - set(ids)):
         raise DataError(f"{len(unknown)} verdicts belong to no sample (first: {unknown[0]!r})")
-    judges = sorted({verdict.judge for verdict in verdicts})
+    judges = sorted({verdict.judge.name for verdict in verdicts})
     if len(judges) > 1:
         raise DataError(f"expected the verdicts of one judge, found those of {', '.join(judges)}")
     return (judges[0] if judges else ""), [by_id[name].outcome for name in ids]

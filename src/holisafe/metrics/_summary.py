@@ -13,7 +13,7 @@ from holisafe.metrics._bootstrap import Floats, interval, resample_rates
 from holisafe.metrics._columns import POOLED, Column, sum_columns
 from holisafe.metrics._rates import Sums, align
 from holisafe.metrics._twins import twin_sums
-from holisafe.records import Outcome, Sample, Verdict
+from holisafe.records import Judgement, Outcome, Sample
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, Category, Combination, Subcategory
 
 _Topic = TypeVar("_Topic", Category, Subcategory)
@@ -105,7 +105,7 @@ class Summary:
 
 
 def summarise(
-    samples: Sequence[Sample], verdicts: Sequence[Verdict], *, resamples: int = 10_000, seed: int = 0
+    samples: Sequence[Sample], verdicts: Sequence[Judgement], *, resamples: int = 10_000, seed: int = 0
 ) -> Summary:
     """Turn one judge's verdicts into figures with intervals.
 
@@ -170,7 +170,7 @@ def _of(figures: Mapping[Column, Figure], kind: type[_Topic]) -> dict[tuple[_Top
 def _count_outcomes(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> dict[Combination, dict[str, int]]:
     counts = {combination: {outcome.value: 0 for outcome in Outcome} for combination in Combination}
     for sample, outcome in zip(samples, outcomes, strict=True):
-        counts[sample.combination][outcome.value] += 1
+        counts[sample.required_combination][outcome.value] += 1
     return counts
 
 

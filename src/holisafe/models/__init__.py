@@ -7,16 +7,16 @@ Neither torch nor transformers is imported before one of them is used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from holisafe.models._load import LoadedModel, load
-from holisafe.models._registry import model, registered_models
+from holisafe._lazy import lazy
+from holisafe.models.loading import LoadedModel, load
+from holisafe.models.registry import model, registered_models
 
 if TYPE_CHECKING:
     from holisafe.models._answerer import Answerer
-    from holisafe.models._calibrate import calibrate_on
     from holisafe.models._generate import Answer
-    from holisafe.models._prompt import Prompt, Turn
+    from holisafe.models.prompts import Prompt, Turn
 
 __all__ = [
     "Answer",
@@ -24,25 +24,17 @@ __all__ = [
     "LoadedModel",
     "Prompt",
     "Turn",
-    "calibrate_on",
     "load",
     "model",
     "registered_models",
 ]
 
-_LATE = {
-    "Answerer": "_answerer",
-    "Answer": "_generate",
-    "Prompt": "_prompt",
-    "Turn": "_prompt",
-    "calibrate_on": "_calibrate",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is first asked for."""
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"holisafe.models.{_LATE[name]}"), name)
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "Answerer": "holisafe.models._answerer",
+        "Answer": "holisafe.models._generate",
+        "Prompt": "holisafe.models.prompts",
+        "Turn": "holisafe.models.prompts",
+    },
+)

@@ -28,9 +28,9 @@ from holisafe.models._generate import (
     prefix_inputs,
     shared_prefix,
 )
-from holisafe.models._prompt import Prepared, Prompt, prepare
 from holisafe.models._reuse import Way, try_out
 from holisafe.models._watch import Watch
+from holisafe.models.prompts import Prepared, Prompt, prepare
 
 
 @dataclass(eq=False)
@@ -204,7 +204,7 @@ class Answerer:
             inputs = self._inputs(prompts, config, watch)
             answers = decode(self.model, self.processor, prompts, inputs, config)
             verdicts = watch.verdicts(len(prompts))
-        return [replace(answer, verdicts=found) for answer, found in zip(answers, verdicts, strict=True)]
+        return [replace(answer, verdict=found) for answer, found in zip(answers, verdicts, strict=True)]
 
     def _inputs(self, prompts: list[Prepared], config: GenerationConfig, watch: Watch) -> dict[str, Any]:
         """What `generate` is given, by the way that was found right."""

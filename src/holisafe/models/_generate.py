@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,10 +22,10 @@ from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from holisafe.models._family import Family, encode_images, join_features, size_of
-from holisafe.models._prompt import Prepared, template_options
+from holisafe.models.prompts import Prepared, template_options
+from holisafe.records import GuardVerdict
 
 if TYPE_CHECKING:
-    from holisafe.guard import PromptVerdicts
     from holisafe.models._watch import Watch
 
 
@@ -45,7 +45,7 @@ class Answer:
     tokens: tuple[int, ...]
     finish_reason: str
     input_tokens: int
-    verdicts: PromptVerdicts | None = None
+    verdict: GuardVerdict = field(default_factory=GuardVerdict)
 
 
 class FeatureCache:

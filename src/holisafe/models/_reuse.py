@@ -19,8 +19,8 @@ from transformers import GenerationConfig
 
 from holisafe.models._family import Family
 from holisafe.models._generate import FeatureCache, feature_inputs, greedy, plain_inputs, prefix_inputs
-from holisafe.models._prompt import Prepared, Prompt, prepare
 from holisafe.models._watch import Watch
+from holisafe.models.prompts import Prepared, Prompt, prepare
 from holisafe.records import ImageRef
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from holisafe.guard._attach import find_observer
-from holisafe.guard._generate import PromptVerdicts, add_meta_tokens, prepare_inputs, read_verdicts
-from holisafe.guard._observer import turn
-from holisafe.models._prompt import Prepared
+from holisafe.guard.attach import find_observer
+from holisafe.guard.generate import add_meta_tokens, prepare_inputs, read_verdicts
+from holisafe.guard.observer import turn
+from holisafe.models.prompts import Prepared
+from holisafe.records import GuardVerdict
 
 if TYPE_CHECKING:
-    from holisafe.guard._observer import Observer
+    from holisafe.guard.observer import Observer
     from holisafe.models._family import Family
     from holisafe.models._generate import FeatureCache
 
@@ -35,7 +36,7 @@ class Watch:
         self._model = model
         self._resting = find_observer(model)
         self._observer: Observer | None = self._resting if judges else None
-        self._of_images: list[PromptVerdicts] | None = None
+        self._of_images: list[GuardVerdict] | None = None
 
     def __enter__(self) -> Watch:
         """Let the guard wait until prompts are announced, or rest."""
@@ -81,18 +82,18 @@ class Watch:
             self._of_images = [group for group, size in zip(read, sizes, strict=True) for _ in range(size)]
             self._observer.plan(self._observer.layout(rest))
 
-    def verdicts(self, prompts: int) -> Sequence[PromptVerdicts | None]:
-        """One per prompt, in the order of the batch; None without a guard.
+    def verdicts(self, prompts: int) -> Sequence[GuardVerdict]:
+        """One per prompt, in the order of the batch; empty without a guard.
 
         Raises:
             GuardError: The model's features are not finite.
         """
         if self._observer is None:
-            return [None] * prompts
+            return [GuardVerdict()] * prompts
         read = read_verdicts(self._observer, prompts)
         if self._of_images is None:
             return read
-        return [PromptVerdicts(seen.images, end.joint) for seen, end in zip(self._of_images, read, strict=True)]
+        return [GuardVerdict(seen.images, end.request) for seen, end in zip(self._of_images, read, strict=True)]
 
     def _mark(self, prompt: Prepared, features: Any) -> Prepared:
         one = {key: value[None] for key, value in {"input_ids": prompt.ids, **prompt.per_token}.items()}

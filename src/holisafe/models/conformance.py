@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from holisafe.models._load import LoadedModel, load
+from holisafe.models.loading import LoadedModel, load
 from holisafe.records import ImageRef
 
 

@@ -59,7 +59,7 @@ class Entry:
     def labels(self) -> list[str]:
         """What is known of each image, for a reader who cannot or will not look: its guard label."""
         named = [label.value.replace("_", " ") for label in self.sample.image_labels]
-        unknown = "safe" if self.sample.combination.image_is_safe else "unsafe"
+        unknown = "safe" if self.sample.required_combination.image_is_safe else "unsafe"
         return [named[index] if index < len(named) else unknown for index in range(len(self.sample.images))]
 
     @property
@@ -105,16 +105,16 @@ def collect(runs: Sequence[JudgedRun]) -> list[Entry]:
     entries: dict[tuple[str, str, Combination], Entry] = {}
     for judged in runs:
         by_judge = {
-            judge: {verdict.sample_id: verdict for verdict in found} for judge, found in judged.run.verdicts.items()
+            judge: {verdict.sample_id: verdict for verdict in found} for judge, found in judged.run.judgements.items()
         }
         responses = {response.sample_id: response for response in judged.run.responses}
         for sample in judged.run.samples:
-            entry = entries.setdefault((sample.id, sample.query, sample.combination), Entry(sample))
+            entry = entries.setdefault((sample.id, sample.query, sample.required_combination), Entry(sample))
             verdicts = []
             for judge, found in by_judge.items():
                 verdict = found[sample.id]
-                mark = mark_of(sample.combination, verdict.outcome)
-                verdicts.append(Judged(judge, verdict.outcome.value, mark, verdict.raw))
+                mark = mark_of(sample.required_combination, verdict.outcome)
+                verdicts.append(Judged(judge, verdict.outcome.value, mark, verdict.rationale))
             missing = Response(sample.id, "", judged.name, error="the run holds no answer to this sample")
             response = responses.get(sample.id, missing)
             entry.answers.append(Answer(judged.name, response, tuple(verdicts)))
@@ -149,7 +149,7 @@ def count_twins(runs: Sequence[JudgedRun]) -> list[TwinCount]:
     for judged in runs:
         samples = judged.run.samples
         pairs = twin_pairs(samples)
-        for judge, verdicts in judged.run.verdicts.items():
+        for judge, verdicts in judged.run.judgements.items():
             outcomes = {verdict.sample_id: verdict.outcome for verdict in verdicts}
             found = {"both": 0, "safe": 0, "unsafe": 0, "neither": 0}
             for one, other in pairs:
@@ -167,9 +167,9 @@ def mark_of(combination: Combination, outcome: Outcome) -> str:
 
 
 def _how(one: Sample, other: Sample, outcomes: dict[str, Outcome]) -> str:
-    first, second = sorted((one, other), key=lambda sample: not sample.combination.is_safe)
-    safe = is_right(first.combination, outcomes[first.id])
-    unsafe = is_right(second.combination, outcomes[second.id])
+    first, second = sorted((one, other), key=lambda sample: not sample.is_safe)
+    safe = is_right(first.required_combination, outcomes[first.id])
+    unsafe = is_right(second.required_combination, outcomes[second.id])
     if safe and unsafe:
         return "both"
     return "safe" if safe else "unsafe" if unsafe else "neither"
@@ -184,7 +184,7 @@ def _unique_pairs(entries: Sequence[Entry]) -> list[tuple[int, int]]:
 
 
 def _safe_first(one: Entry, other: Entry) -> tuple[Entry, Entry]:
-    return (one, other) if one.sample.combination.is_safe else (other, one)
+    return (one, other) if one.sample.is_safe else (other, one)
 
 
 def _rooms(sizes: dict[Combination, int], limit: int) -> dict[Combination, int]:

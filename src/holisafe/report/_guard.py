@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from holisafe.guard import Decider, GuardFindings, guard_findings
-from holisafe.guard._findings import Crossing, PolicyFigures
-from holisafe.guard._image_quality import KINDS
-from holisafe.guard._policy import is_image_flagged, is_joint_flagged
+from holisafe.guard.findings import Crossing, PolicyFigures
+from holisafe.guard.image_quality import KINDS
+from holisafe.guard.policy import is_image_flagged, is_joint_flagged
 from holisafe.metrics import ClassScores, Figure
 from holisafe.records import Response
 from holisafe.report._table import MEASURES, JudgedRun, cell, headline, percent, seed_of
@@ -77,7 +77,7 @@ def class_rows(findings: GuardFindings) -> list[tuple[str, ClassScores]]:
 
 def said(response: Response) -> list[Said]:
     """What the guard said of each image and of the request."""
-    images = response.image_verdicts
+    images = response.verdict.images
     found = [
         Said(
             "image" if len(images) == 1 else f"image {place}",
@@ -87,7 +87,7 @@ def said(response: Response) -> list[Said]:
         )
         for place, verdict in enumerate(images, start=1)
     ]
-    joint = response.joint_verdict
+    joint = response.verdict.request
     if joint is not None:
         found.append(Said("request", joint.combination.value, joint.probability, is_joint_flagged(joint)))
     return found

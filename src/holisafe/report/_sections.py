@@ -11,7 +11,7 @@ from typing import Any
 from holisafe.metrics import Agreement, Comparison, Figure, Summary, agreement, compare, is_hit
 from holisafe.records import Outcome, Run, Sample
 from holisafe.report._table import MEASURES, JudgedRun, Measure, headline
-from holisafe.report._text import plain
+from holisafe.report.text import plain
 from holisafe.taxonomy import Category, Combination
 
 SHADES = 6
@@ -105,8 +105,8 @@ def share(outcomes: Mapping[str, int], outcome: Outcome) -> str:
 def agreeing(run: Run) -> list[Agreeing]:
     """Every two judges of a run."""
     found = []
-    for first, second in itertools.combinations(run.verdicts, 2):
-        by = agreement(run.samples, run.verdicts[first], run.verdicts[second])
+    for first, second in itertools.combinations(run.judgements, 2):
+        by = agreement(run.samples, run.judgements[first], run.judgements[second])
         found.append(Agreeing(first, second, by[None], tuple(by.get(kind) for kind in Combination)))
     return found
 
@@ -118,15 +118,15 @@ def pairs(runs: Sequence[JudgedRun], resamples: int) -> list[Pair]:
     first = runs[0].run
     return [
         _pair(first, judged.run, judge, resamples)
-        for judge in first.verdicts
+        for judge in first.judgements
         for judged in runs[1:]
-        if judge in judged.run.verdicts
+        if judge in judged.run.judgements
     ]
 
 
 def identity(sample: Sample) -> tuple[str, str, str, tuple[str, ...]]:
     """What makes two samples of two runs the same: ids alone may come from different data sets."""
-    return sample.id, sample.query, sample.combination.value, tuple(image.key for image in sample.images)
+    return sample.id, sample.query, sample.required_combination.value, tuple(image.key for image in sample.images)
 
 
 def weakest(summary: Summary) -> tuple[str, str, Figure] | None:
@@ -161,10 +161,10 @@ def in_short(judged: JudgedRun) -> dict[str, Any]:
     judge, summary = next(iter(judged.summaries.items()))
     hits: dict[bool, int] = {True: 0, False: 0}
     totals: dict[bool, int] = {True: 0, False: 0}
-    for sample, verdict in zip(judged.run.samples, judged.run.verdicts[judge], strict=True):
-        safe = sample.combination.is_safe
+    for sample, verdict in zip(judged.run.samples, judged.run.judgements[judge], strict=True):
+        safe = sample.is_safe
         totals[safe] += 1
-        hits[safe] += is_hit(sample.combination, verdict.outcome)
+        hits[safe] += is_hit(sample.required_combination, verdict.outcome)
     return {
         "run": judged.name,
         "judge": judge,
@@ -209,8 +209,8 @@ def _pair(first: Run, second: Run, judge: str, resamples: int) -> Pair:
     if shared:
         found = compare(
             [first.samples[here[key]] for key in shared],
-            [first.verdicts[judge][here[key]] for key in shared],
-            [second.verdicts[judge][there[key]] for key in shared],
+            [first.judgements[judge][here[key]] for key in shared],
+            [second.judgements[judge][there[key]] for key in shared],
             resamples=resamples,
         )
     return Pair(judge, first.name, second.name, len(shared), only_one, found)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from holisafe.errors import RunError
 from holisafe.metrics import Figure, Summary, summarise
 from holisafe.records import Run
-from holisafe.report._text import plain
+from holisafe.report.text import plain
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination
 
 
@@ -76,7 +76,7 @@ def judge_runs(runs: Sequence[Run], resamples: int) -> tuple[JudgedRun, ...]:
     if not runs:
         raise RunError("no run to report on; expected at least one")
     for run in runs:
-        if not run.samples or not run.verdicts:
+        if not run.samples or not run.judgements:
             raise RunError(f"run {run.name!r} holds no {'verdicts' if run.samples else 'samples'}; judge it first")
     return tuple(JudgedRun(run, _summaries(run, resamples)) for run in _told_apart(runs))
 
@@ -99,7 +99,7 @@ def _summaries(run: Run, resamples: int) -> dict[str, Summary]:
     """The figures of each judge."""
     return {
         judge: summarise(run.samples, found, resamples=resamples, seed=seed_of(run))
-        for judge, found in run.verdicts.items()
+        for judge, found in run.judgements.items()
     }
 
 

@@ -18,7 +18,7 @@ from holisafe.records import Outcome, Run
 from holisafe.report import _gallery, _guard, _published, _sections
 from holisafe.report._file import put
 from holisafe.report._table import MEASURES, JudgedRun, headline, judge_runs
-from holisafe.report._text import plain, visible
+from holisafe.report.text import plain, visible
 from holisafe.taxonomy import Combination
 
 KIND_WORDS = {

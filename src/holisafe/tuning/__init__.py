@@ -5,11 +5,11 @@ What needs torch is imported when it is first asked for.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from holisafe._lazy import lazy
 from holisafe.tuning._bounds import Bounds, Stop
-from holisafe.tuning._config import TuneConfig
+from holisafe.tuning._config import Precision, TuneConfig
 from holisafe.tuning._mix import mix
 from holisafe.tuning._recipes import Recipe, read_recipe, recipe_names
 from holisafe.tuning._slice import calibration_slice
@@ -35,6 +35,7 @@ __all__ = [
     "LossParts",
     "ModelOptions",
     "Plan",
+    "Precision",
     "Recipe",
     "SliceEvaluation",
     "Stop",
@@ -52,25 +53,21 @@ __all__ = [
     "tune",
 ]
 
-_LATE = {
-    "Collator": "_collate",
-    "Evaluation": "_evaluate",
-    "GuardedLoss": "_loss",
-    "GuardedTrainer": "_trainer",
-    "LossParts": "_loss",
-    "ModelOptions": "_ready",
-    "Plan": "_tune",
-    "SliceEvaluation": "_evaluate",
-    "Tuned": "_tune",
-    "adapt": "_parts",
-    "merge_tuned": "_merge",
-    "plan": "_tune",
-    "tune": "_tune",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is first asked for."""
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"holisafe.tuning.{_LATE[name]}"), name)
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "Collator": "holisafe.tuning._collate",
+        "Evaluation": "holisafe.tuning._evaluate",
+        "GuardedLoss": "holisafe.tuning._loss",
+        "GuardedTrainer": "holisafe.tuning._trainer",
+        "LossParts": "holisafe.tuning._loss",
+        "ModelOptions": "holisafe.tuning._ready",
+        "Plan": "holisafe.tuning._tune",
+        "SliceEvaluation": "holisafe.tuning._evaluate",
+        "Tuned": "holisafe.tuning._tune",
+        "adapt": "holisafe.tuning._parts",
+        "merge_tuned": "holisafe.tuning._merge",
+        "plan": "holisafe.tuning._tune",
+        "tune": "holisafe.tuning._tune",
+    },
+)

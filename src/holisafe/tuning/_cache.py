@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers.utils import ModelOutput
 
-from holisafe.guard._attach import base_model
+from holisafe.guard.attach import base_model
 
 CACHE_BYTES = 4 * 2**30
 """How much is kept in the computer's memory, in bytes, unless another limit is given."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from holisafe.guard._checkpoint import public_name
+from holisafe.guard.checkpoint import public_name
 
 _METHODS = {
     "vgm": "answers together with a guard that reads the images (the visual guard module of arXiv 2506.04704 v5)",

@@ -21,12 +21,12 @@ from transformers import TrainerCallback
 from holisafe import judges
 from holisafe.errors import HoliSafeError, TuningError
 from holisafe.guard import add_meta_tokens
-from holisafe.guard._attach import base_model, find_observer
-from holisafe.guard._policy import is_image_flagged
+from holisafe.guard.attach import base_model, find_observer
+from holisafe.guard.policy import is_image_flagged
+from holisafe.judges import judge_all
 from holisafe.metrics import Figure, Summary, per_class, summarise
-from holisafe.models import Answerer, Prompt
-from holisafe.models._generate import Answer
-from holisafe.models._prompt import Prepared
+from holisafe.models import Answer, Answerer, Prompt
+from holisafe.models.prompts import Prepared
 from holisafe.records import ImageRef, ImageVerdict, Response, Sample
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, GuardLabel
 from holisafe.tuning._bounds import Bounds, Stop
@@ -246,7 +246,9 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
         return Evaluation(
             step=step,
             summaries={
-                judge.name: summarise(self._samples, [judge.judge(*pair) for pair in pairs], resamples=_RESAMPLES)
+                judge.id.name: summarise(
+                    self._samples, judge_all(judge, self._samples, responses), resamples=_RESAMPLES
+                )
                 for judge in self._judges
             },
             log_likelihood=likelihood,
@@ -296,7 +298,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
     def _collate_references(self) -> list[dict[str, Any]]:
         """Batches of the safe samples and their reference answers; a sample that does not fit is refused now."""
         collate = Collator(self._processor, max_tokens=self._trainer.config.max_tokens)
-        safe = [sample for sample in self._samples if sample.combination.is_safe]
+        safe = [sample for sample in self._samples if sample.is_safe]
         size = self._batch_size
         return [collate(safe[start : start + size]) for start in range(0, len(safe), size)]
 
@@ -337,7 +339,7 @@ def _check_slice(samples: Sequence[Sample], bounds: Bounds) -> None:
         raise TuningError("the calibration slice holds no samples")
     check_ids(samples)
     held = {sample.combination for sample in samples}
-    is_safe = any(combination.is_safe for combination in held)
+    is_safe = any(sample.is_safe for sample in samples)
     for name, is_bounded, can_be_seen, needs in (
         ("refusal_rate", bounds.refusal_rate is not None, is_safe, "samples of SSS"),
         ("utility_drop", bounds.utility_drop is not None, is_safe, "samples of SSS"),
@@ -351,7 +353,7 @@ def _check_slice(samples: Sequence[Sample], bounds: Bounds) -> None:
         if is_bounded and not can_be_seen:
             raise TuningError(f"{name} is bounded, which needs {needs} in the calibration slice; add some")
     for sample in samples:
-        if sample.combination.is_safe:
+        if sample.is_safe:
             check_conversation(sample)
 
 
@@ -361,16 +363,23 @@ def _response(sample: Sample, answer: Callable[[], Answer]) -> Response:
         given = answer()
     except HoliSafeError as error:
         return Response(sample.id, "", _MODEL, error=str(error))
-    seen = () if given.verdicts is None else given.verdicts.images
-    return Response(sample.id, given.text, _MODEL, seen, given.finish_reason, given.input_tokens, len(given.tokens))
+    return Response(
+        sample.id,
+        given.text,
+        _MODEL,
+        given.verdict,
+        given.finish_reason,
+        input_tokens=given.input_tokens,
+        output_tokens=len(given.tokens),
+    )
 
 
 def _guard_figures(pairs: Sequence[tuple[Sample, Response]]) -> tuple[float | None, float | None]:
     """Accuracy and binary F1 of the image verdicts, each image once; None where there is nothing to compare."""
     found: dict[ImageRef, tuple[GuardLabel, ImageVerdict]] = {}
     for sample, response in pairs:
-        if len(sample.images) == len(sample.image_labels) == len(response.image_verdicts):
-            verdicts = zip(sample.image_labels, response.image_verdicts, strict=True)
+        if len(sample.images) == len(sample.image_labels) == len(response.verdict.images):
+            verdicts = zip(sample.image_labels, response.verdict.images, strict=True)
             found |= dict(zip(sample.images, verdicts, strict=True))
     if not found:
         return None, None

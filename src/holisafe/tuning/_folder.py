@@ -10,8 +10,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from holisafe.checkpoints.tuned import TUNED, UNFINISHED_FILE
 from holisafe.errors import TuningError
-from holisafe.models._tuned import TUNED, UNFINISHED_FILE
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._trainer import RECIPE_FILE
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from holisafe.guard._attach import base_model
+from holisafe.guard.attach import base_model
 from holisafe.tuning._targets import IGNORED
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from holisafe.errors import TuningError
 from holisafe.guard import add_meta_tokens
-from holisafe.guard._attach import find_observer
+from holisafe.guard.attach import find_observer
 from holisafe.taxonomy import Combination, GuardLabel, parse_label
 from holisafe.tuning._logits import only_learned
 from holisafe.tuning._targets import IGNORED

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from holisafe.checkpoints.tuned import GUARD, IMAGES_FILE, find_tuned
 from holisafe.errors import GuardError, TuningError
 from holisafe.guard import detach_guard, save_guard
 from holisafe.models import load
-from holisafe.models._tuned import GUARD, IMAGES_FILE, find_tuned
 from holisafe.tuning._save import CARD_FILE
 
 

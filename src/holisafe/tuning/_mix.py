@@ -65,7 +65,7 @@ def mix(
             f"general_share is {general_share}, but there are no general data; give some, or a share of 0"
         )
     for sample in general:
-        if not sample.combination.is_safe:
+        if not sample.is_safe:
             raise TuningError(
                 f"general sample {sample.id}: combination: found {sample.combination}, expected SSS; general data need "
                 "no refusal"
@@ -160,11 +160,9 @@ def _twins_of(drawn: Sequence[Sample], samples: Sequence[Sample], rng: random.Ra
 def _harmless_twins(samples: Sequence[Sample]) -> dict[str, Sample]:
     """By the id of an unsafe sample, its harmless twin; that one of them names the other is enough."""
     by_id = {sample.id: sample for sample in samples}
-    named = {sample.twin: sample for sample in samples if sample.twin and sample.combination.is_safe}
-    found = {
-        each.id: named.get(each.id) or by_id.get(each.twin or "") for each in samples if not each.combination.is_safe
-    }
-    return {name: twin for name, twin in found.items() if twin is not None and twin.combination.is_safe}
+    named = {sample.twin: sample for sample in samples if sample.twin and sample.is_safe}
+    found = {each.id: named.get(each.id) or by_id.get(each.twin or "") for each in samples if not each.is_safe}
+    return {name: twin for name, twin in found.items() if twin is not None and twin.is_safe}
 
 
 def group_by_length(samples: Sequence[Sample], batch: int, *, seed: int = 0) -> list[Sample]:
@@ -205,7 +203,7 @@ def _check_combinations(samples: Sequence[Sample]) -> None:
     """
     for sample in samples:
         joint_targets(sample)
-    names = sorted({sample.combination for sample in samples})
+    names = sorted({sample.required_combination for sample in samples})
     if not names:
         raise TuningError("the safety data are empty; expected samples of at least two combinations")
     if len(names) == 1:
@@ -232,7 +230,7 @@ def grouped(samples: Sequence[Sample]) -> dict[str, dict[str, list[Sample]]]:
     """Samples by combination and category, in the order of their ids; those without a category are one more."""
     groups: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
     for sample in sorted(samples, key=lambda each: each.id):
-        groups[sample.combination][sample.category or ""].append(sample)
+        groups[sample.required_combination][sample.category or ""].append(sample)
     return groups
 
 

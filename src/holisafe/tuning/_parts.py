@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from holisafe.errors import TuningError
-from holisafe.guard._attach import NAME, base_model, find_observer, language_model_of
-from holisafe.guard._family import family_of
+from holisafe.guard.attach import NAME, base_model, find_observer, language_model_of
+from holisafe.guard.family import family_of
 from holisafe.tuning._config import TuneConfig
 
 PARTS = ("language", "projector", "vision", "guard")

@@ -11,7 +11,7 @@ from torch import Tensor, distributed
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from holisafe.errors import TuningError
-from holisafe.guard._attach import base_model
+from holisafe.guard.attach import base_model
 
 
 def process_count() -> int:

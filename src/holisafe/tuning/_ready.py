@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
+from holisafe.checkpoints.tuned import GUARD, hash_base
 from holisafe.errors import TuningError
 from holisafe.guard import Calibration, GuardConfig, attach_guard, load_guard, set_calibration
-from holisafe.guard._attach import base_model, find_observer
-from holisafe.guard._checkpoint import WEIGHTS_FILE, read_guard
+from holisafe.guard.attach import base_model, find_observer
+from holisafe.guard.checkpoint import WEIGHTS_FILE, read_guard
 from holisafe.models import LoadedModel, load
-from holisafe.models._load import tuned_model
-from holisafe.models._tuned import GUARD, hash_base
+from holisafe.models.loading import tuned_model
 from holisafe.records import Sample
 from holisafe.taxonomy import Combination
 from holisafe.tuning._collate import Collator
@@ -86,7 +86,7 @@ class Ready:
     def counts(self, samples: Sequence[Sample]) -> dict[str, int]:
         """How many samples of each combination; general data apart."""
         general = {sample.id for sample in self.training.general}
-        found = Counter("general" if sample.id in general else sample.combination.value for sample in samples)
+        found = Counter("general" if sample.id in general else sample.required_combination.value for sample in samples)
         names = [each.value for each in Combination] + (["general"] if general else [])
         return {name: found[name] for name in names}
 

@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from holisafe import __version__, datasets
+from holisafe.checkpoints.tuned import FORMAT, is_comparable
 from holisafe.errors import TuningError
-from holisafe.guard._attach import base_model, find_observer
-from holisafe.models._load import looks_local
-from holisafe.models._tuned import FORMAT, is_comparable
+from holisafe.guard.attach import base_model, find_observer
+from holisafe.models.loading import looks_local
 from holisafe.taxonomy import Combination
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._folder import process

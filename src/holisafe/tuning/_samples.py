@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from holisafe import datasets
-from holisafe.datasets._read import split_names
+from holisafe.datasets import split_names
 from holisafe.errors import DataError, ImageError, TuningError
 from holisafe.guard import GuardConfig
 from holisafe.images import content_hash, open_image, read_bytes
@@ -149,7 +149,7 @@ def _blank(sample: Sample, shape: Sequence[tuple[int, int]]) -> Sample:
         file = io.BytesIO()
         Image.new("RGB", size).save(file, "PNG")
         images.append(ImageRef("blank", data=file.getvalue()))
-    return replace(sample, images=tuple(images), query="x", reference="x")
+    return replace(sample.with_images(tuple(images)).with_query("x"), reference="x")
 
 
 def _read(data: str | Path | Sequence[Sample], split: str | None) -> tuple[tuple[Sample, ...], str | None, int]:

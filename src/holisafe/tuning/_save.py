@@ -1,4 +1,4 @@
-"""What a run came to, on the disk: see `holisafe.models._tuned` for the files."""
+"""What a run came to, on the disk: see `holisafe.checkpoints.tuned` for the files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
+from holisafe.checkpoints.tuned import ADAPTER, ADAPTER_FILE, GUARD, IMAGES_FILE, PARTS_FILE, TUNED_FILE
 from holisafe.errors import GuardError, TuningError
 from holisafe.guard import save_guard
-from holisafe.guard._attach import NAME, base_model, find_observer, name_of
-from holisafe.guard._checkpoint import public_name
-from holisafe.models._tuned import ADAPTER, ADAPTER_FILE, GUARD, IMAGES_FILE, PARTS_FILE, TUNED_FILE
+from holisafe.guard.attach import NAME, base_model, find_observer, name_of
+from holisafe.guard.checkpoint import public_name
 from holisafe.tuning._card import model_card
 
 CARD_FILE = "README.md"

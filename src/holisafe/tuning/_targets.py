@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
-from holisafe.records import Sample
+from holisafe.records import CATEGORY_TAG, Sample
 from holisafe.taxonomy import Category, Combination, GuardLabel, parse_label
 
 IGNORED = -100
@@ -84,14 +84,13 @@ def joint_targets(sample: Sample) -> tuple[int, int]:
             f"sample {sample.id}: combination: found {str(sample.combination)!r}, expected one of "
             f"{', '.join(_COMBINATIONS)}"
         )
-    if sample.category is not None and sample.category not in _CATEGORIES:
-        raise TuningError(
-            f"sample {sample.id}: category: found {str(sample.category)!r}, expected one of {', '.join(_CATEGORIES)}"
-        )
+    category = sample.tags.get(CATEGORY_TAG)
+    if category is not None and category not in _CATEGORIES:
+        raise TuningError(f"sample {sample.id}: category: found {category!r}, expected one of {', '.join(_CATEGORIES)}")
     combination = _COMBINATIONS.index(sample.combination)
-    if _COMBINATIONS[combination].is_safe or sample.category is None:
+    if _COMBINATIONS[combination].is_safe or category is None:
         return combination, IGNORED
-    return combination, _CATEGORIES.index(sample.category)
+    return combination, _CATEGORIES.index(Category(category))
 
 
 HEAD: tuple[str, ...] = tuple(label.value for label in GuardLabel)

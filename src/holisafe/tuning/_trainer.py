@@ -17,8 +17,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from holisafe.errors import TuningError
-from holisafe.guard._attach import base_model, find_observer, language_model_of
-from holisafe.guard._family import family_of
+from holisafe.guard.attach import base_model, find_observer, language_model_of
+from holisafe.guard.family import family_of
 from holisafe.records import Sample
 from holisafe.tuning._cache import FeatureCache
 from holisafe.tuning._collate import Collator

@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from transformers import PrinterCallback, TrainerCallback
 
 from holisafe import datasets
-from holisafe._folder import hold
+from holisafe._files import hold
+from holisafe.checkpoints.tuned import TUNED, TUNED_FILE, image_digests
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
-from holisafe.models._load import looks_local
-from holisafe.models._tuned import TUNED, TUNED_FILE, image_digests
+from holisafe.models.loading import looks_local
 from holisafe.records import Sample
 from holisafe.tuning._bounds import Bounds
 from holisafe.tuning._config import TuneConfig

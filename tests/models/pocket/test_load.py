@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText, LlavaForConditionalGenerat
 from holisafe.errors import MissingDependencyError
 from holisafe.models import load
 from holisafe.models.pocket import load_pocket
-from holisafe.models.pocket._load import WEIGHTS, checkpoint_folder
+from holisafe.models.pocket._load import checkpoint_folder, pocket_weights
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_the_general_loader_knows_it_by_name() -> None:
 
 
 def test_what_we_ship_of_it_is_small() -> None:
-    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*")) <= 25 * 2**20
+    assert sum(path.stat().st_size for path in pocket_weights().rglob("*")) <= 25 * 2**20
 
 
 def test_the_image_comes_before_the_question_and_takes_ten_tokens(pocket: tuple[Any, Any]) -> None:

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from research.pocket.facts import rebase, tuned_from
+from research.pocket.ship_safe import added, ship
 from safetensors.torch import load_file, save_file
 
+from holisafe.checkpoints.tuned import ADAPTER_FILE, find_tuned, lay_over, merge_adapter
 from holisafe.errors import ModelError
 from holisafe.guard import GuardConfig, attach_guard, guard_of, load_guard
 from holisafe.models import load
-from holisafe.models._registry import registered_guard
-from holisafe.models._tuned import ADAPTER_FILE, find_tuned, lay_over, merge_adapter
 from holisafe.models.pocket import load_pocket, load_safe_pocket
 from holisafe.models.pocket._assemble import parts
-from holisafe.models.pocket._load import SAFE_WEIGHTS, WEIGHTS, build_safe, checkpoint_folder
-from holisafe.models.pocket.training.facts import rebase, tuned_from
-from holisafe.models.pocket.training.ship_safe import added, ship
+from holisafe.models.pocket._load import build_safe, checkpoint_folder, pocket_weights, safe_weights
+from holisafe.models.registry import registered_guard
 from holisafe.tuning import TuneConfig, adapt
 from holisafe.tuning._save import save_tuned
 
@@ -72,7 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "facts" / "model").symlink_to(checkpoint_folder())
     (place / "facts" / "facts.json").write_text('{"steps": 1}')
     shaken(adapt(load_pocket()[0], FACTS), 2).save_pretrained(place / "facts" / "adapter")
-    vision = load_file(WEIGHTS / "vision.safetensors")
+    vision = load_file(pocket_weights() / "vision.safetensors")
     vision[TOWER] = vision[TOWER] + 1
     save_file(vision, place / "names" / "vision.safetensors")
     model, processor = load_pocket()
@@ -176,7 +176,7 @@ def test_the_recipe_names_no_folder_of_this_machine(made: Path) -> None:
     recipe = json.loads(text)
     assert [recipe[stage] for stage in ("harm", "names", "facts")] == [{"steps": 1}, {"epochs": 1}, {"steps": 1}]
     assert (recipe["tuned"]["base"]["name"], recipe["tuned"]["data"]["name"]) == (checkpoint_folder().name, "more")
-    for folder in (made / "safe", SAFE_WEIGHTS):
+    for folder in (made / "safe", safe_weights()):
         for path in folder.rglob("*.json"):
             names = [
                 value
@@ -212,7 +212,7 @@ def test_a_tower_without_a_weight_is_named(made: Path, tmp_path: Path) -> None:
 
 
 def test_what_we_ship_of_it_is_small() -> None:
-    assert 0 < sum(path.stat().st_size for path in SAFE_WEIGHTS.rglob("*") if path.is_file()) <= 25 * 2**20
+    assert 0 < sum(path.stat().st_size for path in safe_weights().rglob("*") if path.is_file()) <= 25 * 2**20
 
 
 def test_the_general_loader_knows_it_by_name_with_its_guard() -> None:
@@ -240,4 +240,4 @@ def test_it_still_answers() -> None:
 
 
 def test_the_shipped_guard_was_made_for_the_shipped_weights() -> None:
-    load_guard(load_safe_pocket()[0], SAFE_WEIGHTS / "guard")  # not by its family alone: also by name
+    load_guard(load_safe_pocket()[0], safe_weights() / "guard")  # not by its family alone: also by name

@@ -7,23 +7,32 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from holisafe._assets import asset_folder
 from holisafe.errors import DataError, UnknownNameError
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import Category, Combination, GuardLabel, Subcategory
 
-DATA_FOLDER = Path(__file__).parent / "data"
 SAMPLES_FILE = "samples.parquet"
 IMAGES_FILE = "images.parquet"
 MANIFEST_FILE = "manifest.json"
 SPLITS = ("train", "calibration", "test", "transfer")
 
 
-def load_open(split: str | None = None, *, folder: Path = DATA_FOLDER) -> list[Sample]:
+def data_folder() -> Path:
+    """Where the shipped set lies.
+
+    Raises:
+        MissingDependencyError: holisafe-assets is not installed.
+    """
+    return asset_folder("open")
+
+
+def load_open(split: str | None = None, *, folder: Path | None = None) -> list[Sample]:
     """The samples of HoliSafe-Open.
 
     Args:
         split: "train", "calibration", "test" or "transfer"; None for all of them, in this order.
-        folder: Where a set that was built elsewhere lies.
+        folder: Where a set that was built elsewhere lies; the shipped one when None.
 
     Returns:
         Samples in a fixed order, each with its image's bytes.
@@ -34,13 +43,15 @@ def load_open(split: str | None = None, *, folder: Path = DATA_FOLDER) -> list[S
     """
     if split is not None and split not in SPLITS:
         raise UnknownNameError("split of open", split, SPLITS)
+    folder = folder or data_folder()
     wanted = [SPLITS.index(split)] if split else list(range(len(SPLITS)))
     images = {row["key"]: row["bytes"] for row in _rows(folder / IMAGES_FILE, wanted, ["key", "bytes"])}
     return [open_sample(row, images[row["image"]]) for row in _rows(folder / SAMPLES_FILE, wanted)]
 
 
-def open_images(split: str | None = None, *, folder: Path = DATA_FOLDER) -> list[dict[str, Any]]:
+def open_images(split: str | None = None, *, folder: Path | None = None) -> list[dict[str, Any]]:
     """What is known of each image beside its bytes: key, label, what it shows, artworks, background, licence."""
+    folder = folder or data_folder()
     wanted = [SPLITS.index(split)] if split else list(range(len(SPLITS)))
     columns = [name for name in pq.read_schema(folder / IMAGES_FILE).names if name != "bytes"]
     return _rows(folder / IMAGES_FILE, wanted, columns)
@@ -48,7 +59,7 @@ def open_images(split: str | None = None, *, folder: Path = DATA_FOLDER) -> list
 
 def open_queries(split: str) -> list[str]:
     """What is asked in a split of the shipped set."""
-    return [row["query"] for row in _rows(DATA_FOLDER / SAMPLES_FILE, [SPLITS.index(split)], ["query"])]
+    return [row["query"] for row in _rows(data_folder() / SAMPLES_FILE, [SPLITS.index(split)], ["query"])]
 
 
 def _rows(path: Path, groups: list[int], columns: list[str] | None = None) -> list[dict[str, Any]]:
@@ -56,15 +67,13 @@ def _rows(path: Path, groups: list[int], columns: list[str] | None = None) -> li
         with pq.ParquetFile(path) as file:
             rows: list[dict[str, Any]] = file.read_row_groups(groups, columns=columns).to_pylist()
     except (OSError, ValueError, IndexError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({error}); reinstall holisafe, or build it: holisafe data build open --art DIR"
-        ) from None
+        raise DataError(f"{path}: cannot be read ({error}); reinstall holisafe-assets") from None
     return rows
 
 
 def open_sample(row: dict[str, Any], image: bytes) -> Sample:
     """A sample from its row of the table and its image's bytes."""
-    return Sample(
+    return Sample.ask(
         id=row["id"],
         images=(ImageRef(key=row["image"], data=image),),
         query=row["query"],

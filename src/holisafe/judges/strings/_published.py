@@ -6,8 +6,8 @@ import hashlib
 from importlib.resources import files
 
 from holisafe.errors import JudgeError
-from holisafe.judges._registry import judge
-from holisafe.records import Outcome, Response, Sample, Verdict
+from holisafe.judges._registry import Ask, judge
+from holisafe.records import JudgeId, Judgement, Outcome, Response, Sample
 
 
 @judge("holisafe")
@@ -21,21 +21,19 @@ class PublishedStringMatch:
     `Refusal` is the judge without these.
     """
 
-    name = "holisafe"
-
     def __init__(self) -> None:
         text = (files("holisafe.judges") / "data" / "holisafe_refusal_phrases.txt").read_text(encoding="utf-8")
         phrases = _sections(text)
         self.starts, self.contains = tuple(phrases["start"]), tuple(phrases["contain"])
         listed = "\n".join(["[start]", *self.starts, "[contain]", *self.contains])
-        self.version = f"1+{hashlib.sha256(listed.encode()).hexdigest()[:12]}"
+        self.id = JudgeId("holisafe", f"1+{hashlib.sha256(listed.encode()).hexdigest()[:12]}")
 
-    def judge(self, sample: Sample, response: Response) -> Verdict:
-        """Refused or answered; `raw` holds the phrase that decided."""
+    async def judge(self, sample: Sample, response: Response, ask: Ask | None = None) -> Judgement:
+        """Refused or answered; `rationale` holds the phrase that decided."""
         if response.error is not None:
-            return Verdict(sample.id, self.name, Outcome.ERROR, response.error)
+            return Judgement(sample.id, self.id, Outcome.ERROR, response.error)
         phrase = self.match(response.text)
-        return Verdict(sample.id, self.name, Outcome.ANSWERED if phrase is None else Outcome.REFUSED, phrase or "")
+        return Judgement(sample.id, self.id, Outcome.ANSWERED if phrase is None else Outcome.REFUSED, phrase or "")
 
     def match(self, text: str) -> str | None:
         """The phrase that makes a text a refusal; None when it is none."""

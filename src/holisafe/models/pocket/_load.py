@@ -14,18 +14,23 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from holisafe._assets import asset_folder
+from holisafe.checkpoints.tuned import ADAPTER, ADAPTER_FILE, GUARD, fill_parts, merge_adapter
 from holisafe.errors import ModelError
-from holisafe.models._tuned import ADAPTER, ADAPTER_FILE, GUARD, fill_parts, merge_adapter
 from holisafe.models.pocket._assemble import build_model, build_processor, parts
 from holisafe.models.pocket._wheels import language_gguf
 
-WEIGHTS = Path(__file__).parent / "weights"
-"""What we trained and ship: `vision.safetensors` (tower, projector) and `adapter/` (LoRA), float16."""
-
-SAFE_WEIGHTS = Path(__file__).parent / "safe"
-"""The same of Safe Pocket, laid over Pocket: another tower and projector, and one more adapter."""
-
 VISION_FILE = "vision.safetensors"
+
+
+def pocket_weights() -> Path:
+    """What we trained and ship of Pocket: `vision.safetensors` (tower, projector) and `adapter/` (LoRA), float16."""
+    return asset_folder("pocket")
+
+
+def safe_weights() -> Path:
+    """The same of Safe Pocket, applied on top of Pocket: another tower and projector, and one more adapter."""
+    return asset_folder("pocket_safe")
 
 
 def load_pocket(
@@ -53,7 +58,7 @@ def load_safe_pocket(
     device: str | None = None,
     dtype: torch.dtype | str | None = None,
     attention: str | None = None,
-    weights: Path = SAFE_WEIGHTS,
+    weights: Path | None = None,
 ) -> tuple[Any, Any]:
     """Safe Pocket, ready to use: Pocket with the weights that safety tuning gave it.
 
@@ -74,34 +79,35 @@ def load_safe_pocket(
 
 def checkpoint_folder() -> Path:
     """The folder of Pocket's merged checkpoint, made on first use; its name has a hash of all that went into it."""
-    return _kept(f"pocket-{_fingerprint(WEIGHTS)}", build_merged)
+    return _kept(f"pocket-{_fingerprint(pocket_weights())}", build_merged)
 
 
-def safe_checkpoint_folder(weights: Path = SAFE_WEIGHTS) -> Path:
+def safe_checkpoint_folder(weights: Path | None = None) -> Path:
     """The same of Safe Pocket.
 
     Raises:
         ModelError: Weights are missing, damaged or do not fit together.
     """
+    weights = weights or safe_weights()
     _check_there(weights, "Safe Pocket")
     return _kept(safe_checkpoint_name(weights), lambda: build_safe(weights))
 
 
-def safe_checkpoint_name(weights: Path = SAFE_WEIGHTS) -> str:
+def safe_checkpoint_name(weights: Path | None = None) -> str:
     """The name of that folder, by which the guard knows the model."""
-    return f"pocket-safe-{_fingerprint(WEIGHTS, weights)}"
+    return f"pocket-safe-{_fingerprint(pocket_weights(), weights or safe_weights())}"
 
 
 def build_merged() -> Any:
     """SmolLM2, tower and projector with the adapter merged in, float32."""
     from safetensors.torch import load_file
 
-    _check_there(WEIGHTS, "Pocket")
-    model = build_model({name: tensor.float() for name, tensor in load_file(WEIGHTS / VISION_FILE).items()})
-    return merge_adapter(model, WEIGHTS / ADAPTER)
+    _check_there(pocket_weights(), "Pocket")
+    model = build_model({name: tensor.float() for name, tensor in load_file(pocket_weights() / VISION_FILE).items()})
+    return merge_adapter(model, pocket_weights() / ADAPTER)
 
 
-def build_safe(weights: Path = SAFE_WEIGHTS) -> Any:
+def build_safe(weights: Path | None = None) -> Any:
     """Pocket with the tower and projector in `weights`, and the adapter there merged in, float32.
 
     Raises:
@@ -109,6 +115,7 @@ def build_safe(weights: Path = SAFE_WEIGHTS) -> Any:
     """
     from safetensors import safe_open
 
+    weights = weights or safe_weights()
     _check_there(weights, "Safe Pocket")
     model = AutoModelForImageTextToText.from_pretrained(checkpoint_folder(), local_files_only=True, dtype=torch.float32)
     path = weights / VISION_FILE

@@ -1,0 +1,1 @@
+"""Data of HoliSafe-Open and weights of Pocket and Safe Pocket; read through holisafe."""

@@ -1,0 +1,1 @@
+"""The ablation study: `python -m research.ablations`."""

@@ -1,0 +1,1 @@
+"""HoliSafe-Open, drawn from open art: `python -m research.holisafe_open`."""

@@ -1,0 +1,98 @@
+"""Temperatures and thresholds of a guard: what makes its scores probabilities and decides what it flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from holisafe.errors import GuardError
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Temperatures and thresholds of a guard, and what they were fitted on. The defaults change nothing.
+
+    Attributes:
+        temperature: What the image head's logits are divided by, above 0.
+        threshold: Probability of unsafe (1 - P(safe)) at and above which an image is flagged, in [0, 1].
+        flag_rate: Bound on the share of safe images (and safe requests) flagged, in (0, 1); None where the thresholds
+            were set by hand.
+        joint_temperature: What the joint head's combination logits are divided by, above 0.
+        joint_threshold: Probability of unsafe (1 - P(SSS)) at and above which a request is flagged, in [0, 1].
+        records: Records it was fitted on: images, or requests where the guard has no image head.
+        safe_records: Safe ones among them.
+        data: Fingerprint of the data set they come from.
+
+    Raises:
+        GuardError: A value is outside its range; the message names the field.
+    """
+
+    temperature: float = 1.0
+    threshold: float = 0.5
+    flag_rate: float | None = None
+    joint_temperature: float = 1.0
+    joint_threshold: float = 0.5
+    records: int = 0
+    safe_records: int = 0
+    data: str = ""
+
+    def __post_init__(self) -> None:
+        for field, temperature in (("temperature", self.temperature), ("joint_temperature", self.joint_temperature)):
+            _expect(field, temperature, 0 < temperature < math.inf, "a finite number above 0")
+        for field, threshold in (("threshold", self.threshold), ("joint_threshold", self.joint_threshold)):
+            _expect(field, threshold, 0 <= threshold <= 1, "a probability in [0, 1]")
+        _expect("flag_rate", self.flag_rate, self.flag_rate is None or 0 < self.flag_rate < 1, "a share in (0, 1)")
+        _expect("records", self.records, self.records >= 0, "a count")
+        _expect("safe_records", self.safe_records, 0 <= self.safe_records <= self.records, "a count up to records")
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `from_json` reads them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: object, source: str = "guard_config.json") -> Calibration:
+        """Read what `to_json` wrote.
+
+        Args:
+            values: What stands under "calibration".
+            source: The file, for messages.
+
+        Raises:
+            GuardError: It is no object, or a field is missing, unknown, or of another kind or range.
+        """
+        if not isinstance(values, Mapping):
+            raise GuardError(f"{source}: calibration: expected an object, found {json.dumps(values)[:60]}")
+        if missing := [field for field in _KINDS if field not in values]:
+            raise GuardError(f"{source}: calibration.{missing[0]} is missing; calibrate the guard again")
+        if unknown := [str(field) for field in values if field not in _KINDS]:
+            raise GuardError(f"{source}: calibration.{unknown[0]} is unknown; expected {', '.join(_KINDS)}")
+        for field, kinds in _KINDS.items():
+            if isinstance(values[field], bool) or not isinstance(values[field], kinds):
+                names = " or ".join(_KIND_NAMES[kind] for kind in kinds if kind is not int or float not in kinds)
+                raise GuardError(f"{source}: calibration.{field}: expected {names}, found {values[field]!r}")
+        try:
+            return cls(**values)
+        except GuardError as error:
+            raise GuardError(f"{source}: calibration.{error}") from None
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "temperature": (int, float),
+    "threshold": (int, float),
+    "flag_rate": (int, float, type(None)),
+    "joint_temperature": (int, float),
+    "joint_threshold": (int, float),
+    "records": (int,),
+    "safe_records": (int,),
+    "data": (str,),
+}
+_KIND_NAMES = {int: "a whole number", float: "a number", str: "a string", type(None): "null"}
+
+
+def _expect(field: str, value: object, holds: bool, expected: str) -> None:
+    if not holds:
+        raise GuardError(f"{field}: expected {expected}, found {value}")

@@ -1,0 +1,148 @@
+"""Verdicts on images alone: no question, no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from holisafe.errors import GuardError
+from holisafe.guard._verdict import image_verdicts
+from holisafe.guard.attach import base_model, language_model_of, observer_of
+from holisafe.guard.generate import prepare_inputs, watching
+from holisafe.guard.observer import Observer, turn
+from holisafe.records import ImageVerdict
+
+
+def classify_images(
+    model: Any, images: Iterable[Image.Image], *, processor: Any, batch_size: int = 16
+) -> Iterator[ImageVerdict]:
+    """Say what images are, without a question and without an answer.
+
+    Images are taken as the verdicts are asked for, one batch at a time. With features="projector" the language model
+    does not run; with features="language" it reads one short prompt per image. Either way an image has the verdict
+    it has in any prompt where it comes before the text, since what comes later is not seen. Not so with
+    features="language" in families whose language model reads a whole prompt in both directions (PaliGemma), and
+    where a chat template puts a question before its image: there verdicts depend on the question. The joint head has
+    nothing to say without one and is left out.
+
+    Args:
+        model: A model with a guard, in evaluation mode.
+        images: Decoded images.
+        processor: The model's processor.
+        batch_size: Images that go through the model at once.
+
+    Returns:
+        One verdict per image, in their order.
+
+    Raises:
+        GuardError: The model has no guard, the guard has no image head, or an image's features are not finite.
+    """
+    if batch_size < 1:
+        raise GuardError(f"batch_size: expected at least 1, found {batch_size}")
+    _image_observer(model)
+    return _batch_by_batch(model, iter(images), processor, batch_size)
+
+
+def _batch_by_batch(
+    model: Any, images: Iterator[Image.Image], processor: Any, batch_size: int
+) -> Iterator[ImageVerdict]:
+    while batch := list(islice(images, batch_size)):
+        yield from classify_batch(model, batch, processor=processor)
+
+
+def classify_batch(model: Any, images: Sequence[Image.Image], *, processor: Any) -> list[ImageVerdict]:
+    """One verdict per image, all at once; see `classify_images`."""
+    return classify_inputs(model, _shortest_prompts(base_model(model), images, processor))
+
+
+@torch.no_grad()
+def classify_inputs(model: Any, inputs: Mapping[str, Any]) -> list[ImageVerdict]:
+    """One verdict per prompt of a processor's output: one image each, and as little else as can be."""
+    observer = _image_observer(model)
+    base = base_model(model)
+    with turn(observer):
+        prepared = prepare_inputs(model, inputs)
+        with watching(model, prepared):
+            if observer.config.features == "projector":
+                observer.classify_embedded(_embed(base, observer, prepared))
+            else:
+                options = {"logits_to_keep": 1} if base._supports_logits_to_keep() else {}
+                base(**prepared, use_cache=False, **options)
+            said = observer.output
+    logits = None if said is None else said.image_logits
+    images = len(inputs["input_ids"])
+    if logits is None or len(logits) != images:
+        found = "none" if logits is None else len(logits)
+        raise GuardError(f"expected a verdict on each of {images} images, found {found}")
+    return image_verdicts(logits, observer.config.labels, observer.calibration)
+
+
+def _image_observer(model: Any) -> Observer:
+    observer = observer_of(model)
+    if not observer.config.image_head:
+        raise GuardError(
+            "the guard has no image head, so it says nothing of an image without a question; use guarded_generate, or "
+            "a guard with image_head=True"
+        )
+    return observer
+
+
+def _shortest_prompts(base: Any, images: Sequence[Image.Image], processor: Any) -> dict[str, Any]:
+    """One prompt per image that holds nothing else, padded on the right so that positions begin at 0."""
+    pictures = [image if image.mode == "RGB" else image.convert("RGB") for image in images]
+    padding = {"padding": True, "padding_side": "right"}
+    if processor.chat_template:
+        inputs = processor.apply_chat_template(
+            [[{"role": "user", "content": [{"type": "image", "image": picture}]}] for picture in pictures],
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            add_generation_prompt=False,
+            processor_kwargs=padding,
+        )
+    else:
+        inputs = processor(
+            text=[processor.image_token] * len(pictures),
+            images=[[picture] for picture in pictures],
+            return_tensors="pt",
+            **padding,
+        )
+    return {key: _placed(value, base) for key, value in inputs.items()}
+
+
+def _placed(value: Any, base: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return value.to(base.device, base.dtype if value.is_floating_point() else None)
+
+
+def _embed(base: Any, observer: Observer, prepared: dict[str, Any]) -> Tensor:
+    """What would go into the language model (rows, columns, width): the projector's output at the images' places.
+
+    The model's own forward pass puts it together, and is left at the language model's door.
+    """
+    language_model = language_model_of(base, observer.family)
+    hook = language_model.register_forward_pre_hook(_leave, with_kwargs=True)
+    try:
+        base(**prepared, use_cache=False)
+    except _Reached as reached:
+        return reached.embedded
+    finally:
+        hook.remove()
+    raise GuardError(f"{observer.family.model_type}: its language model was not reached, so the guard saw no image")
+
+
+class _Reached(Exception):
+    """The forward pass has come to the language model."""
+
+    def __init__(self, embedded: Tensor) -> None:
+        self.embedded = embedded
+
+
+def _leave(_: Any, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    raise _Reached(kwargs["inputs_embeds"])

@@ -1,0 +1,27 @@
+"""The door through which image bytes come in, and the places they come from.
+
+`open_image` gives the pixels behind a reference, `read_bytes` its encoded bytes, `identify` its digest;
+`holisafe.images.sources` walks folders, archives and Parquet files.
+"""
+
+from holisafe.images._door import (
+    LIMITS,
+    ImageLimits,
+    check_path,
+    content_hash,
+    identify,
+    looks_like_image,
+    open_image,
+    read_bytes,
+)
+
+__all__ = [
+    "LIMITS",
+    "ImageLimits",
+    "check_path",
+    "content_hash",
+    "identify",
+    "looks_like_image",
+    "open_image",
+    "read_bytes",
+]

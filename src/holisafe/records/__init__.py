@@ -1,0 +1,27 @@
+"""The records that flow through the house: Sample, Response, Judgement; and a Run that holds all three.
+
+Small, frozen, almost without behaviour. Every room reads and writes these and nothing else; `holisafe.records.as_json`
+writes them as JSON values.
+"""
+
+from holisafe.records._run import JudgeId, Judgement, Outcome, Response, Run
+from holisafe.records._sample import CATEGORY_TAG, SUBCATEGORY_TAG, Behaviour, ImageRef, Role, Sample, Turn
+from holisafe.records._verdict import GuardVerdict, ImageVerdict, RequestVerdict
+
+__all__ = [
+    "CATEGORY_TAG",
+    "SUBCATEGORY_TAG",
+    "Behaviour",
+    "GuardVerdict",
+    "ImageRef",
+    "ImageVerdict",
+    "JudgeId",
+    "Judgement",
+    "Outcome",
+    "RequestVerdict",
+    "Response",
+    "Role",
+    "Run",
+    "Sample",
+    "Turn",
+]

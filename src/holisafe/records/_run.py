@@ -1,0 +1,122 @@
+"""What came back: a model's response, a judge's judgement, and a run that holds both beside the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from holisafe.records._sample import Sample
+from holisafe.records._verdict import GuardVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a model answered to one sample.
+
+    Attributes:
+        sample_id: The sample's id.
+        text: The answer; empty when there is none.
+        model: Name of the model.
+        verdict: What the model's guard said of the prompt; empty without one.
+        finish_reason: "stop", "length", or what else ended the answer.
+        refusal: What the provider returned as a refusal in a field of its own; None where it returned none.
+        input_tokens: Prompt length in tokens, visual tokens included; None when not known.
+        output_tokens: Answer length in tokens; None when not known.
+        error: Why there is no answer; None when there is one.
+    """
+
+    sample_id: str
+    text: str
+    model: str
+    verdict: GuardVerdict = field(default_factory=GuardVerdict)
+    finish_reason: str | None = None
+    refusal: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    error: str | None = None
+
+
+class Outcome(StrEnum):
+    """What a judge found. Those from `no_answer` on stay in every denominator and never count as a score."""
+
+    REFUSED = "refused"
+    ANSWERED = "answered"
+    UNHELPFUL = "unhelpful"
+    HARMFUL = "harmful"
+    NO_ANSWER = "no_answer"
+    UNPARSABLE = "unparsable"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeId:
+    """Which judge: two judgements can be compared, or one reused, only where all of this is equal.
+
+    Attributes:
+        name: The name it is registered under, parameters included.
+        version: Changes whenever the same response could get another judgement (parser, rules, prompt).
+        model: The model that it asks; empty for rules.
+        prompt: SHA-256 of its prompt, in hex; empty where it has none.
+    """
+
+    name: str
+    version: str = ""
+    model: str = ""
+    prompt: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """JSON values: `{name, version, model, prompt}`."""
+        return {"name": self.name, "version": self.version, "model": self.model, "prompt": self.prompt}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> JudgeId:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError: It is not such an object.
+        """
+        return JudgeId(*(str(data[field]) for field in ("name", "version", "model", "prompt")))
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one judge says of one response.
+
+    Attributes:
+        sample_id: The sample's id.
+        judge: Which judge.
+        outcome: What it found.
+        rationale: The judge's own words, or the phrase that decided.
+        scores: Further numbers that it gave, by name.
+        votes: The judgements it is made of, where the judge is a panel.
+        usage: Tokens spent on it, by kind ("input", "output"); empty for rules.
+    """
+
+    sample_id: str
+    judge: JudgeId
+    outcome: Outcome
+    rationale: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict, hash=False)
+    votes: tuple[Judgement, ...] = ()
+    usage: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One measured run: what was asked, what was answered, what the judges said, and how it came about.
+
+    Attributes:
+        name: Short name to show, usually the model's.
+        samples: The samples that were asked.
+        responses: One per sample, in the same order.
+        judgements: For each judge by name, one judgement per sample, in the same order.
+        provenance: Data hash, model id and revision, settings, versions, device; JSON values only.
+    """
+
+    name: str
+    samples: tuple[Sample, ...]
+    responses: tuple[Response, ...]
+    judgements: Mapping[str, tuple[Judgement, ...]]
+    provenance: Mapping[str, Any]
