@@ -21,7 +21,6 @@ for kind in whl tar.gz; do
     whl) "$bin/python" -m pip install -q --disable-pip-version-check -c "$root/constraints.txt" "$core" ;;
     tar.gz) "$bin/python" -m pip install -q --disable-pip-version-check -c "$root/constraints.txt" "$dist"/holisafe-[0-9]*.tar.gz ;;
   esac
-  echo '[{"id": "1", "image": "a.png", "query": "What is this?", "type": "SSS", "prediction": "A red square."}]' >answers.json
   if "$bin/holisafe" data list --json >listed.json; then :; else echo "data list failed"; exit 1; fi
   if "$bin/holisafe" data show open >missing.txt 2>&1; then echo "open was found without its assets"; exit 1; fi
   grep -q "pip install 'holisafe\[demo\]'" missing.txt || { cat missing.txt; exit 1; }
