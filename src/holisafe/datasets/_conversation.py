@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from holisafe.datasets._values import show
 from holisafe.records import ImageRef, Role, Turn
 
 FIELDS = ("conversations", "messages", "conversation")
@@ -39,7 +40,7 @@ _CLOSING = tuple(".,;:!?)]}")
 class WrongTurn(Exception):
     """A turn that cannot be read: what was found, and what was expected."""
 
-    def __init__(self, found: Any, expected: str) -> None:
+    def __init__(self, found: str, expected: str) -> None:
         super().__init__(found, expected)
         self.found = found
         self.expected = expected
@@ -91,18 +92,18 @@ def read_turns(found: Any) -> tuple[list[Draft], str | None]:
         WrongTurn: It is no conversation with a question.
     """
     if isinstance(found, str) or not isinstance(found, Sequence):
-        raise WrongTurn(found, 'a list of turns such as {"from": "human", "value": TEXT} or {"role": "user", ...}')
+        raise WrongTurn(show(found), 'a list of turns such as {"from": "human", "value": TEXT} or {"role": "user", ...}')
     drafts = [draft for draft in map(_draft, found) if draft.text or draft.images]
     reference = drafts.pop().text if drafts and drafts[-1].role is Role.ASSISTANT else None
     if not drafts or drafts[-1].role is not Role.USER:
-        last = f"a last turn of role {drafts[-1].role}" if drafts else found
+        last = f"a last turn of role {drafts[-1].role}" if drafts else show(found)
         raise WrongTurn(last, 'a last question: a turn {"from": "human", ...} or {"role": "user", ...}')
     return drafts, reference
 
 
 def _draft(turn: Any) -> Draft:
     if not isinstance(turn, Mapping):
-        raise WrongTurn(turn, 'turns such as {"from": "human", "value": TEXT} or {"role": "user", "content": TEXT}')
+        raise WrongTurn(show(turn), 'turns such as {"from": "human", "value": TEXT} or {"role": "user", "content": TEXT}')
     name = turn["role"] if turn.get("role") is not None else turn.get("from")
     role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     if role is None:
@@ -116,7 +117,7 @@ def _draft(turn: Any) -> Draft:
     if isinstance(content, Mapping):
         content = [content]
     if not isinstance(content, Sequence):
-        raise WrongTurn(turn, "a text, or a list of parts, in `content` (or `value`)")
+        raise WrongTurn(show(turn), "a text, or a list of parts, in `content` (or `value`)")
     texts: list[str] = []
     images: list[Any] = []
     for part in content:
@@ -128,7 +129,7 @@ def _read_part(part: Any, texts: list[str], images: list[Any]) -> None:
     if isinstance(part, str):
         part = {"type": "text", "text": part}
     if not isinstance(part, Mapping):
-        raise WrongTurn(part, "parts that are objects with a `type`")
+        raise WrongTurn(show(part), "parts that are objects with a `type`")
     # Arrow gives every part all fields, null where it has none
     given = {name: value for name, value in part.items() if value is not None}
     kind = given.get("type")
@@ -140,7 +141,7 @@ def _read_part(part: Any, texts: list[str], images: list[Any]) -> None:
         own = next((given[name] for name in ("image", "image_url", "url", "path") if name in given), None)
         images.append(own.get("url", own) if isinstance(own, Mapping) else own)
     else:
-        raise WrongTurn(part, f"parts of type {', '.join((*_TEXT_PARTS, *_IMAGE_PARTS))}")
+        raise WrongTurn(show(part), f"parts of type {', '.join((*_TEXT_PARTS, *_IMAGE_PARTS))}")
 
 
 def data_url(address: str) -> bytes | None:

@@ -50,7 +50,7 @@ def _further(sample: Sample, images: dict[ImageRef, str]) -> dict[str, object]:
     right = sample.combination and (Behaviour.ANSWER if sample.combination.is_safe else Behaviour.REFUSE)
     tags = {name: value for name, value in sample.tags.items() if name not in (CATEGORY_TAG, SUBCATEGORY_TAG)}
     fields: dict[str, object] = {
-        "expected": sample.expected if sample.expected is not right else None,
+        "expected": None if sample.expected is right else sample.expected or "not given",
         "options": sample.options,
         "tags": tags,
         "turns": [[turn.role, turn.text, [images[ref] for ref in turn.images]] for turn in sample.turns]

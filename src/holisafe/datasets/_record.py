@@ -155,8 +155,7 @@ class _Record:
         try:
             drafts, reference = _conversation.read_turns(self.fields[name])
         except WrongTurn as wrong:
-            found = wrong.found if isinstance(wrong.found, str) else show(wrong.found)
-            raise _WrongField(name, found, wrong.expected, _INCOMPLETE) from None
+            raise _WrongField(name, wrong.found, wrong.expected, _INCOMPLETE) from None
         for draft in drafts:
             if draft.text or draft is drafts[-1]:
                 self._text(name, draft.text)
@@ -175,7 +174,7 @@ class _Record:
 
     def _images(self, drafts: Sequence[Draft]) -> tuple[ImageRef, ...]:
         """The images of the fields `images` or `image`; none where the record is text only."""
-        name = "images" if self.fields.get("images") is not None else "image"
+        name = self._image_field()
         found = self.fields.get(name, MISSING)
         if isinstance(found, list):
             return tuple(self._image(name, each) for each in found)
@@ -189,6 +188,9 @@ class _Record:
             raise _WrongField("image", show(found), "a path below the data folder", remedy)
         self.assumed.add(TEXT_ONLY)
         return ()
+
+    def _image_field(self) -> str:
+        return "images" if self.fields.get("images") is not None else "image"
 
     def _image(self, name: str, found: Any) -> ImageRef:
         """A path below the data folder, an address, or the `{bytes, path}` that Parquet files hold."""
@@ -212,7 +214,7 @@ class _Record:
         own = [None if each is None else self._image("content part", each) for each in mentioned]
         placeholders = sum(each is None for each in own)
         if placeholders > len(images):
-            name = "images" if self.fields.get("images") is not None else "image"
+            name = self._image_field()
             found = f"{len(images)} image{'s' * (len(images) != 1)}"
             expected = f"{placeholders}, one for each <image> in the text"
             raise _WrongField(name, found, expected, "add the images, or remove the <image> that has none")
@@ -303,7 +305,7 @@ class _Record:
         which = f"type {combination} says the image is {'safe' if expected else 'unsafe'}"
         remedy = "correct the field that is wrong"
         if turns is not None and not expected and not any(turn.images for turn in turns):
-            raise self._wrong("image", f"an image: {which}", _INCOMPLETE)
+            raise self._wrong(self._image_field(), f"an image: {which}", _INCOMPLETE)
         if stated is not None and stated is not expected:
             raise _WrongField("image_safe", show(stated), f"{show(expected)}: {which}", remedy)
         if labels and all(label is GuardLabel.SAFE for label in labels) is not expected:
@@ -356,9 +358,11 @@ class _Record:
         found = self.fields.get("tags")
         if found is None:
             return {}
+        if isinstance(found, list) and all(isinstance(tag, Mapping) for tag in found):  # as Parquet has them
+            found = {str(tag.get("name")): tag.get("value") for tag in found}
         if not isinstance(found, Mapping):
             raise self._wrong("tags", "an object of texts", "correct it")
-        given = {name: value for name, value in found.items() if value is not None}  # Arrow gives all of them
+        given = {name: value for name, value in found.items() if value is not None}  # Arrow gives every name
         if CATEGORY_TAG in given or SUBCATEGORY_TAG in given:
             raise self._wrong("tags", "no category or subcategory", "use the fields of these names")
         return {self._text("tags", name): self._text("tags", value) for name, value in given.items()}

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import itertools
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -63,6 +64,11 @@ def _json_records(content: bytes, path: Path, replace: bool) -> Iterable[Any]:
     try:
         records = parse_json(content, DataError, source=str(path), allow_nan=True, replace_surrogates=replace)
     except DataError as error:
+        if content.startswith(b"../") and content.count(b"\n") < 2 and b"blobs/" in content:
+            raise DataError(
+                f"{path}: holds the name of another file, {show(content.decode(errors='replace').strip())}: a link of "
+                "the Hub cache that was copied as text; get the files again with `hf download --local-dir`"
+            ) from None
         rows = _one_by_one(content, replace)
         if not any(isinstance(row, Mapping) for row in rows):
             raise error from None
@@ -99,7 +105,12 @@ def _parsed(text: str | bytes, place: str, replace: bool) -> Any:
     try:
         return parse_json(text, DataError, source=place, allow_nan=True, replace_surrogates=replace)
     except DataError as error:
-        return BrokenRow(str(error))
+        reason = str(error)
+    try:
+        parse_json(text, DataError, source=place, allow_nan=True, replace_surrogates=True)
+    except DataError:
+        return BrokenRow(reason)
+    return json.loads(text)  # a lone surrogate is all that is wrong: reading the record names its field
 
 
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]', re.DOTALL)
