@@ -14,6 +14,7 @@ from holisafe import judges as judging
 from holisafe.bench._task import ORDER, RESPONSE, SAMPLE
 from holisafe.errors import RunError
 from holisafe.records import JudgeId, Judgement, Outcome, Response, Run
+from holisafe.records.folder import is_written_run, read_written_run
 from holisafe.records.as_json import response_from_json, sample_from_json
 
 RUN_FILE = "run.json"
@@ -31,6 +32,8 @@ def read_run(path: str | Path) -> Run:
         RunError: There is no finished run, or the log is not one of a holisafe task.
     """
     place = Path(path)
+    if place.is_dir() and is_written_run(place):
+        return read_written_run(place)
     if place.is_dir():
         record = read_record(place)
         if record is None:
