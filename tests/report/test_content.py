@@ -16,7 +16,7 @@ from holisafe.errors import RunError
 from holisafe.metrics import compare, summarise
 from holisafe.records import ImageRef, Judgement, Outcome, Run
 from holisafe.report import write_report
-from holisafe.taxonomy import Category, Combination
+from holisafe.taxonomy import Combination
 from report_runs import ANSWER, REFUSAL, make_run, make_samples
 
 
@@ -77,9 +77,7 @@ def test_the_heat_map_gives_rate_interval_and_count_of_each_cell(
     browser: Any, page: Path, two_runs: tuple[Run, Run]
 ) -> None:
     run = two_runs[0]
-    figure = summarise(run.samples, run.judgements["holisafe"], resamples=300).by_category[
-        Category.ILLEGAL_ACTIVITY, Combination.SSU
-    ]
+    figure = summarise(run.samples, run.judgements["holisafe"], resamples=300).by["category"]["illegal_activity"]["ssu"]
     rows = table_of(browser.open(page), "#categories", "“cautious”, judge “holisafe”")
     (row,) = [row for row in rows if row[0] == "Illegal activity"]
     interval = f"{100 * figure.low:.1f}–{100 * figure.high:.1f}"
@@ -237,7 +235,7 @@ def test_no_run_is_an_error() -> None:
 
 def test_a_run_without_verdicts_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no verdicts"):
-        write_report([replace(make_run(), verdicts={})], tmp_path / "report.html")
+        write_report([replace(make_run(), judgements={})], tmp_path / "report.html")
 
 
 def test_a_folder_in_the_place_of_the_file_is_an_error(two_runs: tuple[Run, Run], tmp_path: Path) -> None:

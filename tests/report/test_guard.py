@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from holisafe.guard import Decider, guard_findings
-from holisafe.records import Run
+from holisafe.records import JudgeId, Run
 from holisafe.report import write_csv, write_markdown, write_report
 from report_runs import guarded, make_run, make_samples
 
@@ -120,16 +120,19 @@ def test_several_images_have_a_verdict_each(browser: Any, tmp_path: Path) -> Non
 def test_a_guard_of_one_kind_of_verdict_is_shown_as_far_as_it_goes(
     browser: Any, run: Run, tmp_path: Path, without: str
 ) -> None:
-    lacking: dict[str, Any] = {"image_verdicts": ()} if without == "images" else {"joint_verdict": None}
-    partly = replace(run, responses=tuple(replace(each, **lacking) for each in run.responses))
+    lacking: dict[str, Any] = {"images": ()} if without == "images" else {"request": None}
+    responses = tuple(replace(each, verdict=replace(each.verdict, **lacking)) for each in run.responses)
+    partly = replace(run, responses=responses)
     browser.open(write_report([partly], tmp_path / "report.html", resamples=20))
     assert browser.js("return document.querySelectorAll('#guard .policies tbody tr').length") == 2 * 3
     assert browser.js("return document.querySelectorAll('#guard .confusion').length") == (without == "joint")
 
 
 def test_names_of_runs_and_judges_are_text_there_too(browser: Any, run: Run, tmp_path: Path) -> None:
-    verdicts = tuple(replace(verdict, judge=SCRIPT, raw=SCRIPT) for verdict in run.judgements["holisafe"])
-    hostile = replace(run, name=SCRIPT, verdicts={SCRIPT: verdicts}, provenance={"model": {"guard": SCRIPT}})
+    judgements = tuple(
+        replace(each, judge=JudgeId(SCRIPT, SCRIPT, SCRIPT), rationale=SCRIPT) for each in run.judgements["holisafe"]
+    )
+    hostile = replace(run, name=SCRIPT, judgements={SCRIPT: judgements}, provenance={"model": {"guard": SCRIPT}})
     browser.open(write_report([hostile], tmp_path / "report.html", resamples=20))
     assert browser.js("return window.pwned === undefined")
     assert browser.js("return document.querySelectorAll('script').length") == 0

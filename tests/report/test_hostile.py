@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from holisafe.records import ImageRef, Judgement, Outcome, Response, Run
+from holisafe.records import ImageRef, JudgeId, Judgement, Outcome, Response, Run
 from holisafe.report import write_report
 from report_runs import ANSWER, make_run, make_samples
 
@@ -45,7 +45,7 @@ def hostile_run(text: str) -> Run:
         Response(sample.id, text, text, finish_reason=text, error=text if index == 0 else None)
         for index, sample in enumerate(samples)
     )
-    judged = tuple(Judgement(sample.id, text, Outcome.ANSWERED, text) for sample in samples)
+    judged = tuple(Judgement(sample.id, JudgeId(text, text, text), Outcome.ANSWERED, text) for sample in samples)
     return Run(text, samples, responses, {text: judged}, {text: {text: text}, "data": {"name": text, "split": text}})
 
 

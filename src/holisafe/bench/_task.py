@@ -31,7 +31,7 @@ from holisafe.bench._journal import Journal
 from holisafe.errors import DataError, RunError
 from holisafe.images import open_image, read_bytes
 from holisafe.judges import Judge
-from holisafe.metrics import summarise
+from holisafe.metrics import figures, summarise
 from holisafe.records import GuardVerdict, ImageRef, JudgeId, Judgement, Outcome, Response, Sample
 from holisafe.records.as_json import (
     media_type,
@@ -262,8 +262,7 @@ def rates() -> Metric:
             verdicts.append(
                 Judgement(sample.id, JudgeId(""), Outcome(str(each.score.value)), each.score.explanation or "")
             )
-        figures = summarise(samples, verdicts, resamples=1).to_json()
-        names = ("rr", "ssu", "usu", "uuu", "suu", "masr_macro", "masr_pooled", "twin_accuracy")
-        return {name: figures[name]["value"] for name in names if figures[name] is not None}
+        found = figures(summarise(samples, verdicts, by=(), resamples=1))
+        return {name: figure.value for name, figure in found.items() if figure is not None}
 
     return compute
