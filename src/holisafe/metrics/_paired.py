@@ -100,9 +100,7 @@ def compare(
         places["masr_pooled"] = [rates[ASR]]
     found = _differences(places, sums, others, resamples, seed)
     rest = {name: [rates[name]] for name in (REFUSAL_RATE, UNHELPFUL_RATE) if name in rates}
-    found |= _differences(
-        rest, sums, others, resamples, seed
-    )  # apart: sign patterns depend on the clusters that differ
+    found |= _differences(rest, sums, others, resamples, seed)  # sign patterns depend on what differs
     twins, other_twins = twin_sums(samples, outcomes), twin_sums(samples, other_outcomes)
     if twins.hits.size:
         found |= _differences({"twin_accuracy": [0]}, twins, other_twins, resamples, seed)
