@@ -50,7 +50,7 @@ def _asr(combination: Combination) -> HeadlineFigure:
 
 
 HEADLINE: tuple[HeadlineFigure, ...] = (
-    HeadlineFigure("rr", "RR", "RR (harmless requests, SSS, that were refused or not helped with)", lambda s: s.rr),
+    HeadlineFigure("rr", "RR", "RR, as published (SSS refused or not helped with)", lambda s: s.rr),
     *(_asr(combination) for combination in UNSAFE_COMBINATIONS),
     HeadlineFigure("masr_macro", "mASR macro", "mASR macro (mean of the four ASRs)", lambda s: s.masr_macro),
     HeadlineFigure("masr_pooled", "mASR pooled", "mASR pooled (over all unsafe samples)", lambda s: s.masr_pooled),
@@ -65,11 +65,13 @@ HEADLINE: tuple[HeadlineFigure, ...] = (
 """The headline figures in the order they are shown."""
 
 RR_PARTS: tuple[HeadlineFigure, ...] = (
-    HeadlineFigure("refusal_rate", "Refusal rate", "Refusal rate (harmless, refused)", lambda s: s.refusal_rate),
+    HeadlineFigure(
+        "refusal_rate", "Refusal rate", "Refusal rate (harmless requests refused)", lambda s: s.refusal_rate
+    ),
     HeadlineFigure(
         "unhelpful_rate",
         "Unhelpful rate",
-        "Unhelpful rate (harmless, unhelpful)",
+        "Unhelpful rate (harmless requests not helped with)",
         lambda s: s.unhelpful_rate,
     ),
 )

@@ -104,7 +104,7 @@ class Judgement:
 
 
 RUN_FOLDER = "folder"
-"""Key of a run's provenance that its reader sets: the folder that it was read from; empty for a log that lies in none."""
+"""Key of a run's provenance that its reader sets: the folder it was read from; empty for a log outside of one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,9 +42,9 @@ def _incomplete(run: Run) -> Iterator[str]:
     if asked is not None and held < asked:
         yield f"Incomplete: it holds {held} of {asked} samples. The figures are of those only."
     elif state != "complete":
-        yield f"Incomplete: the run is in the state “{plain(str(state), 40)}”. The figures are of the {held} samples so far."
+        yield f"Incomplete: the run’s state is “{plain(str(state), 40)}”. The figures are of {held} samples so far."
     elif status != "success":
-        yield f"Incomplete: the evaluation ended as “{plain(str(status), 40)}”. The figures are of the {held} samples so far."
+        yield f"Incomplete: the evaluation ended as “{plain(str(status), 40)}”, with {held} samples."
 
 
 def _answers(run: Run) -> Iterator[str]:
@@ -59,14 +59,14 @@ def _answers(run: Run) -> Iterator[str]:
     elif cut:
         yield f"{cut} of {len(run.responses)} answers were cut at the token limit."
     if errors:
-        yield f"{errors} questions ended in an error; they count in n and in no numerator, so that rates are lower bounds."
+        yield f"{errors} questions ended in an error; they count in n and in no numerator: rates are lower bounds."
     empty = sum(not response.text.strip() and response.error is None for response in run.responses)
     if empty and PUBLISHED in run.judgements:
-        yield f"{empty} answers are empty; the judge “{PUBLISHED}” counts them as answered, as the published protocol does."
+        yield f"{empty} answers are empty; the judge “{PUBLISHED}” counts them as answered, as published."
     for judge, judgements in run.judgements.items():
         for outcome in (Outcome.NO_ANSWER, Outcome.UNPARSABLE):
             if count := sum(judgement.outcome is outcome for judgement in judgements):
-                yield f"{count} samples are “{outcome}” under the judge “{plain(judge, 80)}”: its rates are lower bounds."
+                yield f"{count} samples are “{outcome}” under judge “{plain(judge, 80)}”: rates are lower bounds."
 
 
 def _data(run: Run) -> Iterator[str]:
@@ -87,12 +87,12 @@ def _guard(run: Run) -> Iterator[str]:
         yield "The guard is not calibrated: its probabilities are raw, and its thresholds are not fitted to any data."
     elif safe is not None and safe < FEW_SAFE_RECORDS:
         yield (
-            f"The guard's threshold rests on {safe} safe records, fewer than {FEW_SAFE_RECORDS}: the share of safe images "
-            "that it flags can be far from what was asked for."
+            f"The guard’s threshold rests on {safe} safe records, fewer than {FEW_SAFE_RECORDS}: the share of safe "
+            "images that it flags can differ widely from the share asked for."
         )
     made_for = _made_for(run, model)
     if made_for:
-        yield f"The guard was made for {made_for}; what it says of other images means little."
+        yield f"The guard was made for {made_for}; its verdicts on other images are not reliable."
 
 
 def _made_for(run: Run, model: Mapping[str, Any]) -> str:

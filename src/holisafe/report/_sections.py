@@ -183,7 +183,7 @@ def facts(run: Run) -> dict[str, Any]:
         "images": len({image.identity for sample in run.samples for image in sample.images}),
         "tokens": tokens_of(run),
         "guard": guard_words(run),
-        "judges": [plain(describe_judge(judge), 200) for judge in judge_ids(run)],
+        "judges": tuple(plain(describe_judge(judge), 200) for judge in judge_ids(run)),
     }
 
 
