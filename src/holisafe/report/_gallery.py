@@ -186,7 +186,7 @@ def _how(one: Sample, other: Sample, outcomes: dict[str, Outcome]) -> str:
 
 
 def _unique_pairs(entries: Sequence[Entry]) -> list[tuple[int, int]]:
-    """Positions of twins; entries whose ids two data sets share are left out, since an id no longer names one sample."""
+    """Positions of twins; entries whose ids two data sets share are left out: such an id names no one sample."""
     ids = [entry.sample.id for entry in entries]
     once = [index for index, name in enumerate(ids) if ids.count(name) == 1] if len(set(ids)) < len(ids) else None
     places = list(range(len(entries))) if once is None else once
