@@ -79,12 +79,13 @@ def score(
     if as_json:
         typer.echo(json.dumps(found))
         return
-    from holisafe.cli._tables import print_categories, print_summaries
+    from holisafe.cli._tables import print_groups, print_summaries
+    from holisafe.records import CATEGORY_TAG
 
     print_summaries(summaries)
     if by_category:
         for summary in summaries:
-            print_categories(summary)
+            print_groups(summary, CATEGORY_TAG)
 
 
 def _write(

@@ -75,7 +75,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """All figures as JSON values; null where one cannot be had."""
-        left_out = ("judge", "by_category", "by_subcategory")
+        left_out = ("judge", "by")
         return {
             "step": self.step,
             "judges": {
