@@ -16,12 +16,13 @@ from holisafe.metrics.calibration import (
     equal_mass_calibration_error,
     equal_mass_reliability_curve,
     expected_calibration_error,
-    fit_temperature,
     negative_log_likelihood,
     per_class,
     reliability_curve,
+    share_figure,
     softmax,
 )
+from holisafe.metrics.temperature import Temperature, fit_temperature
 
 __all__ = [
     "Agreement",
@@ -31,6 +32,7 @@ __all__ = [
     "Figure",
     "ReliabilityBin",
     "Summary",
+    "Temperature",
     "agreement",
     "auprc",
     "auroc",
@@ -47,6 +49,7 @@ __all__ = [
     "negative_log_likelihood",
     "per_class",
     "reliability_curve",
+    "share_figure",
     "softmax",
     "summarise",
     "twin_pairs",
