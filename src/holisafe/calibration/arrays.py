@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from holisafe._enums import parse_enum
 from holisafe.errors import DataError, HoliSafeError
-from holisafe.taxonomy import HEAD_ORDER, Combination, parse_label
+from holisafe.taxonomy import Combination, parse_label
 
 
 def as_logits(name: str, values: Any) -> npt.NDArray[np.float64]:

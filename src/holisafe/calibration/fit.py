@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,8 @@ from holisafe.metrics import (
 )
 from holisafe.taxonomy import HEAD_ORDER, Combination, GuardLabel
 
+_log = logging.getLogger(__name__)
+
 FLAG_RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 """Targets of the table of thresholds."""
 
@@ -60,9 +63,10 @@ def calibrate(
 
     The records are split in two halves: whole clusters, each label evenly, with a fixed seed.
 
-    Temperature: fitted by maximum likelihood on the first half, and kept only if neither NLL nor ECE is worse with it
-    on the second; else it is 1. It is 1, too, where the records do not determine one: they have one label only, or
-    the search ends at its bound.
+    Temperature: fitted by maximum likelihood on the first half, and kept only if fitting one helps on records that it
+    has not seen: neither NLL nor ECE of all records may be worse when each is scaled by the temperature that the other
+    half gives. Else it is 1. It is 1, too, where the records do not determine one: they have one label only, or the
+    search ends at its bound.
 
     Threshold: the smallest that flags at most `flag_rate` of safe records in expectation (`conformal_threshold` has
     the source and the limits). The scores must not depend on the records that set it, so these are the second half
@@ -72,7 +76,7 @@ def calibrate(
 
     Shares of safe records flagged are measured on records that did not set the threshold: on the first half, and
     where all records set it, on each half with the threshold that the other would set. Unsafe records never set a
-    threshold: their shares are of all of them. All other figures are of the second half.
+    threshold: their shares are of all of them. NLL and ECE are of all records, ranking and labels of the second half.
 
     Args:
         image_logits: Logits of the image head, (images, 20), in `HEAD_ORDER`: a NumPy array, lists, or a torch tensor
@@ -123,7 +127,10 @@ def calibrate(
         safe_records=int(counted.safe.sum()),
         data=data,
     )
-    return calibration, CalibrationReport(calibration, of_image, of_joint)
+    report = CalibrationReport(calibration, of_image, of_joint)
+    for warning in report.warnings:
+        _log.warning("%s", warning)
+    return calibration, report
 
 
 _SAFE = GuardLabel.SAFE.index  # SSS is the first combination, too
@@ -194,7 +201,9 @@ def _calibrate_head(head: _Head, settings: _Settings) -> HeadReport:
     if first_half.all() or not first_half.any():
         raise DataError(f"{head.what} head: its records are of one cluster, and cannot be cut in two; give more")
     fitted, held = head.only(first_half), head.only(~first_half)
-    found, reason = _temperature(fitted, held, settings)
+    before = _fit(head.logits, head.labels)
+    found, crossed = _fit_temperatures(head, first_half, settings)
+    reason = _why_not(found, before, crossed)
     temperature = 1.0 if found is None or reason else found.value
     scores = _Scores(head, first_half, temperature, settings.seed)
     threshold = scores.threshold(settings.flag_rate) if settings.by_hand is None else settings.by_hand
@@ -211,9 +220,9 @@ def _calibrate_head(head: _Head, settings: _Settings) -> HeadReport:
         fitted=len(fitted.labels),
         held=len(held.labels),
         safe_scores=scores.setters,
-        before=_fit(held, 1.0),
-        after=_fit(held, temperature),
-        rejected=_fit(held, found.value) if found is not None and reason else None,
+        before=before,
+        after=before if reason or crossed is None else crossed,
+        rejected=crossed if reason else None,
         auroc=_ranking(auroc, held, of_held, settings),
         auprc=_ranking(auprc, held, of_held, settings),
         unsafe_share=float((~held.safe).mean()),
@@ -227,22 +236,33 @@ def _calibrate_head(head: _Head, settings: _Settings) -> HeadReport:
     )
 
 
-def _temperature(fitted: _Head, held: _Head, settings: _Settings) -> tuple[Temperature | None, str]:
-    """The temperature fitted on the first half, and why it is not used; no reason where it is."""
-    if len(np.unique(fitted.labels)) < 2:
-        return None, "the records have one label only, which determines no temperature"
+def _fit_temperatures(
+    head: _Head, first_half: npt.NDArray[np.bool_], settings: _Settings
+) -> tuple[Temperature | None, Fit | None]:
+    """The temperature of the first half, and the fit of all records, each at the temperature of the other half."""
+    first, second = head.only(first_half), head.only(~first_half)
+    if min(len(np.unique(half.labels)) for half in (first, second)) < 2:
+        return None, None
     found = fit_temperature(
-        fitted.logits, fitted.labels, fitted.clusters, resamples=settings.resamples, seed=settings.seed
+        first.logits, first.labels, first.clusters, resamples=settings.resamples, seed=settings.seed
     )
+    other = fit_temperature(second.logits, second.labels, resamples=0)
+    temperatures = np.where(first_half, other.value, found.value)
+    return found, _fit(head.logits / temperatures[:, None], head.labels)
+
+
+def _why_not(found: Temperature | None, before: Fit, crossed: Fit | None) -> str:
+    """Why a fitted temperature is not used; empty where it is."""
+    if found is None or crossed is None:
+        return "the records have one label only, which determines no temperature"
     if found.at_bound:
-        return found, f"the search ended at its bound of {found.value:g}, so the records determine no temperature"
-    before, after = _fit(held, 1.0), _fit(held, found.value)
+        return f"the search ended at its bound of {found.value:g}, so the records determine no temperature"
     worse = [
         f"{name} {was:.4f} → {became:.4f}"
-        for name, was, became in (("NLL", before.nll, after.nll), ("ECE", before.ece, after.ece))
+        for name, was, became in (("NLL", before.nll, crossed.nll), ("ECE", before.ece, crossed.ece))
         if became > was + 1e-12
     ]
-    return found, f"{' and '.join(worse)} on the half that it was not fitted on" if worse else ""
+    return f"{' and '.join(worse)} on records that it was not fitted on" if worse else ""
 
 
 class _Scores:
@@ -318,8 +338,10 @@ def _warnings(
 ) -> list[str]:
     said = []
     if len(np.unique(head.labels)) < 2:
-        said.append(f"all {head.noun} have the label {head.names[head.labels[0]]}: no temperature is fitted, and ")
-        said[-1] += "nothing is known of what is flagged of others"
+        said.append(
+            f"all {head.noun} have the label {head.names[head.labels[0]]}: no temperature is fitted, and nothing is known "
+            "of what is flagged of others"
+        )
     if found is not None and found.at_bound:
         said.append(
             f"the temperature is not determined: the search ended at its bound of {found.value:g}; it stays 1. The "
@@ -335,7 +357,7 @@ def _warnings(
         said.append(f"only {safe} independent safe {head.noun} (200 or more are best){more}")
     if threshold >= 1 - 1e-3 and flag_rate is not None:
         said.append(
-            f"the threshold is {threshold:.6f}, as the head is almost sure of harm in safe {head.noun}: check the labels"
+            f"the threshold is {threshold:.6f}: the head is almost sure of harm in safe {head.noun}; check the labels"
         )
     return said
 
@@ -353,12 +375,12 @@ def _first_half(head: _Head, seed: int) -> npt.NDArray[np.bool_]:
     return np.asarray(chosen[head.clusters])
 
 
-def _fit(held: _Head, temperature: float) -> Fit:
-    probabilities = softmax(held.logits, temperature)
+def _fit(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> Fit:
+    probabilities = softmax(logits)
     confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == held.labels
+    correct = probabilities.argmax(axis=1) == labels
     return Fit(
-        nll=negative_log_likelihood(held.logits, held.labels, temperature),
+        nll=negative_log_likelihood(logits, labels),
         ece=expected_calibration_error(confidence, correct),
         ece_equal_mass=equal_mass_calibration_error(confidence, correct),
         curve=tuple(reliability_curve(confidence, correct)),

@@ -85,11 +85,11 @@ class HeadReport:
         expected_flag_rate: Range of the share of safe records flagged in 95 % of calibrations on as many safe records;
             None for a threshold set by hand.
         fitted: Records of the first half, which sets the temperature.
-        held: Records of the second half, on which fit and ranking are measured.
+        held: Records of the second half, on which ranking and labels are measured.
         safe_scores: Safe records, one per cluster, that set the threshold.
-        before: Fit at temperature 1.
-        after: Fit at the temperature used.
-        rejected: Fit at the fitted temperature where that is not used.
+        before: Fit of all records at temperature 1.
+        after: The same with each record at the temperature that the other half gives; `before` where that is not used.
+        rejected: What `after` would be with a temperature that is not used.
         auroc: Of the probability of unsafe, for safe against unsafe.
         auprc: Average precision of the same; chance would give `unsafe_share`.
         unsafe_share: Share of the second half that is unsafe.

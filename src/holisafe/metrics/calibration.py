@@ -21,6 +21,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+
 def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
     """Probabilities over the last axis of logits / temperature, in double precision."""
     return np.asarray(special.softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=-1), dtype=np.float64)
