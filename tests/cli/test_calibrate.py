@@ -18,7 +18,7 @@ from holisafe.cli import app
 from holisafe.datasets.export import export_parquet
 from holisafe.guard import Calibration, calibration_of, guarded_generate, save_guard
 from holisafe.images import content_hash
-from holisafe.models import LoadedModel, Prompt, _registry, load
+from holisafe.models import LoadedModel, Prompt, load, registry
 from holisafe.models._generate import plain_inputs
 from holisafe.models.prompts import prepare
 from holisafe.records import ImageRef
@@ -92,7 +92,7 @@ def verdict(loaded: LoadedModel) -> tuple[Any, Any]:
     prompt = prepare(loaded.processor, Prompt.ask("what is it?", picture("teal")), keep_conversation=True)
     inputs = plain_inputs(loaded.model, loaded.processor, [prompt])
     (found,) = guarded_generate(loaded.model, inputs, max_new_tokens=1).verdicts
-    return found.images, found.joint
+    return found.images, found.request
 
 
 def scaled(distribution: Any, temperature: float) -> Any:
@@ -111,7 +111,9 @@ def test_json_is_the_documented_object(place: Path, model: Path) -> None:
     assert found["image"].keys() == found["joint"].keys()
     assert found["calibration"] == kept(model / "guard")
     assert found["out"] == found["guard"] == str(model / "guard")
-    assert found["data"]["samples"] == 24 and found["left_out"] == {"broken": 0, "image": 0, "model": 0, "label": 0}
+    assert found["data"]["samples"] == 24 and found["left_out"] == dict.fromkeys(
+        ("broken", "image", "model", "label", "combination"), 0
+    )
 
 
 def test_a_guard_without_a_joint_head_goes_to_a_folder_of_its_own(place: Path, tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(
 def test_a_guard_of_this_installation_is_not_written_to(
     place: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(_registry._GUARDS, "pocket", model / "guard")
+    monkeypatch.setitem(registry._GUARDS, "pocket", model / "guard")
     told = holisafe(model, "--data", place / "data")
     assert told.exit_code == 2 and "say with --out" in told.stderr
     assert kept(model / "guard") == kept(place / "both")

@@ -339,14 +339,14 @@ def _warnings(
     said = []
     if len(np.unique(head.labels)) < 2:
         said.append(
-            f"all {head.noun} have the label {head.names[head.labels[0]]}: no temperature is fitted, and nothing is known "
-            "of what is flagged of others"
+            f"all {head.noun} have the label {head.names[head.labels[0]]}: no temperature is fitted, and nothing is "
+            "known of what is flagged of others"
         )
     if found is not None and found.at_bound:
         said.append(
             f"the temperature is not determined: the search ended at its bound of {found.value:g}; it stays 1. The "
-            f"head is {'always right' if found.value < 1 else 'no better than chance'} on these {head.noun}: add harder "
-            "ones, or check the labels"
+            f"head is {'always right' if found.value < 1 else 'no better than chance'} on these {head.noun}; add "
+            "harder ones, or check the labels"
         )
     safe = len(np.unique(head.clusters[head.safe]))
     if safe < ENOUGH_SAFE:

@@ -75,8 +75,10 @@ def fit_temperature(
 
     found = _most_likely(values, right)
     at_bound = not COOLEST * 1.001 < found < HOTTEST / 1.001
+    if at_bound:
+        found = COOLEST if found < 1 else HOTTEST
     low, high = _interval(values, right, belongs, resamples, seed) if resamples else (COOLEST, HOTTEST)
-    return Temperature(min(max(found, COOLEST), HOTTEST), min(low, found), max(high, found), at_bound)
+    return Temperature(found, min(low, found), max(high, found), at_bound)
 
 
 def _most_likely(values: Floats, right: Ints) -> float:
