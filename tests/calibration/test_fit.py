@@ -360,6 +360,12 @@ def test_a_missing_field_is_named() -> None:
         Calibration.from_json(values)
 
 
+def test_measured_shares_may_be_missing() -> None:
+    values = {key: value for key, value in Calibration(records=3).to_json().items() if "measured" not in key}
+    del values["joint_flag_rate"]
+    assert Calibration.from_json(values) == Calibration(records=3)
+
+
 def test_what_is_no_object_is_named() -> None:
     with pytest.raises(GuardError, match=r"expected an object, found \[1\]"):
         Calibration.from_json([1])

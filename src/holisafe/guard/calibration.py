@@ -87,7 +87,8 @@ class Calibration:
             raise GuardError(f"{source}: calibration.{missing[0]} is missing; calibrate the guard again")
         if unknown := [str(field) for field in values if field not in _KINDS]:
             raise GuardError(f"{source}: calibration.{unknown[0]} is unknown; expected {', '.join(_KINDS)}")
-        for field, kinds in _KINDS.items():
+        for field in values:
+            kinds = _KINDS[field]
             if isinstance(values[field], bool) or not isinstance(values[field], kinds):
                 names = " or ".join(_KIND_NAMES[kind] for kind in kinds if kind is not int or float not in kinds)
                 raise GuardError(f"{source}: calibration.{field}: expected {names}, found {values[field]!r}")
