@@ -21,12 +21,13 @@ from holisafe.metrics.calibration import (
     equal_mass_calibration_error,
     equal_mass_reliability_curve,
     expected_calibration_error,
-    fit_temperature,
     negative_log_likelihood,
     per_class,
     reliability_curve,
+    share_figure,
     softmax,
 )
+from holisafe.metrics.temperature import Temperature, fit_temperature
 
 __all__ = [
     "FIGURES",
@@ -44,6 +45,7 @@ __all__ = [
     "Part",
     "ReliabilityBin",
     "Summary",
+    "Temperature",
     "agreement",
     "asr_name",
     "auprc",
@@ -67,6 +69,7 @@ __all__ = [
     "part_of",
     "per_class",
     "reliability_curve",
+    "share_figure",
     "softmax",
     "summarise",
     "twin_pairs",

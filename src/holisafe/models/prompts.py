@@ -70,7 +70,7 @@ def prepare(processor: Any, prompt: Prompt, *, keep_conversation: bool = False) 
     tensors.pop("attention_mask", None)
     per_token = {key: value[0] for key, value in tensors.items() if _one_per_token(value, ids)}
     vision = {key: value for key, value in tensors.items() if key not in per_token}
-    shown = tuple(image.key for image in prompt.images)
+    shown = tuple(image.identity for image in prompt.images)
     return Prepared(ids[0], per_token, vision, shown, messages if keep_conversation else None)
 
 

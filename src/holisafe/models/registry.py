@@ -7,6 +7,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from holisafe._assets import asset_folder
+from holisafe.errors import MissingDependencyError
+
 Builder = Callable[..., tuple[Any, Any]]
 """Takes the options of `holisafe.models.load` that were given, and returns a model and its processor."""
 
@@ -51,7 +54,15 @@ def _from_entry_point(load_builder: Callable[[], Builder]) -> Builder:
     return lambda **options: load_builder()(**options)
 
 
-@model("pocket", guard=Path(__file__).parent / "pocket" / "weights" / "guard")
+def _shipped_guard(asset: str) -> Path:
+    """Folder of a guard in holisafe-assets; without that distribution one that is not there, which `load` reports."""
+    try:
+        return asset_folder(asset) / "guard"
+    except MissingDependencyError:
+        return Path(asset) / "guard"
+
+
+@model("pocket", guard=_shipped_guard("pocket"))
 def _pocket(**options: Any) -> tuple[Any, Any]:
     """The embedded model: a small LLaVA that needs no download."""
     from holisafe.models.pocket import load_pocket
@@ -60,7 +71,7 @@ def _pocket(**options: Any) -> tuple[Any, Any]:
     return built, processor
 
 
-@model("pocket-safe", guard=Path(__file__).parent / "pocket" / "safe" / "guard")
+@model("pocket-safe", guard=_shipped_guard("pocket_safe"))
 def _pocket_safe(**options: Any) -> tuple[Any, Any]:
     """The embedded model after safety tuning."""
     from holisafe.models.pocket import load_safe_pocket
