@@ -29,7 +29,18 @@ from tuning.data import picture, sample
 from tuning.tiny_run import SETTINGS, safety, write_data, write_model
 
 USUAL = [
-    *("--device", "cpu", "--precision", "float32", "--steps", "4", "--batch", "2", "--accumulation", "2"),
+    *(
+        "--device",
+        "cpu",
+        "--precision",
+        "float32",
+        "--steps",
+        "4",
+        "--batch",
+        "2",
+        "--gradient_accumulation_steps",
+        "2",
+    ),
     *("--lora-rank", "2", "--rate", "1e-3", "--rate", "guard=1e-2", "--save-every", "1", "--log-every", "1"),
 ]
 
@@ -188,7 +199,14 @@ def test_options_go_before_the_recipe(place: Path, tmp_path: Path) -> None:
     told = holisafe("tune", place / "model", "--data", place / "data", "--device", "cpu", "--dry-run", "--json", *given)
     assert told.exit_code == 0, told.stderr
     planned = json.loads(told.stdout)
-    expected = {"steps": None, "epochs": 2.0, "vision_rate": None, "seed": 3, "lora_dropout": 0.2, "method": "vgm"}
+    expected = {
+        "steps": None,
+        "num_train_epochs": 2.0,
+        "vision_rate": None,
+        "seed": 3,
+        "lora_dropout": 0.2,
+        "method": "vgm",
+    }
     assert {name: planned["settings"][name] for name in expected} == expected
     assert planned["learned"].keys() == {"language", "projector", "guard"}
 

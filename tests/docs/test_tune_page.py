@@ -29,7 +29,18 @@ PAGE = ROOT / "docs" / "tune.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 
 SMALL = {
-    "tune": ["--steps", "2", "--batch", "2", "--accumulation", "1", "--lora-rank", "2", "--device", "cpu"],
+    "tune": [
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+        "--gradient_accumulation_steps",
+        "1",
+        "--lora-rank",
+        "2",
+        "--device",
+        "cpu",
+    ],
     "bench": ["--limit", "5", "--max-tokens", "4"],
     "calibrate": ["--flag-rate", "0.6"],
 }
@@ -81,11 +92,16 @@ def test_every_command_runs_as_written(place: Path) -> None:
 
 def test_every_snippet_runs_as_written_but_for_the_number_of_steps(place: Path) -> None:
     snippets = blocks("python")
-    assert "steps=300, batch=4, accumulation=4" in "".join(snippets)
+    assert "steps=300, batch_size=4, gradient_accumulation_steps=4" in "".join(snippets)
     names: dict[str, Any] = {}
     for snippet in snippets:
         exec(
-            compile(snippet.replace("steps=300, batch=4, accumulation=4", "steps=2, batch=2"), str(PAGE), "exec"), names
+            compile(
+                snippet.replace("steps=300, batch_size=4, gradient_accumulation_steps=4", "steps=2, batch_size=2"),
+                str(PAGE),
+                "exec",
+            ),
+            names,
         )
     assert names["tuned"].folder == Path("runs/python/tuned")
     assert names["loss"].parts.keys() == {"answer", "image", "combination", "category"}

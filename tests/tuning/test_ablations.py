@@ -109,7 +109,7 @@ def test_every_arm_is_trained_as_it_says(whole: dict[str, Any], out: Path) -> No
     assert found["no-module"]["guard"] is None and found["no-module"]["images"] == {}
     assert found["meta-token"]["guard"]["meta_token"] and len(found["meta-token"]["images"]) == 10
     assert found["image-projector"]["guard"]["features"] == "projector" and found["image-projector"]["joint"] == {}
-    assert len(found["reference"]["joint"]) == 10 and found["lambda-5"]["settings"]["image_weight"] == 5
+    assert len(found["reference"]["joint"]) == 10 and found["lambda-5"]["settings"]["method_args"]["image_weight"] == 5
     assert found["as-figstep"]["learned_from"]["drawn"] == {"SSS": 2, "USU": 10}
     assert found["general-50"]["learned_from"]["drawn"]["general"] == 6
     assert [found[f"size-{share}"]["learned_from"]["pool"] for share in (25, 50)] == [5, 10]
