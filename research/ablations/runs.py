@@ -25,7 +25,8 @@ from transformers import PrinterCallback, TrainerCallback
 from holisafe import __version__, datasets, judges
 from holisafe.checkpoints.tuned import hash_weights
 from holisafe.errors import HoliSafeError, RunError
-from holisafe.guard import GuardConfig, attach_guard
+from holisafe.guard import GuardConfig, add_meta_tokens, attach_guard
+from holisafe.guard.attach import find_observer
 from holisafe.guard.policy import unsafe_probability
 from holisafe.images import content_hash, read_bytes
 from holisafe.judges import judge_all

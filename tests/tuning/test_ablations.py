@@ -178,7 +178,11 @@ def test_the_slice_is_balanced_and_holds_twins() -> None:
 
 
 def test_smaller_sizes_are_parts_of_larger_ones_and_hold_every_group() -> None:
-    samples = [replace(s, category=c, id=f"{c}{s.id}") for c in list(Category)[:2] for s in rows("a", 8, 1)]
+    samples = [
+        replace(s, tags={**s.tags, "category": c.value}, id=f"{c}{s.id}")
+        for c in list(Category)[:2]
+        for s in rows("a", 8, 1)
+    ]
     pools = [{s.id for s in runs.pool(samples, arms.ARMS[name])} for name in ("size-25", "size-50", "reference")]
     assert pools[0] < pools[1] < pools[2] and [len(each) for each in pools] == [20, 40, 80]
 
