@@ -42,8 +42,8 @@ from holisafe.guard.attach import base_model, find_observer
 from holisafe.images import open_image
 from holisafe.models import LoadedModel, load
 from holisafe.records import Sample
-from holisafe.tuning import GuardedTrainer, TuneConfig
-from holisafe.tuning._parts import adapt, parameter_groups
+from holisafe.tuning import GuardedTrainer, TuneConfig, configure_trainable_parts
+from holisafe.tuning._parts import parameter_groups
 from paired import Seconds, Way, machine, machine_name, median_ratio, peak_bytes, rounds, write
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,7 +61,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     loaded = load(options.model, device=options.device, dtype=options.dtype, attention=options.attention)
     config = TuneConfig(
-        vision_rate=None, lora_rank=options.rank, batch=options.batch, accumulation=1, precision=options.precision
+        learning_rates={"vision": None},
+        lora_r=options.rank,
+        batch_size=options.batch,
+        gradient_accumulation_steps=1,
+        precision=options.precision,
     )
     samples = [sample for sample in datasets.load(options.data, options.split) if sample.reference][: options.samples]
     device = loaded.model.device
@@ -149,13 +153,13 @@ def _trainer(
 def _loop(model: Any, processor: Any, config: TuneConfig, samples: Sequence[Sample]) -> Callable[[], Any]:
     """What one writes without a library for it."""
     torch.manual_seed(config.seed)
-    adapted = adapt(model, config)
+    adapted = configure_trainable_parts(model, config)
     device = base_model(adapted).device
 
     def run() -> None:
-        loader = DataLoader(list(samples), config.batch, collate_fn=lambda batch: _conversations(processor, batch))
+        loader = DataLoader(list(samples), config.batch_size, collate_fn=lambda batch: _conversations(processor, batch))
         optimizer = torch.optim.AdamW(parameter_groups(adapted, config))
-        schedule = get_cosine_schedule_with_warmup(optimizer, int(config.warmup * len(loader)), len(loader))
+        schedule = get_cosine_schedule_with_warmup(optimizer, int(config.warmup_ratio * len(loader)), len(loader))
         learned = [weight for weight in adapted.parameters() if weight.requires_grad]
         adapted.train()
         for batch in loader:
@@ -163,7 +167,7 @@ def _loop(model: Any, processor: Any, config: TuneConfig, samples: Sequence[Samp
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
                 loss = adapted(**batch).loss
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(learned, config.gradient_norm)
+            torch.nn.utils.clip_grad_norm_(learned, config.max_grad_norm)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()

@@ -25,7 +25,8 @@ from transformers import PrinterCallback, TrainerCallback
 from holisafe import __version__, datasets, judges
 from holisafe.checkpoints.tuned import hash_weights
 from holisafe.errors import HoliSafeError, RunError
-from holisafe.guard import GuardConfig, attach_guard
+from holisafe.guard import GuardConfig, add_meta_tokens, attach_guard
+from holisafe.guard.attach import find_observer
 from holisafe.guard.policy import unsafe_probability
 from holisafe.images import content_hash, read_bytes
 from holisafe.judges import judge_all
@@ -33,7 +34,8 @@ from holisafe.metrics import twin_pairs
 from holisafe.models import Answerer, LoadedModel, Prompt, load
 from holisafe.records import Response, Sample
 from holisafe.taxonomy import Combination
-from holisafe.tuning import Collator, GuardedLoss, GuardedTrainer, TuneConfig, calibration_slice, check_samples, mix
+from holisafe.tuning import Collator, GuardedTrainer, TuneConfig, calibration_slice, check_samples, mix
+from holisafe.tuning._answer_loss import answer_term, model_inputs
 from holisafe.tuning._mix import group_by_length
 from holisafe.tuning._ready import guard_for
 from research.ablations.arms import SSS, UNTUNED, Arm, run_name
@@ -87,9 +89,13 @@ class Settings:
     def config(self, arm: Arm, seed: int) -> TuneConfig:
         """The tuning settings of a run."""
         shared: dict[str, Any] = {
-            "lora_rank": self.rank, "lora_alpha": 2.0 * self.rank, "language_rate": self.language_rate,
-            "projector_rate": self.projector_rate, "vision_rate": None, "guard_rate": self.guard_rate,
-            "steps": self.steps, "batch": self.batch, "accumulation": 1, "warmup": 0.05, "seed": seed,
+            "lora_r": self.rank, "lora_alpha": 2.0 * self.rank,
+            "learning_rates": {
+                "language": self.language_rate, "projector": self.projector_rate, "vision": None,
+                "guard": self.guard_rate,
+            },
+            "max_steps": self.steps, "batch_size": self.batch, "gradient_accumulation_steps": 1, "warmup_ratio": 0.05,
+            "seed": seed,
             "precision": self.precision,
         }  # fmt: skip
         return TuneConfig(**(shared | dict(arm.settings)))
@@ -280,14 +286,14 @@ def draw(settings: Settings, material: Material, arm: Arm, seed: int) -> list[Sa
         pool(material.train, arm), settings.steps * settings.batch, seed=seed, safe_weight=config.safe_weight,
         general=material.general if arm.general_share else (), general_share=arm.general_share,
     )  # fmt: skip
-    return group_by_length(drawn, settings.batch, seed=seed)
+    return group_by_length(drawn, settings.batch, 1, seed=seed)
 
 
 def _trainer(loaded: LoadedModel, config: TuneConfig, drawn: Sequence[Sample], folder: Path) -> GuardedTrainer:
-    every = max(1, len(drawn) // config.batch // 10)
+    every = max(1, len(drawn) // config.batch_size // 10)
     on_cpu = _device() == "cpu"
     trainer = GuardedTrainer(
-        loaded.model, loaded.processor, config, drawn, folder, use_cpu=on_cpu, save_strategy="no", log_every=every
+        loaded.model, loaded.processor, config, drawn, folder, use_cpu=on_cpu, save_strategy="no", logging_steps=every
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -317,9 +323,18 @@ def log_likelihood(model: Any, collate: Any, samples: Sequence[Sample], size: in
         batch = collate(safe[start : start + size])
         count = int((batch["labels"] != -100).sum())
         moved = {key: value.to(model.device) for key, value in batch.items() if isinstance(value, torch.Tensor)}
-        total -= float(GuardedLoss()(model, moved).parts["answer"]) * count
+        total -= _answer_loss(model, moved) * count
         tokens += count
     return total / tokens if tokens else None
+
+
+def _answer_loss(model: Any, batch: Mapping[str, Any]) -> float:
+    """Mean over the learned tokens, in nats."""
+    observer = find_observer(model)
+    if observer is not None and observer.config.meta_token:
+        batch = add_meta_tokens(model, batch)
+    term, _ = answer_term(model, model_inputs(batch))
+    return float(term.sum) / term.count
 
 
 def _findings(samples: Sequence[Sample], responses: Sequence[Response]) -> dict[str, Any]:

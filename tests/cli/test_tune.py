@@ -29,8 +29,9 @@ from tuning.data import picture, sample
 from tuning.tiny_run import SETTINGS, safety, write_data, write_model
 
 USUAL = [
-    *("--device", "cpu", "--precision", "float32", "--steps", "4", "--batch", "2", "--accumulation", "2"),
-    *("--lora-rank", "2", "--rate", "1e-3", "--rate", "guard=1e-2", "--save-every", "1", "--log-every", "1"),
+    *("--device", "cpu", "--precision", "float32", "--max-steps", "4", "--batch-size", "2"),
+    *("--gradient-accumulation-steps", "2", "--lora-r", "2", "--learning-rate", "1e-3"),
+    *("--learning-rate", "guard=1e-2", "--save-steps", "1", "--logging-steps", "1"),
 ]
 
 KILLED = """
@@ -63,7 +64,12 @@ def tuned(place: Path) -> Path:
     """A folder with a tuned model that was never interrupted."""
     told = holisafe("tune", *command(place, place / "tuned"))
     assert told.exit_code == 0, told.stderr
-    assert "step 4 of 4: loss " in told.stderr and "answer " in told.stderr and "acc. image " in told.stderr
+    assert (
+        "step 4/4, " in told.stderr
+        and " left, loss " in told.stderr
+        and "answer " in told.stderr
+        and "acc. image " in told.stderr
+    )
     assert "loss_answer" in told.stdout and "step 4" in told.stdout
     return place / "tuned"
 
@@ -165,7 +171,7 @@ def test_interrupted_it_says_that_nothing_is_lost(
     with monkeypatch.context() as during:
         during.setattr(_tune, "_Steps", Interrupt)
         stopped = holisafe("tune", *command(place, tmp_path))
-    assert stopped.exit_code == 130 and "the same command goes on from the newest" in stopped.stderr
+    assert stopped.exit_code == 130 and "the same command resumes from the newest" in stopped.stderr
     assert holisafe("tune", *command(place, tmp_path)).exit_code == 0
     assert_same(tmp_path, tuned)
 
@@ -177,18 +183,36 @@ def test_a_dry_run_says_what_would_be_trained(place: Path, tmp_path: Path) -> No
     assert "4 optimizer steps of 2 × 2 samples" in told.stdout and "at most 4,096 tokens" in told.stdout
     planned = json.loads(holisafe("tune", *command(place, tmp_path / "run", "--dry-run", "--json")).stdout)
     assert planned["by_combination"] == {"SSS": 8, "SSU": 0, "USU": 8, "UUU": 0, "SUU": 0}
-    assert planned["learned"]["guard"]["rate"] == 1e-2 and planned["learned"]["vision"]["rate"] == 1e-3
+    assert (
+        planned["learned"]["guard"]["learning_rate"] == 1e-2 and planned["learned"]["vision"]["learning_rate"] == 1e-3
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_options_go_before_the_recipe(place: Path, tmp_path: Path) -> None:
     recipe = {"settings": SETTINGS.to_json(), "guard": {"joint_head": False}, "about": "small"}
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
-    given = ["--recipe", tmp_path / "recipe.json", "--epochs", "2", "--rate", "vision=off", "--seed", "3"]
+    given = [
+        "--recipe",
+        tmp_path / "recipe.json",
+        "--num-train-epochs",
+        "2",
+        "--learning-rate",
+        "vision=off",
+        "--seed",
+        "3",
+    ]
     told = holisafe("tune", place / "model", "--data", place / "data", "--device", "cpu", "--dry-run", "--json", *given)
     assert told.exit_code == 0, told.stderr
     planned = json.loads(told.stdout)
-    expected = {"steps": None, "epochs": 2.0, "vision_rate": None, "seed": 3, "lora_dropout": 0.2, "method": "vgm"}
+    expected = {
+        "max_steps": None,
+        "num_train_epochs": 2.0,
+        "learning_rates": {**SETTINGS.learning_rates, "vision": None},
+        "seed": 3,
+        "lora_dropout": 0.2,
+        "method": "vgm",
+    }
     assert {name: planned["settings"][name] for name in expected} == expected
     assert planned["learned"].keys() == {"language", "projector", "guard"}
 
@@ -196,10 +220,14 @@ def test_options_go_before_the_recipe(place: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--rate", "brain=1e-3"], "expected one of language, projector, vision, guard before '='"),
-        (["--rate", "much"], "expected a number such as 5e-5"),
+        (["--learning-rate", "brain=1e-3"], "learning_rates: expected some of language, projector, vision, guard"),
+        (["--learning-rate", "much"], "expected a number such as 5e-5"),
+        (["--method", "vgn"], "unknown tuning method 'vgn'. Did you mean vgm"),
+        (["--method-args", "image_weight"], "--method-args: expected NAME=VALUE, found 'image_weight'"),
+        (["--method-args", "image_weight=-1"], "image_weight: expected a number at least 0"),
+        (["--precision", "fp16"], "unknown precision 'fp16'"),
         (["--recipe", "nothing"], "unknown recipe 'nothing'"),
-        (["--batch", "0"], "batch: expected a number at least 1"),
+        (["--batch-size", "0"], "batch_size: expected a number at least 1"),
         (["--split", "tset"], "tset"),
         (["--max-refusal-rate", "2"], "refusal_rate: expected a number in [0, 1]"),
     ],
@@ -216,7 +244,7 @@ def test_an_image_that_cannot_be_opened_costs_the_exit_code(place: Path, tmp_pat
     cut = sample("cut", images=(ImageRef(content_hash(whole), data=whole[:60]),))
     export_parquet([*safety(), cut], tmp_path / "data", "train")
     told = holisafe(
-        "tune", place / "model", "--data", tmp_path / "data", "--out", tmp_path / "run", *USUAL, "--steps", "1"
+        "tune", place / "model", "--data", tmp_path / "data", "--out", tmp_path / "run", *USUAL, "--max-steps", "1"
     )
     assert told.exit_code == 1, told.stderr
     assert "1 samples have an image that cannot be opened" in told.stderr
@@ -224,7 +252,7 @@ def test_an_image_that_cannot_be_opened_costs_the_exit_code(place: Path, tmp_pat
 
 
 def test_evaluations_are_logged_and_in_the_card(place: Path, tuned: Path, tmp_path: Path) -> None:
-    told = holisafe("tune", *command(place, tmp_path, "--evaluate-every", 2))
+    told = holisafe("tune", *command(place, tmp_path, "--eval-steps", 2))
     assert told.exit_code == 0, told.stderr
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "evaluation" in row] == [0, 2, 4]
@@ -234,7 +262,7 @@ def test_evaluations_are_logged_and_in_the_card(place: Path, tuned: Path, tmp_pa
 
 
 def test_a_bound_that_is_passed_ends_it_and_what_was_within_is_kept(place: Path, tmp_path: Path) -> None:
-    wild = ["--rate", "language=30", "--evaluate-every", 1, "--max-utility-drop", 0.02]
+    wild = ["--learning-rate", "language=30", "--eval-steps", 1, "--max-utility-drop", 0.02]
     told = holisafe("tune", *command(place, tmp_path, *wild))
     assert told.exit_code == 0 and "stopped early at step 2: the utility has fallen by" in told.stderr
     training = json.loads((tmp_path / "tuned" / "tuned.json").read_text())["training"]
@@ -265,5 +293,8 @@ def test_only_a_tuned_model_is_merged(place: Path, tmp_path: Path) -> None:
 
 def test_help_names_the_options() -> None:
     told = holisafe("tune", "--help").stdout
-    assert all(option in told for option in ("--rate", "--dry-run", "--general", "--recipe", "--save-every"))
+    assert all(
+        option in told
+        for option in ("--learning-rate", "--dry-run", "--general", "--recipe", "--save-steps", "--batch-size")
+    )
     assert "merge" in holisafe("--help").stdout

@@ -29,7 +29,8 @@ PAGE = ROOT / "docs" / "tune.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 
 SMALL = {
-    "tune": ["--steps", "2", "--batch", "2", "--accumulation", "1", "--lora-rank", "2", "--device", "cpu"],
+    "tune": ["--max-steps", "2", "--batch-size", "2", "--gradient-accumulation-steps", "1", "--lora-r", "2"]
+    + ["--device", "cpu"],
     "bench": ["--limit", "5", "--max-tokens", "4"],
     "calibrate": ["--flag-rate", "0.6"],
 }
@@ -81,14 +82,21 @@ def test_every_command_runs_as_written(place: Path) -> None:
 
 def test_every_snippet_runs_as_written_but_for_the_number_of_steps(place: Path) -> None:
     snippets = blocks("python")
-    assert "steps=300, batch=4, accumulation=4" in "".join(snippets)
+    assert "max_steps=300, batch_size=4, gradient_accumulation_steps=4" in "".join(snippets)
     names: dict[str, Any] = {}
     for snippet in snippets:
         exec(
-            compile(snippet.replace("steps=300, batch=4, accumulation=4", "steps=2, batch=2"), str(PAGE), "exec"), names
+            compile(
+                snippet.replace(
+                    "max_steps=300, batch_size=4, gradient_accumulation_steps=4", "max_steps=2, batch_size=2"
+                ),
+                str(PAGE),
+                "exec",
+            ),
+            names,
         )
     assert names["tuned"].folder == Path("runs/python/tuned")
-    assert names["loss"].parts.keys() == {"answer", "image", "combination", "category"}
+    assert names["loss"].means.keys() == {"answer", "image", "combination", "category"}
     assert {names["samples"][at].combination for at in range(8)} == {"SSS", "USU"}
 
 
@@ -143,7 +151,7 @@ def test_the_page_names_every_recipe_and_setting() -> None:
 def test_the_recipe_on_the_page_is_one(tmp_path: Path) -> None:
     (tmp_path / "my-recipe.json").write_text(blocks("json")[0])
     recipe = read_recipe(tmp_path / "my-recipe.json")
-    assert recipe.config.vision_rate is None and recipe.guard == GuardConfig(joint_head=False)
+    assert recipe.config.rate("vision") is None and recipe.guard == GuardConfig(joint_head=False)
 
 
 def messages() -> list[str]:
@@ -159,6 +167,6 @@ def test_a_message_on_the_page_is_one_that_is_given(message: str) -> None:
 @functools.cache
 def texts() -> list[str]:
     """Every piece of text in the code of tuning, and in that of run folders."""
-    files = [*(ROOT / "src/holisafe/tuning").glob("*.py"), ROOT / "src/holisafe/_folder.py"]
+    files = [*(ROOT / "src/holisafe/tuning").rglob("*.py"), ROOT / "src/holisafe/_files.py"]
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
     return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
 
+from holisafe.guard.attach import find_observer
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import Category, Combination, GuardLabel
-from holisafe.tuning import TuneConfig
+from holisafe.tuning import Loss, TuneConfig
 
 
 def picture(colour: str = "red", size: tuple[int, int] = (40, 40)) -> ImageRef:
@@ -77,18 +79,28 @@ def learned(processor: Any, batch: dict[str, Any], row: int) -> str:
 
 
 SETTINGS = TuneConfig(
-    lora_rank=2,
+    lora_r=2,
     lora_dropout=0.2,
-    language_rate=3e-3,
-    projector_rate=1e-3,
-    vision_rate=1e-3,
-    guard_rate=1e-2,
-    batch=2,
-    accumulation=2,
-    warmup=0.25,
+    learning_rates={"language": 3e-3, "projector": 1e-3, "vision": 1e-3, "guard": 1e-2},
+    batch_size=2,
+    gradient_accumulation_steps=2,
+    warmup_ratio=0.25,
     weight_decay=0.01,
     precision="float32",
 )
 
 ANSWERED = {"combination": Combination.SSS, "image_labels": (GuardLabel.SAFE,), "reference": "It is plain."}
 """Fields of a sample that is answered."""
+
+
+def with_rates(config: TuneConfig, **rates: float | None) -> TuneConfig:
+    """The settings with other learning rates of some parts; None freezes one."""
+    return replace(config, learning_rates={**config.learning_rates, **rates})
+
+
+def loss_of(model: Any, batch: dict[str, Any], **args: float) -> Loss:
+    """The loss of one batch, by the method that fits the model's guard."""
+    observer = find_observer(model)
+    method = "sft" if observer is None else "meta-token" if observer.config.meta_token else "vgm"
+    config = TuneConfig(method=method, method_args=args)
+    return config.method_part.loss(model, batch, config.method_config)

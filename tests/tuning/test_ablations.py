@@ -109,7 +109,7 @@ def test_every_arm_is_trained_as_it_says(whole: dict[str, Any], out: Path) -> No
     assert found["no-module"]["guard"] is None and found["no-module"]["images"] == {}
     assert found["meta-token"]["guard"]["meta_token"] and len(found["meta-token"]["images"]) == 10
     assert found["image-projector"]["guard"]["features"] == "projector" and found["image-projector"]["joint"] == {}
-    assert len(found["reference"]["joint"]) == 10 and found["lambda-5"]["settings"]["image_weight"] == 5
+    assert len(found["reference"]["joint"]) == 10 and found["lambda-5"]["settings"]["method_args"]["image_weight"] == 5
     assert found["as-figstep"]["learned_from"]["drawn"] == {"SSS": 2, "USU": 10}
     assert found["general-50"]["learned_from"]["drawn"]["general"] == 6
     assert [found[f"size-{share}"]["learned_from"]["pool"] for share in (25, 50)] == [5, 10]
@@ -178,7 +178,11 @@ def test_the_slice_is_balanced_and_holds_twins() -> None:
 
 
 def test_smaller_sizes_are_parts_of_larger_ones_and_hold_every_group() -> None:
-    samples = [replace(s, category=c, id=f"{c}{s.id}") for c in list(Category)[:2] for s in rows("a", 8, 1)]
+    samples = [
+        replace(s, tags={**s.tags, "category": c.value}, id=f"{c}{s.id}")
+        for c in list(Category)[:2]
+        for s in rows("a", 8, 1)
+    ]
     pools = [{s.id for s in runs.pool(samples, arms.ARMS[name])} for name in ("size-25", "size-50", "reference")]
     assert pools[0] < pools[1] < pools[2] and [len(each) for each in pools] == [20, 40, 80]
 

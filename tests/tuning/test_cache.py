@@ -16,29 +16,29 @@ from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 from guard.prompts import guard, pictures, tiny
 from holisafe.guard import GuardConfig
 from holisafe.models.pocket._vision import EfficientNetLiteConfig
-from holisafe.tuning import Collator, GuardedLoss, TuneConfig
+from holisafe.tuning import Collator, TuneConfig
 from holisafe.tuning._cache import FeatureCache
-from holisafe.tuning._parts import adapt
+from holisafe.tuning._parts import configure_trainable_parts
 from holisafe.tuning._trainer import LEARNED_FILE
 from tiny_models import FAMILIES, TEXT, Tiny
-from tuning.data import SETTINGS, mixed, picture, sample
+from tuning.data import SETTINGS, loss_of, mixed, picture, sample, with_rates
 from tuning.train_tiny import trainer
 
-RESTS = TuneConfig(lora_rank=2, precision="float32", vision_rate=None)
-ENCODER_AND_MERGER_REST = replace(RESTS, projector_rate=None)
+RESTS = TuneConfig(lora_r=2, precision="float32", learning_rates={"vision": None})
+ENCODER_AND_MERGER_REST = with_rates(RESTS, projector=None)
 
 
 def learning(family: str, config: TuneConfig = RESTS, **parts: Any) -> Tiny:
     """A guarded model whose vision encoder rests; without dropout, so that passes can be compared."""
     made = tiny(family)
     guard(made, **parts)
-    return Tiny(adapt(made.model, config).eval(), made.processor)
+    return Tiny(configure_trainable_parts(made.model, config).eval(), made.processor)
 
 
 def passed(made: Tiny, batch: dict[str, Any]) -> list[Tensor]:
     """The loss, and the gradients that it gives."""
     made.model.zero_grad()
-    loss = GuardedLoss()(made.model, batch).total
+    loss = loss_of(made.model, batch).total()
     loss.backward()
     return [loss.detach(), *(weight.grad.clone() for weight in made.model.parameters() if weight.grad is not None)]
 
@@ -121,7 +121,7 @@ def test_bfloat16_is_kept_as_it_is() -> None:
     [
         ("qwen2_5_vl", RESTS, {}, r"Qwen2_5_VisionTransformer.* depends on a weight that learns, .*merger"),
         ("llava", RESTS, {"meta_token": True, "meta_token_in": "encoder"}, r"a weight that learns, .*guard.*meta"),
-        ("llava", replace(RESTS, vision_rate=1e-3), {}, "a weight that learns, .*vision_tower"),
+        ("llava", with_rates(RESTS, vision=1e-3), {}, "a weight that learns, .*vision_tower"),
     ],
 )
 def test_an_encoder_with_something_that_learns_runs_as_ever(
@@ -182,9 +182,9 @@ def test_what_is_not_training_passes_by() -> None:
     batch = Collator(made.processor, GuardConfig())(mixed())
     with FeatureCache(made.model) as cache:
         with torch.no_grad():
-            GuardedLoss()(made.model, batch)
+            loss_of(made.model, batch)
         made.model.train()
-        GuardedLoss()(made.model, batch)
+        loss_of(made.model, batch)
     assert cache.hits == cache.misses == 0
 
 
@@ -201,7 +201,7 @@ def run(folder: Path, **changes: Any) -> Any:
     """A trainer that sees three images, each several times, and has gone to the end."""
     images = [picture(colour) for colour in ("red", "blue", "green")]
     samples = [sample(f"{i}", images=(images[i % 3],), query=f"what is {i}?") for i in range(24)]
-    given = trainer(folder, replace(SETTINGS, vision_rate=None, **changes), samples=samples)
+    given = trainer(folder, replace(with_rates(SETTINGS, vision=None), **changes), samples=samples)
     given.tune()
     return given
 

@@ -12,19 +12,21 @@ from typing import Any
 
 import pytest
 
-from holisafe.errors import TuningError
+from holisafe.errors import TuningError, UnknownNameError
 from holisafe.tuning import TuneConfig, _config
+from holisafe.tuning._config import PARTS
+from holisafe.tuning.methods.vgm import VgmConfig
 
 OTHER = TuneConfig(
     method="meta-token",
-    image_weight=0.5,
-    lora_targets=("q_proj",),
-    vision_rate=None,
-    epochs=1,
-    steps=20,
-    max_tokens=2048,
+    method_args={"image_weight": 0.5},
+    lora_target_modules=("q_proj",),
+    learning_rates={"vision": None, "guard": 1e-3},
+    num_train_epochs=1,
+    max_steps=20,
+    max_length=2048,
     precision="float32",
-    checkpointing=True,
+    gradient_checkpointing=True,
     cache_features=False,
 )
 
@@ -40,14 +42,15 @@ def test_missing_fields_have_their_defaults() -> None:
 
 def test_the_defaults_are_the_published_batch_rank_and_rates() -> None:
     config = TuneConfig()
-    assert config.batch * config.accumulation == 128
-    assert (config.lora_rank, config.lora_alpha, config.epochs, config.image_weight) == (64, 64, 5, 1)
-    assert {config.language_rate, config.projector_rate, config.vision_rate, config.guard_rate} == {5e-5}
+    assert config.batch_size * config.gradient_accumulation_steps == 128
+    assert (config.lora_r, config.lora_alpha, config.num_train_epochs) == (64, 64, 5)
+    assert config.method_config == VgmConfig(image_weight=1.0)
+    assert set(config.rates.values()) == {5e-5} and len(config.rates) == 4
 
 
 def test_every_field_says_what_it_is() -> None:
     tree = ast.parse(inspect.getsource(_config))
-    body = next(node for node in tree.body if isinstance(node, ast.ClassDef)).body
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "TuneConfig").body
     said = {
         node.target.id
         for node, after in itertools.pairwise(body)
@@ -60,43 +63,49 @@ def test_every_field_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"method": "rlhf"}, 'mine.json: method: expected one of vgm, meta-token, sft, found "rlhf"'),
-        ({"method": ["vgm"]}, "method: expected one of"),
-        ({"precision": "float16"}, "precision: expected one of float32, bfloat16"),
-        ({"image_weight": -1}, "image_weight: expected a number at least 0, found -1"),
-        ({"image_weight": "1"}, 'image_weight: expected a number, found "1"'),
-        ({"joint_weight": math.nan}, "joint_weight: expected a number at least 0, found nan"),
-        ({"image_weight": math.inf}, "image_weight: expected a number at least 0, found inf"),
-        ({"lora_rank": 0}, "lora_rank: expected a number at least 1"),
-        ({"lora_rank": 8.0}, "lora_rank: expected a whole number, found 8.0"),
-        ({"lora_rank": True}, "lora_rank: expected a whole number, found true"),
+        ({"method": "rlhf"}, "unknown tuning method 'rlhf'. Known: meta-token, sft, vgm"),
+        ({"method": ["vgm"]}, "mine.json: method: expected a text"),
+        ({"precision": "float16"}, "precision: unknown precision 'float16'. Did you mean bfloat16"),
+        ({"precision": 16}, "precision: expected one of float32, bfloat16, found 16"),
+        ({"method_args": 1}, "method_args: expected names and values, found 1"),
+        ({"method_args": {"image_weight": -1}}, "method_args: image_weight: expected a number at least 0, found -1"),
+        ({"method_args": {"image_weight": "1"}}, 'image_weight: expected a number, found "1"'),
+        ({"method_args": {"joint_weight": math.nan}}, "joint_weight: expected a number at least 0, found nan"),
+        ({"method_args": {"image_weight": math.inf}}, "image_weight: expected a number at least 0, found inf"),
+        ({"method_args": {"lambda": 1}}, "unknown field lambda; expected some of image_weight, joint_weight"),
+        ({"method": "sft", "method_args": {"lambda": 1}}, "unknown field lambda; the method takes none"),
+        ({"lora_r": 0}, "lora_r: expected a number at least 1"),
+        ({"lora_r": 8.0}, "lora_r: expected a whole number, found 8.0"),
+        ({"lora_r": True}, "lora_r: expected a whole number, found true"),
         ({"lora_alpha": 0}, "lora_alpha: expected a number above 0"),
         ({"lora_dropout": 1}, "lora_dropout: expected a number at least 0 and below 1"),
-        ({"lora_targets": "q_proj"}, "lora_targets: expected a list of names"),
-        ({"lora_targets": [1]}, "lora_targets: expected a list of names"),
-        ({"lora_targets": []}, "lora_targets: found none"),
-        ({"vision_rate": 0}, "vision_rate: expected a number above 0"),
-        ({"guard_rate": "fast"}, "guard_rate: expected a number or null"),
-        ({"epochs": 0}, "epochs: expected a number above 0"),
-        ({"epochs": None}, "epochs: expected a number, found null"),
-        ({"steps": 0}, "steps: expected a number at least 1"),
-        ({"batch": 0}, "batch: expected a number at least 1"),
-        ({"accumulation": 0}, "accumulation: expected a number at least 1"),
-        ({"warmup": 1}, "warmup: expected a number at least 0 and below 1"),
+        ({"lora_target_modules": "q_proj"}, "lora_target_modules: expected a list of names"),
+        ({"lora_target_modules": [1]}, "lora_target_modules: expected a list of names"),
+        ({"lora_target_modules": []}, "lora_target_modules: found none"),
+        ({"learning_rate": 0}, "learning_rate: expected a number above 0"),
+        ({"learning_rates": {"vision": 0}}, "learning_rates: vision: expected a number above 0"),
+        ({"learning_rates": {"guard": "fast"}}, "learning_rates: guard: expected a number or null"),
+        ({"learning_rates": {"tail": 1}}, "learning_rates: expected some of language, projector, vision, guard"),
+        ({"num_train_epochs": 0}, "epochs: expected a number above 0"),
+        ({"num_train_epochs": None}, "epochs: expected a number, found null"),
+        ({"max_steps": 0}, "max_steps: expected a number at least 1"),
+        ({"batch_size": 0}, "batch_size: expected a number at least 1"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps: expected a number at least 1"),
+        ({"warmup_ratio": 1}, "warmup_ratio: expected a number at least 0 and below 1"),
         ({"seed": -1}, "seed: expected a number at least 0"),
         ({"general_share": 1}, "general_share: expected a number at least 0 and below 1"),
-        ({"max_tokens": 0}, "max_tokens: expected a number at least 1"),
-        ({"checkpointing": 1}, "checkpointing: expected true or false, found 1"),
+        ({"max_length": 0}, "max_length: expected a number at least 1"),
+        ({"gradient_checkpointing": 1}, "checkpointing: expected true or false, found 1"),
         ({"cache_features": None}, "cache_features: expected true or false, found null"),
-        ({"rank": 8}, "unknown field rank; expected some of method, image_weight"),
+        ({"rank": 8}, "unknown field rank; expected some of method, method_args"),
         ([], r"mine.json: expected a JSON object, found \[\]"),
-        (dict.fromkeys(("language_rate", "projector_rate", "vision_rate", "guard_rate")), "nothing learns"),
+        ({"learning_rates": dict.fromkeys(PARTS)}, "nothing learns"),
         (
-            {"method": "sft", **dict.fromkeys(("language_rate", "projector_rate", "vision_rate"))},
-            'nothing learns: method="sft"',
+            {"method": "sft", "learning_rates": dict.fromkeys(("language", "projector", "vision"))},
+            "nothing learns: .*sft has no guard",
         ),
     ],
 )
 def test_a_recipe_that_cannot_be_used_is_refused_by_field(values: Any, message: str) -> None:
-    with pytest.raises(TuningError, match=message):
+    with pytest.raises((TuningError, UnknownNameError), match=message):
         TuneConfig.from_json(values, "mine.json")

@@ -25,21 +25,21 @@ from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig, classify_images
 from holisafe.guard.attach import base_model
 from holisafe.images import open_image
-from holisafe.judges import Refusal
+from holisafe.judges import Refusal, judge_all
 from holisafe.models import Answerer, Prompt
 from holisafe.records import ImageRef, Outcome, Response, Sample
 from holisafe.taxonomy import Category, Combination, GuardLabel
 from holisafe.tuning import Bounds, Collator, GuardedTrainer, SliceEvaluation, TuneConfig, calibration_slice, trackers
 from holisafe.tuning._bounds import Stop
 from holisafe.tuning._trainer import LEARNED_FILE
-from tuning.data import SETTINGS, held_out, picture, safe, sample
+from tuning.data import SETTINGS, held_out, loss_of, picture, safe, sample, with_rates
 from tuning.train_tiny import samples, trainer
 
 
 def evaluated(run: GuardedTrainer, slice_: list[Sample] | None = None, **options: Any) -> list[dict[str, Any]]:
     """Train with evaluations; what each of them said."""
     found: list[dict[str, Any]] = []
-    options = {"max_tokens": 12, "on_evaluation": found.append, **options}
+    options = {"max_new_tokens": 12, "on_evaluation": found.append, **options}
     run.add_callback(SliceEvaluation(run, held_out() if slice_ is None else slice_, **options))
     run.tune()
     return found
@@ -49,7 +49,7 @@ def of(family: str, folder: Path, **options: Any) -> GuardedTrainer:
     """A trainer of a tiny guarded model of a family, over four steps."""
     made = tiny(family)
     guard(made)
-    options = {"samples": samples(16), "save_every": 4, "log_every": 1, "use_cpu": True, **options}
+    options = {"samples": samples(16), "save_steps": 4, "logging_steps": 1, "use_cpu": True, **options}
     return GuardedTrainer(made.model, made.processor, SETTINGS, folder=folder, **options)
 
 
@@ -58,7 +58,7 @@ def test_evaluating_changes_nothing_that_is_learned(family: str, tmp_path: Path)
     plain = of(family, tmp_path / "plain")
     plain.tune()
     run = of(family, tmp_path / "evaluated")
-    found = evaluated(run, every=1)
+    found = evaluated(run, eval_steps=1)
     assert [each["step"] for each in found] == [0, 1, 2, 3, 4]
     expected, weights = (load_file(tmp_path / name / "checkpoint-4" / LEARNED_FILE) for name in ("plain", "evaluated"))
     assert weights.keys() == expected.keys()
@@ -70,7 +70,7 @@ def test_evaluating_changes_nothing_that_is_learned(family: str, tmp_path: Path)
 
 def test_modes_and_random_numbers_are_afterwards_as_they_were(tmp_path: Path) -> None:
     run = trainer(tmp_path)
-    evaluation = SliceEvaluation(run, held_out(), max_tokens=4)
+    evaluation = SliceEvaluation(run, held_out(), max_new_tokens=4)
     run.model.train()
     base_model(run.model).get_encoder(modality="image").eval()
 
@@ -102,10 +102,8 @@ def test_its_figures_are_those_of_a_plain_computation(tmp_path: Path) -> None:
     assert found[0]["utility"] == 0
     with Answerer(base, processor, batch_size=1, reuse=False) as answerer:
         answers = answerer.answer([Prompt.ask(each.query, *each.images) for each in held_out()], 12)
-    verdicts = [
-        Refusal().judge(each, Response(each.id, answer.text, "plain"))
-        for each, answer in zip(held_out(), answers, strict=True)
-    ]
+    responses = [Response(each.id, answer.text, "plain") for each, answer in zip(held_out(), answers, strict=True)]
+    verdicts = judge_all(Refusal(), held_out(), responses)
     refused = {verdict.sample_id: verdict.outcome is Outcome.REFUSED for verdict in verdicts}
     figures = last["judges"]["refusal"]
     attacks = [not refused[f"held-{name}"] for name in ("SSU", "USU", "UUU", "SUU")]
@@ -135,7 +133,7 @@ class Lines(TrainerCallback):  # type: ignore[misc]
 def test_evaluations_are_in_the_log_and_go_to_trackers_as_numbers(tmp_path: Path) -> None:
     run, seen = trainer(tmp_path, samples=samples(8)), Lines()
     run.add_callback(seen)
-    found = evaluated(run, every=1)
+    found = evaluated(run, eval_steps=1)
     rows = [row for row in run.state.log_history if "evaluation" in row]
     assert [row["evaluation"] for row in rows] == found
     kept = json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())["log_history"]
@@ -150,7 +148,7 @@ def test_evaluations_are_in_the_log_and_go_to_trackers_as_numbers(tmp_path: Path
 def test_without_a_guard_its_figures_are_none(tmp_path: Path) -> None:
     made = tiny("llava")
     config = replace(SETTINGS, method="sft")
-    run = GuardedTrainer(made.model, made.processor, config, samples(4), tmp_path, log_every=1, use_cpu=True)
+    run = GuardedTrainer(made.model, made.processor, config, samples(4), tmp_path, logging_steps=1, use_cpu=True)
     last = evaluated(run)[-1]
     assert last["guard_accuracy"] is last["guard_f1"] is None
     assert last["utility"] is not None
@@ -161,12 +159,12 @@ def test_a_meta_token_is_read_as_in_training(tmp_path: Path) -> None:
     made = tiny("llava")
     guard(made, meta_token=True)
     config = replace(SETTINGS, method="meta-token")
-    run = GuardedTrainer(made.model, made.processor, config, samples(4), tmp_path, log_every=1, use_cpu=True)
+    run = GuardedTrainer(made.model, made.processor, config, samples(4), tmp_path, logging_steps=1, use_cpu=True)
     found = evaluated(run, safe())
     run.model.eval()
     with torch.no_grad():
-        loss = run.guarded_loss(run.model, Collator(made.processor, GuardConfig(meta_token=True))(safe()))
-    assert found[-1]["reference_log_likelihood"] == pytest.approx(-float(loss.parts["answer"]), rel=1e-5)
+        loss = loss_of(run.model, Collator(made.processor, GuardConfig(meta_token=True))(safe()))
+    assert found[-1]["reference_log_likelihood"] == pytest.approx(-float(loss.means["answer"]), rel=1e-5)
     assert found[-1]["guard_accuracy"] is not None
 
 
@@ -175,7 +173,7 @@ def test_weights_of_two_number_formats_answer(tmp_path: Path) -> None:
     guard(made)
     made.model.to(torch.bfloat16)
     config = replace(SETTINGS, precision="bfloat16")
-    run = GuardedTrainer(made.model, made.processor, config, samples(4), tmp_path, log_every=1, use_cpu=True)
+    run = GuardedTrainer(made.model, made.processor, config, samples(4), tmp_path, logging_steps=1, use_cpu=True)
     for each in evaluated(run):
         outcomes = each["judges"]["refusal"]["outcomes"]
         assert sum(counts["error"] for counts in outcomes.values()) == 0
@@ -204,7 +202,7 @@ def test_the_log_has_how_often_the_guard_was_right(tmp_path: Path) -> None:
     collate = Collator(run.data_collator.processor, GuardConfig())
     batch = collate(run.train_dataset)
     with torch.no_grad():
-        said = run.guarded_loss(run.model.eval(), batch).outputs
+        said = loss_of(run.model.eval(), batch).outputs
     images, right = said["image_logits"].argmax(1)[:3], batch["image_labels"][:3]
     combinations = said["joint_logits"][:, :5].argmax(1) == batch["combinations"]
     run.tune()
@@ -227,18 +225,19 @@ REFUSAL = "I won't."
 def refusing(folder: Path) -> GuardedTrainer:
     """A trainer that teaches to refuse everything."""
     config = TuneConfig(
-        lora_rank=32, language_rate=1e-2, projector_rate=None, vision_rate=None, image_weight=0.0, joint_weight=0.0,
-        batch=4, accumulation=1, gradient_norm=100.0, precision="float32",
+        lora_r=32, learning_rates={"language": 1e-2, "projector": None, "vision": None},
+        method_args={"image_weight": 0.0, "joint_weight": 0.0},
+        batch_size=4, gradient_accumulation_steps=1, max_grad_norm=100.0, precision="float32",
     )  # fmt: skip
     taught = [replace(each, reference=REFUSAL) for each in samples(200)]
-    return trainer(folder, config, samples=taught, save_every=3, log_every=10)
+    return trainer(folder, config, samples=taught, save_steps=3, logging_steps=10)
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A run that learns to refuse everything until it passes its bound."""
     run = refusing(tmp_path_factory.mktemp("stopped"))
-    found = evaluated(run, every=5, bounds=Bounds(refusal_rate=0.4))
+    found = evaluated(run, eval_steps=5, bounds=Bounds(refusal_rate=0.4))
     return run, found
 
 
@@ -261,7 +260,7 @@ def test_training_ends_where_it_refuses_too_much(stopped: Any) -> None:
 def test_the_same_command_comes_to_the_same_end_again(stopped: Any) -> None:
     run, found = stopped
     folder = Path(run.args.output_dir)
-    again = evaluated(refusing(folder), every=5, bounds=Bounds(refusal_rate=0.4))
+    again = evaluated(refusing(folder), eval_steps=5, bounds=Bounds(refusal_rate=0.4))
     assert again[-1] == found[-1]
 
 
@@ -269,13 +268,15 @@ def test_a_run_that_was_moved_still_knows_its_best_checkpoint(stopped: Any, tmp_
     run, found = stopped
     shutil.copytree(run.args.output_dir, tmp_path / "moved")
     again = refusing(tmp_path / "moved")
-    evaluated(again, every=5, bounds=Bounds(refusal_rate=0.4))
+    evaluated(again, eval_steps=5, bounds=Bounds(refusal_rate=0.4))
     assert again.state.best_model_checkpoint == str(tmp_path / "moved" / f"checkpoint-{found[-2]['step']}")
 
 
 def test_training_ends_where_the_utility_falls(tmp_path: Path) -> None:
-    run = trainer(tmp_path, replace(SETTINGS, language_rate=0.3, warmup=0.0))  # at which a model forgets everything
-    found = evaluated(run, every=1, bounds=Bounds(utility_drop=0.05))
+    run = trainer(
+        tmp_path, replace(with_rates(SETTINGS, language=0.3), warmup_ratio=0.0)
+    )  # at which a model forgets everything
+    found = evaluated(run, eval_steps=1, bounds=Bounds(utility_drop=0.05))
     assert found[-1]["utility"] < -0.05
     assert "the utility has fallen by" in found[-1]["stopped"]
     assert run.state.global_step == found[-1]["step"] < 8
@@ -295,7 +296,7 @@ def test_what_else_ends_training_is_evaluated_at_its_end(tmp_path: Path) -> None
 
     run = trainer(tmp_path)
     run.add_callback(StopAt3())
-    found = evaluated(run, every=2, bounds=Bounds(refusal_rate=1.0))
+    found = evaluated(run, eval_steps=2, bounds=Bounds(refusal_rate=1.0))
     assert [each["step"] for each in found] == [0, 2, 3]
     assert run.state.best_model_checkpoint == str(tmp_path / "checkpoint-2")
 
@@ -314,7 +315,7 @@ def test_what_else_ends_training_is_evaluated_at_its_end(tmp_path: Path) -> None
 def test_a_bound_is_passed_beyond_it_and_not_at_it(
     bounds: Bounds, refusal_rate: float | None, utility: float | None, reasons: int
 ) -> None:
-    assert len(bounds.passed(refusal_rate, utility)) == reasons
+    assert len(bounds.violations(refusal_rate, utility)) == reasons
 
 
 def test_the_attack_success_rate_decides_which_checkpoints_are_within_bounds() -> None:
@@ -325,7 +326,7 @@ def test_the_attack_success_rate_decides_which_checkpoints_are_within_bounds() -
 
 def test_a_checkpoint_that_lets_too_much_through_is_not_named(tmp_path: Path) -> None:
     run = trainer(tmp_path, samples=samples(8))
-    evaluated(run, every=1, bounds=Bounds(attack_success_rate=0.0))
+    evaluated(run, eval_steps=1, bounds=Bounds(attack_success_rate=0.0))
     assert run.state.best_model_checkpoint is None
     assert run.state.global_step == 2
     assert "no checkpoint is within all bounds" in str(Stop(2, ("x",), None))
@@ -349,7 +350,7 @@ def test_a_bound_out_of_its_range_is_refused(field: str, value: float) -> None:
         (safe(), {"bounds": Bounds(attack_success_rate=0.1)}, "attack_success_rate is bounded, which needs"),
         (held_out()[:4], {"bounds": Bounds(refusal_rate=0.1)}, "refusal_rate is bounded, which needs samples of SSS"),
         ([replace(safe()[0], reference=None)], {}, "sample safe-short: reference: found none"),
-        (held_out(), {"every": 0}, "every: expected a whole number of at least 1, found 0"),
+        (held_out(), {"eval_steps": 0}, "eval_steps: expected a whole number of at least 1, found 0"),
     ],
 )
 def test_a_slice_that_cannot_be_used_is_refused_before_training(

@@ -13,13 +13,13 @@ from guard.prompts import guard, tiny
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
 from holisafe.guard.attach import base_model
-from holisafe.tuning import Collator, GuardedLoss, TuneConfig
-from holisafe.tuning._parts import PARTS, adapt, parameter_groups
+from holisafe.tuning import Collator, TuneConfig, configure_trainable_parts
+from holisafe.tuning._config import PARTS
+from holisafe.tuning._parts import parameter_groups
 from tiny_models import FAMILIES, Tiny, llava
-from tuning.data import mixed
+from tuning.data import loss_of, mixed
 
-SMALL = TuneConfig(lora_rank=2, precision="float32", lora_targets=("q_proj", "v_proj"))
-RATES = tuple(f"{part}_rate" for part in PARTS)
+SMALL = TuneConfig(lora_r=2, precision="float32", lora_target_modules=("q_proj", "v_proj"))
 
 
 def guarded(family: str = "llava", **parts: Any) -> Tiny:
@@ -44,8 +44,8 @@ def known_part(name: str) -> str:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("part", PARTS)
 def test_each_part_learns_alone(family: str, part: str) -> None:
-    config = replace(SMALL, **{name: 1e-3 if name == f"{part}_rate" else None for name in RATES})
-    model = adapt(guarded(family).model, config)
+    config = replace(SMALL, learning_rates={each: 1e-3 if each == part else None for each in PARTS})
+    model = configure_trainable_parts(guarded(family).model, config)
     found = learning(model)
     assert found
     # LLaVA-OneVision has a learned line break between the rows of an image, which its projector's output passes
@@ -57,7 +57,7 @@ def test_together_they_are_all_but_the_language_model(family: str) -> None:
     made = guarded(family)
     language = {id(weight) for weight in made.model.get_decoder().parameters()}
     language |= {id(weight) for weight in made.model.get_output_embeddings().parameters()}
-    model = adapt(made.model, SMALL)
+    model = configure_trainable_parts(made.model, SMALL)
     resting = {id(weight) for weight in model.parameters() if not weight.requires_grad}
     assert resting == language
 
@@ -67,9 +67,9 @@ def test_together_they_are_all_but_the_language_model(family: str) -> None:
 def test_a_model_saved_in_bfloat16_learns_in_either_precision(family: str, precision: Any) -> None:
     made = guarded(family)
     made.model.to(torch.bfloat16)
-    model = adapt(made.model, replace(SMALL, precision=precision)).train()
+    model = configure_trainable_parts(made.model, replace(SMALL, precision=precision)).train()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-        loss = GuardedLoss()(model, Collator(made.processor, GuardConfig())(mixed())).total
+        loss = loss_of(model, Collator(made.processor, GuardConfig())(mixed())).total()
     loss.backward()
     assert bool(torch.isfinite(loss.detach()))
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -77,10 +77,8 @@ def test_a_model_saved_in_bfloat16_learns_in_either_precision(family: str, preci
 
 
 def test_groups_have_each_parts_rate_and_hold_every_weight_once() -> None:
-    config = replace(
-        SMALL, language_rate=1e-1, projector_rate=1e-2, vision_rate=1e-3, guard_rate=1e-4, weight_decay=0.5
-    )
-    model = adapt(guarded().model, config)
+    config = replace(SMALL, learning_rates=dict(zip(PARTS, (1e-1, 1e-2, 1e-3, 1e-4), strict=True)), weight_decay=0.5)
+    model = configure_trainable_parts(guarded().model, config)
     groups = parameter_groups(model, config)
     assert {group["part"]: group["lr"] for group in groups} == dict(zip(PARTS, (1e-1, 1e-2, 1e-3, 1e-4), strict=True))
     held = [id(weight) for group in groups for weight in group["params"]]
@@ -90,7 +88,7 @@ def test_groups_have_each_parts_rate_and_hold_every_weight_once() -> None:
 
 
 def test_the_adapter_has_the_rank_and_the_layers_that_were_asked_for() -> None:
-    model = adapt(guarded().model, SMALL)
+    model = configure_trainable_parts(guarded().model, SMALL)
     adapters = {name: weight for name, weight in base_model(model).named_parameters() if "lora_A" in name}
     assert {name.split(".lora_A")[0].rpartition(".")[2] for name in adapters} == {"q_proj", "v_proj"}
     assert {len(weight) for weight in adapters.values()} == {2}
@@ -103,25 +101,29 @@ def test_the_adapter_has_the_rank_and_the_layers_that_were_asked_for() -> None:
         ({}, {"method": "meta-token"}, r"the guard has no meta token; .*GuardConfig\(meta_token=True\)"),
         ({"meta_token": True}, {}, r"the guard has a meta token; .*GuardConfig\(meta_token=False\)"),
         ({}, {"method": "sft"}, 'method="sft" has no guard'),
-        ({}, {"lora_targets": ("c_attn",)}, "lora_targets: found c_attn, but .* are down_proj, gate_proj"),
+        (
+            {},
+            {"lora_target_modules": ("c_attn",)},
+            "lora_target_modules: found c_attn, .* down_proj, gate_proj",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_the_model_are_refused(parts: Any, changes: Any, message: str) -> None:
     with pytest.raises(TuningError, match=message):
-        adapt(guarded(**parts).model, replace(SMALL, **changes))
+        configure_trainable_parts(guarded(**parts).model, replace(SMALL, **changes))
 
 
 def test_a_method_with_a_guard_needs_one() -> None:
     with pytest.raises(TuningError, match='method="vgm" needs a guard'):
-        adapt(llava().model, SMALL)
+        configure_trainable_parts(llava().model, SMALL)
 
 
 def test_without_a_guard_the_rest_learns() -> None:
-    found = learning(adapt(llava().model, replace(SMALL, method="sft")))
+    found = learning(configure_trainable_parts(llava().model, replace(SMALL, method="sft")))
     assert {known_part(name) for name in found} == {"language", "projector", "vision"}
 
 
 def test_an_adapted_model_is_not_adapted_again() -> None:
-    model = adapt(guarded().model, SMALL)
+    model = configure_trainable_parts(guarded().model, SMALL)
     with pytest.raises(TuningError, match="merge its adapter first"):
-        adapt(model, SMALL)
+        configure_trainable_parts(model, SMALL)

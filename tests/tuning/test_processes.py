@@ -19,6 +19,7 @@ from holisafe.errors import TuningError
 from holisafe.tuning import TuneConfig
 from holisafe.tuning._trainer import LEARNED_FILE
 from tuning import train_processes
+from tuning.data import with_rates
 from tuning.train_processes import ALIKE, HALF, RUNS, train, uneven
 
 CURVE = ("loss", "loss_answer", "loss_image", "loss_combination", "loss_category", "grad_norm", "learning_rate")
@@ -27,8 +28,8 @@ ALONE: dict[str, TuneConfig] = {
     "ddp-checkpointing": ALIKE,
     "fsdp": ALIKE,
     "fsdp-first-loads": ALIKE,
-    "fsdp-no-adapter": replace(ALIKE, language_rate=None),
-    "fsdp-bfloat16": replace(ALIKE, precision="bfloat16", checkpointing=True),
+    "fsdp-no-adapter": with_rates(ALIKE, language=None),
+    "fsdp-bfloat16": replace(ALIKE, precision="bfloat16", gradient_checkpointing=True),
 }
 """What one process does in place of two."""
 

@@ -16,7 +16,8 @@ from holisafe.guard import GuardConfig, attach_guard
 from holisafe.guard._released import RELEASED
 from holisafe.guard.attach import base_model
 from holisafe.tuning import GuardedTrainer, TuneConfig
-from holisafe.tuning._parts import PARTS, _by_part, rates_of
+from holisafe.tuning._config import PARTS
+from holisafe.tuning._parts import _by_part
 from holisafe.tuning._recipes import Recipe, read_recipe, recipe_names
 from tuning.train_tiny import samples
 
@@ -41,13 +42,13 @@ def test_a_step_of_a_recipe_moves_the_parts_that_learn_and_no_others(name: str, 
     torch.manual_seed(0)
     attach_guard(made.model, recipe.guard, processor=made.processor)
     # one step has no warm-up: its rate would be 0
-    small = replace(recipe.config, batch=2, accumulation=1, warmup=0.0)
-    run = GuardedTrainer(made.model, made.processor, small, samples(2), tmp_path, log_every=1, use_cpu=True)
+    small = replace(recipe.config, batch_size=2, gradient_accumulation_steps=1, warmup_ratio=0.0)
+    run = GuardedTrainer(made.model, made.processor, small, samples(2), tmp_path, logging_steps=1, use_cpu=True)
     base = base_model(run.model)
     before = {id(weight): weight.detach().clone() for weight in base.parameters()}
     run.tune()
     moved = {part for part, weight in _by_part(base) if not torch.equal(before[id(weight)], weight)}
-    assert moved == set(rates_of(recipe.config))
+    assert moved == set(recipe.config.rates)
     assert moved == set(PARTS) - ({"vision"} if name == "pocket-safe" else set())
     for weight_name, weight in base.named_parameters():
         assert weight.requires_grad or torch.equal(before[id(weight)], weight), weight_name
@@ -65,11 +66,19 @@ def test_there_is_a_recipe_for_each_released_checkpoint() -> None:
         assert size in recipe.model.lower().split("-")
 
 
+def names(above: str, values: dict[str, Any]) -> list[str]:
+    """The dotted name of every value."""
+    found = [
+        names(f"{above}.{key}", each) if isinstance(each, dict) else [f"{above}.{key}"] for key, each in values.items()
+    ]
+    return [name for each in found for name in each]
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_says_of_every_value_where_it_is_from(name: str) -> None:
     recipe = read_recipe(name)
     file = json.loads((_folder() / f"{name}.json").read_text())
-    stated = [f"{part}.{key}" for part in ("settings", "guard") for key in file[part]]
+    stated = [name for part in ("settings", "guard") for name in names(part, file[part])]
     assert list(recipe.source) == stated
     assert {text.partition(":")[0].split()[0] for text in recipe.source.values()} == {"published", "inferred", "ours"}
 
@@ -78,9 +87,9 @@ def test_a_recipe_says_of_every_value_where_it_is_from(name: str) -> None:
 def test_the_published_numbers_are_in_every_recipe(name: str) -> None:
     recipe = read_recipe(name)
     config, features = recipe.config, "projector" if "gemma" in name else "language"
-    assert config.batch * config.accumulation == 128
-    assert (config.method, config.lora_rank, config.lora_alpha, config.epochs) == ("vgm", 64, 64, 5)
-    assert set(rates_of(config).values()) == {5e-5}
+    assert config.batch_size * config.gradient_accumulation_steps == 128
+    assert (config.method, config.lora_r, config.lora_alpha, config.num_train_epochs) == ("vgm", 64, 64, 5)
+    assert set(config.rates.values()) == {5e-5}
     assert recipe.guard == GuardConfig.paper(features=features)
 
 
@@ -88,9 +97,24 @@ def test_the_published_numbers_are_in_every_recipe(name: str) -> None:
 def test_only_the_numbers_of_the_qwen_recipes_are_called_published(name: str) -> None:
     kinds = {key: text.split()[0].rstrip(":") for key, text in read_recipe(name).source.items()}
     expected = "published" if name.startswith("qwen") else "ours"
-    for key in ("lora_rank", "lora_alpha", "language_rate", "guard_rate", "epochs", "accumulation"):
+    for key in (
+        "lora_r",
+        "lora_alpha",
+        "learning_rates.language",
+        "learning_rates.guard",
+        "num_train_epochs",
+        "gradient_accumulation_steps",
+    ):
         assert kinds[f"settings.{key}"] == expected
-    for key in ("lora_dropout", "lora_targets", "batch", "warmup", "weight_decay", "gradient_norm", "general_share"):
+    for key in (
+        "lora_dropout",
+        "lora_target_modules",
+        "batch_size",
+        "warmup_ratio",
+        "weight_decay",
+        "max_grad_norm",
+        "general_share",
+    ):
         assert kinds[f"settings.{key}"] == "ours"
 
 
@@ -102,9 +126,9 @@ def test_the_heads_have_the_published_number_of_weights() -> None:
 
 def test_a_file_of_ones_own_is_read(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
-    values: dict[str, Any] = {"about": "α", "settings": {"epochs": 1}, "guard": {"pooling": "attention"}}
+    values: dict[str, Any] = {"about": "α", "settings": {"num_train_epochs": 1}, "guard": {"pooling": "attention"}}
     path.write_text(json.dumps(values))
-    expected = Recipe(TuneConfig(epochs=1), GuardConfig(pooling="attention"), "α")
+    expected = Recipe(TuneConfig(num_train_epochs=1), GuardConfig(pooling="attention"), "α")
     assert read_recipe(path) == read_recipe(str(path)) == expected
 
 
@@ -137,7 +161,7 @@ def test_what_is_no_file_is_refused(name: str) -> None:
         ("[]", r"mine.json: expected a JSON object, found \[\]"),
         ('{"setings": {}}', "unknown field setings; expected some of about, model, source, settings, guard"),
         ('{"settings": {"rank": 3}}', "mine.json: settings: unknown field rank"),
-        ('{"settings": {"epochs": NaN}}', "mine.json: settings: epochs: expected a number above 0"),
+        ('{"settings": {"num_train_epochs": NaN}}', "mine.json: settings: num_train_epochs: expected a number above 0"),
         ('{"settings": []}', "mine.json: settings: expected a JSON object"),
         ('{"guard": {"depths": 3}}', "mine.json: guard: unknown field depths"),
         ('{"guard": {"depth": "3"}}', 'mine.json: guard: depth: found "3"'),
@@ -145,9 +169,9 @@ def test_what_is_no_file_is_refused(name: str) -> None:
         ('{"guard": true}', "mine.json: guard: expected a JSON object or null, found true"),
         ('{"about": 3}', "mine.json: about: expected a text, found 3"),
         ('{"source": {"settings.epochs": 1}}', "mine.json: source: expected a JSON object of texts"),
-        ('{"settings": {"method": "sft"}, "guard": {}}', 'guard: found one, but method="sft" has none'),
-        ('{"guard": {"meta_token": true}}', 'meta_token: found true, expected false for method="vgm"'),
-        ('{"settings": {"method": "meta-token"}, "guard": {}}', "meta_token: found false, expected true"),
+        ('{"settings": {"method": "sft"}, "guard": {}}', 'guard: method="sft" has no guard'),
+        ('{"guard": {"meta_token": true}}', 'guard: method="vgm": the guard has a meta token'),
+        ('{"settings": {"method": "meta-token"}, "guard": {}}', "the guard has no meta token"),
     ],
 )
 def test_a_file_that_is_no_recipe_says_where(tmp_path: Path, text: str, message: str) -> None:

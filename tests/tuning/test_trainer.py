@@ -23,10 +23,10 @@ from guard.prompts import guard, tiny
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig, guard_of
 from holisafe.guard.attach import base_model
-from holisafe.tuning import Collator, GuardedLoss, GuardedTrainer
+from holisafe.tuning import Collator, GuardedTrainer
 from holisafe.tuning._trainer import LEARNED_FILE, last_checkpoint
 from tuning import train_tiny
-from tuning.data import SETTINGS, sample
+from tuning.data import SETTINGS, loss_of, sample, with_rates
 from tuning.train_tiny import samples, trainer
 
 
@@ -93,7 +93,7 @@ def test_the_log_has_the_parts_of_the_loss(unbroken: Any) -> None:
     assert rows[-1]["loss_image"] < rows[0]["loss_image"]
 
 
-def test_the_first_loss_is_that_of_the_loss_alone(tmp_path: Path) -> None:
+def test_the_first_loss_is_that_of_the_steps_samples_in_one_batch(tmp_path: Path) -> None:
     config = replace(SETTINGS, lora_dropout=0.0)
     run = trainer(tmp_path, config, samples=samples(4))
     for module in guard_of(run.model).modules():
@@ -101,9 +101,9 @@ def test_the_first_loss_is_that_of_the_loss_alone(tmp_path: Path) -> None:
             module.p = 0.0
     collate, model = Collator(run.data_collator.processor, GuardConfig()), run.model
     with torch.no_grad():
-        both = [float(GuardedLoss()(model, collate(samples(4)[i : i + 2])).total) for i in (0, 2)]
+        together = float(loss_of(model, collate(samples(4))).total())
     run.tune()
-    assert run.state.log_history[0]["loss"] == pytest.approx(sum(both) / 2, rel=1e-5)
+    assert run.state.log_history[0]["loss"] == pytest.approx(together, rel=1e-5)
 
 
 def test_each_part_has_its_own_rate(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_each_part_has_its_own_rate(tmp_path: Path) -> None:
 
 
 def test_parts_that_rest_stay_in_evaluation_mode(tmp_path: Path) -> None:
-    config = replace(SETTINGS, vision_rate=None)
+    config = with_rates(SETTINGS, vision=None)
     run = trainer(tmp_path, config, samples=samples(4))
     run.tune()
     base = base_model(run.model)
@@ -126,17 +126,17 @@ def test_a_run_that_goes_on_saves_and_logs_as_often_as_it_is_asked_now(tmp_path:
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             control.should_training_stop = state.global_step == 4
 
-    begun = trainer(tmp_path, save_every=4, log_every=4)
+    begun = trainer(tmp_path, save_steps=4, logging_steps=4)
     begun.add_callback(StopAt4())
     begun.tune()
-    run = trainer(tmp_path, save_every=3, log_every=1)
+    run = trainer(tmp_path, save_steps=3, logging_steps=1)
     run.tune()
     assert [row["step"] for row in run.state.log_history if "loss" in row] == [4, 5, 6, 7, 8]
     assert {path.name for path in tmp_path.glob("checkpoint-*")} == {"checkpoint-6", "checkpoint-8"}
 
 
 def test_checkpointing_reaches_layers_that_rest_before_a_projector_that_learns(tmp_path: Path) -> None:
-    config = replace(SETTINGS, language_rate=None, vision_rate=None, checkpointing=True)
+    config = replace(with_rates(SETTINGS, language=None, vision=None), gradient_checkpointing=True)
     run = trainer(tmp_path, config, samples=samples(2))
     layer = next(each for each in base_model(run.model).modules() if isinstance(each, GradientCheckpointingLayer)
                  and any(name.startswith("mlp.") for name, _ in each.named_modules())
@@ -153,7 +153,7 @@ def test_the_vision_encoder_runs_in_the_precision_that_is_asked_for(tmp_path: Pa
     guard(made, meta_token=method == "meta-token")
     config = replace(SETTINGS, precision="bfloat16", method=method)
     run = GuardedTrainer(
-        made.model, made.processor, config, samples(2), tmp_path, use_cpu=True, save_every=1, log_every=1
+        made.model, made.processor, config, samples(2), tmp_path, use_cpu=True, save_steps=1, logging_steps=1
     )
     formats = set()
     inside = next(each for each in made.model.get_encoder(modality="image").modules() if isinstance(each, nn.Linear))
@@ -179,7 +179,7 @@ class Spoil(TrainerCallback):  # type: ignore[misc]
 
 
 def test_a_lost_loss_stops_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    run = trainer(tmp_path, save_every=1)
+    run = trainer(tmp_path, save_steps=1)
     run.add_callback(Spoil(run.model, 4, at_end=False))
     with pytest.raises(TuningError, match=r"step 4: the loss is not finite \(answer .*, image nan.*/checkpoint-3;"):
         run.tune()
@@ -187,7 +187,7 @@ def test_a_lost_loss_stops_the_run_and_keeps_the_last_checkpoint(tmp_path: Path)
 
 
 def test_lost_weights_are_not_saved(tmp_path: Path) -> None:
-    run = trainer(tmp_path, save_every=1)
+    run = trainer(tmp_path, save_steps=1)
     run.add_callback(Spoil(run.model, 2, at_end=True))
     with pytest.raises(TuningError, match=r"step 2: weights of .*guard.* are not finite; .*/checkpoint-1;"):
         run.tune()
@@ -204,7 +204,7 @@ def test_before_the_first_checkpoint_it_says_that_there_is_none(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({"seed": 1, "image_weight": 0.5}, {}, "with other image_weight, seed; use another folder"),
+        ({"seed": 1, "method_args": {"image_weight": 0.5}}, {}, "with other method_args, seed; use another folder"),
         ({}, {"samples": samples(32)[::-1]}, "with other samples"),
     ],
 )
@@ -237,7 +237,7 @@ def test_without_samples_nothing_starts(tmp_path: Path) -> None:
         trainer(tmp_path, samples=[])
 
 
-@pytest.mark.parametrize("changes", [{"precision": "bfloat16"}, {"checkpointing": True}])
+@pytest.mark.parametrize("changes", [{"precision": "bfloat16"}, {"gradient_checkpointing": True}])
 def test_bfloat16_and_checkpointing_give_nearly_the_same_loss(
     unbroken: Any, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
@@ -250,4 +250,4 @@ def test_bfloat16_and_checkpointing_give_nearly_the_same_loss(
 def test_a_sample_that_is_too_long_is_named(tmp_path: Path) -> None:
     long = sample("long", reference="no " * 400)
     with pytest.raises(TuningError, match=r"sample long: .* expected at most 300"):
-        trainer(tmp_path, replace(SETTINGS, max_tokens=300), samples=[long]).tune()
+        trainer(tmp_path, replace(SETTINGS, max_length=300), samples=[long]).tune()

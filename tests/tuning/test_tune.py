@@ -18,9 +18,9 @@ from holisafe.errors import ModelError, TuningError
 from holisafe.guard import GuardConfig, attach_guard, guard_of, save_guard
 from holisafe.models import load
 from holisafe.records import ImageRef, Sample
-from holisafe.tuning import Bounds, Collator, GuardedLoss, ModelOptions, Tuned, plan, tune
+from holisafe.tuning import Bounds, Collator, ModelOptions, Tuned, plan, tune
 from holisafe.tuning._samples import find_unfit
-from tuning.data import picture, sample
+from tuning.data import loss_of, picture, sample, with_rates
 from tuning.tiny_run import SETTINGS, general, safety, write_data, write_model
 
 
@@ -39,9 +39,12 @@ def tuned(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return run(model, data, tmp_path_factory.mktemp("tuned"))
 
 
+FROZEN_GUARD = {**SETTINGS.learning_rates, "guard": None}
+
+
 def run(model: Path, data: Any, out: Path, **changes: Any) -> Tuned:
     config = replace(SETTINGS, **changes.pop("settings", {}))
-    given = {"options": ModelOptions(device="cpu"), "save_every": 2, "log_every": 1, **changes}
+    given = {"options": ModelOptions(device="cpu"), "save_steps": 2, "logging_steps": 1, **changes}
     return tune(model, data, out, config, **given)
 
 
@@ -84,12 +87,12 @@ def test_the_loaded_model_computes_what_the_trained_one_did(model: Path, tuned: 
     loaded = load(str(tuned.folder.parent), device="cpu", guard="own")
     batch = Collator(loaded.processor, GuardConfig())(both)
     with torch.no_grad():
-        after = GuardedLoss()(loaded.model, batch).parts
+        after = loss_of(loaded.model, batch).means
     base = load(str(model), device="cpu")
     torch.manual_seed(0)
     attach_guard(base.model)
     with torch.no_grad():
-        before = GuardedLoss()(base.model.eval(), batch).parts
+        before = loss_of(base.model.eval(), batch).means
     last = tuned.description["training"]["last"]
     assert {f"loss_{name}" for name in after} < last.keys()
     assert all(after[name] < before[name] for name in ("answer", "image"))
@@ -101,7 +104,7 @@ def test_the_log_has_what_is_learned_from_and_every_step(tuned: Tuned) -> None:
         "samples": {"SSS": 8, "SSU": 0, "USU": 8, "UUU": 0, "SUU": 0},
         "guard": "new",
         "broken": 0,
-        "left_out": [],
+        "skipped": [],
     }
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert all({"loss", "loss_answer", "loss_image", "learning_rate"} <= row.keys() for row in rows)
@@ -116,7 +119,7 @@ def test_the_card_is_written_from_the_run(tuned: Tuned, model: Path, data: Path)
     assert "Drawn for the whole run: 16 samples (SSS 8, SSU 0, USU 8, UUU 0, SUU 0)." in card
     assert f"{description['training']['last']['loss']:.4g}" in card
     assert "The data hold no samples of SSU, UUU, SUU." in card and "Not evaluated" in card
-    assert "`language_rate`: 0.003" in card and "Not known here: check that of" in card
+    assert "`learning_rates`: {'language': 0.003," in card and "Not known here: check that of" in card
 
 
 def test_a_second_call_finds_it_done(tuned: Tuned, model: Path, data: Path) -> None:
@@ -142,7 +145,7 @@ def test_killed_between_last_checkpoint_and_result_it_only_writes_the_result(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"settings": {"lora_rank": 4, "seed": 1}}, r"settings.lora_rank is 2 there, 4 now; settings.seed is 0"),
+        ({"settings": {"lora_r": 4, "seed": 1}}, r"settings.lora_r is 2 there, 4 now; settings.seed is 0"),
         ({"guard": GuardConfig.paper()}, r"guard.joint_head is true there, false now"),
         ({"split": "calibration"}, r"data_sha256 is"),
     ],
@@ -169,16 +172,16 @@ def test_a_folder_of_something_else_is_left_alone(model: Path, data: Path) -> No
 
 
 def test_sft_has_no_guard_and_meta_token_has_its_token(model: Path, data: Path, tmp_path: Path) -> None:
-    plain = run(model, data, tmp_path / "sft", settings={"method": "sft", "steps": 1})
+    plain = run(model, data, tmp_path / "sft", settings={"method": "sft", "max_steps": 1})
     assert not (plain.folder / "guard").exists() and plain.description["guard"] is None
-    token = run(model, data, tmp_path / "token", settings={"method": "meta-token", "steps": 1})
+    token = run(model, data, tmp_path / "token", settings={"method": "meta-token", "max_steps": 1})
     assert token.description["guard"]["meta_token"] is True
     assert load(str(token.folder), device="cpu", guard="own").guard == str(token.folder / "guard")
 
 
 def test_parts_that_rest_are_not_saved(model: Path, data: Path, tmp_path: Path) -> None:
-    rates = {"language_rate": None, "vision_rate": None, "projector_rate": None}
-    made = run(model, data, tmp_path, settings={**rates, "steps": 1})
+    rates = {"learning_rates": {"language": None, "vision": None, "projector": None, "guard": 1e-2}}
+    made = run(model, data, tmp_path, settings={**rates, "max_steps": 1})
     assert set(made.description["learned"]) == {"guard"}
     assert {path.name for path in made.folder.iterdir()} == {"README.md", "guard", "learned_images.txt", "tuned.json"}
 
@@ -186,7 +189,10 @@ def test_parts_that_rest_are_not_saved(model: Path, data: Path, tmp_path: Path) 
 def test_general_data_come_in_their_share(model: Path, data: Path, tmp_path: Path) -> None:
     export_parquet(general(), tmp_path / "general", "train")
     planned = plan(
-        model, data, replace(SETTINGS, general_share=0.25, steps=None, epochs=2), general=tmp_path / "general"
+        model,
+        data,
+        replace(SETTINGS, general_share=0.25, max_steps=None, num_train_epochs=2),
+        general=tmp_path / "general",
     )
     assert planned.by_combination == {"SSS": 6, "SSU": 0, "USU": 6, "UUU": 0, "SUU": 0, "general": 4}
     assert planned.steps == 4
@@ -202,13 +208,15 @@ def test_a_plan_counts_what_learns_and_writes_nothing(model: Path, data: Path, t
     planned = plan(model, data, SETTINGS)
     assert sorted(data.parent.rglob("*")) == before
     assert planned.learned == tuned.description["learned"]
-    assert planned.learned["language"]["rate"] == 3e-3 and planned.steps == 4
+    assert planned.learned["language"]["learning_rate"] == 3e-3 and planned.steps == 4
     assert planned.parameters > sum(part["parameters"] for part in planned.learned.values())
 
 
 def test_images_shared_with_another_split_are_refused(model: Path, tmp_path: Path) -> None:
     export_parquet(safety(), tmp_path, "train")
-    export_parquet([replace(safety()[3], id="other", query="else?"), *safety(2, first=20)], tmp_path, "calibration")
+    export_parquet(
+        [replace(safety()[3], id="other").with_query("else?"), *safety(2, first=20)], tmp_path, "calibration"
+    )
     with pytest.raises(TuningError, match=r"sample s3: its image .* is in the split calibration"):
         plan(model, tmp_path, SETTINGS)
 
@@ -220,11 +228,13 @@ def test_what_is_for_measuring_is_learned_from_only_where_it_is_named(model: Pat
         plan(model, tmp_path, SETTINGS)
     assert plan(model, tmp_path, SETTINGS, split="training").by_combination["SSS"] == 8
     (tmp_path / "test.parquet").rename(tmp_path / "more.parquet")
-    assert sum(plan(model, tmp_path, replace(SETTINGS, steps=None, epochs=1.0)).by_combination.values()) == 8
+    assert (
+        sum(plan(model, tmp_path, replace(SETTINGS, max_steps=None, num_train_epochs=1.0)).by_combination.values()) == 8
+    )
 
 
 def test_general_data_are_held_against_the_other_splits_too(model: Path, data: Path) -> None:
-    shared = replace(general()[0], images=safety(1, first=20)[0].images)
+    shared = general()[0].with_images(safety(1, first=20)[0].images)
     with pytest.raises(TuningError, match=r"sample g0: .* split calibration"):
         plan(model, data, replace(SETTINGS, general_share=0.2), general=[shared])
 
@@ -237,12 +247,12 @@ def broken(name: str = "broken") -> Sample:
 
 def test_what_is_too_long_or_cannot_be_opened_is_left_out_and_named(model: Path, tmp_path: Path) -> None:
     odd = [sample("long", reference="no " * 100), broken()]
-    made = run(model, [*safety(), *odd], tmp_path, settings={"steps": 1, "max_tokens": 120})
+    made = run(model, [*safety(), *odd], tmp_path, settings={"max_steps": 1, "max_length": 120})
     first = lines(tmp_path)[0]
-    found = {each["id"]: (each["reason"], each["why"]) for each in first["left_out"]}
+    found = {each["id"]: (each["reason"], each["why"]) for each in first["skipped"]}
     assert found["long"][0] == "length" and "at most 120" in found["long"][1]
     assert found["broken"][0] == "image" and "cut.png" in found["broken"][1] and len(found) == 2
-    assert made.description["data"]["left_out"] == {"broken": 0, "image": 1, "length": 1}
+    assert made.description["data"]["skipped"] == {"broken": 0, "image": 1, "length": 1}
     card = (made.folder / "README.md").read_text()
     assert "1 with images that cannot be opened or taken in, 1 longer than the limit" in card
 
@@ -269,7 +279,7 @@ def test_a_shape_that_the_processor_refuses_is_left_out() -> None:
 
 def test_samples_that_are_all_too_long_are_refused(model: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(TuningError, match=r"none of the 6 samples can be learned from; the first, s0: .* at most 20"):
-        run(model, data, tmp_path, settings={"max_tokens": 20})
+        run(model, data, tmp_path, settings={"max_length": 20})
     assert not (tmp_path / "tune.json").exists()
 
 
@@ -302,7 +312,12 @@ def test_a_guard_with_a_meta_token_needs_its_method(model: Path, data: Path) -> 
 @pytest.fixture(scope="module")
 def twice(tuned: Tuned, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Tuned:
     """Tuned once more, its guard at rest."""
-    return run(tuned.folder, data, tmp_path_factory.mktemp("twice"), settings={"steps": 1, "guard_rate": None})
+    return run(
+        tuned.folder,
+        data,
+        tmp_path_factory.mktemp("twice"),
+        settings={"max_steps": 1, "learning_rates": FROZEN_GUARD},
+    )
 
 
 def test_a_tuned_model_can_be_tuned_again_and_so_can_its_guard(
@@ -319,28 +334,34 @@ def test_a_tuned_model_can_be_tuned_again_and_so_can_its_guard(
 
 
 def test_a_guard_of_other_parts_is_a_new_one(tuned: Tuned, data: Path, tmp_path: Path) -> None:
-    settings = {"steps": 1}
+    settings = {"max_steps": 1}
     other = run(tuned.folder, data, tmp_path / "run", settings=settings, guard=GuardConfig(joint_head=False))
     assert other.description["guard_began"] == "new"
     with pytest.raises(TuningError, match=r"the guard is new \(that of the model has other parts\)"):
-        run(tuned.folder, data, tmp_path, settings={"guard_rate": None}, guard=GuardConfig(joint_head=False))
+        run(
+            tuned.folder,
+            data,
+            tmp_path,
+            settings={"learning_rates": FROZEN_GUARD},
+            guard=GuardConfig(joint_head=False),
+        )
 
 
 def test_a_guard_that_was_changed_since_the_run_began_is_refused(tuned: Tuned, data: Path, tmp_path: Path) -> None:
     shutil.copytree(tuned.folder.parent, tmp_path / "once")
-    run(tmp_path / "once", data, tmp_path / "twice", settings={"steps": 1})
+    run(tmp_path / "once", data, tmp_path / "twice", settings={"max_steps": 1})
     shutil.rmtree(tmp_path / "twice" / "tuned")
     other = load(str(tmp_path / "once"), device="cpu", guard="own").model
     with torch.no_grad():
         next(guard_of(other).parameters()).add_(1.0)
     save_guard(other, tmp_path / "once" / "tuned" / "guard")
     with pytest.raises(TuningError, match="the base model's guard's weights were changed since the run in"):
-        run(tmp_path / "once", data, tmp_path / "twice", settings={"steps": 1})
+        run(tmp_path / "once", data, tmp_path / "twice", settings={"max_steps": 1})
 
 
 def test_a_new_guard_has_to_learn(model: Path, data: Path) -> None:
     with pytest.raises(TuningError, match=r"the guard is new \(the model was not tuned with one\)"):
-        plan(model, data, replace(SETTINGS, guard_rate=None))
+        plan(model, data, with_rates(SETTINGS, guard=None))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -350,7 +371,7 @@ def test_a_model_tuned_twice_knows_its_base_again(twice: Tuned, dtype: str) -> N
 
 def test_a_model_tuned_twice_is_refused_on_another_base(tuned: Tuned, data: Path, tmp_path: Path) -> None:
     shutil.copytree(tuned.folder.parent, tmp_path / "once")
-    twice = run(tmp_path / "once", data, tmp_path / "twice", settings={"steps": 1})
+    twice = run(tmp_path / "once", data, tmp_path / "twice", settings={"max_steps": 1})
     path = tmp_path / "once" / "tuned" / "adapter" / "adapter_model.safetensors"
     save_file({name: each + 1 for name, each in load_file(path).items()}, path)
     with pytest.raises(ModelError, match="are not those that it was tuned from"):
@@ -358,7 +379,7 @@ def test_a_model_tuned_twice_is_refused_on_another_base(tuned: Tuned, data: Path
 
 
 def test_a_bound_that_is_passed_before_there_is_a_checkpoint_is_said(model: Path, data: Path, tmp_path: Path) -> None:
-    wild = {"language_rate": 30.0, "steps": 3}
+    wild = {"learning_rates": {**SETTINGS.learning_rates, "language": 30.0}, "max_steps": 3}
     bounds = Bounds(utility_drop=0.01)
     with pytest.raises(TuningError, match=r"stopped at step \d: the utility has fallen .* no checkpoint is within"):
-        run(model, data, tmp_path, settings=wild, save_every=100, evaluate_every=2, bounds=bounds)
+        run(model, data, tmp_path, settings=wild, save_steps=100, eval_steps=2, bounds=bounds)

@@ -13,7 +13,7 @@ from tiny_models import save
 from tuning import data
 from tuning.data import ANSWERED, picture, sample
 
-SETTINGS = replace(data.SETTINGS, steps=4, weight_decay=0.0)
+SETTINGS = replace(data.SETTINGS, max_steps=4, weight_decay=0.0)
 
 
 def write_model(folder: Path) -> Path:

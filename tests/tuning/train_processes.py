@@ -27,7 +27,7 @@ from holisafe.guard import guard_of
 from holisafe.records import Behaviour, Sample
 from holisafe.taxonomy import Combination, GuardLabel
 from holisafe.tuning import GuardedTrainer, SliceEvaluation, TuneConfig
-from tuning.data import SETTINGS, held_out, picture, sample
+from tuning.data import SETTINGS, held_out, picture, sample, with_rates
 
 ALIKE = replace(SETTINGS, lora_dropout=0.0)
 """Steps of four samples: two forward passes of one process, or one of each of two."""
@@ -86,13 +86,13 @@ def train(
     for weight in guard_of(made.model).parameters():
         weight.data += float(os.environ.get("RANK", "0"))  # what another process begins with must not matter
     given = uneven() if samples is None else samples
-    options = {"save_every": 2, "log_every": 1, "use_cpu": True, **options}
+    options = {"save_steps": 2, "logging_steps": 1, "use_cpu": True, **options}
     run = kind(made.model, made.processor, config, given, folder, **options)
     for module in run.model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     if is_evaluated:
-        run.add_callback(SliceEvaluation(run, held_out(), every=3, max_tokens=12, batch_size=1))
+        run.add_callback(SliceEvaluation(run, held_out(), eval_steps=3, max_new_tokens=12, batch_size=1))
     run.data_collator = seen = Seen(run.data_collator)
     run.tune()
     here, whole = held(run)
@@ -108,19 +108,19 @@ def held(run: GuardedTrainer) -> tuple[int, int]:
     return sum(each.numel() for each in here), sum(each.numel() for each in weights)
 
 
-HALF = replace(ALIKE, accumulation=1)
+HALF = replace(ALIKE, gradient_accumulation_steps=1)
 SHARDED: dict[str, Any] = {"config": HALF, "kind": OnCpu, "fsdp": True}
 RUNS: dict[str, dict[str, Any]] = {
     "ddp": {"config": HALF},
-    "ddp-checkpointing": {"config": replace(HALF, checkpointing=True)},
+    "ddp-checkpointing": {"config": replace(HALF, gradient_checkpointing=True)},
     "ddp-23": {"config": HALF, "samples": uneven(23)},
     "ddp-again": {"config": HALF},
     "ddp-evaluated": {"config": HALF, "is_evaluated": True},
     "ddp-for-fsdp": {"config": HALF, "fsdp": True},
     "fsdp": SHARDED,
     "fsdp-again": SHARDED,
-    "fsdp-bfloat16": {**SHARDED, "config": replace(HALF, precision="bfloat16", checkpointing=True)},
-    "fsdp-no-adapter": {**SHARDED, "config": replace(HALF, language_rate=None)},
+    "fsdp-bfloat16": {**SHARDED, "config": replace(HALF, precision="bfloat16", gradient_checkpointing=True)},
+    "fsdp-no-adapter": {**SHARDED, "config": with_rates(HALF, language=None)},
     "fsdp-meta-token": {**SHARDED, "config": replace(HALF, method="meta-token")},
     "fsdp-first-loads": {**SHARDED, "fsdp_config": {"cpu_ram_efficient_loading": True}},
     "fsdp-1": {**SHARDED, "fsdp_config": {"version": 1, "sync_module_states": False}},

@@ -30,7 +30,7 @@ def trainer(folder: Path, config: TuneConfig = SETTINGS, **options: Any) -> Guar
     """A trainer of a tiny guarded LLaVA, always the same."""
     made = tiny("llava")
     guard(made)
-    given = {"samples": samples(), "save_every": 2, "log_every": 1, "use_cpu": True, **options}
+    given = {"samples": samples(), "save_steps": 2, "logging_steps": 1, "use_cpu": True, **options}
     return GuardedTrainer(made.model, made.processor, config, folder=folder, **given)
 
 

@@ -29,8 +29,8 @@ def tune_small(
 ) -> Tuned:
     """Tune a model on HoliSafe-Open's training split, with a guard on its projector's features.
 
-    The vision tower rests, so that what it says of an image is computed once. Interrupted and called again, it goes on
-    from its newest checkpoint.
+    The vision tower is frozen, so that its features of an image are computed once. Interrupted and called again, it
+    resumes from its newest checkpoint.
 
     Args:
         model: "pocket", or another model that is as small.
@@ -51,16 +51,14 @@ def tune_small(
 
     transformers_logging.disable_progress_bar()
     config = TuneConfig(
-        lora_rank=16,
+        lora_r=16,
         lora_alpha=32.0,
-        language_rate=5e-4,
-        projector_rate=5e-4,
-        vision_rate=None,
-        guard_rate=3e-3,
-        steps=steps,
-        batch=BATCH,
-        accumulation=1,
-        warmup=0.1,
+        learning_rate=5e-4,
+        learning_rates={"vision": None, "guard": 3e-3},
+        max_steps=steps,
+        batch_size=BATCH,
+        gradient_accumulation_steps=1,
+        warmup_ratio=0.1,
         precision=_faster_precision(),
     )
     return tune(
@@ -70,8 +68,8 @@ def tune_small(
         config,
         guard=GuardConfig(features="projector", pooling="attention", joint_head=False),
         options=ModelOptions(device="cpu"),
-        save_every=SAVE_EVERY,
-        log_every=5,
+        save_steps=SAVE_EVERY,
+        logging_steps=5,
         progress=progress,
     )
 
@@ -80,4 +78,7 @@ def _faster_precision() -> Precision:
     """What this CPU computes matrix products with sooner; where it has no AVX-512, bfloat16 is many times as slow."""
     import torch
 
-    return "bfloat16" if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else "float32"
+    from holisafe.tuning import Precision
+
+    is_fast = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return Precision.BFLOAT16 if is_fast else Precision.FLOAT32

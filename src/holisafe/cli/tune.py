@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 IMAGES_LEFT_OUT = 1
 """Exit code where images could not be opened or records are broken; 2 is for what cannot be done at all."""
-
-PARTS = ("language", "projector", "vision", "guard")
 
 
 def register(app: typer.Typer) -> None:
@@ -42,48 +41,83 @@ def tune(
     general_share: Annotated[float | None, typer.Option(help="Their share of the samples, in [0, 1).")] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="Name of a shipped recipe, or a JSON file; options given here go before it."),
+        typer.Option(help="Name of a shipped recipe, or a JSON file; options given here override it."),
     ] = None,
     method: Annotated[
-        Literal["vgm", "meta-token", "sft"] | None,
+        str | None,
         typer.Option(
-            help="vgm: with a guard that reads the images. meta-token: with one that reads a learned token per image. "
-            "sft: answers alone."
-        ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/MODEL-METHOD if not given.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps, in place of --epochs.")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the safety data.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Samples of one forward pass.")] = None,
-    accumulation: Annotated[int | None, typer.Option(help="Forward passes of one optimizer step.")] = None,
-    rate: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Peak learning rate of all parts that learn (5e-5), or of one: language=2e-4, projector=..., "
-            "vision=..., guard=...; PART=off lets it rest. May be given more than once.",
+            help="vgm (default): with a guard that reads the images. meta-token: with one that reads a learned token "
+            "per image. sft: answers alone. Or a method of another package.",
             show_default=False,
         ),
     ] = None,
-    lora_rank: Annotated[int | None, typer.Option(help="Rank of the language model's adapter.")] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Longest sample, visual tokens included; longer ones are left out.")
+    method_args: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Setting of the method, such as image_weight=0.5. May be given more than once.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/MODEL-METHOD if not given.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Optimizer steps, in place of --num-train-epochs.")] = None,
+    num_train_epochs: Annotated[
+        float | None, typer.Option(help="Passes over the safety data (5).", show_default=False)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples of one forward pass of one process (8).", show_default=False)
+    ] = None,
+    gradient_accumulation_steps: Annotated[
+        int | None, typer.Option(help="Forward passes of one optimizer step (16).", show_default=False)
+    ] = None,
+    learning_rate: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Peak learning rate of all parts that learn (5e-5), or of one: language=2e-4, projector=..., "
+            "vision=..., guard=...; PART=off freezes it. May be given more than once.",
+            show_default=False,
+        ),
+    ] = None,
+    warmup_ratio: Annotated[
+        float | None, typer.Option(help="Share of the steps with a rising learning rate (0.03).", show_default=False)
+    ] = None,
+    lora_r: Annotated[
+        int | None, typer.Option(help="Rank of the language model's adapter (64).", show_default=False)
+    ] = None,
+    lora_alpha: Annotated[
+        float | None, typer.Option(help="The adapter is scaled by alpha / rank (64).", show_default=False)
+    ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(help="Longest sample in tokens, visual tokens included; longer ones are skipped."),
     ] = None,
     precision: Annotated[
-        Literal["float32", "bfloat16"] | None, typer.Option(help="Number format of forward and backward passes.")
+        str | None,
+        typer.Option(help="Dtype of forward and backward passes: bfloat16 (default) or float32.", show_default=False),
     ] = None,
-    checkpointing: Annotated[
-        bool | None, typer.Option(help="Compute activations twice, to save memory.", show_default=False)
+    gradient_checkpointing: Annotated[
+        bool | None, typer.Option(help="Compute activations twice, to save memory (off).", show_default=False)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the draw of samples, new weights and dropout.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the draw of samples, new weights and dropout (0).", show_default=False)
+    ] = None,
+    chat_template_args: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Argument of the chat template, such as enable_thinking=false. May be given more than once.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda; choose among GPUs with CUDA_VISIBLE_DEVICES.")
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="Load weights as auto, float32, bfloat16 or float16.")] = None,
     attention: Annotated[str | None, typer.Option(help="Attention backend, e.g. sdpa.")] = None,
     revision: Annotated[str | None, typer.Option(help="Hub revision of the model.")] = None,
-    save_every: Annotated[int, typer.Option(min=1, help="Optimizer steps between checkpoints.")] = 100,
-    log_every: Annotated[int, typer.Option(min=1, help="Optimizer steps between lines of log.jsonl.")] = 10,
-    evaluate_every: Annotated[
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the checkpoint.")
+    ] = False,
+    save_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps between checkpoints.")] = 100,
+    logging_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps between lines of log.jsonl.")] = 10,
+    eval_steps: Annotated[
         int | None,
         typer.Option(
             min=1,
@@ -105,7 +139,7 @@ def tune(
         float | None, typer.Option(help="Keep no checkpoint with a mean ASR above it, in [0, 1].", show_default=False)
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be trained, and train and write nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be trained; train and write nothing.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on standard output: tuned.json, or the plan.")
@@ -117,34 +151,38 @@ def tune(
     adapter, projector, guard and a model card; `holisafe bench OUT --guard own` measures it, `holisafe merge OUT`
     makes one plain checkpoint of it. OUT/log.jsonl has the losses.
 
-    Interrupted at any moment and started again with the same command, it goes on from its newest checkpoint to the
-    same weights. On several GPUs: accelerate launch -m holisafe tune MODEL ...
+    Interrupted at any moment, the same command resumes from the newest checkpoint and gives the same weights. On
+    several GPUs: accelerate launch -m holisafe tune MODEL ...
 
-    With bounds, training stops where one is passed, and the result is the last checkpoint within all of them.
+    With bounds, training stops where one is violated, and the result is the last checkpoint within all of them.
 
-    Samples that are longer than the model's context or --max-tokens are left out and named in the log. So are those
+    Samples that are longer than the model's context or --max-length are skipped and named in the log. So are those
     whose image cannot be opened.
 
     Exit code 0: done; 1: done, but records are broken or images could not be opened; 2: not done.
 
-    Example: holisafe tune pocket --steps 300 --batch 4 --accumulation 4 --rate 2e-4 --precision float32 --out runs/safe
+    Example: holisafe tune pocket --max-steps 300 --batch-size 4 --gradient-accumulation-steps 4 --learning-rate 2e-4
+    --precision float32 --out runs/safe
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # PEFT asks transformers by a name that transformers is about to drop
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     given = {
         "method": method,
-        "steps": steps,
-        "epochs": epochs,
-        "batch": batch,
-        "accumulation": accumulation,
-        "lora_rank": lora_rank,
-        "max_tokens": max_tokens,
+        "max_steps": max_steps,
+        "num_train_epochs": num_train_epochs,
+        "batch_size": batch_size,
+        "gradient_accumulation_steps": gradient_accumulation_steps,
+        "warmup_ratio": warmup_ratio,
+        "lora_r": lora_r,
+        "lora_alpha": lora_alpha,
+        "max_length": max_length,
         "precision": precision,
-        "checkpointing": checkpointing,
+        "gradient_checkpointing": gradient_checkpointing,
         "seed": seed,
         "general_share": general_share,
     }
+    named = {"method_args": method_args or [], "chat_template_args": chat_template_args or []}
     from transformers.utils import logging as transformers_logging
 
     from holisafe import tuning
@@ -157,23 +195,23 @@ def tune(
         utility_drop=max_utility_drop,
         attack_success_rate=max_attack_success_rate,
     )
-    config = _overridden(None if kept is None else kept.config, given, rate or [])
+    config = _overridden(None if kept is None else kept.config, given, named, learning_rate or [])
     arguments: dict[str, Any] = {
         "split": split,
         "general": general,
         "guard": None if kept is None else kept.guard,
-        "options": ModelOptions(device, dtype, attention, revision),
+        "options": ModelOptions(device, dtype, attention, revision, trust_remote_code),
     }
     while_it_trains: dict[str, Any] = {
-        "save_every": save_every,
-        "log_every": log_every,
-        "evaluate_every": evaluate_every,
+        "save_steps": save_steps,
+        "logging_steps": logging_steps,
+        "eval_steps": eval_steps,
         "bounds": bounds,
     }
     if dry_run:
         planned = tuning.plan(model, data, config, **arguments)
         typer.echo(json.dumps(_plan_json(planned, config))) if as_json else _print_plan(planned, config)
-        _end(_counts(planned.left_out, planned.broken))
+        _end(_counts(planned.skipped, planned.broken))
         return
     folder = out or Path("runs") / _folder_name(model, config.method)
     if os.environ.get("RANK", "0") != "0":  # of several processes, the first speaks
@@ -202,37 +240,57 @@ def tune(
     if training["stopped"]:
         typer.echo(f"stopped early {training['stopped']}; kept is what it was at step {training['steps']}", err=True)
     typer.echo(f"the tuned model is in {tuned.folder}; `holisafe bench {folder} --guard own` measures it", err=True)
-    _end(tuned.description["data"]["left_out"])
+    _end(tuned.description["data"]["skipped"])
 
 
-def _overridden(config: TuneConfig | None, given: Mapping[str, Any], rates: list[str]) -> TuneConfig:
-    """The settings with those that were given; --epochs takes the place of a recipe's steps."""
+def _overridden(
+    config: TuneConfig | None, given: Mapping[str, Any], named: Mapping[str, list[str]], rates: list[str]
+) -> TuneConfig:
+    """The settings with those that were given; --num-train-epochs takes the place of a recipe's max_steps."""
     from dataclasses import replace
 
     from holisafe.tuning import TuneConfig
 
-    changes = {name: value for name, value in given.items() if value is not None}
-    if "epochs" in changes and "steps" not in changes:
-        changes["steps"] = None
     config = config or TuneConfig()
+    changes = {name: value for name, value in given.items() if value is not None}
+    if "num_train_epochs" in changes and "max_steps" not in changes:
+        changes["max_steps"] = None
+    kept = {} if changes.get("method", config.method) != config.method else config.method_args
+    args = _named_values("--method-args", named["method_args"])
+    changes["method_args"] = {**kept, **args}
+    template = _named_values("--chat-template-args", named["chat_template_args"])
+    changes["chat_template_args"] = {**config.chat_template_args, **template}
     for text in rates:
         part, equals, value = text.rpartition("=")
-        changes |= _rate(part, value) if equals else _rates_of_all(config, value)
+        changes |= _rate_of_part(config, changes, part, value) if equals else _rate_of_all(config, value)
     return replace(config, **changes)
 
 
-def _rates_of_all(config: TuneConfig, value: str) -> dict[str, float | None]:
-    """One rate for all parts that the recipe lets learn."""
-    names = [f"{part}_rate" for part in PARTS]
-    return dict.fromkeys([name for name in names if getattr(config, name) is not None], _number(value))
-
-
-def _rate(part: str, value: str) -> dict[str, float | None]:
+def _named_values(option: str, texts: list[str]) -> dict[str, Any]:
+    """NAME=VALUE each; a value is JSON where it can be read as such, else a text."""
     from holisafe.errors import TuningError
 
-    if part not in PARTS:
-        raise TuningError(f"--rate: expected one of {', '.join(PARTS)} before '=', found {part!r}")
-    return {f"{part}_rate": None if value == "off" else _number(value)}
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise TuningError(f"{option}: expected NAME=VALUE, found {text!r}")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _rate_of_all(config: TuneConfig, value: str) -> dict[str, Any]:
+    """One learning rate for all parts that the recipe does not freeze."""
+    frozen = {part: rate for part, rate in config.learning_rates.items() if rate is None}
+    return {"learning_rate": _number(value), "learning_rates": frozen}
+
+
+def _rate_of_part(config: TuneConfig, changes: Mapping[str, Any], part: str, value: str) -> dict[str, Any]:
+    rates = changes.get("learning_rates", config.learning_rates)
+    return {"learning_rates": {**rates, part: None if value == "off" else _number(value)}}
 
 
 def _number(value: str) -> float:
@@ -241,7 +299,7 @@ def _number(value: str) -> float:
     try:
         return float(value)
     except ValueError:
-        raise TuningError(f"--rate: expected a number such as 5e-5, or PART=off, found {value!r}") from None
+        raise TuningError(f"--learning-rate: expected a number such as 5e-5, or PART=off, found {value!r}") from None
 
 
 def _folder_name(model: str, method: str) -> str:
@@ -256,42 +314,84 @@ def goes_on_tuning(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"checkpoints are kept in {folder}; the same command goes on from the newest", err=True)
+        typer.echo(f"checkpoints are kept in {folder}; the same command resumes from the newest", err=True)
         raise
 
 
 @contextlib.contextmanager
 def show_steps() -> Iterator[Callable[[int, int, Mapping[str, Any]], None]]:
-    """A bar on standard error with the newest losses; a line per tenth where standard error is no terminal."""
+    """Progress on standard error: step, rate, time left, then losses; evaluations are printed when they happen.
+
+    A line that fits 80 columns on a terminal; elsewhere a line per tenth of the run.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress, TextColumn
+    from rich.table import Column
 
     console = Console(stderr=True, highlight=False)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}"),
-    )
+    columns = (TextColumn("{task.description}"), TextColumn("{task.fields[losses]}", table_column=_one_line(Column)))
     with Progress(*columns, console=console, disable=not console.is_terminal, redirect_stdout=False) as bar:
         task = bar.add_task("reading model and samples", total=None, losses="")
+        clock = _Clock()
         told = 0
 
         def advance(step: int, steps: int, row: Mapping[str, Any]) -> None:
             nonlocal told
+            if "evaluation" in row:
+                console.print(_evaluation(row["evaluation"]), soft_wrap=True)
+                return
             losses = _losses(row)
-            bar.update(task, description="tuning", completed=step, total=steps, losses=losses)
+            where = f"step {step}/{steps}{clock.shown(step, steps)}"
+            bar.update(task, description=where, completed=step, total=steps, losses=losses)
             is_new = row.get("step") == step and step > told
             if not console.is_terminal and is_new and (step - told >= steps / 10 or step in (1, steps)):
                 told = step
-                console.print(f"step {step} of {steps}: {losses}", soft_wrap=True)
+                console.print(f"{where}, {losses}", soft_wrap=True)
 
         yield advance
 
 
+def _one_line(column: Any) -> Any:
+    """A column that is cut where the terminal ends, rather than wrapped."""
+    return column(no_wrap=True, overflow="ellipsis", ratio=1)
+
+
+class _Clock:
+    """Rate and time left, from the steps of this process alone: a resumed run begins at a later step."""
+
+    def __init__(self) -> None:
+        self._began: tuple[int, float] | None = None
+
+    def shown(self, step: int, steps: int) -> str:
+        """Such as ", 1.2 s/step, 3:05 left"; empty before the first step is done."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = (step, now)
+        first, began = self._began
+        if step == first:
+            return ""
+        pace = (now - began) / (step - first)
+        left = round(pace * (steps - step))
+        clock = (
+            f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}" if left >= 3600 else f"{left // 60}:{left % 60:02}"
+        )
+        return f", {pace:.2g} s/step, {clock} left"
+
+
+def _evaluation(found: Mapping[str, Any]) -> str:
+    """One line about an evaluation on the calibration slice."""
+    rates = next(iter(found["judges"].values()))
+    shown = [("refusal rate on SSS", rates["rr"]), ("mean ASR", rates["masr_macro"])]
+    parts = [f"{name} {figure['value']:.3f}" for name, figure in shown if figure is not None]
+    if found["utility"] is not None:
+        parts.append(f"utility {found['utility']:+.3f}")
+    if found["guard_accuracy"] is not None:
+        parts.append(f"guard accuracy {found['guard_accuracy']:.3f}")
+    return f"evaluation at step {found['step']}: {', '.join(parts)}"
+
+
 def _losses(row: Mapping[str, Any]) -> str:
-    """Loss, its parts and the guard's accuracy, of the newest line of the log."""
+    """Loss, its terms and the guard's accuracy, of the newest line of the log."""
     shown = [
         f"{name.replace('loss_', '').replace('accuracy_', 'acc. ')} {value:.3f}"
         for name, value in sorted(row.items(), key=lambda each: (each[0].startswith("accuracy_"), each[0]))
@@ -325,9 +425,9 @@ def _print_plan(planned: Plan, config: TuneConfig) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    parts = Table("part", "learns", "peak rate")
+    parts = Table("part", "parameters that learn", "peak learning rate")
     for name, part in planned.learned.items():
-        parts.add_row(name, f"{part['parameters']:,}", f"{part['rate']:g}")
+        parts.add_row(name, f"{part['parameters']:,}", f"{part['learning_rate']:g}")
     learning = sum(part["parameters"] for part in planned.learned.values())
     parts.add_row("of all", f"{planned.parameters:,}", f"{learning / planned.parameters:.2%} learn")
     console.print(parts)
@@ -338,23 +438,24 @@ def _print_plan(planned: Plan, config: TuneConfig) -> None:
     console.print(samples)
     longest = "any length" if planned.longest is None else f"at most {planned.longest:,} tokens"
     console.print(
-        f"{planned.steps:,} optimizer steps of {config.batch} × {config.accumulation} samples a process, {longest}; "
+        f"{planned.steps:,} optimizer steps of {config.batch_size} × {config.gradient_accumulation_steps} samples "
+        f"per process, {longest}; "
         f"method {config.method}, {config.precision}, seed {config.seed}"
     )
 
 
-def _counts(left_out: Any, broken: int) -> dict[str, int]:
-    reasons = [each.reason for each in left_out]
+def _counts(skipped: Any, broken: int) -> dict[str, int]:
+    reasons = [each.reason for each in skipped]
     return {"broken": broken, "image": reasons.count("image"), "length": reasons.count("length")}
 
 
-def _end(left_out: Mapping[str, int]) -> None:
+def _end(skipped: Mapping[str, int]) -> None:
     """Say on standard error what was left out; records that are broken and images that cannot be opened cost a 1."""
-    if left_out["length"]:
-        typer.echo(f"{left_out['length']} samples are too long and were left out; log.jsonl names them", err=True)
-    if left_out["image"]:
-        typer.echo(f"{left_out['image']} samples have an image that cannot be opened; log.jsonl names them", err=True)
-    if left_out["broken"]:
-        typer.echo(f"{left_out['broken']} broken records were left out; `holisafe data validate` lists them", err=True)
-    if left_out["image"] or left_out["broken"]:
+    if skipped["length"]:
+        typer.echo(f"{skipped['length']} samples are too long and were skipped; log.jsonl names them", err=True)
+    if skipped["image"]:
+        typer.echo(f"{skipped['image']} samples have an image that cannot be opened; log.jsonl names them", err=True)
+    if skipped["broken"]:
+        typer.echo(f"{skipped['broken']} broken records were skipped; `holisafe data validate` lists them", err=True)
+    if skipped["image"] or skipped["broken"]:
         raise typer.Exit(IMAGES_LEFT_OUT)

@@ -15,24 +15,28 @@ from holisafe.tuning._recipes import Recipe, read_recipe, recipe_names
 from holisafe.tuning._slice import calibration_slice
 from holisafe.tuning._targets import check_samples
 from holisafe.tuning._trackers import trackers
+from holisafe.tuning.methods import METHODS, Method, MethodConfig, method_names
 
 if TYPE_CHECKING:
     from holisafe.tuning._collate import Collator
     from holisafe.tuning._evaluate import Evaluation, SliceEvaluation
-    from holisafe.tuning._loss import GuardedLoss, LossParts
+    from holisafe.tuning._loss import Loss, LossTerm
     from holisafe.tuning._merge import merge_tuned
-    from holisafe.tuning._parts import adapt
+    from holisafe.tuning._parts import configure_trainable_parts
     from holisafe.tuning._ready import ModelOptions
     from holisafe.tuning._trainer import GuardedTrainer
     from holisafe.tuning._tune import Plan, Tuned, plan, tune
 
 __all__ = [
+    "METHODS",
     "Bounds",
     "Collator",
     "Evaluation",
-    "GuardedLoss",
     "GuardedTrainer",
-    "LossParts",
+    "Loss",
+    "LossTerm",
+    "Method",
+    "MethodConfig",
     "ModelOptions",
     "Plan",
     "Precision",
@@ -41,10 +45,11 @@ __all__ = [
     "Stop",
     "TuneConfig",
     "Tuned",
-    "adapt",
     "calibration_slice",
     "check_samples",
+    "configure_trainable_parts",
     "merge_tuned",
+    "method_names",
     "mix",
     "plan",
     "read_recipe",
@@ -58,14 +63,14 @@ __getattr__, __dir__ = lazy(
     {
         "Collator": "holisafe.tuning._collate",
         "Evaluation": "holisafe.tuning._evaluate",
-        "GuardedLoss": "holisafe.tuning._loss",
+        "Loss": "holisafe.tuning._loss",
         "GuardedTrainer": "holisafe.tuning._trainer",
-        "LossParts": "holisafe.tuning._loss",
+        "LossTerm": "holisafe.tuning._loss",
         "ModelOptions": "holisafe.tuning._ready",
         "Plan": "holisafe.tuning._tune",
         "SliceEvaluation": "holisafe.tuning._evaluate",
         "Tuned": "holisafe.tuning._tune",
-        "adapt": "holisafe.tuning._parts",
+        "configure_trainable_parts": "holisafe.tuning._parts",
         "merge_tuned": "holisafe.tuning._merge",
         "plan": "holisafe.tuning._tune",
         "tune": "holisafe.tuning._tune",

@@ -39,7 +39,7 @@ class Bounds:
         """Whether there is any."""
         return self != Bounds()
 
-    def passed(self, refusal_rate: float | None, utility: float | None) -> tuple[str, ...]:
+    def violations(self, refusal_rate: float | None, utility: float | None) -> tuple[str, ...]:
         """Why training has to end; empty where it goes on. What is not known passes no bound."""
         reasons = []
         if self.refusal_rate is not None and refusal_rate is not None and refusal_rate > self.refusal_rate:

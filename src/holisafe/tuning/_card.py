@@ -6,12 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holisafe.guard.checkpoint import public_name
+from holisafe.tuning.methods import METHODS
 
-_METHODS = {
-    "vgm": "answers together with a guard that reads the images (the visual guard module of arXiv 2506.04704 v5)",
-    "meta-token": "answers together with a guard that reads a learned token per image (arXiv 2506.04704 v1)",
-    "sft": "answers alone (supervised fine-tuning, without a guard)",
-}
 _PARTS = {
     "language": "language model (LoRA adapter)",
     "projector": "projector",
@@ -39,7 +35,7 @@ def model_card(run: Mapping[str, Any]) -> str:
         f"# {base}, tuned for safety",
         "",
         f"{base}{revision}, tuned by holisafe {run['holisafe']} with method `{run['method']}`: it learned "
-        f"{_METHODS[run['method']]}.",
+        f"{METHODS.get(run['method']).about}.",
         "",
         "```python",
         "from holisafe.models import load",
@@ -59,7 +55,10 @@ def model_card(run: Mapping[str, Any]) -> str:
 
 
 def _learned(run: Mapping[str, Any]) -> list[str]:
-    rows = [f"| {_PARTS[part]} | {each['parameters']:,} | {each['rate']:g} |" for part, each in run["learned"].items()]
+    rows = [
+        f"| {_PARTS[part]} | {each['parameters']:,} | {each['learning_rate']:g} |"
+        for part, each in run["learned"].items()
+    ]
     own = ["The guard began as the one that came with the model.", ""] if run.get("guard_began") == "own" else []
     return [
         "## What learned",
@@ -87,8 +86,8 @@ def _data(data: Mapping[str, Any]) -> list[str]:
         lines.append(f"- general instruction data: {general['samples']:,} samples, SHA-256 `{general['sha256']}`")
     if data["licences"]:
         lines.append(f"- licences that the records give: {', '.join(data['licences'])}")
-    left_out = [f"{count} {_REASONS[reason]}" for reason, count in data["left_out"].items() if count]
-    lines += [f"- left out: {', '.join(left_out)}"] if left_out else []
+    skipped = [f"{count} {_REASONS[reason]}" for reason, count in data["skipped"].items() if count]
+    lines += [f"- left out: {', '.join(skipped)}"] if skipped else []
     return [*lines, ""]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from transformers import ProcessorMixin
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
 from holisafe.images import open_image
-from holisafe.records import Sample
+from holisafe.records import Sample, Turn
 from holisafe.tuning._targets import IGNORED, check_conversation, image_targets, joint_targets
 
 
@@ -24,21 +24,24 @@ from holisafe.tuning._targets import IGNORED, check_conversation, image_targets,
 class Collator:
     """Makes a training batch of samples, for any processor with a chat template.
 
-    Images and query are the user's turn, the reference the assistant's. What is learned is what the model would have
-    to write when asked: all that the template puts between the prompt (with its generation prompt) and the end of
-    the answer, and the control token that ends the turn. A template that ends turns without one gets the tokenizer's
-    end-of-sequence token there, since the model would never learn to stop. Nothing is assumed of a template: the
-    prompt's token ids must begin those of the whole conversation, and what is learned must read as the reference.
+    The sample's turns are the context, the reference is the assistant's answer to them; assistant turns of the context
+    are not learned. What is learned is what the model would have to write when asked: all that the template puts
+    between the prompt (with its generation prompt) and the end of the answer, and the control token that ends the turn.
+    A template that ends turns without one gets the tokenizer's end-of-sequence token there, since the model would never
+    learn to stop. Nothing is assumed of a template: the prompt's token ids must begin those of the whole conversation,
+    and what is learned must read as the reference.
 
     Attributes:
         processor: The model's processor.
         guard: The guard that learns too; None where there is none, and the batch then has no targets for it.
-        max_tokens: Longest conversation that is let in, visual tokens included, in tokens; None for any.
+        max_length: Longest conversation that is accepted, visual tokens included, in tokens; None for any.
+        chat_template_args: Arguments for the chat template.
     """
 
     processor: Any
     guard: GuardConfig | None = None
-    max_tokens: int | None = None
+    max_length: int | None = None
+    chat_template_args: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.processor.chat_template:
@@ -57,13 +60,13 @@ class Collator:
             -100, and `combinations` and `categories` (batch,), the latter -100 where the sample is safe.
 
         Raises:
-            TuningError: A sample has no image or reference, its labels do not fit, it is too long, or the template
+            TuningError: A sample has no reference, its labels do not fit, it is too long, or the template
                 cannot be trained on; the message names the sample or the processor.
             ImageError: An image could not be let in.
         """
         for sample in samples:
             check_conversation(sample)
-        asked = [[_question(sample)] for sample in samples]
+        asked = [[_turn(turn) for turn in sample.turns] for sample in samples]
         answered = [[*turns, _answer(sample)] for turns, sample in zip(asked, samples, strict=True)]
         processor = _seeing_once(self.processor)
         prompts = self._encode(processor, asked, add_generation_prompt=True)
@@ -96,7 +99,7 @@ class Collator:
                 return_dict=True,
                 return_tensors="pt",
                 add_generation_prompt=add_generation_prompt,
-                **options,
+                **{**self.chat_template_args, **options},
             )
         except TemplateError as error:
             raise TuningError(f"{self._named()}: its chat template refuses the conversation: {error}") from error
@@ -122,10 +125,10 @@ class Collator:
             batch["input_ids"][row, stop + 1 :] = self.processor.tokenizer.pad_token_id
             mask[stop], mask[stop + 1 :] = 1, 0
         labels[row, start : stop + 1] = batch["input_ids"][row, start : stop + 1]
-        if self.max_tokens is not None and int(mask.sum()) > self.max_tokens:
+        if self.max_length is not None and int(mask.sum()) > self.max_length:
             raise TuningError(
                 f"sample {sample.id}: {int(mask.sum())} tokens with its images and reference, expected at most "
-                f"{self.max_tokens}; leave it out, or raise max_tokens if the model's context allows"
+                f"{self.max_length}; leave it out, or raise max_length if the model's context allows"
             )
 
     def _end(self, sample: Sample, said: list[int]) -> tuple[int, bool]:
@@ -188,10 +191,10 @@ def _identities(images: Any) -> Any:
     return [_identities(each) for each in images] if isinstance(images, (list, tuple)) else id(images)
 
 
-def _question(sample: Sample) -> dict[str, Any]:
-    """The user's turn, as the evaluation protocol puts it: images first, then the raw query."""
-    images = [{"type": "image", "image": open_image(image)} for image in sample.images]
-    return {"role": "user", "content": [*images, {"type": "text", "text": sample.query}]}
+def _turn(turn: Turn) -> dict[str, Any]:
+    """A turn, as the evaluation protocol puts it: images first, then the raw text."""
+    images = [{"type": "image", "image": open_image(image)} for image in turn.images]
+    return {"role": turn.role.value, "content": [*images, {"type": "text", "text": turn.text}]}
 
 
 def _answer(sample: Sample) -> dict[str, Any]:

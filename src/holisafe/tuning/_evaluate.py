@@ -75,11 +75,11 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """All figures as JSON values; null where one cannot be had."""
-        left_out = ("judge", "by")
+        skipped = ("judge", "by")
         return {
             "step": self.step,
             "judges": {
-                name: {key: value for key, value in summary.to_json().items() if key not in left_out}
+                name: {key: value for key, value in summary.to_json().items() if key not in skipped}
                 for name, summary in self.summaries.items()
             },
             "reference_log_likelihood": self.log_likelihood,
@@ -115,14 +115,14 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
     evaluation that is within all of them, and the last of these stays however many come after it; where training ends
     early, no checkpoint is written of what passed the bound, so that the same command comes to the same end again.
 
-    Use it as `trainer.add_callback(SliceEvaluation(trainer, samples, every=100))`.
+    Use it as `trainer.add_callback(SliceEvaluation(trainer, samples, eval_steps=100))`.
 
     Args:
         trainer: The trainer, before it trains.
         samples: The slice, for example from `calibration_slice`.
-        every: Optimizer steps between evaluations; None for one before training and one after.
+        eval_steps: Optimizer steps between evaluations; None for one before training and one after.
         bounds: When training ends early.
-        max_tokens: Longest answer, in tokens; the judges need its beginning.
+        max_new_tokens: Longest answer, in tokens; the judges need its beginning.
         batch_size: Samples at once.
         on_evaluation: Is given each evaluation as a JSON object, with "stopped", a message or null, in one process.
 
@@ -136,13 +136,13 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
         trainer: GuardedTrainer,
         samples: Sequence[Sample],
         *,
-        every: int | None = None,
+        eval_steps: int | None = None,
         bounds: Bounds = Bounds(),
-        max_tokens: int = 64,
+        max_new_tokens: int = 64,
         batch_size: int = 8,
         on_evaluation: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        for name, value in (("every", every), ("max_tokens", max_tokens), ("batch_size", batch_size)):
+        for name, value in (("eval_steps", eval_steps), ("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
             if value is not None and value < 1:
                 raise TuningError(f"{name}: expected a whole number of at least 1, found {value}")
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
@@ -152,12 +152,12 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
             )
         _check_slice(samples, bounds)
         check_held_out(samples, trainer.train_dataset)
-        self.every, self.bounds, self.on_evaluation = every, bounds, on_evaluation
+        self.eval_steps, self.bounds, self.on_evaluation = eval_steps, bounds, on_evaluation
         self.stop: Stop | None = None
         self._trainer = trainer
         self._processor = trainer.data_collator.processor
         self._samples = list(samples)
-        self._max_tokens, self._batch_size = max_tokens, batch_size
+        self._max_new_tokens, self._batch_size = max_new_tokens, batch_size
         self._judges = [judges.get(name) for name in JUDGES]
         self._references = self._collate_references()
         self._before: float | None = None
@@ -184,7 +184,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Evaluate after every so many steps and after the last, before its checkpoint is written."""
-        is_due = self.every is not None and state.global_step % self.every == 0
+        is_due = self.eval_steps is not None and state.global_step % self.eval_steps == 0
         if is_due or state.global_step >= state.max_steps:
             found = self._evaluate()
             self._hold_against_bounds(found, control)
@@ -215,7 +215,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
         if not self.bounds:
             return
         state = self._trainer.state
-        if reasons := self.bounds.passed(_value(found.summary.rr), found.utility):
+        if reasons := self.bounds.violations(_value(found.summary.rr), found.utility):
             kept = state.best_model_checkpoint
             self.stop = Stop(found.step, reasons, None if kept is None else Path(kept))
             control.should_training_stop = True
@@ -232,7 +232,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
             path = Path(self._trainer.args.output_dir) / f"checkpoint-{row['step']}"
             rates, utility = row[LOG_ROW]["judges"][JUDGES[0]], row[LOG_ROW]["utility"]
             rr, masr = (None if rates[name] is None else rates[name]["value"] for name in ("rr", "masr_macro"))
-            if path.is_dir() and not self.bounds.passed(rr, utility) and not self.bounds.lets_through(masr):
+            if path.is_dir() and not self.bounds.violations(rr, utility) and not self.bounds.lets_through(masr):
                 found = str(path)
         return found
 
@@ -269,7 +269,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
             precision=trainer.accelerator.autocast,
         ) as answerer:
             asked = [self._samples[place] for place in mine]
-            waiting = [answerer.submit(Prompt.ask(s.query, *s.images), self._max_tokens) for s in asked]
+            waiting = [answerer.submit(Prompt.ask(s.query, *s.images), self._max_new_tokens) for s in asked]
             answered = [_response(sample, future.result) for sample, future in zip(asked, waiting, strict=True)]
         by_place = dict(gather_object(list(zip(mine, answered, strict=True))))
         return [by_place[place] for place in range(len(self._samples))]
@@ -297,7 +297,11 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
 
     def _collate_references(self) -> list[dict[str, Any]]:
         """Batches of the safe samples and their reference answers; a sample that does not fit is refused now."""
-        collate = Collator(self._processor, max_tokens=self._trainer.config.max_tokens)
+        collate = Collator(
+            self._processor,
+            max_length=self._trainer.config.max_length,
+            chat_template_args=self._trainer.config.chat_template_args,
+        )
         safe = [sample for sample in self._samples if sample.is_safe]
         size = self._batch_size
         return [collate(safe[start : start + size]) for start in range(0, len(safe), size)]

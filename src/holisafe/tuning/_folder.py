@@ -41,7 +41,7 @@ def read_request(folder: Path) -> dict[str, Any] | None:
             "asked": dict(request["asked"]),
             "weights_sha256": request["weights_sha256"],
             "guard_sha256": request.get("guard_sha256"),
-            "left_out": list(request["left_out"]),
+            "skipped": list(request["skipped"]),
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TuningError(f"{path}: cannot be read ({type(error).__name__}: {error}); use another --out") from error

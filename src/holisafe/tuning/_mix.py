@@ -10,7 +10,7 @@ from itertools import cycle, islice
 from typing import TypeVar
 
 from holisafe.errors import TuningError
-from holisafe.records import Sample
+from holisafe.records import Behaviour, Sample
 from holisafe.taxonomy import Combination
 from holisafe.tuning._targets import joint_targets
 
@@ -65,10 +65,10 @@ def mix(
             f"general_share is {general_share}, but there are no general data; give some, or a share of 0"
         )
     for sample in general:
-        if not sample.is_safe:
+        if sample.expected is Behaviour.REFUSE:
             raise TuningError(
-                f"general sample {sample.id}: combination: found {sample.combination}, expected SSS; general data need "
-                "no refusal"
+                f"general sample {sample.id}: combination: found {sample.combination}, expected SSS or none; general "
+                "data need no refusal"
             )
     check_ids((*samples, *general))
     rng = random.Random(seed)
@@ -98,7 +98,7 @@ def _balanced(
     if count < fewest:
         raise TuningError(
             f"count: expected at least {fewest} samples of safety data, so that each combination and category is "
-            f"learned, found {count}; raise steps, batch or accumulation"
+            f"learned, found {count}; raise max_steps, batch_size or gradient_accumulation_steps"
         )
     chosen: list[Sample] = []
     for combination, quota in _quotas(sorted(groups), count, safe_weight, rng):
@@ -165,34 +165,32 @@ def _harmless_twins(samples: Sequence[Sample]) -> dict[str, Sample]:
     return {name: twin for name, twin in found.items() if twin is not None and twin.is_safe}
 
 
-def group_by_length(samples: Sequence[Sample], batch: int, *, seed: int = 0) -> list[Sample]:
-    """Bring samples of like length into the same batch, so that little of it is padding.
+def group_by_length(samples: Sequence[Sample], batch_size: int, batches: int, *, seed: int = 0) -> list[Sample]:
+    """Split the samples of each optimizer step into batches of like length, so that less is padding.
 
-    Among each `GROUPED_BATCHES` batches' samples, which chance put together, those of a batch are next to each other in
-    length; the batches come in an order of chance.
+    A step keeps its samples, and so its gradient: grouping over several steps would make one of short refusals alone
+    and another of long answers alone, and shift weight between them. The batches of a step are shuffled.
 
     Args:
         samples: In the order of `mix`.
-        batch: Samples of a batch.
+        batch_size: Samples of a batch.
+        batches: Batches of an optimizer step, over all processes.
         seed: Seed of the order.
     """
     rng = random.Random(seed)
     ordered: list[Sample] = []
-    for start in range(0, len(samples), batch * GROUPED_BATCHES):
-        near = sorted(samples[start : start + batch * GROUPED_BATCHES], key=_length)
-        batches = [near[i : i + batch] for i in range(0, len(near), batch)]
-        last = batches.pop() if len(batches[-1]) < batch else []  # it would shift the others
-        rng.shuffle(batches)
-        ordered += [sample for each in (*batches, last) for sample in each]
+    for start in range(0, len(samples), batch_size * batches):
+        near = sorted(samples[start : start + batch_size * batches], key=_length)
+        found = [near[i : i + batch_size] for i in range(0, len(near), batch_size)]
+        last = found.pop() if len(found[-1]) < batch_size else []  # it would shift the others
+        rng.shuffle(found)
+        ordered += [sample for each in (*found, last) for sample in each]
     return ordered
-
-
-GROUPED_BATCHES = 8
 
 
 def _length(sample: Sample) -> tuple[int, int]:
     """What orders samples as their tokens would: images, then characters."""
-    return len(sample.images), len(sample.query) + len(sample.reference or "")
+    return len(sample.images), sum(len(turn.text) for turn in sample.turns) + len(sample.reference or "")
 
 
 def _check_combinations(samples: Sequence[Sample]) -> None:
@@ -203,6 +201,11 @@ def _check_combinations(samples: Sequence[Sample]) -> None:
     """
     for sample in samples:
         joint_targets(sample)
+        if sample.combination is None:
+            raise TuningError(
+                f"sample {sample.id}: combination: found none, expected one of {', '.join(Combination)}; give data "
+                "without combinations as general data"
+            )
     names = sorted({sample.required_combination for sample in samples})
     if not names:
         raise TuningError("the safety data are empty; expected samples of at least two combinations")

@@ -11,27 +11,15 @@ from torch import nn
 from holisafe.errors import TuningError
 from holisafe.guard.attach import NAME, base_model, find_observer, language_model_of
 from holisafe.guard.family import family_of
-from holisafe.tuning._config import TuneConfig
-
-PARTS = ("language", "projector", "vision", "guard")
-"""What can learn or rest; `TuneConfig` has a learning rate for each."""
+from holisafe.tuning._config import PARTS, Precision, TuneConfig
 
 
-def rates_of(config: TuneConfig) -> dict[str, float]:
-    """Peak learning rate of each part that learns."""
-    rates = (config.language_rate, config.projector_rate, config.vision_rate, config.guard_rate)
-    learning = {part: rate for part, rate in zip(PARTS, rates, strict=True) if rate is not None}
-    if config.method == "sft":
-        learning.pop("guard", None)
-    return learning
+def configure_trainable_parts(model: Any, config: TuneConfig) -> Any:
+    """Freeze every part that has no learning rate; the language model learns by an adapter (LoRA).
 
-
-def adapt(model: Any, config: TuneConfig) -> Any:
-    """Let the parts learn that have a rate, and all others rest; the language model learns by an adapter (LoRA).
-
-    What learns becomes float32, and so does everything else where the precision is float32. With "bfloat16" the
-    resting weights keep their format, but for the input embeddings, which visual features have to match: run the model
-    under autocast then, and cast it back afterwards.
+    What learns becomes float32, and so does everything else where the precision is float32. With "bfloat16" frozen
+    weights keep their dtype, except the input embeddings, which visual features have to match: run the model under
+    autocast then, and cast it back afterwards.
 
     Args:
         model: A transformers model; with a guard attached, unless the method is "sft".
@@ -42,25 +30,27 @@ def adapt(model: Any, config: TuneConfig) -> Any:
 
     Raises:
         TuningError: The guard does not fit the method, the model lacks a part that is to learn, or none of its
-            language model's layers has a name in `lora_targets`.
+            language model's layers has a name in `lora_target_modules`.
     """
     base = base_model(model)
     if base is not model:
         raise TuningError(f"expected a plain transformers model, found {type(model).__name__}; merge its adapter first")
-    _check_guard(base, config)
-    if config.precision == "float32":
+    observer = find_observer(base)
+    config.method_part.check_guard(None if observer is None else observer.config)
+    if config.precision is Precision.FLOAT32:
         base.float()
     base.requires_grad_(False)
-    if config.language_rate is not None:
+    if "language" in config.rates:
         model = _with_adapter(base, config)
-    rates = rates_of(config)
+    rates = config.rates
     for part, parameter in _by_part(base):
         if part in rates:
             parameter.requires_grad_(True)
     found = {part for part, parameter in _by_part(base) if parameter.requires_grad}
     if missing := [part for part in rates if part not in found]:
         raise TuningError(
-            f"{type(base).__name__} has no {missing[0]} part of its own that could learn; set {missing[0]}_rate to None"
+            f"{type(base).__name__} has no {missing[0]} part of its own that could learn; freeze it "
+            f'(learning_rates={{"{missing[0]}": None}})'
         )
     for parameter in base.parameters():
         if parameter.requires_grad:
@@ -72,7 +62,7 @@ def adapt(model: Any, config: TuneConfig) -> Any:
 
 def parameter_groups(model: Any, config: TuneConfig) -> list[dict[str, Any]]:
     """The weights that learn, for an optimizer: those of a part together, biases and norms without weight decay."""
-    rates = rates_of(config)
+    rates = config.rates
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {
         (part, decays): [] for part in PARTS if part in rates for decays in (True, False)
     }
@@ -86,21 +76,6 @@ def parameter_groups(model: Any, config: TuneConfig) -> list[dict[str, Any]]:
     ]
 
 
-def _check_guard(base: Any, config: TuneConfig) -> None:
-    observer = find_observer(base)
-    has_token = observer is not None and observer.config.meta_token
-    if config.method == "sft":
-        if observer is not None:
-            raise TuningError('method="sft" has no guard; take it out with detach_guard(model)')
-    elif observer is None:
-        raise TuningError(f'method="{config.method}" needs a guard; add one with attach_guard(model)')
-    elif (config.method == "meta-token") != has_token:
-        raise TuningError(
-            f'method="{config.method}": the guard has {"a" if has_token else "no"} meta token; attach it with '
-            f"GuardConfig(meta_token={config.method == 'meta-token'})"
-        )
-
-
 def _with_adapter(base: Any, config: TuneConfig) -> Any:
     """The model with low-rank adapters beside the language model's named layers."""
     from peft import LoraConfig, get_peft_model
@@ -108,17 +83,17 @@ def _with_adapter(base: Any, config: TuneConfig) -> Any:
     language = language_model_of(base, family_of(base))
     inside = {id(module) for module in language.modules() if isinstance(module, nn.Linear)}
     linear = [name for name, module in base.named_modules() if id(module) in inside]
-    chosen = [name for name in linear if name.rpartition(".")[2] in config.lora_targets]
+    chosen = [name for name in linear if name.rpartition(".")[2] in config.lora_target_modules]
     if not chosen:
         known = sorted({name.rpartition(".")[2] for name in linear})
         raise TuningError(
-            f"lora_targets: found {', '.join(config.lora_targets)}, but the linear layers of the language model are "
-            f"{', '.join(known)}"
+            f"lora_target_modules: found {', '.join(config.lora_target_modules)}, but the linear layers of the "
+            f"language model are {', '.join(known)}"
         )
     return get_peft_model(
         base,
         LoraConfig(
-            r=config.lora_rank,
+            r=config.lora_r,
             lora_alpha=config.lora_alpha,
             lora_dropout=config.lora_dropout,
             target_modules=chosen,

@@ -21,11 +21,10 @@ from holisafe.models import LoadedModel, load
 from holisafe.models.loading import tuned_model
 from holisafe.records import Sample
 from holisafe.taxonomy import Combination
-from holisafe.tuning._collate import Collator
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._folder import process
 from holisafe.tuning._mix import group_by_length, mix
-from holisafe.tuning._samples import LeftOut, TrainingData, find_unfit
+from holisafe.tuning._samples import SkippedSample, TrainingData, find_unfit
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +50,9 @@ def guard_for(config: TuneConfig, guard: GuardConfig | None) -> GuardConfig | No
     """The guard that a method learns with; None where it has none.
 
     Raises:
-        TuningError: The guard has a meta token, and the method none.
+        TuningError: The method cannot learn that guard.
     """
-    if config.method == "sft":
-        return None
-    guard = guard or GuardConfig()
-    if config.method == "meta-token":
-        return replace(guard, meta_token=True)
-    if guard.meta_token:
-        raise TuningError('the guard has a meta token, which method="vgm" does not learn; use method="meta-token"')
-    return guard
+    return config.method_part.guard(guard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +62,7 @@ class Ready:
     loaded: LoadedModel
     training: TrainingData
     drawn: list[Sample]
-    left_out: list[LeftOut]
+    skipped: list[SkippedSample]
     longest: int | None
     weights: str
     on_cpu: bool
@@ -97,7 +89,7 @@ def make_ready(
     config: TuneConfig,
     guard: GuardConfig | None,
     options: ModelOptions,
-    known: list[LeftOut] | None,
+    known: list[SkippedSample] | None,
 ) -> Ready:
     """Load the model, attach its guard, leave out what does not fit it, and draw what is learned from.
 
@@ -119,7 +111,7 @@ def make_ready(
     own = None if guard is None else _attach(loaded, guard, config)
     longest = _longest(loaded.model, config)
     if known is None:
-        collate = Collator(loaded.processor, None)
+        collate = config.method_part.collator(loaded.processor, None, chat_template_args=config.chat_template_args)
         extra = 0 if guard is None or not guard.meta_token else 1
         known = find_unfit((*training.samples, *training.general), collate, longest, extra)
     fit = training.without(known)
@@ -140,7 +132,8 @@ def make_ready(
         safe_weight=config.safe_weight,
     )
     if config.group_by_length:
-        drawn = group_by_length(drawn, config.batch, seed=config.seed)
+        batches = config.gradient_accumulation_steps * process()[1]
+        drawn = group_by_length(drawn, config.batch_size, batches, seed=config.seed)
     return Ready(loaded, fit, drawn, known, longest, weights, on_cpu, own)
 
 
@@ -177,10 +170,11 @@ def _attach(loaded: LoadedModel, guard: GuardConfig, config: TuneConfig) -> str 
         load_guard(loaded.model, tuned.folder / GUARD, processor=loaded.processor, any_base=True)
         set_calibration(loaded.model, Calibration())  # it was of other weights
         return hashlib.sha256((tuned.folder / GUARD / WEIGHTS_FILE).read_bytes()).hexdigest()
-    if config.guard_rate is None:
+    if config.rate("guard") is None:
         why = "the model was not tuned with one" if there is None else "that of the model has other parts"
         raise TuningError(
-            f"guard_rate is None, but the guard is new ({why}) and would keep its random weights; give a rate"
+            f"the guard is frozen, but the guard is new ({why}) and would keep its random weights; give it a "
+            "learning rate"
         )
     torch.manual_seed(config.seed)  # of the guard's new weights
     attach_guard(loaded.model, guard, processor=loaded.processor)
@@ -210,24 +204,24 @@ def _on_cpu(device: str | None) -> bool:
 def _longest(model: Any, config: TuneConfig) -> int | None:
     """Most tokens of a sample: the model's context or the settings' limit; None where neither is known."""
     context = base_model(model).config.get_text_config(decoder=True).to_dict().get("max_position_embeddings")
-    limits = [limit for limit in (context, config.max_tokens) if isinstance(limit, int)]
+    limits = [limit for limit in (context, config.max_length) if isinstance(limit, int)]
     return min(limits, default=None)
 
 
 def _count(config: TuneConfig, samples: int) -> int:
     """How many samples are drawn: epochs are passes over the safety data, beside which general data come."""
-    if config.steps is not None:
-        return config.steps * config.batch * config.accumulation * process()[1]
-    return max(1, round(config.epochs * samples / (1 - config.general_share)))
+    if config.max_steps is not None:
+        return config.max_steps * config.batch_size * config.gradient_accumulation_steps * process()[1]
+    return max(1, round(config.num_train_epochs * samples / (1 - config.general_share)))
 
 
 def step_count(config: TuneConfig, drawn: int) -> int:
-    batches = math.ceil(math.ceil(drawn / config.batch) / process()[1])
-    return math.ceil(batches / config.accumulation)
+    batches = math.ceil(math.ceil(drawn / config.batch_size) / process()[1])
+    return math.ceil(batches / config.gradient_accumulation_steps)
 
 
 _REMEDIES = {
     "image": "Give data whose images can be opened; `holisafe data validate` lists those that cannot",
-    "length": "Raise max_tokens if the model's context allows, or give other data",
+    "length": "Raise max_length if the model's context allows, or give other data",
 }
 """What to do where nothing can be learned from, by the reason why a sample was left out."""

@@ -19,8 +19,8 @@ class Recipe:
     """What a run is made of, but for its data.
 
     Attributes:
-        config: The settings. `batch` and `accumulation` are those of one process: on several, divide `accumulation`
-            by their number to keep the samples of a step.
+        config: The settings. `batch_size` and `gradient_accumulation_steps` are those of one process: on several,
+            divide the latter by their number to keep the samples of a step.
         guard: The guard to attach; None where the method has none, or where its own defaults are meant.
         about: What the recipe is for.
         model: Name of the model that it was written for; empty for any.
@@ -117,16 +117,12 @@ def _check_guard(recipe: Recipe, source: str) -> None:
     Raises:
         TuningError: One has a guard, or a meta token, that the other lacks.
     """
-    method, guard = recipe.config.method, recipe.guard
-    if guard is None:
+    if recipe.guard is None:
         return
-    if method == "sft":
-        raise TuningError(f'{source}: guard: found one, but method="sft" has none; leave it out')
-    if guard.meta_token != (method == "meta-token"):
-        raise TuningError(
-            f"{source}: guard: meta_token: found {_shown(guard.meta_token)}, expected "
-            f'{_shown(not guard.meta_token)} for method="{method}"'
-        )
+    try:
+        recipe.config.method_part.check_guard(recipe.guard)
+    except TuningError as error:
+        raise TuningError(f"{source}: guard: {error}") from None
 
 
 def _shown(value: Any) -> str:

@@ -23,7 +23,7 @@ from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._folder import process
 from holisafe.tuning._parts import parameter_groups
 from holisafe.tuning._ready import Ready
-from holisafe.tuning._trainer import LEARNED_FILE, GuardedTrainer, _learned, last_checkpoint
+from holisafe.tuning._trainer import LEARNED_FILE, GuardedTrainer, last_checkpoint, learned_weights
 
 if TYPE_CHECKING:
     from holisafe.tuning._bounds import Bounds, Stop
@@ -50,10 +50,10 @@ def choose_checkpoint(trainer: GuardedTrainer, bounds: Bounds | None, stop: Stop
 
 
 def fill_from(model: Any, checkpoint: Path) -> Any:
-    """Give a model that `adapt` made ready, on one process, what a checkpoint holds."""
+    """Give a model that `configure_trainable_parts` made ready, on one process, what a checkpoint holds."""
     kept = load_file(checkpoint / LEARNED_FILE)
     with torch.no_grad():
-        for name, tensor in _learned(model).items():
+        for name, tensor in learned_weights(model).items():
             tensor.copy_(kept[name])
     return model
 
@@ -62,7 +62,7 @@ def learned_parts(model: Any, config: TuneConfig) -> dict[str, dict[str, Any]]:
     """Parameters and peak learning rate of each part that learns."""
     parts: dict[str, dict[str, Any]] = {}
     for group in parameter_groups(model, config):
-        part = parts.setdefault(group["part"], {"parameters": 0, "rate": group["lr"]})
+        part = parts.setdefault(group["part"], {"parameters": 0, "learning_rate": group["lr"]})
         part["parameters"] += sum(weight.numel() for weight in group["params"])
     return parts
 
@@ -75,7 +75,7 @@ def describe(
     observer = find_observer(trainer.model)
     step = int(checkpoint.name.rpartition("-")[2])
     losses = [row for row in state.log_history if "loss" in row and row["step"] <= step]
-    reasons = Counter(each.reason for each in ready.left_out)
+    reasons = Counter(each.reason for each in ready.skipped)
     return {
         "format": FORMAT,
         "holisafe": __version__,
@@ -103,8 +103,8 @@ def describe(
             if training.general
             else None,
             "licences": sorted({each.licence for each in (*training.samples, *training.general) if each.licence}),
-            "left_out": {"broken": training.broken, "image": reasons["image"], "length": reasons["length"]},
-            "left_out_ids": [asdict(each) for each in ready.left_out],
+            "skipped": {"broken": training.broken, "image": reasons["image"], "length": reasons["length"]},
+            "skipped_samples": [asdict(each) for each in ready.skipped],
         },
         "training": {
             "steps": step,

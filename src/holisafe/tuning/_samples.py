@@ -26,7 +26,7 @@ HELD_OUT = ("calibration", "test", "transfer", "val", "valid", "validation", "de
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class SkippedSample:
     """A sample that is not learned from.
 
     Attributes:
@@ -58,9 +58,9 @@ class TrainingData:
     split: str | None = None
     broken: int = 0
 
-    def without(self, left_out: Iterable[LeftOut]) -> TrainingData:
+    def without(self, skipped: Iterable[SkippedSample]) -> TrainingData:
         """The data without some samples."""
-        ids = {each.id for each in left_out}
+        ids = {each.id for each in skipped}
         return replace(
             self,
             samples=tuple(sample for sample in self.samples if sample.id not in ids),
@@ -100,7 +100,7 @@ def read_training(
     return TrainingData(safety, more, name, split, broken + more_broken)
 
 
-def find_unfit(samples: Sequence[Sample], collate: Any, limit: int | None, extra: int = 0) -> list[LeftOut]:
+def find_unfit(samples: Sequence[Sample], collate: Any, limit: int | None, extra: int = 0) -> list[SkippedSample]:
     """Samples with an image that cannot be opened or taken in, or that are too long.
 
     Every image is decoded once. Lengths are exact, but only samples that could be too long are measured: visual tokens
@@ -123,18 +123,20 @@ def find_unfit(samples: Sequence[Sample], collate: Any, limit: int | None, extra
             shape = tuple(sizes[image] for image in sample.images)
             if shape not in room:
                 room[shape] = _tokens(collate, _blank(sample, shape))
-            tokens = room[shape] + len(f"{sample.query}{sample.reference}".encode())
+            tokens = room[shape] + len(
+                "".join((*(turn.text for turn in sample.turns), sample.reference or "")).encode()
+            )
             if limit is not None and tokens + extra * len(shape) > limit:
                 tokens = _tokens(collate, sample)
         except ImageError as error:
-            found.append(LeftOut(sample.id, "image", str(error)))
+            found.append(SkippedSample(sample.id, "image", str(error)))
             continue
         except ValueError as error:  # how processors refuse a picture's shape
-            found.append(LeftOut(sample.id, "image", f"the processor does not take it: {error}"))
+            found.append(SkippedSample(sample.id, "image", f"the processor does not take it: {error}"))
             continue
         tokens += extra * len(shape)
         if limit is not None and tokens > limit:
-            found.append(LeftOut(sample.id, "length", f"{tokens} tokens with its images, at most {limit}"))
+            found.append(SkippedSample(sample.id, "length", f"{tokens} tokens with its images, at most {limit}"))
     return found
 
 

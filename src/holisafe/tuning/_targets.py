@@ -21,7 +21,7 @@ def check_samples(samples: Iterable[Sample], guard: GuardConfig | None = None) -
         guard: The guard that is to learn; with an image head, every image needs a label. None where there is none.
 
     Raises:
-        TuningError: A sample has no image or no reference, a name is outside the taxonomy, or image labels are
+        TuningError: A sample has no reference, a name is outside the taxonomy, or image labels are
             missing where the guard needs them; the message names the sample and the field.
     """
     needs_labels = guard is not None and guard.image_head
@@ -29,7 +29,7 @@ def check_samples(samples: Iterable[Sample], guard: GuardConfig | None = None) -
         check_conversation(sample)
         joint_targets(sample)
         image_targets(sample, HEAD if guard is None else guard.labels)
-        if needs_labels and not sample.image_labels:
+        if needs_labels and sample.images and not sample.image_labels:
             raise TuningError(
                 f"sample {sample.id}: image_labels: found none, and the guard's image head learns one per image; give "
                 'them, or tune with method="sft"'
@@ -37,13 +37,11 @@ def check_samples(samples: Iterable[Sample], guard: GuardConfig | None = None) -
 
 
 def check_conversation(sample: Sample) -> None:
-    """Refuse a sample without an image or an answer to learn.
+    """Refuse a sample without an answer to learn.
 
     Raises:
         TuningError: It lacks one.
     """
-    if not sample.images:
-        raise TuningError(f"sample {sample.id}: images: found none, expected at least one")
     if not (sample.reference or "").strip():
         raise TuningError(
             f"sample {sample.id}: reference: found none; the model learns to give it, so tune on data that have "
@@ -74,19 +72,16 @@ def image_targets(sample: Sample, labels: Sequence[str]) -> list[int]:
 
 
 def joint_targets(sample: Sample) -> tuple[int, int]:
-    """Index of the combination and of the category; a safe sample's category is `IGNORED`, as is a missing one.
+    """Index of the combination and of the category; `IGNORED` where there is none, as is a safe sample's category.
 
     Raises:
-        TuningError: One of them is outside the taxonomy.
+        TuningError: The category is outside the taxonomy.
     """
-    if sample.combination not in _COMBINATIONS:
-        raise TuningError(
-            f"sample {sample.id}: combination: found {str(sample.combination)!r}, expected one of "
-            f"{', '.join(_COMBINATIONS)}"
-        )
     category = sample.tags.get(CATEGORY_TAG)
     if category is not None and category not in _CATEGORIES:
         raise TuningError(f"sample {sample.id}: category: found {category!r}, expected one of {', '.join(_CATEGORIES)}")
+    if sample.combination is None:  # general data, for example
+        return IGNORED, IGNORED
     combination = _COMBINATIONS.index(sample.combination)
     if _COMBINATIONS[combination].is_safe or category is None:
         return combination, IGNORED

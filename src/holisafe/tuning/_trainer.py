@@ -21,10 +21,9 @@ from holisafe.guard.attach import base_model, find_observer, language_model_of
 from holisafe.guard.family import family_of
 from holisafe.records import Sample
 from holisafe.tuning._cache import FeatureCache
-from holisafe.tuning._collate import Collator
-from holisafe.tuning._config import TuneConfig
-from holisafe.tuning._loss import GuardedLoss, LossParts
-from holisafe.tuning._parts import adapt, parameter_groups
+from holisafe.tuning._config import Precision, TuneConfig
+from holisafe.tuning._loss import Loss, LossTerm
+from holisafe.tuning._parts import configure_trainable_parts, parameter_groups
 from holisafe.tuning._processes import (
     fill,
     fill_optimizer,
@@ -45,26 +44,28 @@ LEARNED_FILE = "learned.safetensors"
 class GuardedTrainer(Trainer):  # type: ignore[misc]
     """Goes once through the data, in their order, on one process or several (DDP, or FSDP of version 2).
 
-    A batch's loss is a mean over what the batch holds, and a step's is the mean of its batches', however many tokens
-    or labelled images each of them holds. Batches are dealt to the processes by turns, so that n processes give what
-    one gives with n times the `accumulation`. Where samples do not fill the last round, processes take some from the
-    beginning once more. Checkpoints are whole whatever the processes, who all have to be there to go on from one.
+    The loss of an optimizer step is Σ weight · sum / count over the method's terms, with sums and counts over all
+    micro-batches and processes: the same samples give the same gradient, however they are split into batches, however
+    many tokens or labelled images each batch holds. Batches are dealt to the processes by turns. Where samples do not
+    fill the last round, processes take some from the beginning once more. Checkpoints are whole whatever the
+    processes, and as many processes have to resume from one as wrote it.
 
-    A checkpoint holds what learns, not the model. One goes on from the newest whole checkpoint in the folder with
-    `tune`; the weights are then those of an unbroken run. Parts that rest stay in evaluation mode. The log has, beside
-    the loss, each of its parts as "loss_answer", "loss_image", "loss_combination" and "loss_category": means since it
-    was last written; and the share in which the guard was right of what it learned since then, each batch before it
-    was learned: "accuracy_image" (of all its labels), "accuracy_image_safe" (safe or unsafe) and
-    "accuracy_combination".
+    A checkpoint holds what learns, not the model. `tune` resumes from the newest whole checkpoint of the folder; the
+    weights are then those of an uninterrupted run. Frozen parts stay in evaluation mode. The log has, beside the loss,
+    the mean of each term over its targets since the last line ("loss_answer", "loss_image", ...; absent where there
+    was no target), and the share of its targets that the guard had right since then, each batch before it was learned:
+    "accuracy_image" (of all its labels), "accuracy_image_safe" (safe or unsafe) and "accuracy_combination".
 
     Args:
-        model: A plain transformers model, with a guard unless the method is "sft"; made ready by `adapt`.
+        model: A plain transformers model, with a guard unless the method is "sft"; `configure_trainable_parts`
+            is applied to it.
         processor: Its processor.
-        config: The settings; how often the data come is for `mix` to decide, `epochs` and `steps` are not read.
+        config: The settings; how often the data come is for `mix` to decide, `num_train_epochs` and `max_steps` are
+            not read.
         samples: What to learn from, in this order, for example from `mix`.
         folder: Where checkpoints go.
-        save_every: Optimizer steps between checkpoints.
-        log_every: Optimizer steps between lines of the log.
+        save_steps: Optimizer steps between checkpoints.
+        logging_steps: Optimizer steps between lines of the log.
         options: Further `TrainingArguments`, such as `use_cpu=True`.
 
     Raises:
@@ -80,8 +81,8 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         samples: Sequence[Sample],
         folder: Path,
         *,
-        save_every: int = 100,
-        log_every: int = 10,
+        save_steps: int = 100,
+        logging_steps: int = 10,
         **options: Any,
     ) -> None:
         if not samples:
@@ -96,44 +97,50 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
                 'cannot do; use DDP, or method="vgm"'
             )
         self.config = config
-        self.guarded_loss = GuardedLoss(config.image_weight, config.joint_weight)
-        self._parts: list[LossParts] = []
+        self.method, self.method_config = config.method_part, config.method_config
+        self._since_log: dict[str, Tensor] = {}  # sums and counts (2,) by name
+        self._step_counts: dict[str, int] | None = None
         torch.manual_seed(config.seed)  # of the adapter's new weights
         super().__init__(
-            model=adapt(model, config),
+            model=configure_trainable_parts(model, config),
             args=TrainingArguments(
                 output_dir=str(folder),
                 num_train_epochs=1,
-                per_device_train_batch_size=config.batch,
-                gradient_accumulation_steps=config.accumulation,
+                per_device_train_batch_size=config.batch_size,
+                gradient_accumulation_steps=config.gradient_accumulation_steps,
                 lr_scheduler_type="cosine",
-                warmup_steps=config.warmup,
-                max_grad_norm=config.gradient_norm,
+                warmup_steps=config.warmup_ratio,
+                max_grad_norm=config.max_grad_norm,
                 weight_decay=config.weight_decay,
-                bf16=config.precision == "bfloat16",
+                bf16=config.precision is Precision.BFLOAT16,
                 seed=config.seed,
-                save_steps=save_every,
+                save_steps=save_steps,
                 save_total_limit=2,
-                logging_steps=log_every,
+                logging_steps=logging_steps,
                 logging_nan_inf_filter=False,
                 remove_unused_columns=False,
                 train_sampling_strategy="sequential",
                 **{"report_to": [], "disable_tqdm": True, **_checkpointing(config), **options},
             ),
             train_dataset=list(samples),
-            data_collator=Collator(processor, None if observer is None else observer.config, config.max_tokens),
+            data_collator=self.method.collator(
+                processor,
+                None if observer is None else observer.config,
+                max_length=config.max_length,
+                chat_template_args=config.chat_template_args,
+            ),
         )
         if is_sharded:
-            prepare_shards(self, _learned(self.model).values())
+            prepare_shards(self, learned_weights(self.model).values())
         if self.is_world_process_zero():
             _keep_recipe(folder, recipe)
-        self._rest = _resting(self.model)
-        self._checkpointed = _passed_through(self.model) if config.checkpointing else []
+        self._frozen = _frozen_modules(self.model)
+        self._checkpointed = _passed_through(self.model) if config.gradient_checkpointing else []
         self.add_callback(_Intervals())
         self.features = FeatureCache(self.model, why_not=self._why_not_cached())
-        # the loss is a mean over each batch, whatever the model's own forward can do
-        self.model_accepts_loss_kwargs = False
-        self.loss_is_scaled_for_ga = False
+        # the loss of a batch is its share of the step's, so that the trainer must not divide it again
+        self.model_accepts_loss_kwargs = True
+        self.loss_is_scaled_for_ga = True
 
     def tune(self) -> Any:
         """Train to the end, from the newest whole checkpoint of the folder if there is one.
@@ -149,52 +156,64 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         with self.features:
             return self.train(resume_from_checkpoint=None if last is None else str(last))
 
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        """The micro-batches of an optimizer step; counts the targets of each loss term over all processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        found = [self.method.counts(batch) for batch in batches]
+        if not found:
+            return batches, None
+        names = list(found[0])
+        counts = torch.tensor([sum(each[name] for each in found) for name in names], device=device)
+        counts = self.accelerator.reduce(counts, reduction="sum")  # (terms,), over all processes
+        self._step_counts = dict(zip(names, counts.tolist(), strict=True))
+        return batches, counts.sum()
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The guarded loss of one batch.
+        """A micro-batch's share of the loss of its optimizer step; of a batch outside training, its loss.
 
         Raises:
             TuningError: It is not finite.
         """
-        for module in self._rest:
+        for module in self._frozen:
             module.eval()
         for layer in self._checkpointed:
-            layer.training = True  # of it alone: what is inside, dropout too, rests
+            layer.training = True  # of it alone: what is inside, dropout too, stays in evaluation mode
         with self.accelerator.autocast():  # the model's own forward is; what is computed before it has to be too
-            loss = self.guarded_loss(model, inputs)
-        if not bool(torch.isfinite(loss.total.detach())):
-            found = ", ".join(f"{name} {float(part):g}" for name, part in loss.parts.items())
+            loss = self.method.loss(model, inputs, self.method_config)
+        counts = self._step_counts if model.training else None
+        total = loss.total(counts)
+        if not bool(torch.isfinite(total.detach())):
+            found = ", ".join(f"{name} {mean:g}" for name, mean in loss.means.items())
             raise TuningError(
                 f"step {self.state.global_step + 1}: the loss is not finite ({found}); {self._what_next()}"
             )
-        self._parts.append(LossParts(loss.total.detach(), loss.parts, None, loss.guard_hits))
-        return (loss.total, loss.outputs) if return_outputs else loss.total
+        if counts is not None:
+            total = total * self.accelerator.num_processes  # DDP and FSDP take the mean of the processes' gradients
+        self._note(loss)
+        return (total, loss.outputs) if return_outputs else total
+
+    def _note(self, loss: Loss) -> None:
+        """Add a batch's sums and counts to those since the last line of the log."""
+        found = {f"loss_{term.name}": torch.stack([term.sum.detach().double(), _count(term)]) for term in loss.terms}
+        found |= {f"accuracy_{name}": hits.double() for name, hits in loss.hits.items()}
+        for name, sums in found.items():
+            sums = sums.to(self.args.device)
+            self._since_log[name] = self._since_log[name] + sums if name in self._since_log else sums
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Write a line of the log, with the loss's parts where it has the loss."""
-        if "loss" in logs and self._parts:
-            names = list(self._parts[0].parts)
-            means = torch.stack(
-                [torch.stack([each.parts[name].float() for each in self._parts]).mean() for name in names]
-            )
-            means = self.accelerator.reduce(means, reduction="mean")  # (parts,), over all processes
-            logs |= {f"loss_{name}": float(mean) for name, mean in zip(names, means, strict=True)}
-            logs |= self._guard_accuracy()
-            self._parts.clear()
+        """Write a line of the log, with the loss's terms where it has the loss."""
+        if "loss" in logs and self._since_log:
+            sums = torch.stack([self._since_log[name] for name in sorted(self._since_log)])
+            sums = self.accelerator.reduce(sums, reduction="sum")  # (names, sum and count), over all processes
+            logs |= {
+                name: total / count
+                for name, (total, count) in zip(sorted(self._since_log), sums.tolist(), strict=True)
+                if count
+            }
+            self._since_log.clear()
         super().log(logs, start_time)
-
-    def _guard_accuracy(self) -> dict[str, float]:
-        names = list(self._parts[0].guard_hits)
-        if not names:
-            return {}
-        counts = torch.stack([torch.stack([each.guard_hits[name] for each in self._parts]).sum(0) for name in names])
-        counts = self.accelerator.reduce(counts, reduction="sum")  # (names, right and all), over all processes
-        return {
-            f"accuracy_{name}": right / total
-            for name, (right, total) in zip(names, counts.tolist(), strict=True)
-            if total
-        }
 
     def create_optimizer(self, model: Any = None) -> Any:
         """An optimizer in which each part has its own learning rate."""
@@ -229,7 +248,7 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if not (self.args.should_save or self.is_fsdp_enabled):
             return
-        learned = {name: whole(tensor) for name, tensor in _learned(self.model).items()}
+        learned = {name: whole(tensor) for name, tensor in learned_weights(self.model).items()}
         for name, tensor in learned.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise TuningError(
@@ -242,7 +261,7 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         kept = load_file(Path(resume_from_checkpoint) / LEARNED_FILE)
-        present = _learned(self.model if model is None else model)
+        present = learned_weights(self.model if model is None else model)
         if kept.keys() != present.keys():
             odd = sorted(kept.keys() ^ present.keys())
             raise TuningError(
@@ -256,7 +275,7 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         """Why features of images are not kept; empty where they may be."""
         if not self.config.cache_features:
             return "the settings turn it off"
-        if self.config.vision_rate is not None:
+        if self.config.rate("vision") is not None:
             return "the vision encoder learns"
         if self.is_fsdp_enabled or self.is_deepspeed_enabled or self.args.n_gpu > 1:
             return "the weights are spread over several devices, which have to run the encoder together"
@@ -272,7 +291,7 @@ def _checkpointing(config: TuneConfig) -> dict[str, bool]:
     """The option for it under the name that this transformers has, where it is wanted."""
     names = {field.name for field in dataclasses.fields(TrainingArguments)}
     name = "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
-    return {name: True} if config.checkpointing else {}
+    return {name: True} if config.gradient_checkpointing else {}
 
 
 class _Intervals(TrainerCallback):  # type: ignore[misc]
@@ -345,25 +364,29 @@ def _keep_recipe(folder: Path, recipe: dict[str, Any]) -> None:
     unfinished.replace(folder / RECIPE_FILE)
 
 
-def _learned(model: nn.Module) -> dict[str, Tensor]:
+def learned_weights(model: nn.Module) -> dict[str, Tensor]:
     """Weights that learn, and all statistics, such as a batch norm's, by name."""
     weights: dict[str, Tensor] = {name: each for name, each in model.named_parameters() if each.requires_grad}
     kept = model.state_dict().keys()
     return weights | {name: each for name, each in model.named_buffers() if name in kept}
 
 
+def _count(term: LossTerm) -> Tensor:
+    return torch.tensor(term.count, dtype=torch.float64, device=term.sum.device)
+
+
 def _names(model: nn.Module) -> dict[Tensor, str]:
     return {weight: name for name, weight in model.named_parameters()}
 
 
-def _resting(module: nn.Module) -> list[nn.Module]:
+def _frozen_modules(module: nn.Module) -> list[nn.Module]:
     """The largest modules that have weights of which none learns."""
     weights = list(module.parameters())
     if not weights:
         return []
     if not any(weight.requires_grad for weight in weights):
         return [module]
-    return [each for child in module.children() for each in _resting(child)]
+    return [each for child in module.children() for each in _frozen_modules(child)]
 
 
 def _passed_through(model: nn.Module) -> list[nn.Module]:

@@ -20,19 +20,20 @@ from holisafe.models.loading import looks_local
 from holisafe.records import Sample
 from holisafe.tuning._bounds import Bounds
 from holisafe.tuning._config import TuneConfig
-from holisafe.tuning._evaluate import SliceEvaluation
+from holisafe.tuning._evaluate import LOG_ROW, SliceEvaluation
 from holisafe.tuning._folder import RunLog, check_same, keep_request, process, read_request
-from holisafe.tuning._parts import adapt
+from holisafe.tuning._parts import configure_trainable_parts
 from holisafe.tuning._ready import ModelOptions, Ready, guard_for, make_ready, own_guard, step_count
 from holisafe.tuning._result import choose_checkpoint, describe, fill_from, learned_parts
-from holisafe.tuning._samples import LeftOut, TrainingData, read_training
+from holisafe.tuning._samples import SkippedSample, TrainingData, read_training
 from holisafe.tuning._save import save_tuned
 from holisafe.tuning._slice import calibration_slice
 from holisafe.tuning._trackers import trackers
 from holisafe.tuning._trainer import GuardedTrainer, last_checkpoint
 
 Progress = Callable[[int, int, Mapping[str, Any]], None]
-"""Called after each optimizer step with its number, that of all steps, and the newest line of the log."""
+"""Called after each optimizer step with its number, that of all steps, and the newest line of the log that has losses;
+after each evaluation with its line, which has the key "evaluation"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Plan:
         by_combination: How many samples of each combination would be drawn; "general" for general data.
         steps: Optimizer steps.
         longest: Most tokens of a sample; None for any.
-        left_out: Samples that would not be learned from.
+        skipped: Samples that would not be learned from.
         broken: Records that cannot be read.
     """
 
@@ -69,7 +70,7 @@ class Plan:
     by_combination: Mapping[str, int]
     steps: int
     longest: int | None
-    left_out: Sequence[LeftOut]
+    skipped: Sequence[SkippedSample]
     broken: int
 
 
@@ -84,9 +85,9 @@ def tune(
     guard: GuardConfig | None = None,
     recipe: str | None = None,
     options: ModelOptions | None = None,
-    save_every: int = 100,
-    log_every: int = 10,
-    evaluate_every: int | None = None,
+    save_steps: int = 100,
+    logging_steps: int = 10,
+    eval_steps: int | None = None,
     evaluate_on: Sequence[Sample] | None = None,
     bounds: Bounds | None = None,
     progress: Progress | None = None,
@@ -110,9 +111,9 @@ def tune(
             has these parts; any other is new.
         recipe: Name of the recipe that the settings come from, to be written down.
         options: How the model is loaded.
-        save_every: Optimizer steps between checkpoints.
-        log_every: Optimizer steps between lines of the log.
-        evaluate_every: Optimizer steps between evaluations on a calibration slice; none are made when None, unless
+        save_steps: Optimizer steps between checkpoints.
+        logging_steps: Optimizer steps between lines of the log.
+        eval_steps: Optimizer steps between evaluations on a calibration slice; none are made when None, unless
             there are bounds, which are then looked at before and after training.
         evaluate_on: The calibration slice; when None, 60 samples of the data's split "calibration".
         bounds: When training ends early, and which checkpoint is kept: the last within all bounds.
@@ -130,22 +131,22 @@ def tune(
     config, folder = config or TuneConfig(), Path(out)
     parts = guard_for(config, guard or own_guard(model))
     training = read_training(data, split, general, parts)
-    slice_ = _slice(data, training, evaluate_every, evaluate_on, bounds)
+    slice_ = _slice(data, training, eval_steps, evaluate_on, bounds)
     asked = _asked(model, training, config, parts)
     if bounds:  # they decide when training ends
-        asked["bounds"] = {**asdict(bounds), "every": evaluate_every, "slice_sha256": datasets.fingerprint(slice_)}
+        asked["bounds"] = {**asdict(bounds), "eval_steps": eval_steps, "slice_sha256": datasets.fingerprint(slice_)}
     with hold(folder, TuningError, alone=process()[0] == 0):  # of several, the first
         before = read_request(folder)
         check_same(folder, before, asked)
         if before is not None and (folder / TUNED / TUNED_FILE).is_file():
             return Tuned(folder / TUNED, json.loads((folder / TUNED / TUNED_FILE).read_text("utf-8")), True)
-        known = None if before is None else [LeftOut(**each) for each in before["left_out"]]
+        known = None if before is None else [SkippedSample(**each) for each in before["skipped"]]
         ready = make_ready(model, training, config, parts, options or ModelOptions(), known)
         began = {"weights_sha256": ready.weights, "guard_sha256": ready.own_guard}
         _check_weights(folder, before, began)
         if process()[0] == 0:
-            left_out = [asdict(each) for each in ready.left_out]
-            keep_request(folder, {"asked": asked, **began, "left_out": left_out})
+            skipped = [asdict(each) for each in ready.skipped]
+            keep_request(folder, {"asked": asked, **began, "skipped": skipped})
         log = RunLog(folder, _first_line(ready))
         trainer = _Trainer(
             ready.loaded.model,
@@ -153,8 +154,8 @@ def tune(
             config,
             ready.drawn,
             folder,
-            save_every=save_every,
-            log_every=log_every,
+            save_steps=save_steps,
+            logging_steps=logging_steps,
             use_cpu=ready.on_cpu,
             report_to=trackers(),
         )
@@ -163,7 +164,7 @@ def tune(
             trainer.add_callback(callback)
         evaluation = None
         if slice_:
-            evaluation = SliceEvaluation(trainer, slice_, every=evaluate_every, bounds=bounds or Bounds())
+            evaluation = SliceEvaluation(trainer, slice_, eval_steps=eval_steps, bounds=bounds or Bounds())
             trainer.add_callback(evaluation)
         trainer.tune()
         stop = None if evaluation is None else evaluation.stop
@@ -172,8 +173,8 @@ def tune(
         if trainer.is_world_process_zero():
             whole = trainer.model
             if trainer.is_fsdp_enabled:  # this process has but a part of the weights
-                again = make_ready(model, training, config, parts, options or ModelOptions(), ready.left_out)
-                whole = adapt(again.loaded.model, config)
+                again = make_ready(model, training, config, parts, options or ModelOptions(), ready.skipped)
+                whole = configure_trainable_parts(again.loaded.model, config)
             images = image_digests((*ready.training.samples, *ready.training.general))
             save_tuned(fill_from(whole, checkpoint), folder / TUNED, description, images)
         trainer.accelerator.wait_for_everyone()
@@ -199,14 +200,14 @@ def plan(
     parts = guard_for(config, guard or own_guard(model))
     training = read_training(data, split, general, parts)
     ready = make_ready(model, training, config, parts, options or ModelOptions(), None)
-    adapted = adapt(ready.loaded.model, config)
+    adapted = configure_trainable_parts(ready.loaded.model, config)
     return Plan(
         learned=learned_parts(adapted, config),
         parameters=sum(weight.numel() for weight in adapted.parameters()),
         by_combination=ready.counts(ready.drawn),
         steps=step_count(config, len(ready.drawn)),
         longest=ready.longest,
-        left_out=ready.left_out,
+        skipped=ready.skipped,
         broken=training.broken,
     )
 
@@ -258,7 +259,7 @@ def _first_line(ready: Ready) -> dict[str, Any]:
         "samples": ready.counts(ready.drawn),
         "guard": ready.guard_began,
         "broken": ready.training.broken,
-        "left_out": [asdict(each) for each in ready.left_out],
+        "skipped": [asdict(each) for each in ready.skipped],
     }
 
 
@@ -280,7 +281,7 @@ class _Trainer(GuardedTrainer):
 
 
 class _Steps(TrainerCallback):  # type: ignore[misc]
-    """Tells how far a run is."""
+    """Reports how far a run is, and each evaluation when it happens."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -292,7 +293,10 @@ class _Steps(TrainerCallback):  # type: ignore[misc]
         self._tell(state)
 
     def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._tell(state)
+        if state.is_world_process_zero and state.log_history and LOG_ROW in state.log_history[-1]:
+            self.progress(state.global_step, state.max_steps, state.log_history[-1])
+        else:
+            self._tell(state)
 
     def _tell(self, state: Any) -> None:
         if state.is_world_process_zero:

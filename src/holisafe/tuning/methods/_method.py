@@ -1,0 +1,121 @@
+"""What a tuning method is, and the registry of methods."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from holisafe._registry import Registry
+from holisafe.errors import TuningError
+from holisafe.guard import GuardConfig
+from holisafe.tuning._fields import check_fields
+
+if TYPE_CHECKING:
+    from holisafe.records import Sample
+    from holisafe.tuning._loss import Loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """Settings of one method. Fields carry metadata: "help", a text, and "range", a `Range` of numbers.
+
+    Raises:
+        TuningError: A value is of another kind or out of its range.
+    """
+
+    def __post_init__(self) -> None:
+        ranges = {each.name: each.metadata["range"] for each in dataclasses.fields(self) if "range" in each.metadata}
+        check_fields(self, ranges)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Settings by name; what is missing has its default.
+
+        Raises:
+            TuningError: A name is unknown, or a value is of another kind or out of its range.
+        """
+        known = [each.name for each in dataclasses.fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            takes = f"expected some of {', '.join(known)}" if known else "the method takes none"
+            raise TuningError(f"unknown field {', '.join(unknown)}; {takes}")
+        return cls(**values)
+
+
+class Method(ABC):
+    """What a model learns, and by which loss.
+
+    Attributes:
+        name: What `TuneConfig.method` and `--method` call it.
+        about: What was learned, in the model card after "it learned".
+        config: The class of its settings.
+    """
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+    config: ClassVar[type[MethodConfig]]
+
+    @property
+    def has_guard(self) -> bool:
+        """Whether a guard learns too."""
+        return self.guard(None) is not None
+
+    @abstractmethod
+    def guard(self, wanted: GuardConfig | None) -> GuardConfig | None:
+        """The guard that learns; None where the method has none.
+
+        Args:
+            wanted: Parts that were asked for; the defaults when None.
+
+        Raises:
+            TuningError: The method cannot learn such a guard.
+        """
+
+    @abstractmethod
+    def check_guard(self, found: GuardConfig | None) -> None:
+        """Refuse a model whose guard does not fit the method.
+
+        Args:
+            found: The guard of the model; None where it has none.
+
+        Raises:
+            TuningError: It does not fit.
+        """
+
+    @abstractmethod
+    def collator(
+        self, processor: Any, guard: GuardConfig | None, **options: Any
+    ) -> Callable[[Sequence[Sample]], dict[str, Any]]:
+        """What makes a batch of samples; the options are those of `Collator`."""
+
+    @abstractmethod
+    def counts(self, batch: Mapping[str, Any]) -> dict[str, int]:
+        """Targets of each term in a batch, told before the model runs: those that the terms of `loss` will have."""
+
+    @abstractmethod
+    def loss(self, model: Any, batch: Mapping[str, Any], config: Any) -> Loss:
+        """Run the model on a batch and give the loss's terms.
+
+        Args:
+            model: The model, wrapped or not.
+            batch: The collator's.
+            config: An instance of this method's `config`.
+
+        Raises:
+            TuningError: The batch does not fit the model.
+        """
+
+
+METHODS: Registry[Method] = Registry("tuning method", "holisafe.tuning_methods")
+"""All tuning methods by name."""
+
+
+def method_names() -> list[str]:
+    """Names of all methods, those of other packages included; none is imported."""
+    return METHODS.names()
