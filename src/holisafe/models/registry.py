@@ -9,7 +9,7 @@ from typing import Any
 
 from holisafe._assets import asset_folder
 from holisafe._registry import Registry
-from holisafe.errors import ModelError, RegistryError
+from holisafe.errors import MissingDependencyError, ModelError, RegistryError
 from holisafe.models.spec import ModelSpec
 
 Builder = Callable[[ModelSpec], tuple[Any, Any]]
@@ -87,6 +87,17 @@ def registered_guard(name: str) -> Path | None:
     """
     found = registered_model(name)
     return None if found is None or found.guard is None else found.guard()
+
+
+def shipped_guards() -> list[Path]:
+    """Folders of the guards of our own models, as far as they are installed; calibration leaves them as they are."""
+    try:
+        return [asset_folder(name) / "guard" for name in _ASSETS]
+    except MissingDependencyError:
+        return []
+
+
+_ASSETS = ("pocket", "pocket_safe")
 
 
 @model("pocket", guard=lambda: asset_folder("pocket") / "guard")
