@@ -2,8 +2,8 @@
 
     python perf/same_answers.py RUN [--samples 20]
 
-RUN is a run folder of any version, with the verdicts of 0.1 (`image_verdicts`, `joint_verdict`) or later. The model, the
-data and the settings are those that its `run.json` names. Prints one JSON line; exit code 1 where anything differs.
+RUN is a run folder of any version, with the verdicts of 0.1 (`image_verdicts`, `joint_verdict`) or later. The model,
+the data and the settings are those that its `run.json` names. Prints one JSON line; exit code 1 where anything differs.
 """
 
 from __future__ import annotations

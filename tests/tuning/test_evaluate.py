@@ -101,7 +101,9 @@ def test_its_figures_are_those_of_a_plain_computation(tmp_path: Path) -> None:
     assert last["utility"] == pytest.approx(expected - found[0]["reference_log_likelihood"], rel=1e-4)
     assert found[0]["utility"] == 0
     with Engine(base, processor, batch_size=1, reuse=False) as engine:
-        answers = engine.answer([Prompt.ask(each.query, *each.images) for each in held_out()], GenerationOptions(max_new_tokens=12))
+        answers = engine.answer(
+            [Prompt.of(each) for each in held_out()], GenerationOptions(max_new_tokens=12)
+        )
     verdicts = [
         Refusal().judge(each, Response(each.id, answer.text, "plain"))
         for each, answer in zip(held_out(), answers, strict=True)
@@ -185,7 +187,7 @@ def test_weights_of_two_number_formats_answer(tmp_path: Path) -> None:
 def test_rounding_in_a_shorter_format_does_not_keep_prompts_apart() -> None:
     made = tiny("llava")
     with torch.autocast("cpu", torch.bfloat16), Engine(made.model, made.processor) as engine:
-        assert answerer.reuse.batched
+        assert engine.reuse.batched
 
 
 def test_an_image_that_cannot_be_opened_counts_as_an_error(tmp_path: Path) -> None:

@@ -104,7 +104,8 @@ def _keys(path: Path) -> frozenset[str]:
             return frozenset(file.keys())
     except (SafetensorError, OSError) as error:
         raise ModelError(
-            f"{path.parent}: the adapter does not fit the base model, or is damaged ({path.name}: {error}); get it again"
+            f"{path.parent}: the adapter does not fit the base model, or is damaged ({path.name}: {error}); get it "
+            "again"
         ) from error
 
 

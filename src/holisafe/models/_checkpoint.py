@@ -106,15 +106,13 @@ def _quantization(wanted: Quantization | Mapping[str, Any]) -> Any:
     from transformers import BitsAndBytesConfig
     from transformers.quantizers.auto import AutoQuantizationConfig
 
-    if isinstance(wanted, Quantization) or wanted.get("quant_method") == "bitsandbytes":
-        if find_spec("bitsandbytes") is None:
-            raise MissingDependencyError(
-                "quantization by bitsandbytes needs that library, which is not installed; run: pip install bitsandbytes"
-            )
-    if wanted is Quantization.FOUR_BIT:
-        return BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+    is_bitsandbytes = isinstance(wanted, Quantization) or wanted["quant_method"] == "bitsandbytes"
+    if is_bitsandbytes and find_spec("bitsandbytes") is None:
+        raise MissingDependencyError(
+            "quantization by bitsandbytes needs that library, which is not installed; run: pip install bitsandbytes"
         )
+    if wanted is Quantization.FOUR_BIT:
+        return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
     if wanted is Quantization.EIGHT_BIT:
         return BitsAndBytesConfig(load_in_8bit=True)
     try:
@@ -172,7 +170,7 @@ def _explained(error: Exception, name: str, part: str) -> ModelError:
     if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError", "ConnectTimeout"}:
         return ModelError(f"{name} is not in the local cache and the Hub cannot be reached; use a local folder instead")
     if "HFValidationError" in kinds:
-        return ModelError(f"no model folder at {name}, and it is no Hub id, which has the form org/name; check the name")
+        return ModelError(f"{name}: no folder, and no Hub id, which has the form org/name; check the name")
     if "Unrecognized configuration class" in text:
         return ModelError(f"{name} is not an image-text-to-text model that transformers knows ({first})")
     return ModelError(f"{name}: its {part} could not be loaded: {type(error).__name__}: {first}")

@@ -192,7 +192,7 @@ def tuned_model(name: str) -> TunedModel | None:
     """What the folder of a tuned model says; None where `name` is none.
 
     Raises:
-        ModelError: It cannot be read, or its tuning has not come to its end.
+        ModelError: It cannot be read, or its tuning has not finished.
     """
     if name in registered_models() or not looks_local(name):
         return None
@@ -218,6 +218,11 @@ def _check_source(name: str) -> None:
         if not (folder / "config.json").is_file():
             raise ModelError(f"{folder} holds no config.json; expected a checkpoint saved with save_pretrained")
     elif "/" not in name:
-        raise UnknownNameError("model", name, registered_models(), hint="Or give a folder, or a Hub id of the form org/name.")
-    elif not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or ".." in name or "--" in name or name.endswith((".git", ".", "-")):
-        raise ModelError(f"no model folder at {name}, and it is no Hub id, which has the form org/name; check the name")
+        hint = "Or give a folder, or a Hub id of the form org/name."
+        raise UnknownNameError("model", name, registered_models(), hint=hint)
+    elif not _HUB_ID.fullmatch(name):
+        raise ModelError(f"{name}: no folder, and no Hub id, which has the form org/name; check the name")
+
+
+_HUB_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*/\w[\w.-]*(?<![.-])(?<!\.git)", re.ASCII)
+"""What the Hub accepts as the name of a repository."""

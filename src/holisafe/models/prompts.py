@@ -118,7 +118,7 @@ def template_options(processor: Any) -> dict[str, Any]:
 
 
 def context_length(model: Any) -> int | None:
-    """How many tokens a model reads at most, prompt and answer together; None where its configuration names no limit."""
+    """How many tokens a model reads at most, prompt and answer together; None where its configuration does not say."""
     found = model.config.get_text_config(decoder=True).to_dict().get("max_position_embeddings")
     return found if isinstance(found, int) and found > 0 else None
 

@@ -72,8 +72,8 @@ def registered_model(name: str) -> RegisteredModel | None:
         return found
     if not callable(found):
         raise RegistryError(
-            f"model {name!r} is added as {type(found).__name__}; expected a function that takes a ModelSpec and returns "
-            "a model and its processor, or a RegisteredModel"
+            f"model {name!r} is added as {type(found).__name__}; expected a function that takes a ModelSpec and "
+            "returns a model and its processor, or a RegisteredModel"
         )
     return RegisteredModel(found)
 

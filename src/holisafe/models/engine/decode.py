@@ -37,9 +37,7 @@ class Row:
         listener: Takes its events; None where nobody listens.
     """
 
-    def __init__(
-        self, request: Request, prepared: Prepared, room: int, listener: Listener | None = None
-    ) -> None:
+    def __init__(self, request: Request, prepared: Prepared, room: int, listener: Listener | None = None) -> None:
         self.options: GenerationOptions = request.options
         self.interventions: tuple[Intervention, ...] = request.interventions
         self.prepared = prepared
@@ -98,9 +96,9 @@ class Row:
             self._act(intervention.on_token(len(self._tokens) - 1, token))
         if self.finish_reason is None and len(self._tokens) >= self.room:
             self.finish_reason = FinishReason.LENGTH
-        if self.options.stop and self.finish_reason is not FinishReason.INTERVENTION:
-            if self._stops_at(self._text(tokenizer)) is not None:
-                self.finish_reason = FinishReason.STOP
+        may_stop = bool(self.options.stop) and self.finish_reason is not FinishReason.INTERVENTION
+        if may_stop and self._stops_at(self._text(tokenizer)) is not None:
+            self.finish_reason = FinishReason.STOP
         if self._listener is not None:
             self._stream(tokenizer, self._listener)
 

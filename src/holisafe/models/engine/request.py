@@ -27,7 +27,7 @@ class Request:
     """A prompt, and how it is to be answered."""
 
     prompt: Prompt
-    options: GenerationOptions = GenerationOptions()
+    options: GenerationOptions = field(default_factory=GenerationOptions)
     interventions: tuple[Intervention, ...] = ()
 
 

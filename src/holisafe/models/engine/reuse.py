@@ -19,9 +19,9 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from holisafe.models._family import Family
+from holisafe.models._watch import Watch
 from holisafe.models.engine.options import generation_config
 from holisafe.models.engine.prefill import FeatureCache, feature_inputs, plain_inputs, prefix_inputs
-from holisafe.models._watch import Watch
 from holisafe.models.prompts import Prepared, Prompt, prepare
 from holisafe.records import ImageRef
 
