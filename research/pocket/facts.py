@@ -27,16 +27,15 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 
+from holisafe.checkpoints.adapter import ADAPTER_FILE, merge_adapter
 from holisafe.checkpoints.tuned import (
     ADAPTER,
-    ADAPTER_FILE,
     TUNED,
     TUNED_FILE,
     TunedModel,
+    apply_tuned_weights,
     find_tuned,
     hash_weights,
-    lay_over,
-    merge_adapter,
 )
 from holisafe.datasets import load as load_data
 from holisafe.guard.attach import base_model
@@ -82,7 +81,7 @@ def main() -> None:
     start = args.start if facts is None else facts / ADAPTER
     loaded = load(source, device=args.device, dtype="float32", attention="eager")
     material = more_material({})  # words alone
-    model = loaded.model if tuned is None else lay_over(loaded.model, replace(tuned, weights=None))
+    model = loaded.model if tuned is None else apply_tuned_weights(loaded.model, replace(tuned, weights=None))
     pictures = visual_tokens(model, loaded.processor, load_data(str(args.data), "train"))
     trees = Trees(loaded.processor.tokenizer, material, pictures)
     torch.manual_seed(args.seed)

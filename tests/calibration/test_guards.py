@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from holisafe.models._generate import plain_inputs
 from numpy.typing import NDArray
 
 from guard.prompts import guard, tiny
@@ -19,7 +20,6 @@ from holisafe.errors import DataError, GuardError
 from holisafe.guard import Calibration, GuardConfig, attach_guard, calibration_of, guard_of, set_calibration
 from holisafe.images import content_hash, identify
 from holisafe.models import Prompt
-from holisafe.models._generate import plain_inputs
 from holisafe.models.prompts import prepare
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import HEAD_ORDER, Combination, GuardLabel

@@ -21,7 +21,7 @@ from holisafe.errors import GuardError
 from holisafe.guard import Calibration, calibration_of, guarded_generate, save_guard
 from holisafe.images import content_hash
 from holisafe.models import LoadedModel, Prompt, load, registry
-from holisafe.models._generate import plain_inputs
+from holisafe.models.engine.prefill import plain_inputs
 from holisafe.models.prompts import prepare
 from holisafe.records import ImageRef
 from holisafe.taxonomy import HEAD_ORDER
@@ -91,7 +91,7 @@ def test_the_guard_is_calibrated_in_its_folder_and_judges_by_it(place: Path, mod
 
 def verdict(loaded: LoadedModel) -> tuple[Any, Any]:
     """Verdicts on one image, and on it with a question."""
-    prompt = prepare(loaded.processor, Prompt.ask("what is it?", picture("teal")), keep_conversation=True)
+    prompt = prepare(loaded.processor, Prompt.ask("what is it?", picture("teal")), keep_prompt=True)
     inputs = plain_inputs(loaded.model, loaded.processor, [prompt])
     (found,) = guarded_generate(loaded.model, inputs, max_new_tokens=1).verdicts
     return found.images, found.request

@@ -16,7 +16,7 @@ from holisafe.datasets import fingerprint
 from holisafe.errors import DataError, GuardError, ImageError, ModelError
 from holisafe.guard import Calibration, calibration_of, guard_of
 from holisafe.images import identify
-from holisafe.models import Answer, Answerer
+from holisafe.models import Answer, Engine, GenerationOptions, Request
 from holisafe.models.prompts import Prompt
 from holisafe.records import GuardVerdict, Sample
 from holisafe.taxonomy import HEAD_ORDER, Combination, parse_label
@@ -177,8 +177,8 @@ def ask_guard(
         wanted = _showing_something_new(wanted)
     seen: set[str] = set()
     calibration = calibration_of(model)
-    with Answerer(model, processor, batch_size=batch_size) as answerer:
-        for done, (sample, found) in enumerate(_read(answerer, wanted), 1):
+    with Engine(model, processor, batch_size=batch_size) as engine:
+        for done, (sample, found) in enumerate(_read(engine, wanted), 1):
             if progress is not None:
                 progress(done, len(wanted))
             if isinstance(found, UnusableSample):
@@ -236,14 +236,14 @@ def _showing_something_new(samples: Sequence[Sample]) -> list[Sample]:
     return kept
 
 
-def _read(answerer: Answerer, samples: Sequence[Sample]) -> Iterator[tuple[Sample, GuardVerdict | UnusableSample]]:
+def _read(engine: Engine, samples: Sequence[Sample]) -> Iterator[tuple[Sample, GuardVerdict | UnusableSample]]:
     """What the guard says of each sample, or why it says nothing; in their order."""
     waiting: deque[tuple[Sample, Future[Answer]]] = deque()
+    only_prefill = GenerationOptions(max_new_tokens=1)
     for sample in samples:
-        if len(waiting) == answerer.pool:
+        if len(waiting) == engine.pool:
             yield _result(*waiting.popleft())
-        # one token, which the prefill gives: nothing more is generated
-        waiting.append((sample, answerer.submit(Prompt.ask(sample.query, *sample.images), max_tokens=1)))
+        waiting.append((sample, engine.submit(Request(Prompt.of(sample), only_prefill))))
     while waiting:
         yield _result(*waiting.popleft())
 

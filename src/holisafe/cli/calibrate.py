@@ -133,7 +133,7 @@ def _folder(guard: str, out: Path | None) -> Path:
     Raises:
         GuardError: It may not go there.
     """
-    from holisafe.models.registry import registered_guard, registered_models
+    from holisafe.models.registry import shipped_guards
 
     if out is not None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -143,8 +143,7 @@ def _folder(guard: str, out: Path | None) -> Path:
     folder = Path(guard).expanduser()
     if not folder.is_dir():
         raise GuardError(f"the guard {guard} is on the Hub; say with --out where the calibrated one goes")
-    shipped = {place.resolve() for name in registered_models() if (place := registered_guard(name)) is not None}
-    if folder.resolve() in shipped:
+    if folder.resolve() in {place.resolve() for place in shipped_guards()}:
         raise GuardError(
             f"{folder} is part of an installed package and stays as it is; say with --out where the calibrated guard "
             "goes"
