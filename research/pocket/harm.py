@@ -64,7 +64,9 @@ KINDS = list(load_kinds(EMOJI))
 def main() -> None:
     """Train, with a checkpoint now and then; the same command goes on where it was."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of `python -m research.holisafe_open open-more`")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of `python -m research.holisafe_open open-more`"
+    )
     parser.add_argument("--general", type=Path, required=True, help="folder that training.general writes")
     parser.add_argument("--cutouts", type=Path, required=True, help="file that training.cutouts writes")
     parser.add_argument("--out", type=Path, required=True, help=f"gets {TOWER_FILE}")

@@ -13,9 +13,9 @@ from inspect_ai.log import EvalLog, EvalSample, read_eval_log
 from holisafe import judges as judging
 from holisafe.bench._task import ORDER, RESPONSE, SAMPLE
 from holisafe.errors import RunError
-from holisafe.records.folder import is_written_run, read_written_run
 from holisafe.records import RUN_FOLDER, JudgeId, Judgement, Outcome, Response, Run
 from holisafe.records.as_json import response_from_json, sample_from_json
+from holisafe.records.folder import is_written_run, read_written_run
 
 RUN_FILE = "run.json"
 IMAGES = "images"
