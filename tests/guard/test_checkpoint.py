@@ -33,8 +33,8 @@ from holisafe.guard import (
 )
 
 CALIBRATION = Calibration(
-    temperature=1.7, threshold=0.31, flag_rate=0.05, joint_temperature=0.8, joint_threshold=0.6, records=40,
-    safe_records=20, data="abc",
+    temperature=1.7, threshold=0.31, flag_rate=0.05, measured_flag_rate=0.042, joint_temperature=0.8,
+    joint_threshold=0.6, records=40, safe_records=20, data="abc",
 )  # fmt: skip
 
 
@@ -147,7 +147,9 @@ def test_a_saved_guard_names_its_model_and_no_folder_of_this_machine(saved: Path
 def test_the_model_card_tells_labels_and_calibration(saved: Path) -> None:
     card = (saved / "README.md").read_text()
     assert "Guard for tiny-llava" in card and "weapon_related_violence" in card
-    assert "| image | 1.700 | 0.310 |" in card and "at most 5.0% of safe ones flagged" in card
+    assert (
+        "| image | 1.700 | 0.310 | at most 5.0% | 4.2% |" in card and "| joint | 0.800 | 0.600 | set by hand |" in card
+    )
 
 
 def test_only_our_own_model_card_is_written_over(fresh: Callable[[], Any], saved: Path) -> None:

@@ -1,4 +1,4 @@
-"""Making a guard's scores probabilities and its flags a promise: fit on held-out records, measure, report.
+"""Temperatures and thresholds of a guard: fitted on held-out records, measured, reported.
 
 `calibrate_on` asks a model's guard about samples and fits; `calibrate` fits on logits that are there already.
 """
