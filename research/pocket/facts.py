@@ -63,7 +63,9 @@ def main() -> None:
     """Train, with a checkpoint now and then; the same command goes on where it was."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--names", type=Path, required=True, help="folder of the finished second stage")
-    parser.add_argument("--data", type=Path, required=True, help="folder of `python -m research.holisafe_open open-more`")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of `python -m research.holisafe_open open-more`"
+    )
     parser.add_argument("--out", type=Path, required=True, help="gets the adapter, and the model to tune")
     parser.add_argument(
         "--again", type=Path, nargs=2, metavar=("FACTS", "RUN"), help="this stage's folder, and the run that tuned it"

@@ -19,7 +19,7 @@ from holisafe.errors import JudgeError
 from holisafe.images import open_image
 from holisafe.judges import Ask, _registry
 from holisafe.metrics import Summary
-from holisafe.records import Judgement, JudgeId, Outcome, Response, Sample
+from holisafe.records import JudgeId, Judgement, Outcome, Response, Sample
 
 COMBINATIONS = ["SSS", "SSU", "USU", "UUU", "SUU"]
 

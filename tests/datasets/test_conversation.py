@@ -132,9 +132,7 @@ def test_images_without_placeholder_are_in_the_first_question(read_lines: ReadRe
 
 
 @pytest.mark.parametrize(("images", "count"), [([], 0), (["a.png"], 1)])
-def test_a_placeholder_without_image_is_a_broken_record(
-    read_lines: ReadRecords, images: list[str], count: int
-) -> None:
+def test_a_placeholder_without_image_is_a_broken_record(read_lines: ReadRecords, images: list[str], count: int) -> None:
     loaded = read_lines(llava(("human", "<image><image>Which?"), images=images), llava(("human", "Hi?")) | {"id": "y"})
     assert [sample.id for sample in loaded.samples] == ["y"]
     (problem,) = loaded.broken

@@ -31,9 +31,7 @@ Make = Callable[..., dict[str, Any]]
 ReadRecords = Callable[..., Loaded]
 
 
-def test_a_released_record_becomes_a_sample(
-    read_records: ReadRecords, record: Make, folder: Path, png: bytes
-) -> None:
+def test_a_released_record_becomes_a_sample(read_records: ReadRecords, record: Make, folder: Path, png: bytes) -> None:
     loaded = read_records(record())
     key = "violence/terrorism/terrorism_1.png"
     assert loaded.problems == ()

@@ -69,7 +69,13 @@ CAFE = "caf\u00e9"
 @pytest.mark.parametrize("written", ["NFC", "NFD"])
 @pytest.mark.parametrize("separator", ["/", "\\"])
 def test_names_of_other_systems_are_found(
-    read_records: Callable[..., Loaded], record: Make, folder: Path, png: bytes, on_disk: Any, written: Any, separator: str
+    read_records: Callable[..., Loaded],
+    record: Make,
+    folder: Path,
+    png: bytes,
+    on_disk: Any,
+    written: Any,
+    separator: str,
 ) -> None:
     image = folder / "images" / unicodedata.normalize(on_disk, CAFE) / f"{unicodedata.normalize(on_disk, CAFE)}.png"
     image.parent.mkdir()

@@ -135,7 +135,7 @@ def test_a_damaged_list_is_one_error(folder: Path, text: str) -> None:
 
 def test_json_lines_without_a_good_line_are_one_error(folder: Path) -> None:
     (folder / "data.jsonl").write_text("hello\nthere\n")
-    with pytest.raises(DataError, match="line 1.*expected one JSON object a line"):
+    with pytest.raises(DataError, match=r"line 1.*expected one JSON object a line"):
         read(folder)
 
 

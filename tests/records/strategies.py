@@ -58,14 +58,14 @@ image_verdicts = st.builds(
     ImageVerdict,
     label=st.sampled_from(GuardLabel),
     probability=shares,
-    distribution=st.fixed_dictionaries({label: shares for label in GuardLabel}),
+    distribution=st.fixed_dictionaries(dict.fromkeys(GuardLabel, shares)),
     threshold=shares,
 )
 request_verdicts = st.builds(
     RequestVerdict,
     combination=st.sampled_from(Combination),
     probability=shares,
-    distribution=st.fixed_dictionaries({combination: shares for combination in Combination}),
+    distribution=st.fixed_dictionaries(dict.fromkeys(Combination, shares)),
     categories=st.dictionaries(st.sampled_from(Category), shares),
     threshold=shares,
 )

@@ -14,8 +14,8 @@ from holisafe import judges as judging
 from holisafe.bench._task import ORDER, RESPONSE, SAMPLE
 from holisafe.errors import RunError
 from holisafe.records import JudgeId, Judgement, Outcome, Response, Run
-from holisafe.records.folder import is_written_run, read_written_run
 from holisafe.records.as_json import response_from_json, sample_from_json
+from holisafe.records.folder import is_written_run, read_written_run
 
 RUN_FILE = "run.json"
 IMAGES = "images"

@@ -1,6 +1,6 @@
-"""Conversations of training data: LLaVA's `conversations`, OpenAI's `messages`, and texts with `<image>` in them.
+r"""Conversations of training data: LLaVA's `conversations`, OpenAI's `messages`, and texts with `<image>` in them.
 
-    {"conversations": [{"from": "human", "value": "<image>\\nWhat is it?"}, {"from": "gpt", "value": "A kite."}]}
+    {"conversations": [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A kite."}]}
     {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}, ...]}
 
 The last answer is the reference; earlier answers and system turns stay as turns.
@@ -92,7 +92,9 @@ def read_turns(found: Any) -> tuple[list[Draft], str | None]:
         WrongTurn: It is no conversation with a question.
     """
     if isinstance(found, str) or not isinstance(found, Sequence):
-        raise WrongTurn(show(found), 'a list of turns such as {"from": "human", "value": TEXT} or {"role": "user", ...}')
+        raise WrongTurn(
+            show(found), 'a list of turns such as {"from": "human", "value": TEXT} or {"role": "user", ...}'
+        )
     drafts = [draft for draft in map(_draft, found) if draft.text or draft.images]
     reference = drafts.pop().text if drafts and drafts[-1].role is Role.ASSISTANT else None
     if not drafts or drafts[-1].role is not Role.USER:
@@ -103,7 +105,9 @@ def read_turns(found: Any) -> tuple[list[Draft], str | None]:
 
 def _draft(turn: Any) -> Draft:
     if not isinstance(turn, Mapping):
-        raise WrongTurn(show(turn), 'turns such as {"from": "human", "value": TEXT} or {"role": "user", "content": TEXT}')
+        raise WrongTurn(
+            show(turn), 'turns such as {"from": "human", "value": TEXT} or {"role": "user", "content": TEXT}'
+        )
     name = turn["role"] if turn.get("role") is not None else turn.get("from")
     role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     if role is None:

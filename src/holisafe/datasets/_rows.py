@@ -151,7 +151,7 @@ def _csv_rows(content: bytes, path: Path, delimiter: str) -> list[dict[str, Any]
     rows: list[dict[str, Any]] = []
     try:
         for row in reader:
-            if "" in row and row[""]:
+            if row.get(""):
                 raise DataError(
                     f"{path}: line {reader.line_num} has more cells than the header names "
                     f"({len(reader.fieldnames or ())}); put texts that hold {delimiter!r} in quotes"

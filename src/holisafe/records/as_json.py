@@ -12,7 +12,6 @@ from holisafe.records._sample import Behaviour, ImageRef, Role, Sample, Turn
 from holisafe.records._verdict import GuardVerdict
 from holisafe.taxonomy import Combination, GuardLabel
 
-
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 """What values of other types raise."""
 
