@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from holisafe.datasets import _rows, read_predictions
+from holisafe.datasets import read_predictions
 from holisafe.errors import DataError
+from holisafe.images import parquet
 from holisafe.records import ImageRef, Sample
 
 Make = Callable[..., dict[str, Any]]
@@ -77,11 +78,11 @@ def test_a_parquet_file_is_read_once(tmp_path: Path, record: Make, monkeypatch: 
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "model.parquet")
     read: list[Path] = []
 
-    def counted(path: Path, read_file: Any = _rows._parquet_rows) -> Any:
+    def counted(path: Path, *arguments: Any, read_rows: Any = parquet.read_rows, **options: Any) -> Any:
         read.append(path)
-        return read_file(path)
+        return read_rows(path, *arguments, **options)
 
-    monkeypatch.setattr(_rows, "_parquet_rows", counted)
+    monkeypatch.setattr(parquet, "read_rows", counted)
     assert [response.text for response in read_predictions(tmp_path / "model.parquet").responses] == ["No."] * 3
     assert len(read) == 1
 
