@@ -2,10 +2,10 @@
 
 It learns each picture's guard label and, of one everyday thing, which kind that is, since a request can be unsafe for a
 chocolate bar and safe for a carrot. Its visual tokens stay near those it gave before, on which the language model was
-trained. Half of what it sees are pictures drawn for training alone (`python -m research.holisafe_open open-more`, and general ones);
-half are cutouts (`training.cutouts`), placed on a ground anew each time: many drawings of carrots in many places teach
-more of what a carrot is than one in one. The first steps are of small pictures, which is quicker and as good; the last
-are of the size that the tower is used with. What ships is a running mean of the weights.
+trained. Half of what it sees are pictures drawn for training alone (`python -m research.holisafe_open open-more`, and
+general ones); half are cutouts (`training.cutouts`), placed on a ground anew each time: many drawings of carrots in
+many places teach more of what a carrot is than one in one. The first steps are of small pictures, which is quicker and
+as good; the last are of the size that the tower is used with. What ships is a running mean of the weights.
 """
 
 from __future__ import annotations

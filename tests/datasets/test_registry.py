@@ -45,7 +45,7 @@ def test_it_is_listed(kitchen: str) -> None:
 
 
 def test_an_unknown_split_gets_the_closest_one(kitchen: str) -> None:
-    with pytest.raises(UnknownNameError, match="Did you mean train"):
+    with pytest.raises(UnknownNameError, match=r"Did you mean train"):
         read(kitchen, "trian")
 
 
@@ -101,7 +101,7 @@ def test_an_entry_point_does_not_take_a_name_that_is_ours(another_package: str) 
 
 
 def test_a_name_that_is_taken_is_refused(kitchen: str) -> None:
-    with pytest.raises(RegistryError, match="a data set named 'kitchen' is registered already"):
+    with pytest.raises(RegistryError, match=r"a data set named 'kitchen' is registered already"):
         dataset(kitchen)(lambda split: [])
 
 
@@ -117,12 +117,12 @@ def test_a_broken_entry_point_is_one_error_of_the_registry(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "broken_data", raising=False)
     for use in (find, load, read):
-        with pytest.raises(RegistryError, match="data set 'broken'"):
+        with pytest.raises(RegistryError, match=r"data set 'broken'"):
             use("broken")
 
 
 def test_an_unknown_name_gets_the_closest_one() -> None:
-    with pytest.raises(UnknownNameError, match="unknown data set 'opne'. Did you mean open"):
+    with pytest.raises(UnknownNameError, match=r"unknown data set 'opne'. Did you mean open"):
         find("opne")
 
 

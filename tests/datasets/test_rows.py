@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holisafe.datasets import Loaded, read
@@ -135,7 +135,7 @@ def test_a_damaged_list_is_one_error(folder: Path, text: str) -> None:
 
 def test_json_lines_without_a_good_line_are_one_error(folder: Path) -> None:
     (folder / "data.jsonl").write_text("hello\nthere\n")
-    with pytest.raises(DataError, match="line 1.*expected one JSON object a line"):
+    with pytest.raises(DataError, match=r"line 1.*expected one JSON object a line"):
         read(folder)
 
 
@@ -153,3 +153,19 @@ def test_a_csv_file_that_cannot_be_read_is_one_error(folder: Path, content: byte
     (folder / "data.csv").write_bytes(content)
     with pytest.raises(DataError, match=complaint):
         read(folder)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
+@given(position=st.integers(0, 10_000), byte=st.integers(0, 255))
+def test_a_damaged_parquet_byte_ends_no_process(record: Make, folder: Path, position: int, byte: int) -> None:
+    """The Parquet library aborts on some of them."""
+    file = write_parquet([record(id=number) for number in range(3)], folder)
+    content = bytearray(file.read_bytes())
+    content[position % len(content)] = byte
+    file.write_bytes(content)
+    try:
+        loaded = read(file)
+    except DataError as error:
+        assert "data.parquet" in str(error)
+    else:
+        assert len(loaded.samples) + loaded.broken_records == 3

@@ -103,5 +103,5 @@ def test_a_registered_guard_that_is_not_installed_is_said_to_be(
 
 
 def test_pocket_names_its_guard() -> None:
-    folder = _registry.registered_guard("pocket")
+    folder = registered_guard("pocket")
     assert folder is not None and folder.parts[-3:] == ("holisafe_assets", "pocket", "guard")

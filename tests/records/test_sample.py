@@ -27,11 +27,11 @@ def test_every_enum_of_a_sample_is_understood_by_name() -> None:
     ],
 )
 def test_unknown_names_are_refused_with_a_suggestion(fields: dict[str, object]) -> None:
-    with pytest.raises(UnknownNameError, match="Did you mean|Known"):
+    with pytest.raises(UnknownNameError, match=r"Did you mean|Known"):
         Sample.ask("1", (), "?", **fields)  # type: ignore[arg-type]
 
 
 def test_a_role_is_understood_by_name() -> None:
     assert Turn.of("User", "Hello") == Turn(Role.USER, "Hello")
-    with pytest.raises(UnknownNameError, match="unknown role 'usr'. Did you mean user"):
+    with pytest.raises(UnknownNameError, match=r"unknown role 'usr'. Did you mean user"):
         Turn.of("usr", "Hello")

@@ -1,6 +1,6 @@
-"""Conversations of training data: LLaVA's `conversations`, OpenAI's `messages`, and texts with `<image>` in them.
+r"""Conversations of training data: LLaVA's `conversations`, OpenAI's `messages`, and texts with `<image>` in them.
 
-    {"conversations": [{"from": "human", "value": "<image>\\nWhat is it?"}, {"from": "gpt", "value": "A kite."}]}
+    {"conversations": [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A kite."}]}
     {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}, ...]}
 
 The last answer is the reference; earlier answers and system turns stay as turns.

@@ -72,7 +72,7 @@ class Source:
         """Names in a folder by their normal form."""
         if folder not in self._names:
             try:
-                names = sorted(os.listdir(folder))
+                names = sorted(path.name for path in folder.iterdir())
             except OSError:
                 names = []
             self._names[folder] = {unicodedata.normalize("NFC", name): name for name in names}

@@ -96,5 +96,5 @@ def _path(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     is_word = isinstance(name_or_path, str) and path.name == name_or_path and not path.suffix
     if is_word and (not name_or_path or not path.exists()):
-        _registry.find(name_or_path)  # no such name: raises what to do
+        _registry.find(str(name_or_path))  # no such name: raises what to do
     return path

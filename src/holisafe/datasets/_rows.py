@@ -8,19 +8,16 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from holisafe._files import MAX_JSON_BYTES, parse_json, read_bounded
 from holisafe.datasets import _layouts
 from holisafe.datasets._values import show
-from holisafe.errors import DataError, ImageError
-from holisafe.images.sources import check_packing
+from holisafe.errors import DataError
+from holisafe.images import parquet
 
 JSON = (".json",)
 JSON_LINES = (".jsonl", ".ndjson")
@@ -51,7 +48,7 @@ def read_file(path: Path, *, replace_surrogates: bool = False) -> Iterable[Any]:
     """
     suffix = path.suffix.lower()
     if suffix in PARQUET:
-        return _parquet_rows(path)
+        return parquet.read_rows(path, DataError, batch_rows=64)
     content = read_bounded(path, DataError, max_bytes=MAX_JSON_BYTES)
     if suffix in CSV:
         return _csv_rows(content, path, "\t" if suffix == ".tsv" else ",")
@@ -172,18 +169,6 @@ def _cell(name: str, value: str | None) -> Any:
         with contextlib.suppress(ValueError):
             return float(value)
     return value
-
-
-def _parquet_rows(path: Path) -> Iterator[Any]:
-    try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            check_packing(file.metadata)
-            for batch in file.iter_batches(batch_size=64):
-                yield from batch.to_pylist()
-    except ImageError as error:
-        raise DataError(f"{path}: {error}") from error
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path}: not readable as Parquet: {error}; get the file again") from error
 
 
 def read_files(files: Iterable[Path], *, replace_surrogates: bool = False) -> Iterable[Any]:
