@@ -44,6 +44,8 @@ def row_schema(labels: Sequence[str]) -> pa.Schema:
             "unsafe": number,
             "threshold": number,
             "flagged": pa.bool_(),
+            "calibrated": pa.bool_(),
+            "made_for": pa.string(),
             "error": pa.string(),
         }
     )
@@ -52,7 +54,13 @@ def row_schema(labels: Sequence[str]) -> pa.Schema:
 class PartsFolder:
     """Where a scan keeps its rows."""
 
-    def __init__(self, folder: str | Path, labels: Sequence[str], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        labels: Sequence[str],
+        settings: Mapping[str, Any],
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
         """Name the folder.
 
         Args:
@@ -60,11 +68,13 @@ class PartsFolder:
             labels: The guard's labels.
             settings: JSON values that verdicts depend on (model, guard, thresholds, places, shard); a scan resumes
                 only with the same ones.
+            about: What rows with a verdict say of the guard: `calibrated`, `made_for`.
         """
         self.folder = Path(folder)
         self.rows = 0
         self._schema = row_schema(labels)
         self._settings = json.loads(json.dumps(dict(settings)))
+        self._about = dict(about or {})
         self._held: list[dict[str, Any]] = []
         self._since = 0.0
         self._next = 0
@@ -98,7 +108,7 @@ class PartsFolder:
         """Keep a row; every 1,000 rows, or after a minute, they are written as a part."""
         if not self._held:
             self._since = monotonic()
-        self._held.append(row.to_json())
+        self._held.append(row.to_json() | (self._about if row.verdict else {}))
         self.rows += 1
         if len(self._held) >= ROWS or monotonic() - self._since > SECONDS:
             self.flush()

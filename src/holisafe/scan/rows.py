@@ -26,5 +26,5 @@ class ScanRow:
 
     def to_json(self) -> dict[str, Any]:
         """The documented object (docs/json.md): image, digest, and the verdict's fields or error."""
-        named = {"image": self.id, "digest": self.digest or None}
+        named = {"image": self.id} | ({"digest": self.digest} if self.digest else {})
         return named | ({"error": self.error} if self.verdict is None else self.verdict.to_json())
