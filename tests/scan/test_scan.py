@@ -202,12 +202,12 @@ def test_what_cannot_be_entered_or_named_is_a_row_and_the_rest_go_on(tmp_path: P
     (tmp_path / "a.png").write_bytes(png())
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "loop.png").symlink_to("loop.png")
-    os.mkdir(tmp_path / "closed", 0)
+    (tmp_path / "closed").mkdir(0)
     here = Path.cwd()
     try:
         os.chdir(tmp_path)
         for _ in range(25):
-            os.mkdir("d" * 200)
+            Path("d" * 200).mkdir()
             os.chdir("d" * 200)
         Path("deep.png").write_bytes(png())
     finally:

@@ -133,7 +133,7 @@ class ImageSources:
                 self._places += _remote.files_of(place)
             else:
                 self._places.append(_checked(Path(place)))
-        self._leave_out = [Path(path).resolve() for path in leave_out]
+        self._leave_out = [_real(Path(path)) for path in leave_out]
         self._limits = limits
         self._source_limits = source_limits
         self._shard = shard or Shard()
@@ -218,7 +218,7 @@ class ImageSources:
             yield from found
 
     def _is_left_out(self, path: Path) -> bool:
-        return any(path.name == left.name and path.resolve() == left for left in self._leave_out)
+        return any(path.name == left.name and _real(path) == left for left in self._leave_out)
 
     def _of_folder(self, path: Path, root: Path, units: Iterator[int]) -> Iterator[SourceItem]:
         ref = ImageRef(_text(path), path=path, root=root)
@@ -313,6 +313,14 @@ def _checked(place: Path) -> Path:
         resolved = place  # the door says what is wrong with it
     check_path(ImageRef(str(place), path=resolved))
     return place
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads; itself where its links go in a circle."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path
 
 
 def _kind_of(start: bytes) -> str | None:
