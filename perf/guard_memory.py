@@ -33,10 +33,10 @@ import torch
 from PIL import Image
 
 import tiny_models
-from holisafe.cli._verdicts import Tally, judge, writing
-from holisafe.guard import GuardConfig, attach_guard
-from holisafe.guard.classify import classify_batch
+from holisafe.cli._verdicts import AboutGuard, Output, Tally
+from holisafe.guard import GuardConfig, attach_guard, guard_of
 from holisafe.images.sources import ImageSources
+from holisafe.scan import scan
 
 FIRST = 1000
 
@@ -67,13 +67,11 @@ def main() -> None:
 def measure(tiny: Any, place: Path, out: Path, batch_size: int) -> dict[str, Any]:
     tally, first, start = Tally(), 0.0, time.perf_counter()
 
-    def classify(images: Any) -> Any:
-        return classify_batch(tiny.model, images, processor=tiny.processor)
-
-    with writing(out, tiny.model.guard.config.labels) as write:
-        for judged in judge(ImageSources([place]), classify, batch_size):
-            write(judged)
-            tally.add(judged)
+    output = Output(out, guard_of(tiny.model).config.labels, {}, AboutGuard(calibrated=False))
+    with output.open(resume=False):
+        for row in scan(ImageSources([place]), tiny.model, processor=tiny.processor, batch_size=batch_size):
+            output.add(row)
+            tally.add(row)
             if tally.images == FIRST:
                 first = peak_mib()
     assert tally.without_verdict == 0

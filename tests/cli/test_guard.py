@@ -108,7 +108,7 @@ def test_an_image_without_verdict_is_named_and_counted_and_the_rest_go_on(model:
     result = holisafe(folder, "--model", model, "--json")
     assert result.exit_code == 1
     assert [line["image"][-6:] for line in lines(result)] == ["/0.png", "0b.png", "/1.png", "/2.png"]
-    assert lines(result)[1].keys() == {"image", "error"}
+    assert lines(result)[1].keys() == {"image", "digest", "error"}
     assert "1 of 4 images have no verdict" in result.stderr
 
 
@@ -214,6 +214,94 @@ def test_interrupted_it_keeps_what_was_written(model: Path, folder: Path, tmp_pa
     rows = pq.read_table(tmp_path / "v.parquet").num_rows
     assert 0 < rows < 20_000 and f"{rows:,} images are in" in told and "interrupted" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "folder"])
+def test_terminated_it_keeps_what_was_written_and_resumes(model: Path, folder: Path, tmp_path: Path, name: str) -> None:
+    data = (folder / "0.png").read_bytes()
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for number in range(4_000):
+            archive.writestr(f"{number}.png", data)
+    arguments = [str(tmp_path / "many.zip"), "--model", str(model), "--out", str(tmp_path / name), "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "holisafe", "guard", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None and process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM and "--resume" in told and "Traceback" not in told
+    kept = pq.read_table(tmp_path / name).num_rows
+    assert 0 < kept < 4_000
+    again = holisafe(*arguments)
+    assert again.exit_code == 2 and "holds" in again.stderr + again.stderr.replace("is there already", "holds")
+    resumed = holisafe(*arguments, "--resume")
+    assert resumed.exit_code == 0 and len(lines(resumed)) == 4_000 - kept
+    found = pq.read_table(tmp_path / name)["image"].to_pylist()
+    assert len(found) == len(set(found)) == 4_000
+    assert not (tmp_path / "v.parquet.parts").exists()
+
+
+def test_an_uncalibrated_guard_is_said_on_standard_error_and_in_json(model: Path, folder: Path, tmp_path: Path) -> None:
+    result = holisafe(folder, "--model", model, "--json")
+    assert "not calibrated" in result.stderr and all(line["calibrated"] is False for line in lines(result))
+    tiny = load(str(model), guard="own")
+    set_calibration(tiny.model, Calibration(threshold=0.4, flag_rate=0.05, records=300, safe_records=200))
+    save_guard(tiny.model, tmp_path / "guard")
+    result = holisafe(folder, "--model", model, "--guard", tmp_path / "guard", "--json")
+    assert "not calibrated" not in result.stderr and all(line["calibrated"] for line in lines(result))
+
+
+@pytest.mark.parametrize("name", ["pocket", "pocket-safe"])
+def test_models_of_drawings_say_so(folder: Path, name: str) -> None:
+    result = holisafe(folder, "--model", name, "--json")
+    assert result.exit_code == 0
+    assert f"{name} knows drawings only" in result.stderr
+    assert {line["made_for"] for line in lines(result)} == {"drawings"}
+
+
+def test_a_flagged_image_is_never_called_safe(model: Path, folder: Path, tmp_path: Path) -> None:
+    tiny = load(str(model), guard="own")
+    set_calibration(tiny.model, Calibration(threshold=0.0))
+    save_guard(tiny.model, tmp_path / "guard")
+    result = holisafe(folder, "--model", model, "--guard", tmp_path / "guard")
+    rows = [line for line in result.stdout.splitlines() if ".png" in line]
+    assert len(rows) == 3 and all("flagged" in row and " safe " not in row and "0.000" in row for row in rows)
+    assert "P(unsafe)" in result.stdout and "threshold" in result.stdout
+
+
+def test_a_gpu_that_is_not_there_is_one_line(folder: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    for device in ("cuda", "cuda:3", "nonsense"):
+        result = holisafe(folder, "--device", device)
+        assert result.exit_code == 2 and len(result.stderr.strip().splitlines()) == 1
+        assert f"--device {device} cannot be used" in result.stderr
+
+
+def test_a_processor_without_pad_token_gives_the_same_verdicts(model: Path, folder: Path) -> None:
+    tiny = load(str(model), guard="own")
+    images = [Image.open(folder / f"{number}.png").convert("RGB") for number in range(3)]
+    with_pad = list(classify_images(tiny.model, images, processor=tiny.processor))
+    tiny.processor.tokenizer.pad_token = None
+    without = list(classify_images(tiny.model, images, processor=tiny.processor))
+    for one, other in zip(with_pad, without, strict=True):
+        assert one.distribution == pytest.approx(dict(other.distribution), abs=1e-5)
+
+
+def test_shards_are_disjoint_and_complete(model: Path, folder: Path) -> None:
+    found = [
+        line["image"]
+        for part in ("0/2", "1/2")
+        for line in lines(holisafe(folder, "--model", model, "--json", "--shard", part))
+    ]
+    assert sorted(found) == [str(folder / f"{number}.png") for number in range(3)]
+    for wrong in ("2/2", "x", "1", "1/0", "-1/2"):
+        result = holisafe(folder, "--model", model, "--shard", wrong)
+        assert result.exit_code == 2 and "expected" in result.stderr
 
 
 # ---- families

@@ -125,7 +125,7 @@ def test_archives_and_parquet_in_a_folder_are_read_too(tmp_path: Path) -> None:
 def test_what_is_being_written_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded())
     (tmp_path / "verdicts.parquet").write_bytes(b"PAR1 not finished")
-    assert names(found(tmp_path, leave_out=tmp_path / "verdicts.parquet"), tmp_path) == ["a.png"]
+    assert names(found(tmp_path, leave_out=[tmp_path / "verdicts.parquet"]), tmp_path) == ["a.png"]
 
 
 @ARCHIVES

@@ -7,13 +7,20 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from holisafe.cli._verdicts import AboutGuard
+
+DRAWINGS_ONLY = ("pocket", "pocket-safe")
+"""Models whose guard has seen nothing but the drawings of HoliSafe-Open."""
 
 NO_VERDICT = 1
 """Exit code where an image has no verdict; 2 is for what cannot be done at all."""
@@ -43,24 +50,56 @@ def register(app: typer.Typer) -> None:
 @_guard.command("images", no_args_is_help=True)
 def images(
     image: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            help="Image, folder, .zip, .tar or .tar.gz archive, or Parquet file with a column of images.",
+            help="Image, folder, .zip, .tar or .tar.gz archive, Parquet file with a column of images, or fsspec URL "
+            "of any of them (s3://bucket/shards/*.tar).",
             show_default=False,
         ),
     ],
-    model: Annotated[str, typer.Option(help="pocket, a folder with a checkpoint, or a Hub id.")] = "pocket",
+    model: Annotated[
+        str,
+        typer.Option(help="pocket or pocket-safe (they know drawings only), a folder with a checkpoint, or a Hub id."),
+    ] = "pocket",
     guard: Annotated[
-        str | None, typer.Option(help="Folder or Hub id of the guard; the model's own if not given.")
+        str | None,
+        typer.Option(help="Folder or Hub id of the guard; by default the model's own.", show_default=False),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="New file for all verdicts: .jsonl or .parquet.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Keep all verdicts in a new .jsonl or .parquet file, or in a folder of Parquet parts, each written "
+            "when it is done.",
+            show_default=False,
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most images.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the model at once.")] = 16,
-    device: Annotated[str | None, typer.Option(help="E.g. cpu, cuda:1.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per image on standard output.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume the scan in --out (.parquet or folder): no image is asked twice.")
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Scan one of n disjoint parts, for n processes: 0/n to n-1/n. By default all.", show_default=False
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of images; by default all.", show_default=False)
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Maximum number of images per forward pass; large images make it smaller.")
+    ] = 16,
+    device: Annotated[
+        str | None,
+        typer.Option(help="E.g. cpu, cuda:1; by default the first GPU, else the CPU.", show_default=False),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, float32, bfloat16 or float16; by default as saved on a GPU, float32 on a CPU.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per image.")] = False,
 ) -> None:
     """Say what each image shows: its most probable label, and whether it is flagged as unsafe.
 
@@ -73,34 +112,48 @@ def images(
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from rich.console import Console
 
-    from holisafe.cli._verdicts import Tally, check_out, judge, writing
-    from holisafe.errors import ImageError
-    from holisafe.images.sources import ImageSources
+    from holisafe.cli._verdicts import Output, Tally, check_out, parts_of
+    from holisafe.errors import ImageError, RunError
+    from holisafe.images.sources import ImageSources, Shard
+    from holisafe.scan.stream import rows_of
 
-    sources = ImageSources(image, leave_out=out)
+    if resume and out is None:
+        raise RunError("--resume needs --out: the file or folder of the scan to resume")
+    part = Shard() if shard is None else Shard.parse(shard)
+    sources = ImageSources(image, leave_out=[] if out is None else [out, parts_of(out)], shard=part)
     if out is not None:
-        check_out(out)
+        check_out(out, resume=resume)
     tally = Tally()
     with _progress(limit, hidden=as_json and Console().is_terminal) as advance:
-        classify, labels = _load(model, guard, device, dtype)
+        loaded = _load(model, guard, device, dtype)
+        for note in loaded.about.notes(model):
+            typer.echo(f"note: {note}", err=True)
+        settings = loaded.settings | {"places": image, "shard": f"{part.index}/{part.count}"}
+        output = Output(out, loaded.labels, settings, loaded.about)
         advance(0)
-        with writing(out, labels) as write, _until_interrupted() as is_interrupted:
-            for judged in judge(islice(sources, limit), classify, batch_size):
-                write(judged)
-                tally.add(judged)
+        with _until_interrupted() as asked, output.open(resume=resume):
+            items = islice(sources.items(), limit)
+            for row in rows_of(items, loaded.classify, batch_size, is_done=output.is_done):
+                output.add(row)
+                tally.add(row)
                 if as_json:
-                    typer.echo(json.dumps(judged.to_json(), ensure_ascii=False))
+                    typer.echo(output.line(row))
                 advance(tally.images)
-                if is_interrupted():
+                if asked():
                     break
     if not as_json and tally.images:
         tally.show(Console(highlight=False), sources.passed_over)
     if out is not None:
-        typer.echo(f"{tally.images:,} images are in {out}", err=True)
-    if is_interrupted():
+        typer.echo(f"{output.rows:,} images are in {out}", err=True)
+    if ended_by := asked():
+        if out is not None and out.suffix.lower() != ".jsonl":
+            typer.echo("add --resume to the same command to scan the rest", err=True)
+        if ended_by == signal.SIGTERM:
+            raise typer.Exit(128 + signal.SIGTERM)
         raise KeyboardInterrupt
-    if not tally.images:
-        named = ", ".join(str(place) for place in image)
+    output.finish()
+    if not output.rows and not tally.images and shard is None:
+        named = ", ".join(image)
         raise ImageError(f"{named}: no images in there; {sources.passed_over} other files were passed over")
     if tally.without_verdict:
         if as_json:
@@ -127,7 +180,7 @@ def families(
         return
     can = [row for row in rows if not row["why_not"]]
     console = Console(highlight=False)
-    table = Table("family", "told apart by", "features", "suite")
+    table = Table("family", "images separated by", "features", "suite")
     for column in table.columns:
         column.no_wrap = True
     for row in can:
@@ -142,33 +195,73 @@ def families(
         console.print(others)
 
 
-def _load(model: str, guard: str | None, device: str | None, dtype: str | None) -> tuple[Callable[..., Any], list[str]]:
-    """What classifies a batch of images, and the labels it tells apart."""
-    from holisafe.guard import classify_images, guard_of
+@dataclass(frozen=True)
+class _Loaded:
+    """A guarded model: what classifies a batch, what it tells apart, and what its verdicts depend on."""
+
+    classify: Callable[..., Any]
+    labels: list[str]
+    about: AboutGuard
+    settings: dict[str, Any]
+
+
+def _load(model: str, guard: str | None, device: str | None, dtype: str | None) -> _Loaded:
+    from holisafe.cli._verdicts import AboutGuard
+    from holisafe.guard import calibration_of, classify_images, guard_of
     from holisafe.guard.classify import classify_batch
     from holisafe.models import load
 
+    _check_device(device)
     guarded, processor = load(model, device=device, dtype=dtype, guard=guard or "own")
     classify_images(guarded, [], processor=processor)  # refuses a guard that has nothing to say of images
-    return lambda batch: classify_batch(guarded, batch, processor=processor), list(guard_of(guarded).config.labels)
+    calibration = calibration_of(guarded)
+    is_calibrated = calibration.flag_rate is not None or calibration.records > 0
+    labels = list(guard_of(guarded).config.labels)
+    settings = {"model": model, "guard": guard or "own", "labels": labels, "calibration": calibration.to_json()}
+    return _Loaded(
+        lambda batch: classify_batch(guarded, batch, processor=processor),
+        labels,
+        AboutGuard(is_calibrated, "drawings" if model in DRAWINGS_ONLY else None),
+        settings,
+    )
+
+
+def _check_device(device: str | None) -> None:
+    """Refuse a GPU that is not there before anything is loaded.
+
+    Raises:
+        ModelError: torch does not know the device, or cannot use it here.
+    """
+    if device is None:
+        return
+    import torch
+
+    from holisafe.errors import ModelError
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ModelError(f"--device {device} cannot be used here ({reason}); leave it out, or use cpu") from None
 
 
 @contextmanager
-def _until_interrupted() -> Iterator[Callable[[], bool]]:
-    """Tells whether Ctrl-C was pressed, so that what is being written is whole; pressed again, it stops at once."""
-    is_asked = False
+def _until_interrupted() -> Iterator[Callable[[], int]]:
+    """Tells which signal asked for an end (0: none), so that what is written is whole; a second one ends at once."""
+    asked = 0
 
-    def ask(*_: object) -> None:
-        nonlocal is_asked
-        if is_asked:
+    def ask(number: int, _: object) -> None:
+        nonlocal asked
+        if asked:
             raise KeyboardInterrupt
-        is_asked = True
+        asked = number
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: is_asked
+        yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

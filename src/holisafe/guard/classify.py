@@ -57,6 +57,8 @@ def _batch_by_batch(
 
 def classify_batch(model: Any, images: Sequence[Image.Image], *, processor: Any) -> list[ImageVerdict]:
     """One verdict per image, all at once; see `classify_images`."""
+    if len(images) > 1 and processor.tokenizer.pad_token is None:  # prompts of different lengths cannot share a batch
+        return [verdict for image in images for verdict in classify_batch(model, [image], processor=processor)]
     return classify_inputs(model, _shortest_prompts(base_model(model), images, processor))
 
 
@@ -95,7 +97,7 @@ def _image_observer(model: Any) -> Observer:
 def _shortest_prompts(base: Any, images: Sequence[Image.Image], processor: Any) -> dict[str, Any]:
     """One prompt per image that holds nothing else, padded on the right so that positions begin at 0."""
     pictures = [image if image.mode == "RGB" else image.convert("RGB") for image in images]
-    padding = {"padding": True, "padding_side": "right"}
+    padding = {"padding": True, "padding_side": "right"} if len(images) > 1 else {}
     if processor.chat_template:
         inputs = processor.apply_chat_template(
             [[{"role": "user", "content": [{"type": "image", "image": picture}]}] for picture in pictures],

@@ -108,7 +108,7 @@ class ImageSources:
         self,
         places: Sequence[str | Path],
         *,
-        leave_out: str | Path | None = None,
+        leave_out: Sequence[str | Path] = (),
         limits: ImageLimits = LIMITS,
         source_limits: SourceLimits = SOURCE_LIMITS,
         shard: Shard | None = None,
@@ -117,7 +117,7 @@ class ImageSources:
 
         Args:
             places: Files, folders and URLs.
-            leave_out: A file or folder that is none of them, wherever it lies (what is being written meanwhile).
+            leave_out: Files and folders that are none of them, wherever they lie (what is being written meanwhile).
             limits: How large an image may be.
             source_limits: How much an archive or Parquet file may give.
             shard: The part of the images to read; all of them when not given.
@@ -133,7 +133,7 @@ class ImageSources:
                 self._places += _remote.files_of(place)
             else:
                 self._places.append(_checked(Path(place)))
-        self._leave_out = None if leave_out is None else Path(leave_out).resolve()
+        self._leave_out = [_real(Path(path)) for path in leave_out]
         self._limits = limits
         self._source_limits = source_limits
         self._shard = shard or Shard()
@@ -218,7 +218,7 @@ class ImageSources:
             yield from found
 
     def _is_left_out(self, path: Path) -> bool:
-        return self._leave_out is not None and path.name == self._leave_out.name and path.resolve() == self._leave_out
+        return any(path.name == left.name and _real(path) == left for left in self._leave_out)
 
     def _of_folder(self, path: Path, root: Path, units: Iterator[int]) -> Iterator[SourceItem]:
         ref = ImageRef(_text(path), path=path, root=root)
@@ -313,6 +313,14 @@ def _checked(place: Path) -> Path:
         resolved = place  # the door says what is wrong with it
     check_path(ImageRef(str(place), path=resolved))
     return place
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads; itself where its links go in a circle."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path
 
 
 def _kind_of(start: bytes) -> str | None:
