@@ -45,9 +45,7 @@ def test_every_answer_is_recorded_with_the_verdicts_on_its_images_and_its_reques
     samples = datasets.load(str(data), "test")
     loaded = load(str(guarded), guard="own")
     with Engine(loaded.model, loaded.processor, batch_size=1, reuse=False) as engine:
-        direct = engine.answer(
-            [Prompt.of(sample) for sample in samples], GenerationOptions(max_new_tokens=4)
-        )
+        direct = engine.answer([Prompt.of(sample) for sample in samples], GenerationOptions(max_new_tokens=4))
     for response, answer in zip(measured[0].responses, direct, strict=True):
         assert answer.verdicts is not None and answer.verdicts.joint is not None
         assert response.text == answer.text

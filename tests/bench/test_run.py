@@ -30,9 +30,7 @@ def test_a_local_model_answers_as_it_does_when_asked_directly(data: Path, checkp
     samples = datasets.load(str(data), "test")
     tiny = tiny_models.llava()
     with Engine(tiny.model, tiny.processor, batch_size=1, reuse=False) as engine:
-        direct = engine.answer(
-            [Prompt.of(sample) for sample in samples], GenerationOptions(max_new_tokens=12)
-        )
+        direct = engine.answer([Prompt.of(sample) for sample in samples], GenerationOptions(max_new_tokens=12))
     assert [response.text for response in measured.responses] == [answer.text for answer in direct]
     assert [response.sample_id for response in measured.responses] == [sample.id for sample in samples]
 

@@ -101,9 +101,7 @@ def test_its_figures_are_those_of_a_plain_computation(tmp_path: Path) -> None:
     assert last["utility"] == pytest.approx(expected - found[0]["reference_log_likelihood"], rel=1e-4)
     assert found[0]["utility"] == 0
     with Engine(base, processor, batch_size=1, reuse=False) as engine:
-        answers = engine.answer(
-            [Prompt.of(each) for each in held_out()], GenerationOptions(max_new_tokens=12)
-        )
+        answers = engine.answer([Prompt.of(each) for each in held_out()], GenerationOptions(max_new_tokens=12))
     verdicts = [
         Refusal().judge(each, Response(each.id, answer.text, "plain"))
         for each, answer in zip(held_out(), answers, strict=True)

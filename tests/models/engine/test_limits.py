@@ -13,7 +13,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from models.engine.pictures import PROMPTS, WIDE, drawn
 from PIL import Image
 
 import tiny_models
@@ -22,6 +21,7 @@ from holisafe.models import Engine, FinishReason, GenerationOptions, Prompt, Req
 from holisafe.models.engine import engine as engine_module
 from holisafe.models.engine.batching import BatchLimits, choose_batch
 from holisafe.records import ImageRef
+from models.engine.pictures import PROMPTS, WIDE, drawn
 
 OPTIONS = GenerationOptions(max_new_tokens=6)
 
