@@ -261,7 +261,7 @@ def test_a_broken_entry_point_is_one_error_and_concerns_its_model_alone(monkeypa
         lambda group, name=None: [p for p in points if p.group == group and name in (None, p.name)],
     )
     assert {"broken", "odd", "pocket"} <= set(registered_models())
-    with pytest.raises(RegistryError, match="model 'broken' .* cannot be imported"):
+    with pytest.raises(RegistryError, match=r"model 'broken' .* cannot be imported"):
         load("broken")
     with pytest.raises(RegistryError, match="model 'odd' is added as float; expected a function"):
         load("odd")
