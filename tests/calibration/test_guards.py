@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from holisafe.models._generate import plain_inputs
 from numpy.typing import NDArray
 
 from guard.prompts import guard, tiny
@@ -20,6 +19,7 @@ from holisafe.errors import DataError, GuardError
 from holisafe.guard import Calibration, GuardConfig, attach_guard, calibration_of, guard_of, set_calibration
 from holisafe.images import content_hash, identify
 from holisafe.models import Prompt
+from holisafe.models.engine.prefill import plain_inputs
 from holisafe.models.prompts import prepare
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import HEAD_ORDER, Combination, GuardLabel
@@ -43,7 +43,7 @@ def samples() -> list[Sample]:
 
 def plain(made: Tiny, asked: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log-probabilities of each image (images, 20) and of the request (5,), from a plain forward pass."""
-    prompt = prepare(made.processor, Prompt.ask(asked.query, *asked.images), keep_conversation=True)
+    prompt = prepare(made.processor, Prompt.ask(asked.query, *asked.images), keep_prompt=True)
     with torch.no_grad():
         output = made.model(**plain_inputs(made.model, made.processor, [prompt]))
     return normal(output.image_logits), normal(output.joint_logits[0, : len(Combination)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny_models
 from guard.prompts import batch, guard, tiny, two_rows
+from holisafe.checkpoints.manifest import file_manifest
 from holisafe.checkpoints.tuned import hash_weights
 from holisafe.errors import GuardError, ModelError
 from holisafe.guard import guard_of
@@ -129,19 +131,110 @@ def test_a_description_that_cannot_be_followed_is_named(
         load(str(tmp_path / "run"), device="cpu")
 
 
-def test_files_that_are_damaged_or_missing_are_named(folder: Path, tmp_path: Path) -> None:
-    for name, message in (
-        ("parts.safetensors", "no whole safetensors file"),
-        ("adapter/adapter_model.safetensors", "adapter: the adapter does not fit the base model, or is damaged"),
-    ):
-        shutil.copytree(folder / "run", tmp_path / "run", dirs_exist_ok=True)
-        path = tmp_path / "run" / "tuned" / name
-        path.write_bytes(path.read_bytes()[:100])
-        with pytest.raises(ModelError, match=message):
-            load(str(tmp_path / "run"), device="cpu")
-    path.rename(path.with_name("adapter_model.bin"))
-    shutil.copy(folder / "run" / "tuned" / "parts.safetensors", tmp_path / "run" / "tuned")
-    with pytest.raises(ModelError, match=r"holds no adapter_model\.safetensors"):
+def record_again(run: Path) -> None:
+    """Write the list of files anew, as somebody who changes a folder on purpose would."""
+    edit(run, files=file_manifest(run / "tuned"))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def halve(path: Path) -> None:
+    tensors = load_file(path)
+    save_file({name: tensors[name] for name in sorted(tensors)[: len(tensors) // 2]}, path)
+
+
+def rename(path: Path) -> None:
+    save_file({name.replace("q_proj", "r_proj").replace("linear_1", "linear_9"): each
+               for name, each in load_file(path).items()}, path)  # fmt: skip
+
+
+def not_finite(path: Path) -> None:
+    tensors = load_file(path)
+    next(iter(tensors.values())).view(-1)[0] = torch.inf
+    save_file(tensors, path)
+
+
+@pytest.mark.parametrize("name", ["parts.safetensors", "adapter/adapter_model.safetensors", "adapter"])
+def test_what_was_saved_must_be_there(folder: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    path = tmp_path / "run" / "tuned" / name
+    path.rename(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match=r"missing, though it was saved with this model"):
+        load(str(tmp_path / "run"), device="cpu")
+
+
+@pytest.mark.parametrize("change", [cut, halve, rename, not_finite])
+@pytest.mark.parametrize("name", ["parts.safetensors", "adapter/adapter_model.safetensors"])
+def test_a_file_that_was_changed_is_named(
+    folder: Path, tmp_path: Path, name: str, change: Callable[[Path], None]
+) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    change(tmp_path / "run" / "tuned" / name)
+    with pytest.raises(ModelError, match=rf"{name}: not the file that was saved"):
+        load(str(tmp_path / "run"), device="cpu")
+
+
+def test_a_file_that_was_not_saved_is_named(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    (tmp_path / "run" / "tuned" / "adapter" / "more.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"more\.safetensors: was not saved with this model"):
+        load(str(tmp_path / "run"), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("parts.safetensors", cut, "no whole safetensors file"),
+        ("parts.safetensors", rename, "linear_9.* found the shape .* it was tuned from another model"),
+        ("parts.safetensors", not_finite, "not finite"),
+        ("adapter/adapter_model.safetensors", cut, "the adapter does not fit the base model, or is damaged"),
+        ("adapter/adapter_model.safetensors", halve, "missing"),
+        ("adapter/adapter_model.safetensors", rename, "the model has no .*r_proj"),
+        ("adapter/adapter_model.safetensors", not_finite, "holds values that are not finite"),
+    ],
+)
+def test_weights_are_checked_whatever_the_list_of_files_says(
+    folder: Path, tmp_path: Path, name: str, change: Callable[[Path], None], message: str
+) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    change(tmp_path / "run" / "tuned" / name)
+    record_again(tmp_path / "run")
+    with pytest.raises(ModelError, match=message):
+        load(str(tmp_path / "run"), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"init_lora_weights": "pissa"}, "init_lora_weights: found 'pissa', which changes the base model's weights"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights: found 'olora'"),
+        ({"peft_type": "IA3"}, "peft_type: found 'IA3', expected 'LORA'"),
+        ({"target_modules": "(a|aa|a.)*(.*.*.*.*)*b$"}, "takes more than 1 s; list the modules"),
+        ({"target_modules": "(("}, "no valid regular expression"),
+        ({"rank_pattern": {"(.*)*x": 3}}, "rank_pattern: expected module names"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save is not supported"),
+        ({"target_modules": ["q_proj", "lm_head"]}, "weights of lm_head are missing"),
+    ],
+)
+def test_an_adapter_that_cannot_be_merged_safely_is_refused(
+    folder: Path, tmp_path: Path, settings: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holisafe.checkpoints.adapter._REGEX_SECONDS", 1.0)
+    shutil.copytree(folder / "run", tmp_path / "run")
+    path = tmp_path / "run" / "tuned" / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    record_again(tmp_path / "run")
+    with pytest.raises(ModelError, match=message):
+        load(str(tmp_path / "run"), device="cpu")
+
+
+@pytest.mark.parametrize("files", [None, [], {"a": 5}, {"../a": None}, {"/etc/passwd": None}])
+def test_a_list_of_files_that_is_none_is_refused(folder: Path, tmp_path: Path, files: Any) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    edit(tmp_path / "run", files=files)
+    with pytest.raises(ModelError, match=r"tuned\.json: files: "):
         load(str(tmp_path / "run"), device="cpu")
 
 
@@ -150,6 +243,7 @@ def test_parts_of_another_model_are_refused(folder: Path, tmp_path: Path) -> Non
     path = tmp_path / "run" / "tuned" / "parts.safetensors"
     name, tensor = next(iter(load_file(path).items()))
     save_file({name: torch.zeros(*tensor.shape, 2)}, path)
+    record_again(tmp_path / "run")
     with pytest.raises(ModelError, match=rf"{name}: found the shape .* it was tuned from another model"):
         load(str(tmp_path / "run"), device="cpu")
 

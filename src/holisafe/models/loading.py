@@ -127,6 +127,8 @@ def _load(spec: ModelSpec) -> LoadedModel:
 
 def _load_tuned(spec: ModelSpec, tuned: TunedModel) -> LoadedModel:
     """The base model with what the tuned one learned."""
+    from holisafe.models._intact import check_finite
+
     if spec.revision is not None:
         raise ModelError(
             f"{spec.source} says itself which revision of {tuned.base} it was tuned from; leave out {spec.revision!r}"
@@ -138,6 +140,7 @@ def _load_tuned(spec: ModelSpec, tuned: TunedModel) -> LoadedModel:
         )
     base = _load(replace(spec, source=tuned.base, revision=tuned.revision, guard=None))
     model = apply_tuned_weights(base.model, tuned, tuned_model(tuned.base))
+    check_finite(model, spec.source)
     return replace(base, model=model, name=spec.source, revision=None)
 
 

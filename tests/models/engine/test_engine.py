@@ -11,7 +11,7 @@ from PIL import Image
 
 import tiny_models
 from holisafe.errors import ImageError, ModelError
-from holisafe.models import Answer, Engine, GenerationOptions, Prompt, Request
+from holisafe.models import Answer, Engine, FinishReason, GenerationOptions, Prompt, Request
 from holisafe.models._family import family_of
 from holisafe.models.engine.prefill import FeatureCache, shared_prefix
 from holisafe.models.engine.reuse import Way

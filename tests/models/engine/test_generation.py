@@ -251,7 +251,7 @@ def test_logits_of_another_shape_fail_alone(tiny: tiny_models.Tiny) -> None:
         wrong = engine.submit(Request(PROMPTS[0], OPTIONS, (Shorten(),)))
         right = engine.submit(Request(PROMPTS[1], OPTIONS))
         assert right.result().tokens
-        with pytest.raises(ModelError, match="Shorten.on_logits gave the shape"):
+        with pytest.raises(ModelError, match=r"Shorten\.on_logits gave the shape"):
             wrong.result()
 
 
