@@ -59,7 +59,10 @@ def records(where: Path) -> Path:
     pictures = folders(where / "pictures")
     made = [
         sample(
-            str(at), images=(ImageRef(path.name, data=path.read_bytes()),), image_labels=(GuardLabel(path.parent.name),)
+            str(at),
+            images=(ImageRef(path.name, data=path.read_bytes()),),
+            image_labels=(GuardLabel(path.parent.name),),
+            combination="SSU" if path.parent.name == "safe" else "USU",
         )
         for at, path in enumerate(sorted(pictures.glob("*/*.png")))
     ]
@@ -74,7 +77,8 @@ SOURCES = {"folders": folders, "csv": table, "records": records}
 def test_it_beats_chance_on_held_out_pictures_and_the_folder_is_read(kind: str, tmp_path: Path) -> None:
     made = tiny("llava")
     source = SOURCES[kind](tmp_path / "source")
-    found = train_guard_on_images(made.model, made.processor, source, tmp_path / "guard", GuardTraining(flag_rate=0.4))
+    training = GuardTraining(num_train_epochs=100, flag_rate=0.4)
+    found = train_guard_on_images(made.model, made.processor, source, tmp_path / "guard", training)
     assert sum(found.learned.values()) == 36 and found.held_out == {"safe": 4, "gender": 4, "terrorism": 4}
     assert found.chance == pytest.approx(1 / 3) and found.accuracy >= 0.75
     again = tiny("llava")
@@ -145,7 +149,7 @@ def test_labels_of_another_taxonomy_are_read_by_its_crosswalk(tmp_path: Path) ->
     with pytest.raises(UnknownNameError, match="unknown crosswalk 'llama'"):
         read_labelled_images(source, crosswalk="llama")
     (source / "S12").rename(source / "S10")
-    with pytest.raises(DataError, match="S10 of .* stands for gender, race"):
+    with pytest.raises(DataError, match=r"S10 of .* stands for gender, race"):
         read_labelled_images(source, crosswalk="llama_guard")
 
 
