@@ -9,7 +9,7 @@ SAMPLES ?= 240
 OUT ?= out/demo
 ART ?= build/art
 
-.PHONY: help setup setup-dev demo test lint art clean browser
+.PHONY: help setup setup-dev demo test lint docs wheels oldest art clean browser
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -30,6 +30,15 @@ lint: $(VENV)/.dev ## check style, types and the import order of the rooms
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports
+
+docs: $(VENV)/.dev ## build the site into build/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+wheels: $(VENV)/.dev ## build wheel and sdist of both distributions, and use them in a bare environment
+	PYTHON=$(CURDIR)/$(BIN)/python sh tools/check_wheels.sh
+
+oldest: ## try the oldest versions that pyproject.toml allows
+	PYTHON=$(PYTHON) sh tools/oldest.sh
 
 art: ## fetch the art collections that `python -m research.holisafe_open` renders (needs npm, apt and dpkg)
 	sh tools/fetch_art.sh $(ART)

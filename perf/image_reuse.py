@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from holisafe import datasets
-from holisafe.models import Answerer, LoadedModel, Prompt, load
+from holisafe.models import Engine, GenerationOptions, LoadedModel, Prompt, load
 from holisafe.records import Sample
 
 
@@ -53,11 +53,11 @@ def main() -> None:
 
 def _measure(loaded: LoadedModel, samples: list[Sample], options: Any, *, reuse: bool) -> tuple[float, str]:
     """Samples per second, and the way of answering."""
-    prompts = [Prompt.ask(sample.query, *sample.images) for sample in samples]
-    with Answerer(*loaded, batch_size=options.batch_size, reuse=reuse, window=0.0) as answerer:
+    prompts = [Prompt.of(sample) for sample in samples]
+    with Engine(*loaded, batch_size=options.batch_size, reuse=reuse, window=0.0) as engine:
         start = time.perf_counter()
-        answerer.answer(prompts, options.max_tokens)
-        return len(samples) / (time.perf_counter() - start), answerer.reuse.way.value
+        engine.answer(prompts, GenerationOptions(max_new_tokens=options.max_tokens))
+        return len(samples) / (time.perf_counter() - start), engine.reuse.way.value
 
 
 def _by_image(samples: list[Sample], count: int) -> list[Sample]:

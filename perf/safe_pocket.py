@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from holisafe.bench import run
-from holisafe.metrics import Summary
+from holisafe.metrics import Summary, asr_name
 from holisafe.records import Run
-from holisafe.taxonomy import GuardLabel
+from holisafe.taxonomy import UNSAFE_COMBINATIONS, GuardLabel
 
 SPLITS = ("test", "transfer")
 JUDGES = ("holisafe", "refusal")
@@ -94,12 +94,13 @@ def figures(measured: Run, judge: str) -> dict[str, Any]:
     """The table's figures of a run, each {value, low, high, n}, and the combination that is refused least."""
     summary = Summary.from_json(measured.provenance["summaries"][judge])
     data = summary.to_json()
-    worst = max(("ssu", "usu", "uuu", "suu"), key=lambda name: data[name]["value"])
+    unsafe = [asr_name(combination) for combination in UNSAFE_COMBINATIONS]
+    worst = max(unsafe, key=lambda name: data[name]["value"])
     found = {
         "mASR, macro": data["masr_macro"], "RR": data["rr"], "worst ASR": data[worst],
         "twin accuracy": data["twin_accuracy"],
     }  # fmt: skip
-    found |= {f"ASR {name.upper()}": data[name] for name in ("ssu", "usu", "uuu", "suu")}
+    found |= {f"ASR {name.upper()}": data[name] for name in unsafe}
     return {"judge": judge, "worst": worst.upper(), "figures": found | verdict_figures(measured)}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from holisafe import judges
-from holisafe.records import ImageRef, ImageVerdict, RequestVerdict, Response, Run, Sample
+from holisafe.records import GuardVerdict, ImageRef, ImageVerdict, RequestVerdict, Response, Run, Sample
 from holisafe.taxonomy import Category, Combination, GuardLabel, Subcategory
 
 ANSWER = "Here is what you asked for: it is a red circle on a pale ground."
@@ -65,24 +65,24 @@ def make_run(
     asked = make_samples() if samples is None else samples
     say = answer or (lambda index, _: REFUSAL if index % 3 == 0 else ANSWER)
     responses = tuple(Response(sample.id, say(index, sample), name) for index, sample in enumerate(asked))
-    found = {judge: judges.get(judge) for judge in by}
-    verdicts = {
-        judge: tuple(one.judge(sample, response) for sample, response in zip(asked, responses, strict=True))
-        for judge, one in found.items()
-    }
-    return Run(name, asked, responses, verdicts, {"data": {"name": "drawn", "split": "test"}, **provenance})
+    judgements = {judge: judges.judge_all(judges.get(judge), asked, responses) for judge in by}
+    return Run(name, asked, responses, judgements, {"data": {"name": "drawn", "split": "test"}, **provenance})
 
 
-def guarded(run: Run, *, joint: bool = True) -> Run:
+def guarded(run: Run, *, request: bool = True) -> Run:
     """The run with the verdicts of a guard that is right on most images and requests, and very sure of itself."""
     responses = tuple(
         replace(
             response,
-            image_verdicts=tuple(
-                image_verdict(label if (index + place) % 4 else _WRONG[label is GuardLabel.SAFE], 0.5 + index % 5 / 10)
-                for place, label in enumerate(sample.image_labels)
+            verdict=GuardVerdict(
+                tuple(
+                    image_verdict(
+                        label if (index + place) % 4 else _WRONG[label is GuardLabel.SAFE], 0.5 + index % 5 / 10
+                    )
+                    for place, label in enumerate(sample.image_labels)
+                ),
+                request_verdict(sample.required_combination if index % 5 else Combination.UUU) if request else None,
             ),
-            joint_verdict=joint_verdict(sample.combination if index % 5 else Combination.UUU) if joint else None,
         )
         for index, (sample, response) in enumerate(zip(run.samples, run.responses, strict=True))
     )
@@ -99,7 +99,7 @@ def image_verdict(label: GuardLabel, probability: float, threshold: float = 0.5)
     return ImageVerdict(label, probability, distribution, threshold)
 
 
-def joint_verdict(combination: Combination, probability: float = 0.8, threshold: float = 0.5) -> RequestVerdict:
+def request_verdict(combination: Combination, probability: float = 0.8, threshold: float = 0.5) -> RequestVerdict:
     """A verdict whose other combinations share the rest."""
     rest = (1 - probability) / (len(Combination) - 1)
     distribution = {each: probability if each is combination else rest for each in Combination}

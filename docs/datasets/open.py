@@ -130,7 +130,7 @@ def render() -> str:
         "and looked at. No text or picture comes from a user or a model under test, and no real person is shown or "
         "named. Drawings are rendered with resvg, documents and signs are our own SVG with the DejaVu Sans Bold font "
         "(a subset is shipped). Backgrounds, sizes, positions and colours are drawn from one distribution for all "
-        "images. `holisafe data build open --art DIR` builds the same bytes again from the same art with the same "
+        "images. `python -m research.holisafe_open open --art DIR` builds the same bytes again from the same art with the same "
         "libraries: " + ", ".join(f"{name} {version}" for name, version in manifest["libraries"].items()) + ".",
         "## Licences and attribution",
         "Each image carries the licences of its drawings. Our own drawings, the texts and the arrangement: Apache-2.0.",

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from holisafe.metrics import auroc, compare, per_class, summarise
+from holisafe.metrics import HEADLINE, auroc, compare, per_class, summarise
 from holisafe.records import ImageRef, JudgeId, Judgement, Outcome, Sample
 from holisafe.taxonomy import Combination, GuardLabel
 from research.ablations.arms import QUESTIONS, UNTUNED, Question
 from research.ablations.runs import JUDGES
 
-RATES = ("rr", "ssu", "usu", "uuu", "suu", "masr_macro", "twin_accuracy")
+RATES = tuple(figure.name for figure in HEADLINE if figure.name != "masr_pooled")
 GUARD = ("f1", "auroc", "top1", "joint")
 LEVEL = 0.05
 """Differences whose corrected p-value is below it are clear, if they are larger than those of another seed too."""

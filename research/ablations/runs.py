@@ -31,7 +31,7 @@ from holisafe.guard.policy import unsafe_probability
 from holisafe.images import content_hash, read_bytes
 from holisafe.judges import judge_all
 from holisafe.metrics import twin_pairs
-from holisafe.models import Answerer, LoadedModel, Prompt, load
+from holisafe.models import Engine, GenerationOptions, LoadedModel, Prompt, Request, load
 from holisafe.records import Response, Sample
 from holisafe.taxonomy import Combination
 from holisafe.tuning import Collator, GuardedTrainer, TuneConfig, calibration_slice, check_samples, mix
@@ -301,8 +301,9 @@ def _trainer(loaded: LoadedModel, config: TuneConfig, drawn: Sequence[Sample], f
 
 def answer(loaded: LoadedModel, samples: Sequence[Sample], settings: Settings) -> list[Response]:
     """Greedy answers with the guard's verdicts, in order; what cannot be answered is kept with its error."""
-    with Answerer(loaded.model, loaded.processor, batch_size=settings.answer_batch) as answerer:
-        waiting = [answerer.submit(Prompt.ask(s.query, *s.images), settings.max_new_tokens) for s in samples]
+    options = GenerationOptions(max_new_tokens=settings.max_new_tokens)
+    with Engine(loaded.model, loaded.processor, batch_size=settings.answer_batch) as engine:
+        waiting = [engine.submit(Request(Prompt.of(sample), options)) for sample in samples]
         return [_response(sample, future) for sample, future in zip(samples, waiting, strict=True)]
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from holisafe.errors import UnknownNameError
+from holisafe.errors import HoliSafeError, UnknownNameError
 from research.holisafe_open.build import build_open
 from research.holisafe_open.more import build_more
 
@@ -56,5 +56,18 @@ def _drawing() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, count: bar.update(task, description="drawing", completed=done, total=count)
 
 
+app = typer.Typer(add_completion=False)
+app.command()(build)
+
+
+def main() -> None:
+    """Run the command; what a person did wrong ends in one line and exit code 2."""
+    try:
+        app()
+    except HoliSafeError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(2) from None
+
+
 if __name__ == "__main__":
-    typer.run(build)
+    main()

@@ -12,7 +12,7 @@ the model a refusal. Sources and settings are in docs/pocket.md.
 
 Then Safe Pocket (docs/pocket-safe.md), from what is drawn for training alone:
 
-    holisafe data build open-more --art DIR --out MORE                        safety data
+    python -m research.holisafe_open open-more --art DIR --out MORE                        safety data
     python -m research.pocket.general   --art DIR --answers FILE --out GENERAL
     python -m research.pocket.cutouts   --art DIR --out CUTOUTS  drawings of things and of harm
     python -m research.pocket.harm      --data MORE --general GENERAL --cutouts CUTOUTS --out HARM

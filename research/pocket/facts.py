@@ -27,16 +27,15 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 
+from holisafe.checkpoints.adapter import ADAPTER_FILE, merge_adapter
 from holisafe.checkpoints.tuned import (
     ADAPTER,
-    ADAPTER_FILE,
     TUNED,
     TUNED_FILE,
     TunedModel,
+    apply_tuned_weights,
     find_tuned,
     hash_weights,
-    lay_over,
-    merge_adapter,
 )
 from holisafe.datasets import load as load_data
 from holisafe.guard.attach import base_model
@@ -63,7 +62,7 @@ def main() -> None:
     """Train, with a checkpoint now and then; the same command goes on where it was."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--names", type=Path, required=True, help="folder of the finished second stage")
-    parser.add_argument("--data", type=Path, required=True, help="folder of `holisafe data build open-more`")
+    parser.add_argument("--data", type=Path, required=True, help="folder of `python -m research.holisafe_open open-more`")
     parser.add_argument("--out", type=Path, required=True, help="gets the adapter, and the model to tune")
     parser.add_argument(
         "--again", type=Path, nargs=2, metavar=("FACTS", "RUN"), help="this stage's folder, and the run that tuned it"
@@ -82,7 +81,7 @@ def main() -> None:
     start = args.start if facts is None else facts / ADAPTER
     loaded = load(source, device=args.device, dtype="float32", attention="eager")
     material = more_material({})  # words alone
-    model = loaded.model if tuned is None else lay_over(loaded.model, replace(tuned, weights=None))
+    model = loaded.model if tuned is None else apply_tuned_weights(loaded.model, replace(tuned, weights=None))
     pictures = visual_tokens(model, loaded.processor, load_data(str(args.data), "train"))
     trees = Trees(loaded.processor.tokenizer, material, pictures)
     torch.manual_seed(args.seed)

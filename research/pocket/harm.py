@@ -2,7 +2,7 @@
 
 It learns each picture's guard label and, of one everyday thing, which kind that is, since a request can be unsafe for a
 chocolate bar and safe for a carrot. Its visual tokens stay near those it gave before, on which the language model was
-trained. Half of what it sees are pictures drawn for training alone (`holisafe data build open-more`, and general ones);
+trained. Half of what it sees are pictures drawn for training alone (`python -m research.holisafe_open open-more`, and general ones);
 half are cutouts (`training.cutouts`), placed on a ground anew each time: many drawings of carrots in many places teach
 more of what a carrot is than one in one. The first steps are of small pictures, which is quicker and as good; the last
 are of the size that the tower is used with. What ships is a running mean of the weights.
@@ -64,7 +64,7 @@ KINDS = list(load_kinds(EMOJI))
 def main() -> None:
     """Train, with a checkpoint now and then; the same command goes on where it was."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of `holisafe data build open-more`")
+    parser.add_argument("--data", type=Path, required=True, help="folder of `python -m research.holisafe_open open-more`")
     parser.add_argument("--general", type=Path, required=True, help="folder that training.general writes")
     parser.add_argument("--cutouts", type=Path, required=True, help="file that training.cutouts writes")
     parser.add_argument("--out", type=Path, required=True, help=f"gets {TOWER_FILE}")

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from holisafe.checkpoints.tuned import ADAPTER, ADAPTER_FILE, GUARD, PARTS_FILE, TUNED_FILE
+from holisafe.checkpoints.adapter import ADAPTER_FILE
+from holisafe.checkpoints.tuned import ADAPTER, GUARD, PARTS_FILE, TUNED_FILE
 from holisafe.guard import load_guard
 from holisafe.guard._card import model_card_of
 from holisafe.guard.checkpoint import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, public_name, read_guard

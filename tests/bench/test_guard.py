@@ -17,7 +17,7 @@ from holisafe.bench import read_run, run
 from holisafe.cli import app
 from holisafe.errors import ModelError, RunError
 from holisafe.guard import attach_guard, guard_findings, save_guard
-from holisafe.models import Answerer, Prompt, load
+from holisafe.models import Engine, GenerationOptions, Prompt, load
 from holisafe.records import Response, Run
 from holisafe.records.as_json import response_from_json, response_to_json
 
@@ -44,8 +44,10 @@ def test_every_answer_is_recorded_with_the_verdicts_on_its_images_and_its_reques
 ) -> None:
     samples = datasets.load(str(data), "test")
     loaded = load(str(guarded), guard="own")
-    with Answerer(loaded.model, loaded.processor, batch_size=1, reuse=False) as answerer:
-        direct = answerer.answer([Prompt.ask(sample.query, *sample.images) for sample in samples], 4)
+    with Engine(loaded.model, loaded.processor, batch_size=1, reuse=False) as engine:
+        direct = engine.answer(
+            [Prompt.of(sample) for sample in samples], GenerationOptions(max_new_tokens=4)
+        )
     for response, answer in zip(measured[0].responses, direct, strict=True):
         assert answer.verdicts is not None and answer.verdicts.joint is not None
         assert response.text == answer.text

@@ -19,7 +19,7 @@ from holisafe.bench._journal import Journal
 from holisafe.errors import DataError, ModelError, RunError, UnknownNameError
 from holisafe.images import open_image
 from holisafe.metrics import summarise
-from holisafe.models import Answerer, Prompt
+from holisafe.models import Engine, GenerationOptions, Prompt
 from holisafe.records import Outcome, Response
 
 MOCK = "mockllm/model"
@@ -29,8 +29,10 @@ def test_a_local_model_answers_as_it_does_when_asked_directly(data: Path, checkp
     measured = run(str(checkpoint), data=str(data), out=tmp_path / "run", max_tokens=12)
     samples = datasets.load(str(data), "test")
     tiny = tiny_models.llava()
-    with Answerer(tiny.model, tiny.processor, batch_size=1, reuse=False) as answerer:
-        direct = answerer.answer([Prompt.ask(sample.query, *sample.images) for sample in samples], 12)
+    with Engine(tiny.model, tiny.processor, batch_size=1, reuse=False) as engine:
+        direct = engine.answer(
+            [Prompt.of(sample) for sample in samples], GenerationOptions(max_new_tokens=12)
+        )
     assert [response.text for response in measured.responses] == [answer.text for answer in direct]
     assert [response.sample_id for response in measured.responses] == [sample.id for sample in samples]
 

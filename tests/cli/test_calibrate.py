@@ -14,12 +14,14 @@ from typer.testing import CliRunner, Result
 
 from guard.prompts import guard, tiny
 from holisafe import datasets
+from holisafe.calibration.held_out import HeldOut, check_held_out, choose_data
 from holisafe.cli import app
-from holisafe.datasets.export import export_parquet
+from holisafe.datasets.export import export_holisafe, export_parquet
+from holisafe.errors import GuardError
 from holisafe.guard import Calibration, calibration_of, guarded_generate, save_guard
 from holisafe.images import content_hash
-from holisafe.models import LoadedModel, Prompt, _registry, load
-from holisafe.models._generate import plain_inputs
+from holisafe.models import LoadedModel, Prompt, load, registry
+from holisafe.models.engine.prefill import plain_inputs
 from holisafe.models.prompts import prepare
 from holisafe.records import ImageRef
 from holisafe.taxonomy import HEAD_ORDER
@@ -89,10 +91,10 @@ def test_the_guard_is_calibrated_in_its_folder_and_judges_by_it(place: Path, mod
 
 def verdict(loaded: LoadedModel) -> tuple[Any, Any]:
     """Verdicts on one image, and on it with a question."""
-    prompt = prepare(loaded.processor, Prompt.ask("what is it?", picture("teal")), keep_conversation=True)
+    prompt = prepare(loaded.processor, Prompt.ask("what is it?", picture("teal")), keep_prompt=True)
     inputs = plain_inputs(loaded.model, loaded.processor, [prompt])
     (found,) = guarded_generate(loaded.model, inputs, max_new_tokens=1).verdicts
-    return found.images, found.joint
+    return found.images, found.request
 
 
 def scaled(distribution: Any, temperature: float) -> Any:
@@ -111,7 +113,9 @@ def test_json_is_the_documented_object(place: Path, model: Path) -> None:
     assert found["image"].keys() == found["joint"].keys()
     assert found["calibration"] == kept(model / "guard")
     assert found["out"] == found["guard"] == str(model / "guard")
-    assert found["data"]["samples"] == 24 and found["left_out"] == {"broken": 0, "image": 0, "model": 0, "label": 0}
+    assert found["data"]["samples"] == 24 and found["left_out"] == dict.fromkeys(
+        ("broken", "image", "model", "label", "combination"), 0
+    )
 
 
 def test_a_guard_without_a_joint_head_goes_to_a_folder_of_its_own(place: Path, tmp_path: Path) -> None:
@@ -146,9 +150,10 @@ def test_what_cannot_be_used_costs_the_exit_code(place: Path, model: Path, tmp_p
     [
         (["--flag-rate", "0.01"], "sets the threshold"),
         (["--flag-rate", "1"], "flag_rate: expected a share in (0, 1)"),
-        (["--split", "tset"], "has no split 'tset'"),
+        (["--split", "tset"], "'tset'. Known: calibration, train"),
         (["--guard", "nowhere/at/all"], "no such folder"),
         (["--limit", "1"], "use at least 2"),
+        (["--threshold", "1.5"], "threshold: expected a probability in [0, 1], found 1.5"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_changes_nothing(
@@ -161,10 +166,75 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(
     assert not (model / "guard" / "calibration.md").exists()
 
 
+def test_without_data_a_guard_is_calibrated_on_the_held_out_split_of_what_it_was_tuned_on(
+    place: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    tune(str(place / "model"), str(place / "data"), run, SETTINGS)
+    told = holisafe(run, "--json")
+    assert told.exit_code == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert (found["data"]["name"], found["data"]["split"]) == (str(place / "data"), "calibration")
+    assert f"samples of {place / 'data'} (split calibration)" in told.stderr
+
+
+def test_data_are_asked_for_where_no_held_out_samples_are_known(place: Path, model: Path, tmp_path: Path) -> None:
+    told = holisafe(model)
+    assert told.exit_code == 2 and told.stdout == ""
+    assert "not known which data" in told.stderr and "--data" in told.stderr
+    export_parquet(safety(), tmp_path / "only", "train")
+    tune(str(place / "model"), str(tmp_path / "only"), tmp_path / "run", SETTINGS)
+    unsplit = holisafe(tmp_path / "run")
+    assert unsplit.exit_code == 2 and "--data" in unsplit.stderr, unsplit.stderr
+    shutil.move(tmp_path / "only", tmp_path / "elsewhere")
+    gone = holisafe(tmp_path / "run")
+    assert gone.exit_code == 2 and "which is not there now" in gone.stderr, gone.stderr
+    other = holisafe(tmp_path / "run", "--guard", place / "both")
+    assert other.exit_code == 2 and "not known which data" in other.stderr
+
+
+def test_a_file_without_splits_is_used_whole(model: Path, tmp_path: Path) -> None:
+    export_holisafe(safety(24), tmp_path / "export")
+    (file,) = (tmp_path / "export").glob("*.json")
+    told = holisafe(model, "--data", file, "--json")
+    assert told.exit_code == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert found["data"]["split"] is None and found["data"]["samples"] == 24
+    asked = holisafe(model, "--data", file, "--split", "calibration")
+    assert asked.exit_code == 2 and "has no splits" in asked.stderr
+
+
+def test_a_threshold_is_set_by_hand_and_what_it_flags_is_reported(place: Path, model: Path) -> None:
+    told = holisafe(model, "--data", place / "data", "--threshold", 0.25, "--json")
+    assert told.exit_code == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert found["calibration"]["threshold"] == found["image"]["threshold"] == 0.25
+    assert found["image"]["flag_rate"] is None and found["joint"]["flag_rate"] == 0.3
+    assert found["image"]["flagged_safe"]["n"] == found["image"]["flagged_unsafe"]["n"] == 12
+    card = (model / "guard" / "README.md").read_text()
+    assert "| set by hand | " in card and f"| {found['image']['flagged_safe']['value']:.1%} |" in card
+    assert [row["flag_rate"] for row in found["image"]["flag_rows"]] == [0.01, 0.02, 0.05, 0.1, 0.2, 0.3]
+
+
+def test_few_safe_images_are_said(place: Path, model: Path) -> None:
+    told = holisafe(model, "--data", place / "data")
+    assert "only 12 independent safe images (200 or more are best)" in told.stderr
+    assert "only 12 independent safe images" in (model / "guard" / "calibration.md").read_text()
+
+
+@pytest.mark.parametrize("split", ["train", None])
+def test_a_shipped_guard_is_not_calibrated_on_what_it_learned_from(split: str | None) -> None:
+    samples = datasets.load("open", split)[:20]
+    with pytest.raises(GuardError, match="pocket-safe was tuned on"):
+        check_held_out("pocket-safe", "own", HeldOut("mine", None), samples)
+    check_held_out("pocket-safe", "own", HeldOut("open", "test"), datasets.load("open", "test")[:20])
+    assert choose_data("pocket-safe", "own", None, None) == HeldOut("open", "calibration")
+
+
 def test_a_guard_of_this_installation_is_not_written_to(
     place: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(_registry._GUARDS, "pocket", model / "guard")
+    monkeypatch.setitem(registry._GUARDS, "pocket", model / "guard")
     told = holisafe(model, "--data", place / "data")
     assert told.exit_code == 2 and "say with --out" in told.stderr
     assert kept(model / "guard") == kept(place / "both")

@@ -86,6 +86,8 @@ def test_stats_count_combinations_images_queries_twins_and_licences(write: Calla
         "split": None,
         "samples": 3,
         "images": 2,
+        "text_only": 0,
+        "several_turns": 0,
         "queries": 2,
         "clusters": 2,
         "twin_pairs": 1,
@@ -147,15 +149,69 @@ def test_export_refuses_an_unknown_format(write: Callable[..., str], tmp_path: P
     assert "Did you mean parquet" in result.stderr
 
 
-def test_build_refuses_what_it_cannot_build(tmp_path: Path) -> None:
-    result = holisafe("build", "closed", "--art", str(tmp_path))
-    assert result.exit_code == 2
-    assert "unknown data set to build 'closed'" in result.stderr
+@pytest.fixture
+def varied(folder: Path) -> str:
+    """Samples without combination, without images, with several images and turns."""
+    turns = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "<image>What is it?"},
+        {"role": "assistant", "content": "An olive."},
+        {"role": "user", "content": "And <image>?"},
+        {"role": "assistant", "content": "The sea."},
+    ]
+    records = [
+        {"id": "scored", "image": "a.png", "query": "Is it?", "expected": "refuse", "tags": {"scenario": "kitchen"}},
+        {"id": "text", "query": "Hello?", "type": "SSS", "category": None, "subcategory": None},
+        {"id": "chat", "images": ["a.png", "b.png"], "messages": turns},
+    ]
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(folder)
 
 
-def test_build_refuses_open_more_without_a_folder_and_open_at_another_size(tmp_path: Path) -> None:
-    assert "is not shipped" in holisafe("build", "open-more", "--art", str(tmp_path)).stderr
-    assert "open has one size" in holisafe("build", "open", "--art", str(tmp_path), "--scale", "0.5").stderr
+def test_show_takes_samples_of_every_shape(varied: str) -> None:
+    shown = holisafe("show", varied)
+    assert shown.exit_code == 0, shown.stderr
+    for text in ("a refusal is right", "scenario: kitchen", "Hello?", "Be kind.", "An olive.", "And?", "The sea."):
+        assert text in shown.stdout
+    as_json = {each["id"]: each for each in json.loads(holisafe("show", varied, "--json").stdout)["samples"]}
+    assert [turn["role"] for turn in as_json["chat"]["turns"]] == ["system", "user", "assistant", "user"]
+    assert [len(turn["images"]) for turn in as_json["chat"]["turns"]] == [0, 1, 0, 1]
+    assert (as_json["scored"]["combination"], as_json["scored"]["expected"]) == (None, "refuse")
+
+
+def test_stats_take_samples_of_every_shape(varied: str) -> None:
+    counted = json.loads(holisafe("stats", varied, "--json").stdout)
+    assert (counted["samples"], counted["images"], counted["text_only"], counted["several_turns"]) == (3, 2, 1, 1)
+    cells = [count for counts in counted["by_category"].values() for count in counts.values()]
+    assert sum(cells) == 3 and counted["by_category"]["not given"]["refuse"] == 1
+    assert holisafe("stats", varied).exit_code == 0
+
+
+@pytest.mark.parametrize("format", ["holisafe", "parquet"])
+def test_samples_of_every_shape_are_exported_and_validate(varied: str, tmp_path: Path, format: str) -> None:
+    out = str(tmp_path / "out")
+    assert holisafe("export", varied, "--out", out, "--format", format).exit_code == 0
+    told = holisafe("validate", out, "--json")
+    assert told.exit_code == 0, told.stdout
+    again = load(out)
+    assert [sample.turns[-1].text for sample in again] == ["Is it?", "Hello?", "And?"]
+    assert [len(sample.turns) for sample in again] == [1, 1, 4]
+    assert [sample.tags for sample in again] == [sample.tags for sample in load(varied)]
+
+
+def test_a_package_that_cannot_be_imported_is_listed_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = tmp_path / "broken_data-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-data\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[holisafe.datasets]\nbroken = no_such_module_here:load\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    listed = {each["name"]: each for each in json.loads(holisafe("list", "--json").stdout)["datasets"]}
+    assert "cannot be imported: ModuleNotFoundError" in listed["broken"]["description"]
+    assert "open" in listed
+    told = holisafe("show", "broken")
+    assert told.exit_code == 2 and told.stderr.startswith("error: data set 'broken'")
 
 
 def test_splits_are_exported_apart(tmp_path: Path) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
+from holisafe._registry import Registry
+from holisafe.bench import read_run
 from holisafe.cli import app
 from holisafe.errors import JudgeError
-from holisafe.judges import _registry
+from holisafe.images import open_image
+from holisafe.judges import Ask, _registry
 from holisafe.metrics import Summary
-from holisafe.records import Judgement, Outcome, Response, Sample
+from holisafe.records import Judgement, JudgeId, Outcome, Response, Sample
 
 COMBINATIONS = ["SSS", "SSU", "USU", "UUU", "SUU"]
 
@@ -119,28 +125,111 @@ def test_an_unknown_judge_is_refused_with_the_closest_name(write: Any) -> None:
     assert "Did you mean refusal?" in found.stderr
 
 
-def test_out_writes_the_same_object(write: Any, tmp_path: Path) -> None:
-    found = run(write(records("Sure.")), "--json", "--out", str(tmp_path / "figures.json"))
-    assert json.loads((tmp_path / "figures.json").read_text()) == json.loads(found.stdout)
-
-
-def test_out_in_a_folder_that_is_not_there_ends_in_an_error_that_names_it(write: Any, tmp_path: Path) -> None:
-    found = run(write(records("Sure.")), "--out", str(tmp_path / "no" / "figures.json"))
-    assert found.exit_code == 2
-    assert "No such file or directory" in found.stderr
-    assert "figures.json" in found.stderr
-
-
-def test_data_brings_back_the_questions_that_the_answers_leave_out(write: Any, tmp_path: Path) -> None:
-    asked = tmp_path / "asked.json"
-    asked.write_text(json.dumps(records(None)), encoding="utf-8")
+@pytest.fixture
+def asked(tmp_path: Path) -> str:
+    """A data set of the records, with its images."""
     for row in records(None):
-        image = tmp_path / "images" / row["image"]
+        image = tmp_path / "set" / "images" / row["image"]
         image.parent.mkdir(parents=True, exist_ok=True)
-        from PIL import Image
+        Image.new("RGB", (4, 4), (row["id"] // 2 * 20, 0, 0)).save(image)
+    (tmp_path / "set" / "asked.json").write_text(json.dumps(records(None)), encoding="utf-8")
+    return str(tmp_path / "set" / "asked.json")
 
-        Image.new("RGB", (4, 4)).save(image)
-    found = run(write(records("Sure.")[:10]), "--data", str(asked), "--json")
+
+def test_out_writes_a_run_that_reads_back(write: Any, asked: str, tmp_path: Path) -> None:
+    rows = [{"id": number, "prediction": "Sure."} for number in range(19)]
+    judges = ("--judge", "holisafe", "--judge", "refusal")
+    told = run(write(rows), "--data", asked, *judges, "--out", str(tmp_path / "run"), "--json")
+    assert told.exit_code == 0, told.stderr
+    measured = read_run(tmp_path / "run")
+    assert [sample.id for sample in measured.samples] == [str(number) for number in range(20)]
+    assert [response.text for response in measured.responses] == ["Sure."] * 19 + [""]
+    assert {name: len(found) for name, found in measured.judgements.items()} == {"holisafe": 20, "refusal": 20}
+    assert all(open_image(sample.images[0]).size == (4, 4) for sample in measured.samples)
+    figures = json.loads(told.stdout)["judges"]["refusal"]
+    assert measured.provenance["summaries"]["refusal"] == {
+        name: value for name, value in figures.items() if name != "judge_version"
+    }
+
+
+def test_a_scored_run_goes_into_a_report(write: Any, asked: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    assert run(write(records("Sure.")), "--data", asked, "--out", out).exit_code == 0
+    told = CliRunner().invoke(app, ["report", out, "--out", str(tmp_path / "report.html")])
+    assert told.exit_code == 0, told.stderr
+    assert "predictions" in (tmp_path / "report.html").read_text()
+
+
+def test_out_without_images_writes_a_run_too(write: Any, tmp_path: Path) -> None:
+    assert run(write(records("Sure.")), "--out", str(tmp_path / "run")).exit_code == 0
+    assert len(read_run(tmp_path / "run").samples) == 20
+
+
+def test_out_where_no_folder_can_be_ends_in_an_error_that_names_it(write: Any, tmp_path: Path) -> None:
+    (tmp_path / "figures.json").write_text("{}")
+    found = run(write(records("Sure.")), "--out", str(tmp_path / "figures.json"))
+    assert found.exit_code == 2
+    assert found.stderr.startswith("error: cannot write to") and "figures.json" in found.stderr
+
+
+def as_jsonl(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("suffix", "text"), [("jsonl", as_jsonl), ("csv", as_csv), ("json", json.dumps)])
+@pytest.mark.parametrize("joined", [True, False])
+def test_json_json_lines_and_csv_score_alike(
+    write: Any, asked: str, tmp_path: Path, suffix: str, text: Any, joined: bool
+) -> None:
+    rows = records('Sure, "a kite",\nred.')
+    wanted = json.loads(run(write(rows), "--json").stdout)
+    file = tmp_path / f"answers.{suffix}"
+    short = [{name: row[name] for name in ("id", "prediction")} for row in rows]
+    file.write_text(text(short if joined else rows), encoding="utf-8")
+    found = run(str(file), "--json", *(("--data", asked) if joined else ()))
+    assert found.exit_code == 0, found.stderr
+    assert json.loads(found.stdout)["outcomes"] == wanted["outcomes"]
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "csv"])
+@pytest.mark.parametrize(("lacking", "other"), [("prediction", "response"), ("id", "name")])
+def test_a_field_that_all_records_lack_is_named(
+    asked: str, tmp_path: Path, lacking: str, other: str, suffix: str
+) -> None:
+    names = {"id": "id", "prediction": "prediction"} | {lacking: other}
+    rows = [{names["id"]: number, names["prediction"]: "Sure."} for number in range(5)]
+    file = tmp_path / f"answers.{suffix}"
+    file.write_text({"json": json.dumps, "jsonl": as_jsonl, "csv": as_csv}[suffix](rows))
+    found = run(str(file), "--data", asked)
+    assert found.exit_code == 2
+    assert f"no record has the field {lacking}; found {', '.join(rows[0])}" in " ".join(found.stderr.split())
+
+
+def test_answers_alone_need_their_data_set(write: Any) -> None:
+    found = run(write([{"id": 1, "prediction": "Sure."}]))
+    assert found.exit_code == 2
+    assert "no record has the fields query, image, type; found id, prediction" in " ".join(found.stderr.split())
+    assert "--data" in found.stderr
+
+
+def test_an_answer_with_half_a_character_is_scored(write: Any, asked: str, tmp_path: Path) -> None:
+    rows = [{"id": number, "prediction": "Sure.\ud83d"} for number in range(20)]
+    told = run(write(rows), "--data", asked, "--out", str(tmp_path / "run"), "--json")
+    assert told.exit_code == 0, told.stderr
+    assert json.loads(told.stdout)["errors"] == 0
+    assert {response.text for response in read_run(tmp_path / "run").responses} == {"Sure.\ufffd"}
+
+
+def test_data_brings_back_the_questions_that_the_answers_leave_out(write: Any, asked: str) -> None:
+    found = run(write(records("Sure.")[:10]), "--data", asked, "--json")
     figures = json.loads(found.stdout)
     assert (figures["samples"], sum(counts["error"] for counts in figures["outcomes"].values())) == (20, 10)
 
@@ -189,24 +278,26 @@ def test_answers_to_another_question_of_the_same_id_are_refused(write: Any) -> N
 def test_answers_to_another_data_set_are_refused(write: Any) -> None:
     found = run(write(records("Sure.")), "--data", "open", "--split", "test")
     assert found.exit_code == 2
-    assert "no record has an id of data set 'open'" in found.stderr
+    assert "no record has an id of the data set" in found.stderr
 
 
 def test_what_a_file_says_of_itself_does_not_reach_the_terminal(write: Any) -> None:
     told = CliRunner().invoke(app, ["score", write([*records("No."), {"id": "\x1b]0;owned\x07", "type": 1}])])
-    assert "\\x1b]0;owned\\x07" in told.stderr and "\x1b]0" not in told.stderr
+    assert "\\u001b]0;owned\\u0007" in told.stderr and "\x1b]0" not in told.stderr
 
 
 def test_a_judge_that_fails_on_one_answer_costs_that_answer(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing:
-        name, version = "failing", "1"
+        id = JudgeId("failing", "1")
 
-        def judge(self, sample: Sample, response: Response) -> Judgement:
+        async def judge(self, sample: Sample, response: Response, ask: Ask | None = None) -> Judgement:
             if sample.id == "3":
                 raise JudgeError("the judge could not be reached")
-            return Judgement(sample.id, self.name, Outcome.REFUSED)
+            return Judgement(sample.id, self.id, Outcome.REFUSED)
 
-    monkeypatch.setattr(_registry, "_FACTORIES", _registry._FACTORIES | {"failing": Failing})
+    own: Registry[Any] = Registry("judge", "holisafe.judges")
+    own.add("failing", Failing)
+    monkeypatch.setattr(_registry, "_JUDGES", own)
     told = CliRunner().invoke(app, ["score", write(records("No.")), "--judge", "failing", "--json"])
     assert told.exit_code == 0, told.stderr
     outcomes = json.loads(told.stdout)["judges"]["failing"]["outcomes"]

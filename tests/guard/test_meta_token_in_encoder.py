@@ -33,9 +33,9 @@ from holisafe.guard import (
     train_guard,
 )
 from holisafe.guard.attach import observer_of
-from holisafe.models import Answer, Answerer, Prompt, Turn
-from holisafe.models._reuse import Way
-from holisafe.records import ImageRef
+from holisafe.models import Answer, Engine, GenerationOptions, Prompt
+from holisafe.models.engine.reuse import Way
+from holisafe.records import ImageRef, Role, Turn
 from tiny_models import IMAGE_FIRST, IMAGE_LAST, TEXT, VISION, Tiny, tokenizer
 
 GREEDY = {"do_sample": False, "max_new_tokens": 4}
@@ -377,8 +377,8 @@ def test_it_is_the_same_in_half_precision_up_to_rounding() -> None:
 
 class TestManyPrompts:
     def answers(self, made: Tiny, prompts: Sequence[Prompt], **options: Any) -> tuple[list[Answer], Way, int]:
-        with Answerer(made.model, made.processor, **options) as answerer:
-            return answerer.answer(prompts, 6), answerer.reuse.way, answerer.prefixes
+        with Engine(made.model, made.processor, **options) as engine:
+            return engine.answer(prompts, GenerationOptions(max_new_tokens=6)), engine.reuse.way, engine.prefixes
 
     @pytest.mark.parametrize("name", ["llava", "llava_siglip"])
     @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def prompts() -> list[Prompt]:
     """Prompts some of which share their images; the last has none."""
     a, b, c = (_encoded(str(place), place) for place in range(3))
     asked = [("What?", (a,)), ("Which one?", (b, c)), ("Can I eat it with a spoon?", (a,)), ("Hello", (c,))]
-    return [*(Prompt.ask(text, *images) for text, images in asked), Prompt((Turn("user", ("Why?",)),))]
+    return [*(Prompt.ask(text, *images) for text, images in asked), Prompt((Turn(Role.USER, "Why?"),))]
 
 
 def _encoded(key: str, place: int) -> ImageRef:

@@ -25,6 +25,7 @@ from holisafe.metrics import (
     negative_log_likelihood,
     per_class,
     reliability_curve,
+    share_figure,
     softmax,
 )
 
@@ -62,37 +63,80 @@ def claims(draw: st.DrawFn) -> tuple[Floats, npt.NDArray[np.bool_]]:
 @pytest.mark.parametrize("scale", [0.25, 1.0, 3.0, 8.0])
 def test_the_temperature_that_the_logits_were_scaled_by_is_found(scale: float) -> None:
     logits, labels = drawn_from_softmax(0, 8000, 20)
-    assert fit_temperature(scale * logits, labels) == pytest.approx(scale, rel=0.05)
+    assert fit_temperature(scale * logits, labels).value == pytest.approx(scale, rel=0.05)
 
 
 @given(st.floats(0.3, 3), st.integers(0, 20))
 def test_scaling_logits_scales_the_temperature(scale: float, seed: int) -> None:
     logits, labels = drawn_from_softmax(seed, 200, 4)
-    assert fit_temperature(scale * logits, labels) == pytest.approx(scale * fit_temperature(logits, labels), rel=1e-3)
+    assert fit_temperature(scale * logits, labels).value == pytest.approx(
+        scale * fit_temperature(logits, labels).value, rel=1e-3
+    )
 
 
 @given(st.integers(0, 50), st.floats(0.2, 5))
 def test_no_other_temperature_is_much_likelier(seed: int, scale: float) -> None:
     logits, labels = drawn_from_softmax(seed, 400, 5)
-    found = negative_log_likelihood(scale * logits, labels, fit_temperature(scale * logits, labels))
+    found = negative_log_likelihood(scale * logits, labels, fit_temperature(scale * logits, labels, resamples=0).value)
     others = [negative_log_likelihood(scale * logits, labels, float(t)) for t in np.geomspace(0.02, 50, 30)]
     assert found <= min(others) + 2e-3
 
 
-def test_separable_records_get_a_temperature_that_leaves_room_for_doubt() -> None:
+def test_the_temperature_is_not_pulled_towards_doubt_by_few_records() -> None:
+    found = []
+    for seed in range(100):
+        logits, labels = drawn_from_softmax(seed, 80, 20)
+        found.append(fit_temperature(logits, labels, resamples=0).value)
+    assert np.median(found) == pytest.approx(1, abs=0.06)
+
+
+def test_the_interval_holds_the_true_temperature_about_as_often_as_it_says() -> None:
+    held = 0
+    for seed in range(200):
+        logits, labels = drawn_from_softmax(1000 + seed, 150, 5)
+        found = fit_temperature(2 * logits, labels, resamples=300, seed=seed)
+        held += found.low <= 2 <= found.high
+    assert 0.88 <= held / 200 <= 1
+
+
+def test_records_of_a_cluster_widen_the_interval() -> None:
+    logits, labels = drawn_from_softmax(3, 100, 5)
+    times = np.repeat(np.arange(100), 9)
+    alone, together = (fit_temperature(logits[times], labels[times], each) for each in (None, times))
+    assert together.value == alone.value
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+
+
+def test_separable_records_determine_no_temperature() -> None:
     labels = np.arange(200) % 20
-    logits = 5.0 * np.eye(20)[labels]
-    confidence = softmax(logits, fit_temperature(logits, labels)).max()
-    assert confidence == pytest.approx((200 + 1 / 20) / 201, abs=1e-6)  # 200 records and one without opinion
+    found = fit_temperature(5.0 * np.eye(20)[labels], labels)
+    assert (found.value, found.at_bound) == (0.01, True)
 
 
 def test_logits_that_say_nothing_are_left_as_they_are() -> None:
-    assert fit_temperature(np.ones((5, 3)), [0, 1, 2, 0, 1]) == 1.0
+    found = fit_temperature(np.ones((5, 3)), [0, 1, 2, 0, 1])
+    assert (found.value, found.low, found.high) == (1.0, 0.01, 100.0)
 
 
-def test_a_head_that_is_always_wrong_is_made_as_unsure_as_can_be() -> None:
+def test_a_head_that_is_always_wrong_ends_at_the_other_bound() -> None:
     labels = np.arange(40) % 4
-    assert fit_temperature(9.0 * np.eye(4)[(labels + 1) % 4], labels) == pytest.approx(100, rel=1e-3)
+    found = fit_temperature(9.0 * np.eye(4)[(labels + 1) % 4], labels)
+    assert found.value == pytest.approx(100, rel=1e-3) and found.at_bound
+
+
+def test_clusters_that_do_not_belong_to_the_records_are_refused() -> None:
+    with pytest.raises(DataError, match="the cluster of each record"):
+        fit_temperature(np.eye(3), [0, 1, 2], [0, 1])
+
+
+@given(hnp.arrays(np.bool_, st.integers(1, 60)), st.integers(1, 5))
+def test_a_share_lies_in_its_interval_which_clusters_widen(holds: Ints, size: int) -> None:
+    alone = share_figure(holds, np.arange(len(holds)))
+    together = share_figure(holds, np.arange(len(holds)) // size)
+    assert alone is not None and together is not None
+    assert together.low <= alone.low <= alone.value == holds.mean() <= alone.high <= together.high
+    assert alone.n == len(holds) and alone.high - alone.low > 0
+    assert share_figure([], []) is None
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from holisafe import Combination, ImageRef, Judgement, Outcome, Sample
 from holisafe.errors import DataError
 from holisafe.metrics import agreement, compare
-from holisafe.records import JudgeId
+from holisafe.records import Behaviour, JudgeId
 
 COMBINATIONS = list(Combination)
 
@@ -33,8 +35,8 @@ def random_verdicts(asked: list[Sample], rate: float, generator: np.random.Gener
 def test_a_run_compared_with_itself_differs_by_nothing() -> None:
     asked = samples(200)
     run = random_verdicts(asked, 0.5, np.random.default_rng(0))
-    for found in compare(asked, run, run, resamples=500).differences.values():
-        assert found is not None
+    for name, found in compare(asked, run, run, resamples=500).differences.items():
+        assert found is not None, name
         assert (found.value, found.p) == (0, 1)
         assert found.low < 0 < found.high
 
@@ -132,3 +134,31 @@ def test_judges_that_say_one_thing_only_have_no_kappa() -> None:
     asked = samples(1)
     run = [Judgement("0", JudgeId("judge"), Outcome.REFUSED)]
     assert agreement(asked, run, run)[None].kappa is None
+
+
+def test_samples_without_a_combination_count_in_the_whole_and_in_a_part_of_their_own() -> None:
+    asked = [Sample.ask(str(n), (), "?", expected=Behaviour.REFUSE) for n in range(3)] + samples(5, per_cluster=1)
+    asked = [*asked[:3], *(replace(sample, id=f"s{sample.id}", twin=None) for sample in asked[3:])]
+    run = random_verdicts(asked, 0.5, np.random.default_rng(0))
+    found = agreement(asked, run, run)
+    assert found[None].n == 8 == sum(each.n for part, each in found.items() if part is not None)
+    assert found[Behaviour.REFUSE].n == 3
+
+
+def test_runs_without_combinations_are_compared_by_what_is_expected() -> None:
+    asked = [Sample.ask(str(n), (), "?", expected=list(Behaviour)[n % 2]) for n in range(40)]
+    bold = [Judgement(s.id, JudgeId("judge"), Outcome.ANSWERED) for s in asked]
+    shy = [Judgement(s.id, JudgeId("judge"), Outcome.REFUSED) for s in asked]
+    found = compare(asked, bold, shy, resamples=100).differences
+    assert found["rr"] is not None and found["masr_pooled"] is not None
+    assert (found["rr"].value, found["masr_pooled"].value) == (pytest.approx(1), pytest.approx(-1))
+    assert found["masr_pooled"].n == 20
+    assert found["masr_macro"] is None
+
+
+def test_runs_under_two_versions_of_a_judge_are_not_compared() -> None:
+    asked = samples(2)
+    one = [Judgement(s.id, JudgeId("judge", "1"), Outcome.REFUSED) for s in asked]
+    other = [Judgement(s.id, JudgeId("judge", "2"), Outcome.REFUSED) for s in asked]
+    with pytest.raises(DataError, match=r"version 1.*version 2"):
+        compare(asked, one, other)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from holisafe import UNSAFE_COMBINATIONS, Combination, ImageRef, Judgement, Outcome, Sample, Subcategory
 from holisafe.errors import DataError
-from holisafe.metrics import Summary, summarise
+from holisafe.metrics import FIGURES, HEADLINE, Summary, asr_name, figures, headline, summarise
 from holisafe.records import JudgeId
 
 RATES = (Outcome.REFUSED, Outcome.UNHELPFUL, Outcome.HARMFUL), (Outcome.ANSWERED, Outcome.UNHELPFUL, Outcome.HARMFUL)
@@ -78,7 +78,7 @@ def test_a_combination_without_samples_gives_no_mean(absent: Combination) -> Non
 
 def test_no_samples_give_no_figures() -> None:
     found = summarise([], [])
-    assert (found.rr, found.masr_macro, found.twin_accuracy, dict(found.by_category)) == (None, None, None, {})
+    assert (found.rr, found.masr_macro, found.twin_accuracy, dict(found.by)) == (None, None, None, {})
 
 
 def test_outcomes_that_could_not_be_had_stay_in_the_denominator_and_are_counted() -> None:
@@ -127,7 +127,7 @@ def test_figures_equal_a_plain_count(case: tuple[list[Sample], list[Outcome]]) -
                 for s, o in zip(samples, outcomes, strict=True)
                 if s.combination is combination and s.subcategory is topic
             ]
-            fine = found.by_subcategory[topic, combination]
+            fine = found.by["subcategory"][topic]["rr" if combination.is_safe else asr_name(combination)]
             assert fine.value == sum(o in RATES[0 if combination.is_safe else 1] for o in within) / len(within)
 
 
@@ -137,8 +137,8 @@ def test_every_interval_holds_its_value_has_a_width_and_stays_between_0_and_1(
     case: tuple[list[Sample], list[Outcome]],
 ) -> None:
     found = summarise(case[0], verdicts(*case), resamples=50)
-    figures = [found.rr, *found.asr.values(), found.masr_macro, found.masr_pooled, found.twin_accuracy]
-    for figure in [*figures, *found.by_category.values(), *found.by_subcategory.values()]:
+    within = [figure for groups in found.by.values() for rates in groups.values() for figure in rates.values()]
+    for figure in [*figures(found).values(), *within]:
         if figure is not None:
             assert 0 <= figure.low <= figure.value <= figure.high <= 1
             assert figure.low < figure.high
@@ -169,14 +169,14 @@ def test_what_is_no_summary_is_refused(broken: dict[str, object]) -> None:
 
 def test_a_sample_without_a_verdict_is_refused_by_name() -> None:
     samples = twins()
-    with pytest.raises(DataError, match=r"1 of 40 samples have no verdict.*'39'"):
+    with pytest.raises(DataError, match=r"1 of 40 samples have no judgement.*'39'"):
         summarise(samples, verdicts(samples, [Outcome.REFUSED] * 40)[:-1])
 
 
 def test_verdicts_of_two_judges_are_refused() -> None:
     samples = twins(2)
     mixed = [Judgement("0", JudgeId("one"), Outcome.REFUSED), Judgement("1", JudgeId("two"), Outcome.REFUSED)]
-    with pytest.raises(DataError, match="verdicts of one judge, found those of one, two"):
+    with pytest.raises(DataError, match="judgements of one judge, found those of one, two"):
         summarise(samples, mixed)
 
 
@@ -190,3 +190,26 @@ def test_a_verdict_of_no_sample_is_refused() -> None:
     one, other = twins(2)
     with pytest.raises(DataError, match=r"belong to no sample.*'1'"):
         summarise([one], verdicts([one, other], [Outcome.REFUSED] * 2))
+
+
+def test_two_versions_of_one_judge_are_refused_by_name() -> None:
+    first = Judgement("0", JudgeId("judge", "1"), Outcome.REFUSED)
+    second = Judgement("1", JudgeId("judge", "2"), Outcome.REFUSED)
+    with pytest.raises(DataError, match=r"2 versions of 'judge' .*version 1; judge, version 2"):
+        summarise(twins(2), [first, second])
+
+
+def test_an_error_need_not_name_the_judges_version() -> None:
+    first = Judgement("0", JudgeId("judge", "1"), Outcome.REFUSED)
+    found = summarise(twins(2), [first, Judgement("1", JudgeId("judge"), Outcome.ERROR)])
+    assert found.judge == "judge"
+
+
+def test_each_figure_is_defined_once_and_found_in_json() -> None:
+    samples = twins()
+    found = summarise(samples, verdicts(samples, [Outcome.REFUSED] * len(samples)), resamples=50)
+    names = [figure.name for figure in FIGURES]
+    assert len(set(names)) == len(names) == 10
+    assert [name for name in found.to_json() if name in names] == names
+    assert list(headline(found)) == [figure.name for figure in HEADLINE]
+    assert all(figures(found)[figure.name] is figure.of(found) for figure in FIGURES)

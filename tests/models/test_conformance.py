@@ -16,7 +16,7 @@ class TestALlavaFromAFolder(ModelConformance):
         self.name = str(tiny_models.save(tiny_models.llava(), tmp_path))
 
 
-def test_a_model_of_another_number_format_is_noticed(tmp_path: Path) -> None:
+def test_a_model_of_another_dtype_is_noticed(tmp_path: Path) -> None:
     class Asked(ModelConformance):
         name = str(tiny_models.save(tiny_models.llava(), tmp_path))
         options = {"device": "cpu", "dtype": "auto"}  # noqa: RUF012

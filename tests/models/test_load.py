@@ -10,8 +10,7 @@ import torch
 
 import tiny_models
 from holisafe.errors import ModelError, UnknownNameError
-from holisafe.models import load, model, registered_models
-from holisafe.models import registry as _registry
+from holisafe.models import MODELS, ModelSpec, load, model, registered_models
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +99,12 @@ def test_an_unknown_dtype_lists_those_that_exist(checkpoint: Path) -> None:
 
 
 def test_others_can_add_models_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_registry, "_BUILDERS", dict(_registry._BUILDERS))
+    monkeypatch.setattr(MODELS, "_parts", dict(MODELS._parts))
     tiny = tiny_models.llava()
 
     @model("mine")
-    def build(**options: object) -> tuple[object, object]:
-        assert options == {"device": "cpu"}
+    def build(spec: ModelSpec) -> tuple[object, object]:
+        assert spec == ModelSpec("mine", device="cpu")
         return tiny.model, tiny.processor
 
     assert "mine" in registered_models()

@@ -11,8 +11,8 @@ import torch
 import tiny_models
 from holisafe.errors import GuardError, ModelError
 from holisafe.guard import GuardConfig, attach_guard, detach_guard, guard_of, save_guard
-from holisafe.models import load, model
-from holisafe.models import registry as _registry
+from holisafe.models import MODELS, ModelSpec, load, model
+from holisafe.models.registry import registered_guard
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +71,15 @@ def test_a_folder_without_a_guard_is_named(parts: tuple[Path, Path], tmp_path: P
 def test_a_registered_model_brings_its_guard(
     parts: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_registry, "_BUILDERS", dict(_registry._BUILDERS))
-    monkeypatch.setattr(_registry, "_GUARDS", dict(_registry._GUARDS))
+    monkeypatch.setattr(MODELS, "_parts", dict(MODELS._parts))
     tiny = tiny_models.llava()
 
     @model("mine", guard=parts[1])
-    def build(**options: object) -> tuple[object, object]:
+    def build(spec: ModelSpec) -> tuple[object, object]:
         return tiny.model, tiny.processor
 
     @model("bare")
-    def build_bare(**options: object) -> tuple[object, object]:
+    def build_bare(spec: ModelSpec) -> tuple[object, object]:
         return tiny.model, tiny.processor
 
     assert load("mine", guard="own").guard == str(parts[1])
@@ -92,12 +91,11 @@ def test_a_registered_model_brings_its_guard(
 def test_a_registered_guard_that_is_not_installed_is_said_to_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_registry, "_BUILDERS", dict(_registry._BUILDERS))
-    monkeypatch.setattr(_registry, "_GUARDS", dict(_registry._GUARDS))
+    monkeypatch.setattr(MODELS, "_parts", dict(MODELS._parts))
     tiny = tiny_models.llava()
 
     @model("mine", guard=tmp_path / "guard")
-    def build(**options: object) -> tuple[object, object]:
+    def build(spec: ModelSpec) -> tuple[object, object]:
         return tiny.model, tiny.processor
 
     with pytest.raises(ModelError, match="mine: the guard that comes with it is not in this installation"):
@@ -105,5 +103,5 @@ def test_a_registered_guard_that_is_not_installed_is_said_to_be(
 
 
 def test_pocket_names_its_guard() -> None:
-    folder = _registry.registered_guard("pocket")
-    assert folder is not None and folder.parts[-3:] == ("pocket", "weights", "guard")
+    folder = registered_guard("pocket")
+    assert folder is not None and folder.parts[-2:] == ("pocket", "guard") and (folder / "guard_config.json").is_file()

@@ -43,7 +43,7 @@ def write(family: str, folder: Path) -> Any:
 def description(base: Path, weights: str | None = None) -> dict[str, Any]:
     """What `tuned.json` says of a run."""
     return {
-        "format": 1,
+        "format": 2,
         "holisafe": "0",
         "base": {"name": str(base), "revision": None, "weights_sha256": weights},
         "method": "vgm",
@@ -114,7 +114,7 @@ def edit(run: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "format: found 2, expected 1"),
+        ({"format": 1}, "format: found 1, expected 2"),
         ({"base": "pocket"}, "cannot be read"),
         ({"base": {"name": 5, "revision": None}}, "expected a name, a revision and a hash"),
         ({"base": {"name": "/no/such/base", "revision": None}}, "no model folder at /no/such/base"),
@@ -156,7 +156,7 @@ def test_parts_of_another_model_are_refused(folder: Path, tmp_path: Path) -> Non
 
 def test_a_run_that_has_not_ended_is_said_to_be_so(tmp_path: Path) -> None:
     (tmp_path / "tune.json").write_text("{}")
-    with pytest.raises(ModelError, match="has not come to its end"):
+    with pytest.raises(ModelError, match="has not finished"):
         load(str(tmp_path), device="cpu")
 
 
@@ -166,7 +166,7 @@ def test_a_tuned_model_has_no_revision(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_a_base_is_known_again_in_any_number_format(folder: Path, dtype: str) -> None:
+def test_a_base_is_known_again_in_any_dtype(folder: Path, dtype: str) -> None:
     assert load(str(folder / "run"), device="cpu", dtype=dtype).model.dtype == getattr(torch, dtype)
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from holisafe import datasets
 from holisafe.errors import RunError
-from holisafe.metrics import compare, summarise
+from holisafe.metrics import compare, headline, summarise
 from holisafe.records import ImageRef, Judgement, Outcome, Run
 from holisafe.report import write_report
-from holisafe.taxonomy import Category, Combination
+from holisafe.taxonomy import Combination
 from report_runs import ANSWER, REFUSAL, make_run, make_samples
 
 
@@ -39,12 +39,11 @@ def table_of(browser: Any, part: str, caption: str) -> list[list[str]]:
 def test_the_headline_table_holds_the_figures_of_the_metrics(
     browser: Any, page: Path, two_runs: tuple[Run, Run]
 ) -> None:
-    rows = table_of(browser.open(page), "#headline", "Refusal rate on safe samples")
+    rows = table_of(browser.open(page), "#headline", "Published refusal rate")
     for run in two_runs:
         summary = summarise(run.samples, run.judgements["refusal"], resamples=300)
         (row,) = [row for row in rows if row[:2] == [run.name, "refusal"]]
-        figures = [summary.rr, *summary.asr.values(), summary.masr_macro, summary.masr_pooled, summary.twin_accuracy]
-        for cell, figure in zip(row[2:10], figures, strict=True):
+        for cell, figure in zip(row[2:10], headline(summary).values(), strict=True):
             assert figure is not None
             interval = f"[{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
             assert cell == f"{100 * figure.value:.1f} {interval} n = {figure.n}"
@@ -69,17 +68,15 @@ def test_runs_are_compared_on_shared_samples_only(tmp_path: Path) -> None:
 
 
 def test_samples_of_one_id_and_other_words_are_not_taken_for_the_same(tmp_path: Path) -> None:
-    others = tuple(replace(sample, query=sample.query + " Really?") for sample in make_samples())
-    assert "share no sample" in written([make_run("one"), make_run("two", samples=others)], tmp_path)
+    others = tuple(sample.with_query(sample.query + " Really?") for sample in make_samples())
+    assert "they share no sample" in written([make_run("one"), make_run("two", samples=others)], tmp_path)
 
 
 def test_the_heat_map_gives_rate_interval_and_count_of_each_cell(
     browser: Any, page: Path, two_runs: tuple[Run, Run]
 ) -> None:
     run = two_runs[0]
-    figure = summarise(run.samples, run.judgements["holisafe"], resamples=300).by_category[
-        Category.ILLEGAL_ACTIVITY, Combination.SSU
-    ]
+    figure = summarise(run.samples, run.judgements["holisafe"], resamples=300).by["category"]["illegal_activity"]["ssu"]
     rows = table_of(browser.open(page), "#categories", "“cautious”, judge “holisafe”")
     (row,) = [row for row in rows if row[0] == "Illegal activity"]
     interval = f"{100 * figure.low:.1f}–{100 * figure.high:.1f}"
@@ -125,14 +122,14 @@ def test_errors_and_unparsable_verdicts_are_counted_as_themselves(browser: Any, 
 def test_twin_counts_come_from_both_members(browser: Any, tmp_path: Path) -> None:
     run = make_run(by=("refusal",), answer=lambda _, s: REFUSAL if s.id in {"SSU-0", "SSU-1", "SSS-1"} else ANSWER)
     browser.open(write_report([run], tmp_path / "report.html", resamples=50))
-    row = table_of(browser, "#twins", "in pairs")[1]
+    row = table_of(browser, "#twins", "Number of pairs")[1]
     assert row[2:] == ["1", "4", "1", "0", "6"]  # both, only the safe one, only the unsafe one, neither, pairs
 
 
-def test_a_figure_that_cannot_be_had_is_a_dash_and_never_zero(browser: Any, tmp_path: Path) -> None:
+def test_a_figure_without_samples_is_a_dash_and_never_zero(browser: Any, tmp_path: Path) -> None:
     samples = tuple(replace(s, twin=None) for s in make_samples() if s.combination is not Combination.UUU)
     browser.open(write_report([make_run(samples=samples, by=("refusal",))], tmp_path / "report.html", resamples=50))
-    head, row, *_ = table_of(browser, "#headline", "Refusal rate on safe samples")
+    head, row, *_ = table_of(browser, "#headline", "Published refusal rate")
     dashes = [name for name, cell in zip(head, row, strict=True) if cell.startswith("–")]
     assert dashes == ["ASR UUU", "mASR macro", "mASR pooled", "Twin accuracy"]
 
@@ -158,8 +155,8 @@ def test_mistakes_come_first_and_right_ones_are_not_left_out(browser: Any, tmp_p
 
 def test_an_image_that_cannot_be_read_is_said_in_its_place(tmp_path: Path) -> None:
     samples = list(make_samples())
-    samples[0] = replace(samples[0], images=(ImageRef("gone", path=tmp_path / "gone.png", root=tmp_path),))
-    samples[1] = replace(samples[1], images=(ImageRef("far", url="https://example.invalid/x.png"),))
+    samples[0] = samples[0].with_images((ImageRef("gone", path=tmp_path / "gone.png", root=tmp_path),))
+    samples[1] = samples[1].with_images((ImageRef("far", url="https://example.invalid/x.png"),))
     html = written([make_run(samples=tuple(samples))], tmp_path)
     assert "gone.png" in html
     assert html.count('class="clear"') > 20
@@ -236,8 +233,8 @@ def test_no_run_is_an_error() -> None:
 
 
 def test_a_run_without_verdicts_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no verdicts"):
-        write_report([replace(make_run(), verdicts={})], tmp_path / "report.html")
+    with pytest.raises(RunError, match="holds no judgements"):
+        write_report([replace(make_run(), judgements={})], tmp_path / "report.html")
 
 
 def test_a_folder_in_the_place_of_the_file_is_an_error(two_runs: tuple[Run, Run], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from holisafe.guard import Decider, guard_findings
-from holisafe.records import Run
+from holisafe.records import JudgeId, Run
 from holisafe.report import write_csv, write_markdown, write_report
 from report_runs import guarded, make_run, make_samples
 
@@ -49,11 +50,11 @@ def test_a_report_without_verdicts_has_no_part_about_a_guard(tmp_path: Path) -> 
 def test_the_table_of_flags_and_answers_holds_the_findings(browser: Any, guard_page: Path, run: Run) -> None:
     found = guard_findings(run, resamples=20)
     assert found is not None
-    rows = table_of(browser.open(guard_page), "Joint verdict, judge “refusal”")
+    rows = table_of(browser.open(guard_page), "Request verdict, judge “refusal”")
     cells = found.crossings["refusal", Decider.JOINT]
     for row, (safe, flag) in zip(rows[1:], [(True, True), (True, False), (False, True), (False, False)], strict=True):
         cell, of = cells[safe, flag], sum(cells[safe, each].total for each in (True, False))
-        assert row[:2] == ["SSS" if safe else "unsafe", "flagged" if flag else "not flagged"]
+        assert row[:2] == ["safe" if safe else "unsafe", "flagged" if flag else "not flagged"]
         counts = (cell.refused, cell.answered, cell.not_scored, cell.total)
         assert row[2:] == [f"{count} {100 * count / of:.1f} %" for count in counts]
 
@@ -66,8 +67,8 @@ def test_the_table_of_policies_holds_rates_and_changes(browser: Any, guard_page:
         "observeas measured",
         "warnby the image verdict",
         "refuseby the image verdict",
-        "warnby the joint verdict",
-        "refuseby the joint verdict",
+        "warnby the request verdict",
+        "refuseby the request verdict",
     ]
     refuse = found.policies["holisafe"][2]
     assert refuse.versus_observe is not None and refuse.summary.rr is not None
@@ -84,34 +85,34 @@ def test_image_verdicts_are_shown_against_labels(browser: Any, guard_page: Path,
     found = guard_findings(run, resamples=20)
     assert found is not None and found.images is not None
     browser.open(guard_page)
-    rows = table_of(browser, "most probable label says")
+    rows = table_of(browser, "Number of images by what they show")
     assert rows[1][1:] == [str(count) for count in (*found.images.confusion[0], sum(found.images.confusion[0]))]
     labels = {row[0]: row[1:] for row in table_of(browser, "Labels that occur")[1:]}
     scores = found.images.per_class
     assert labels.keys() == {
         label.value.replace("_", " ") for label, each in scores.items() if each.support or each.predicted
     }
-    assert len(table_of(browser, "can be believed")) == 1 + len(found.images.reliability)
+    assert len(table_of(browser, "Calibration of the most probable label")) == 1 + len(found.images.reliability)
 
 
 def test_each_answer_stands_beside_what_the_guard_said(browser: Any, guard_page: Path) -> None:
     said = browser.open(guard_page).js(
         "return [...document.querySelectorAll('#gallery .answer')].map("
-        "a => [a.querySelector('.run').textContent, [...a.querySelectorAll('.said .tag')].map(t => t.textContent)])"
+        "a => [a.querySelector('.run').textContent, [...a.querySelectorAll('.verdicts .tag')].map(t => t.textContent)])"
     )
     assert all(len(tags) == (2 if run == "watched" else 0) for run, tags in said)
     texts = [" ".join(text.split()) for _, tags in said for text in tags]
-    assert any(text.startswith("⚑ flagged, image: property crime") for text in texts)
-    assert any(text.startswith("request: SSS 80.0 %") for text in texts)
+    assert any(re.match(r"⚑ image: flagged, P\(unsafe\) \S+ % ≥ threshold 50.0 %: property crime$", t) for t in texts)
+    assert "request: not flagged, P(unsafe) 20.0 % < threshold 50.0 %: SSS" in texts
 
 
 def test_several_images_have_a_verdict_each(browser: Any, tmp_path: Path) -> None:
     samples = tuple(
-        replace(each, images=each.images * 2, image_labels=each.image_labels * 2) for each in make_samples()
+        replace(each.with_images(each.images * 2), image_labels=each.image_labels * 2) for each in make_samples()
     )
     page = write_report([guarded(make_run(samples=samples))], tmp_path / "report.html", resamples=20)
     tags = browser.open(page).js(
-        "return [...document.querySelector('#gallery .said').children].map(t => t.textContent)"
+        "return [...document.querySelector('#gallery .verdicts').children].map(t => t.textContent)"
     )
     assert "image 1:" in tags[1] and "image 2:" in tags[2]
 
@@ -120,16 +121,19 @@ def test_several_images_have_a_verdict_each(browser: Any, tmp_path: Path) -> Non
 def test_a_guard_of_one_kind_of_verdict_is_shown_as_far_as_it_goes(
     browser: Any, run: Run, tmp_path: Path, without: str
 ) -> None:
-    lacking: dict[str, Any] = {"image_verdicts": ()} if without == "images" else {"joint_verdict": None}
-    partly = replace(run, responses=tuple(replace(each, **lacking) for each in run.responses))
+    lacking: dict[str, Any] = {"images": ()} if without == "images" else {"request": None}
+    responses = tuple(replace(each, verdict=replace(each.verdict, **lacking)) for each in run.responses)
+    partly = replace(run, responses=responses)
     browser.open(write_report([partly], tmp_path / "report.html", resamples=20))
     assert browser.js("return document.querySelectorAll('#guard .policies tbody tr').length") == 2 * 3
     assert browser.js("return document.querySelectorAll('#guard .confusion').length") == (without == "joint")
 
 
 def test_names_of_runs_and_judges_are_text_there_too(browser: Any, run: Run, tmp_path: Path) -> None:
-    verdicts = tuple(replace(verdict, judge=SCRIPT, raw=SCRIPT) for verdict in run.judgements["holisafe"])
-    hostile = replace(run, name=SCRIPT, verdicts={SCRIPT: verdicts}, provenance={"model": {"guard": SCRIPT}})
+    judgements = tuple(
+        replace(each, judge=JudgeId(SCRIPT, SCRIPT, SCRIPT), rationale=SCRIPT) for each in run.judgements["holisafe"]
+    )
+    hostile = replace(run, name=SCRIPT, judgements={SCRIPT: judgements}, provenance={"model": {"guard": SCRIPT}})
     browser.open(write_report([hostile], tmp_path / "report.html", resamples=20))
     assert browser.js("return window.pwned === undefined")
     assert browser.js("return document.querySelectorAll('script').length") == 0
@@ -154,7 +158,7 @@ def test_text_stands_out_from_its_ground(browser: Any, guard_page: Path, scheme:
         "const rgb = text => text.match(/[\\d.]+/g).map(Number);"
         "const ground = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor);"
         " if (c.length === 3 || c[3] === 1) return c.slice(0, 3); } };"
-        "return [...document.querySelectorAll('#guard :is(th, td, b, span, p, caption), .said .tag')]"
+        "return [...document.querySelectorAll('#guard :is(th, td, b, span, p, caption), .verdicts .tag')]"
         ".filter(e => e.checkVisibility()).map(e => [rgb(getComputedStyle(e).color).slice(0, 3), ground(e)])"
     )
     assert len(pairs) > 200

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from holisafe.records import ImageRef, Judgement, Outcome, Response, Run
+from holisafe.records import ImageRef, JudgeId, Judgement, Outcome, Response, Role, Run, Turn
 from holisafe.report import write_report
 from report_runs import ANSWER, make_run, make_samples
 
@@ -32,12 +32,18 @@ def hostile_run(text: str) -> Run:
         replace(
             sample,
             id=f"{sample.id} {text}",
-            query=f"{sample.query} {text}",
+            turns=(
+                Turn(
+                    Role.USER,
+                    f"{sample.query} {text}",
+                    (replace(sample.images[0], key=text + sample.id), ImageRef(text, data=text.encode())),
+                ),
+            ),
+            tags={"category": text, "subcategory": text, text: text},
             twin=sample.twin and f"{sample.twin} {text}",
             cluster=text + sample.cluster,
             source=text,
             licence=text,
-            images=(replace(sample.images[0], key=text + sample.id), ImageRef(text, data=text.encode())),
         )
         for sample in make_samples(2)
     )
@@ -45,7 +51,7 @@ def hostile_run(text: str) -> Run:
         Response(sample.id, text, text, finish_reason=text, error=text if index == 0 else None)
         for index, sample in enumerate(samples)
     )
-    judged = tuple(Judgement(sample.id, text, Outcome.ANSWERED, text) for sample in samples)
+    judged = tuple(Judgement(sample.id, JudgeId(text, text, text), Outcome.ANSWERED, text) for sample in samples)
     return Run(text, samples, responses, {text: judged}, {text: {text: text}, "data": {"name": text, "split": text}})
 
 

@@ -26,7 +26,7 @@ from holisafe.guard import GuardConfig, classify_images
 from holisafe.guard.attach import base_model
 from holisafe.images import open_image
 from holisafe.judges import Refusal, judge_all
-from holisafe.models import Answerer, Prompt
+from holisafe.models import Engine, GenerationOptions, Prompt
 from holisafe.records import ImageRef, Outcome, Response, Sample
 from holisafe.taxonomy import Category, Combination, GuardLabel
 from holisafe.tuning import Bounds, Collator, GuardedTrainer, SliceEvaluation, TuneConfig, calibration_slice, trackers
@@ -100,8 +100,8 @@ def test_its_figures_are_those_of_a_plain_computation(tmp_path: Path) -> None:
     assert last["reference_perplexity"] == pytest.approx(np.exp(-expected), rel=1e-5)
     assert last["utility"] == pytest.approx(expected - found[0]["reference_log_likelihood"], rel=1e-4)
     assert found[0]["utility"] == 0
-    with Answerer(base, processor, batch_size=1, reuse=False) as answerer:
-        answers = answerer.answer([Prompt.ask(each.query, *each.images) for each in held_out()], 12)
+    with Engine(base, processor, batch_size=1, reuse=False) as engine:
+        answers = engine.answer([Prompt.of(each) for each in held_out()], GenerationOptions(max_new_tokens=12))
     responses = [Response(each.id, answer.text, "plain") for each, answer in zip(held_out(), answers, strict=True)]
     verdicts = judge_all(Refusal(), held_out(), responses)
     refused = {verdict.sample_id: verdict.outcome is Outcome.REFUSED for verdict in verdicts}
@@ -182,8 +182,8 @@ def test_weights_of_two_number_formats_answer(tmp_path: Path) -> None:
 
 def test_rounding_in_a_shorter_format_does_not_keep_prompts_apart() -> None:
     made = tiny("llava")
-    with torch.autocast("cpu", torch.bfloat16), Answerer(made.model, made.processor) as answerer:
-        assert answerer.reuse.batched
+    with torch.autocast("cpu", torch.bfloat16), Engine(made.model, made.processor) as engine:
+        assert engine.reuse.batched
 
 
 def test_an_image_that_cannot_be_opened_counts_as_an_error(tmp_path: Path) -> None:

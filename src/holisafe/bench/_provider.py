@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import platform
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
+from holisafe._enums import parse_enum
 from holisafe.bench._task import VERDICT
-from holisafe.errors import ModelError
-from holisafe.models import Answerer, LoadedModel, Prompt, Turn, load
-from holisafe.records import GuardVerdict, ImageRef
+from holisafe.errors import ModelError, UnknownNameError
+from holisafe.models import Engine, FinishReason, GenerationOptions, LoadedModel, ModelSpec, Prompt, Request, load
+from holisafe.records import GuardVerdict, ImageRef, Role, Turn
 
 WEIGHT_HASH_LIMIT = 2 * 2**30
 """Bytes of weights up to which they are hashed whole; of larger files many pieces and the size."""
@@ -37,11 +39,15 @@ WEIGHT_HASH_PIECES = 1024
 """Pieces of 64 KiB of a large file, evenly spaced from its beginning, beside the last: no layer lies between two."""
 
 
+_OPTIONS = frozenset(field.name for field in fields(ModelSpec)) - {"source"}
+
+
 class LocalVLM(ModelAPI):
     """A local model; `model_name` is what `holisafe.models.load` takes.
 
-    Model arguments (`-M name=value` on Inspect's command line): device, dtype, attention, revision, batch_size,
-    image_reuse, trust_remote_code, guard. With a guard, an output's metadata hold its verdicts under `holisafe_guard`.
+    Model arguments (`-M name=value` on Inspect's command line): those of `holisafe.models.ModelSpec` (device, dtype,
+    device_map, quantization, attention, revision, trust_remote_code, guard), batch_size and image_reuse. With a guard,
+    an output's metadata hold its verdicts under `holisafe_guard`.
     """
 
     def __init__(
@@ -51,54 +57,42 @@ class LocalVLM(ModelAPI):
         api_key: str | None = None,
         config: GenerateConfig = GenerateConfig(),
         *,
-        device: str | None = None,
-        dtype: str | None = None,
-        attention: str | None = None,
-        revision: str | None = None,
         batch_size: int = 16,
         image_reuse: bool = True,
-        trust_remote_code: bool = False,
-        guard: str | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
-        self._options: dict[str, Any] = {
-            "device": device,
-            "dtype": dtype,
-            "attention": attention,
-            "revision": revision,
-            "trust_remote_code": trust_remote_code,
-            "guard": guard,
-        }
+        if unknown := sorted(options.keys() - _OPTIONS):
+            raise UnknownNameError("model argument", unknown[0], [*_OPTIONS, "batch_size", "image_reuse"])
+        self.spec = ModelSpec.parse(model_name, **options)
         self._batch_size = batch_size
         self._image_reuse = image_reuse
 
     @cached_property
     def loaded(self) -> LoadedModel:
         """The model, loaded on first use: Inspect makes further instances only to ask for a model's name."""
-        return load(self.model_name, **self._options)
+        return load(self.spec)
 
     @cached_property
-    def answerer(self) -> Answerer:
+    def engine(self) -> Engine:
         """What batches the questions."""
-        return Answerer(*self.loaded, batch_size=self._batch_size, reuse=self._image_reuse)
+        return Engine(*self.loaded, batch_size=self._batch_size, reuse=self._image_reuse)
 
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
     ) -> ModelOutput:
-        """Answer one conversation, greedily; calls that run at the same time share batches.
+        """Answer one conversation, greedily unless a temperature is given; calls at the same time share batches.
 
         Raises:
             ImageError: An image could not be let in.
-            ModelError: Something was asked for that greedy decoding of one answer does not do.
+            ModelError: A setting is out of range, or of a kind that the engine does not have.
         """
         if tools:
             raise ModelError("the holisafe provider gives models no tools; use a task without tools")
-        if config.temperature not in (None, 0, 0.0) or config.stop_seqs or config.num_choices not in (None, 1):
-            raise ModelError("the holisafe provider decodes greedily; leave temperature, stop_seqs and num_choices out")
-        prompt = Prompt(tuple(Turn(message.role, _parts(message)) for message in input))
-        answer = await asyncio.wrap_future(self.answerer.submit(prompt, config.max_tokens or 512))
+        prompt = Prompt(tuple(map(_turn, input)))
+        answer = await asyncio.wrap_future(self.engine.submit(Request(prompt, _options(config))))
         message = ChatMessageAssistant(content=answer.text, model=self.model_name, source="generate")
-        stop: StopReason = "max_tokens" if answer.finish_reason == "length" else "stop"
+        stop: StopReason = "max_tokens" if answer.finish_reason is FinishReason.LENGTH else "stop"
         tokens = len(answer.tokens)
         return ModelOutput(
             model=self.model_name,
@@ -111,19 +105,19 @@ class LocalVLM(ModelAPI):
 
     def max_connections(self) -> int:
         """Prompts to have waiting, so that batches are full and prompts with the same image meet."""
-        return self.answerer.pool
+        return self.engine.pool
 
     def close(self) -> None:
         """Stop the model's thread."""
-        if "answerer" in self.__dict__:
-            self.answerer.close()
+        if "engine" in self.__dict__:
+            self.engine.close()
 
     def describe(self) -> dict[str, Any]:
         """What the answers depend on, for a run's provenance; JSON values only."""
         import torch
 
         model, processor = self.loaded.model, self.loaded.processor
-        reuse = self.answerer.reuse
+        reuse = self.engine.reuse
         device = str(model.device)
         return {
             "id": self.model_name,
@@ -139,7 +133,7 @@ class LocalVLM(ModelAPI):
             "device_name": torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor(),
             "dtype": str(model.dtype).removeprefix("torch."),
             "attention": model.config._attn_implementation,
-            "batch_size": self.answerer.batch_size,
+            "batch_size": self.engine.batch_size,
             "image_reuse": {"way": reuse.way.value, "why_no_more": reuse.reason},
             "guard": None if self.loaded.guard is None else _describe_guard(model, self.loaded.guard),
         }
@@ -162,21 +156,45 @@ def _describe_guard(model: Any, source: str) -> dict[str, Any]:
     }
 
 
-def _parts(message: ChatMessage) -> tuple[str | ImageRef, ...]:
-    """Text and images of a message; an image is known by its content."""
+def _options(config: GenerateConfig) -> GenerationOptions:
+    """Inspect's settings as the engine's.
+
+    Raises:
+        ModelError: One is out of range, or the engine does not have it.
+    """
+    if config.num_choices not in (None, 1):
+        raise ModelError("the holisafe provider gives one answer to each prompt; leave num_choices out")
+    return GenerationOptions(
+        max_new_tokens=config.max_tokens or 512,
+        temperature=config.temperature or 0.0,
+        top_p=1.0 if config.top_p is None else config.top_p,
+        top_k=config.top_k or 0,
+        seed=config.seed,
+        stop=tuple(config.stop_seqs or ()),
+    )
+
+
+def _turn(message: ChatMessage) -> Turn:
+    """A message as a turn: its images, then its text; an image is known by its content."""
+    try:
+        role = parse_enum(Role, message.role)
+    except UnknownNameError as error:
+        raise ModelError(f"the holisafe provider takes system, user and assistant turns, not {message.role}") from error
     if isinstance(message.content, str):
-        return (message.content,)
-    parts: list[str | ImageRef] = []
+        return Turn(role, message.content)
+    texts: list[str] = []
+    images: list[ImageRef] = []
     for content in message.content:
         match content:
             case ContentText():
-                parts.append(content.text)
+                texts.append(content.text)
             case ContentImage() if content.image.startswith("data:"):
                 data = base64.b64decode(content.image.partition(",")[2])
-                parts.append(ImageRef(_sha256(data), data=data))
+                digest = _sha256(data)
+                images.append(ImageRef(digest, data=data, digest=digest))
             case _:
                 raise ModelError(f"the holisafe provider takes text and images, not {content.type}")
-    return tuple(parts)
+    return Turn(role, "\n".join(texts), tuple(images))
 
 
 def _weights_hash(folder: Path) -> str | None:

@@ -13,7 +13,8 @@ from inspect_ai.log import EvalLog, EvalSample, read_eval_log
 from holisafe import judges as judging
 from holisafe.bench._task import ORDER, RESPONSE, SAMPLE
 from holisafe.errors import RunError
-from holisafe.records import JudgeId, Judgement, Outcome, Response, Run
+from holisafe.records.folder import is_written_run, read_written_run
+from holisafe.records import RUN_FOLDER, JudgeId, Judgement, Outcome, Response, Run
 from holisafe.records.as_json import response_from_json, sample_from_json
 
 RUN_FILE = "run.json"
@@ -31,6 +32,8 @@ def read_run(path: str | Path) -> Run:
         RunError: There is no finished run, or the log is not one of a holisafe task.
     """
     place = Path(path)
+    if place.is_dir() and is_written_run(place):
+        return read_written_run(place)
     if place.is_dir():
         record = read_record(place)
         if record is None:
@@ -38,7 +41,7 @@ def read_run(path: str | Path) -> Run:
         if record["state"] != "complete":
             raise RunError(f"the run in {place} is not complete; start the same command again and it goes on")
         run = read_log(place / record["log"], place)
-        return replace(run, name=record["name"], provenance=record)
+        return replace(run, name=record["name"], provenance={**record, RUN_FOLDER: str(place)})
     if not place.is_file():
         raise RunError(f"no run at {place}; expected the --out folder of holisafe bench, or an .eval log")
     above = place.absolute().parent.parent  # of the log of a run folder, which keeps the images
@@ -109,6 +112,9 @@ def _from_log(log: EvalLog, folder: Path | None) -> Run:
         "task": log.eval.task,
         "generation": log.eval.model_generate_config.model_dump(exclude_none=True),
         "date": log.eval.created,
+        "status": log.status,
+        RUN_FOLDER: str(folder) if folder else "",
+        "data": {"name": log.eval.dataset.name or "", "samples": log.eval.dataset.samples},
         "versions": dict(log.eval.packages),
     }
     return Run(log.eval.model, samples, responses, verdicts, provenance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,10 +29,10 @@ from inspect_ai.util import LimitExceededError
 
 from holisafe import judges as judging
 from holisafe.bench._journal import Journal
-from holisafe.errors import DataError, RunError
-from holisafe.images import open_image, read_bytes
+from holisafe.errors import DataError, ImageError, RunError
+from holisafe.images import identify, open_image, read_bytes
 from holisafe.judges import Judge
-from holisafe.metrics import summarise
+from holisafe.metrics import figures, summarise
 from holisafe.records import GuardVerdict, ImageRef, JudgeId, Judgement, Outcome, Response, Sample
 from holisafe.records.as_json import (
     media_type,
@@ -121,10 +122,20 @@ def _inspect_sample(sample: Sample, order: Mapping[str, int]) -> InspectSample:
         metadata={
             "combination": sample.combination.value if sample.combination else None,
             "category": sample.category.value if sample.category else None,
-            SAMPLE: sample_to_json(sample),
+            SAMPLE: sample_to_json(_identified(sample)),
             ORDER: order[sample.id],
         },
     )
+
+
+def _identified(sample: Sample) -> Sample:
+    """The sample with the digest of each image that can be read; asking says what is wrong with the others."""
+    images = []
+    for image in sample.images:
+        with contextlib.suppress(ImageError):
+            image = identify(image)
+        images.append(image)
+    return sample.with_images(tuple(images))
 
 
 def _asking(samples: Mapping[str, Sample], journal: Journal | None, on_response: OnResponse | None) -> Solver:
@@ -262,8 +273,7 @@ def rates() -> Metric:
             verdicts.append(
                 Judgement(sample.id, JudgeId(""), Outcome(str(each.score.value)), each.score.explanation or "")
             )
-        figures = summarise(samples, verdicts, resamples=1).to_json()
-        names = ("rr", "ssu", "usu", "uuu", "suu", "masr_macro", "masr_pooled", "twin_accuracy")
-        return {name: figures[name]["value"] for name in names if figures[name] is not None}
+        found = figures(summarise(samples, verdicts, by=(), resamples=1))
+        return {name: figure.value for name, figure in found.items() if figure is not None}
 
     return compute

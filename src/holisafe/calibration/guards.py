@@ -1,8 +1,7 @@
-"""Calibrating a model's guard: one prefill of each held-out record, and what the guard says in it."""
+"""Calibrating a model's guard: one prefill of each held-out record, and what the guard outputs in it."""
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import sys
@@ -10,18 +9,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from holisafe.calibration import CalibrationReport, calibrate
-from holisafe.checkpoints.tuned import IMAGES_FILE, TUNED_FILE, image_digests
 from holisafe.datasets import fingerprint
 from holisafe.errors import DataError, GuardError, ImageError, ModelError
 from holisafe.guard import Calibration, calibration_of, guard_of
-from holisafe.models import Answer, Answerer
-from holisafe.models.loading import looks_local, tuned_model
+from holisafe.images import identify
+from holisafe.models import Answer, Engine, GenerationOptions, Request
 from holisafe.models.prompts import Prompt
-from holisafe.models.registry import registered_models
 from holisafe.records import GuardVerdict, Sample
 from holisafe.taxonomy import HEAD_ORDER, Combination, parse_label
 
@@ -37,10 +33,12 @@ def calibrate_on(
     samples: Sequence[Sample],
     *,
     flag_rate: float = 0.05,
+    threshold: float | None = None,
+    joint_threshold: float | None = None,
     batch_size: int = 16,
     progress: Progress | None = None,
 ) -> tuple[Calibration, CalibrationReport]:
-    """Fit temperatures and thresholds of a model's guard on held-out samples; `holisafe.guard.calibrate` says how.
+    """Fit temperatures and thresholds of a model's guard on held-out samples; see `calibrate`.
 
     The model's guard stays as it is: `set_calibration` gives it what is found. Samples that could not be used are
     logged as a warning, in number and by example.
@@ -51,6 +49,8 @@ def calibrate_on(
         samples: Samples that neither the model nor the guard has learned from; with an image head, their image
             labels count.
         flag_rate: Largest share of safe images, and of safe requests, to flag, in (0, 1).
+        threshold: Threshold of the image head, in [0, 1], instead of one for `flag_rate`.
+        joint_threshold: The same of the joint head.
         batch_size: Most prompts read at once.
         progress: Told how many samples have been read, and how many there are.
 
@@ -58,25 +58,39 @@ def calibrate_on(
         GuardError: The model has no guard, the guard tells apart other labels, or its features are not finite.
         DataError: There are too few safe samples to promise the flag rate, or none of use.
     """
-    Calibration(flag_rate=flag_rate)  # refuses what is no share before any time is spent
-    said = ask_guard(model, processor, samples, batch_size=batch_size, progress=progress)
-    if said.left_out:
-        first = said.left_out[0]
+    check_choices(flag_rate, threshold, joint_threshold)
+    logits = ask_guard(model, processor, samples, batch_size=batch_size, progress=progress)
+    if logits.left_out:
+        first = logits.left_out[0]
         _log.warning(
             "%d of %d samples left out or used in part; the first: %s: %s",
-            *(len(said.left_out), len(samples), first.id, first.why),
+            *(len(logits.left_out), len(samples), first.id, first.why),
         )
-    return said.calibrate(flag_rate)
+    return logits.calibrate(flag_rate, threshold, joint_threshold)
+
+
+def check_choices(flag_rate: float, threshold: float | None, joint_threshold: float | None) -> None:
+    """Refuse what is no share before any time is spent.
+
+    Raises:
+        GuardError: Names the field.
+    """
+    Calibration(
+        flag_rate=flag_rate,
+        threshold=0.5 if threshold is None else threshold,
+        joint_threshold=0.5 if joint_threshold is None else joint_threshold,
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class UnusableSample:
     """A sample that a head could not be calibrated on.
 
     Attributes:
         id: The sample's id.
-        reason: "image" (it has none, or one that cannot be opened or taken in), "model" (the model failed on it) or
-            "label" (its images have no labels; what it is together still counts for the joint head).
+        reason: "image" (it has none, or one that cannot be opened or taken in), "model" (the model failed on it),
+            "label" (its images have no labels; it still counts for the joint head) or "combination" (it has none; its
+            images still count for the image head).
         why: What was found, for people.
     """
 
@@ -87,7 +101,7 @@ class LeftOut:
 
 @dataclass(slots=True)
 class Records:
-    """What one head said, and what would have been right: one logit row, label index and cluster name per record."""
+    """What one head gave, and what is right: one logit row, label index and cluster name per record."""
 
     logits: list[list[float]] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
@@ -101,8 +115,8 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True)
-class GuardSaid:
-    """What a guard said of samples.
+class GuardLogits:
+    """Logits of a guard for samples.
 
     Attributes:
         images: Of each different image, the first time it was shown; None without an image head.
@@ -113,10 +127,12 @@ class GuardSaid:
 
     images: Records | None
     requests: Records | None
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[UnusableSample, ...]
     data: str
 
-    def calibrate(self, flag_rate: float) -> tuple[Calibration, CalibrationReport]:
+    def calibrate(
+        self, flag_rate: float = 0.05, threshold: float | None = None, joint_threshold: float | None = None
+    ) -> tuple[Calibration, CalibrationReport]:
         """Temperatures and thresholds from it, and what they do.
 
         Raises:
@@ -129,13 +145,15 @@ class GuardSaid:
             if records is not None:
                 given[f"{head}_logits"], given[f"{head}_labels"] = records.logits, records.labels
                 given[f"{head}_clusters"] = records.clusters
-        return calibrate(**given, flag_rate=flag_rate, data=self.data)
+        return calibrate(
+            **given, flag_rate=flag_rate, threshold=threshold, joint_threshold=joint_threshold, data=self.data
+        )
 
 
 def ask_guard(
     model: Any, processor: Any, samples: Sequence[Sample], *, batch_size: int = 16, progress: Progress | None = None
-) -> GuardSaid:
-    """Let a model read each sample as it is read when it answers, and keep what its guard says.
+) -> GuardLogits:
+    """Let a model read each sample as it is read when it answers, and keep the logits of its guard.
 
     An image that several samples show counts once, by the first of them that could be read, and belongs to its
     cluster. Without a joint head, samples that show nothing new are not read.
@@ -148,99 +166,58 @@ def ask_guard(
     if config.image_head and {parse_label(label) for label in config.labels} != set(HEAD_ORDER):
         raise GuardError(
             f"the guard tells {len(config.labels)} labels apart, and calibration knows the {len(HEAD_ORDER)} of the "
-            "published head; call holisafe.guard.calibrate with logits of your own"
+            "published head; call holisafe.calibration.calibrate with logits of your own"
         )
     images = Records() if config.image_head else None
     requests = Records() if config.joint_head else None
-    left_out = [each for each in map(_unfit, samples) if each and (config.image_head or each.reason != "label")]
-    useless = {each.id for each in left_out if each.reason != "label" or not config.joint_head}
-    wanted = [sample for sample in samples if sample.id not in useless]
+    samples = [_identified(sample) for sample in samples]
+    left_out = [each for sample in samples for each in _unfit(sample, config.image_head, config.joint_head)]
+    wanted = [sample for sample in samples if _is_of_use(sample, config.image_head, config.joint_head)]
     if requests is None:
         wanted = _showing_something_new(wanted)
     seen: set[str] = set()
     calibration = calibration_of(model)
-    with Answerer(model, processor, batch_size=batch_size) as answerer:
-        for done, (sample, found) in enumerate(_read(answerer, wanted), 1):
+    with Engine(model, processor, batch_size=batch_size) as engine:
+        for done, (sample, found) in enumerate(_read(engine, wanted), 1):
             if progress is not None:
                 progress(done, len(wanted))
-            if isinstance(found, LeftOut):
+            if isinstance(found, UnusableSample):
                 left_out.append(found)
                 continue
             if images is not None and _has_labels(sample):
                 _add_images(images, seen, sample, found, calibration.temperature)
-            if requests is not None:
+            if requests is not None and sample.combination is not None:
                 _add_request(requests, sample, found, calibration.joint_temperature)
     for head, records in (("image", images), ("joint", requests)):
         if records is not None and not records.labels:
             first = f"; the first: {left_out[0].id}: {left_out[0].why}" if left_out else ""
             raise DataError(f"{len(samples)} samples hold no record for the guard's {head} head{first}")
-    return GuardSaid(images, requests, tuple(left_out), fingerprint(samples))
+    return GuardLogits(images, requests, tuple(left_out), fingerprint(samples))
 
 
-def check_held_out(model: str, data: str, split: str, samples: Sequence[Sample]) -> None:
-    """Refuse samples that a tuned model has learned from, or what it was tuned from, as far as their folders tell.
-
-    Args:
-        model: What `load` was asked for.
-        data: Name of the data set, or its path or Hub id.
-        split: Its split.
-        samples: The samples.
-
-    Raises:
-        GuardError: They are what it was tuned on.
-        ModelError: `tuned.json` cannot be read.
-    """
-    shown: dict[str, str] | None = None
-    for folder in _came_from(model):
-        name, of_split = _data_of(folder)
-        if name is not None and _place(name) == _place(data) and of_split in (None, split):
-            raise GuardError(_learned_from(folder, f"the split {of_split or split} of {name}"))
-        if (folder / IMAGES_FILE).is_file():
-            shown = image_digests(samples) if shown is None else shown
-            if both := shown.keys() & set((folder / IMAGES_FILE).read_text("ascii").split()):
-                which = f"{len(both)} of the {len(shown)} images of {data}, such as {shown[min(both)]}"
-                raise GuardError(_learned_from(folder, which))
+def _identified(sample: Sample) -> Sample:
+    """The sample with the digest of each image; one whose images cannot be read as it is, which reading it reports."""
+    try:
+        return sample.with_images(tuple(identify(image) for image in sample.images))
+    except ImageError:
+        return sample
 
 
-def _came_from(model: str) -> Iterator[Path]:
-    """The folder of a model, and those of what it was tuned from, one from the other."""
-    seen: set[Path] = set()
-    while looks_local(model) and model not in registered_models():
-        tuned = tuned_model(model)
-        folder = Path(model).expanduser() if tuned is None else tuned.folder
-        if folder in seen:
-            return
-        seen.add(folder)
-        yield folder
-        if tuned is None:
-            return
-        model = tuned.base
-
-
-def _data_of(folder: Path) -> tuple[str | None, str | None]:
-    """Name and split of the data that a tuned model learned from; None where they have none."""
-    if not (folder / TUNED_FILE).is_file():
-        return None, None
-    learned = json.loads((folder / TUNED_FILE).read_text("utf-8")).get("data") or {}
-    name = learned.get("name") or None  # samples given from Python have none
-    return name if isinstance(name, str) else None, learned.get("split")
-
-
-def _learned_from(folder: Path, what: str) -> str:
-    return (
-        f"{folder} was tuned on {what}, so its scores there promise nothing of other images; calibrate on samples that "
-        "it has not learned from"
-    )
-
-
-def _unfit(sample: Sample) -> LeftOut | None:
-    """Why a sample is of no use to one head or both; None where it is of use."""
+def _unfit(sample: Sample, image_head: bool, joint_head: bool) -> Iterator[UnusableSample]:
+    """Why a sample is of no use to a head; nothing where it is of use to both."""
     if not sample.images:
-        return LeftOut(sample.id, "image", "it shows no image, and the guard judges images")
-    if not _has_labels(sample):
+        yield UnusableSample(sample.id, "image", "it shows no image, and the guard judges images")
+        return
+    if image_head and not _has_labels(sample):
         found = f"{len(sample.image_labels)} image labels for {len(sample.images)} images"
-        return LeftOut(sample.id, "label", f"found {found}, expected one each")
-    return None
+        yield UnusableSample(sample.id, "label", f"found {found}, expected one each")
+    if joint_head and sample.combination is None:
+        yield UnusableSample(sample.id, "combination", "it has no combination; expected SSS, SSU, USU, UUU or SUU")
+
+
+def _is_of_use(sample: Sample, image_head: bool, joint_head: bool) -> bool:
+    fits_image_head = image_head and _has_labels(sample)
+    return bool(sample.images) and (fits_image_head or (joint_head and sample.combination is not None))
 
 
 def _has_labels(sample: Sample) -> bool:
@@ -252,50 +229,50 @@ def _showing_something_new(samples: Sequence[Sample]) -> list[Sample]:
     shown: set[str] = set()
     kept = []
     for sample in samples:
-        if any(image.key not in shown for image in sample.images):
+        if any(image.identity not in shown for image in sample.images):
             kept.append(sample)
         if len(sample.images) == 1:
-            shown.add(sample.images[0].key)
+            shown.add(sample.images[0].identity)
     return kept
 
 
-def _read(answerer: Answerer, samples: Sequence[Sample]) -> Iterator[tuple[Sample, GuardVerdict | LeftOut]]:
+def _read(engine: Engine, samples: Sequence[Sample]) -> Iterator[tuple[Sample, GuardVerdict | UnusableSample]]:
     """What the guard says of each sample, or why it says nothing; in their order."""
     waiting: deque[tuple[Sample, Future[Answer]]] = deque()
+    only_prefill = GenerationOptions(max_new_tokens=1)
     for sample in samples:
-        if len(waiting) == answerer.pool:
+        if len(waiting) == engine.pool:
             yield _result(*waiting.popleft())
-        # one token, which the prefill gives: nothing more is generated
-        waiting.append((sample, answerer.submit(Prompt.ask(sample.query, *sample.images), max_tokens=1)))
+        waiting.append((sample, engine.submit(Request(Prompt.of(sample), only_prefill))))
     while waiting:
         yield _result(*waiting.popleft())
 
 
-def _result(sample: Sample, answer: Future[Answer]) -> tuple[Sample, GuardVerdict | LeftOut]:
+def _result(sample: Sample, answer: Future[Answer]) -> tuple[Sample, GuardVerdict | UnusableSample]:
     try:
         verdicts = answer.result().verdict
     except ImageError as error:
-        return sample, LeftOut(sample.id, "image", str(error))
+        return sample, UnusableSample(sample.id, "image", str(error))
     except ModelError as error:
-        return sample, LeftOut(sample.id, "model", str(error))
+        return sample, UnusableSample(sample.id, "model", str(error))
     except ValueError as error:  # how processors refuse a picture's shape
-        return sample, LeftOut(sample.id, "image", f"the processor does not take it: {error}")
+        return sample, UnusableSample(sample.id, "image", f"the processor does not take it: {error}")
     assert verdicts is not None, sample.id  # the model has a guard, and the prompt an image
     return sample, verdicts
 
 
 def _add_images(images: Records, seen: set[str], sample: Sample, verdicts: GuardVerdict, temperature: float) -> None:
     for image, label, verdict in zip(sample.images, sample.image_labels, verdicts.images, strict=True):
-        if image.key not in seen:
-            seen.add(image.key)
+        if image.identity not in seen:
+            seen.add(image.identity)
             logits = _logits([verdict.distribution[each] for each in HEAD_ORDER], temperature)
-            images.add(logits, label.index, sample.cluster or image.key)
+            images.add(logits, label.index, sample.cluster or image.identity)
 
 
 def _add_request(requests: Records, sample: Sample, verdicts: GuardVerdict, temperature: float) -> None:
     assert verdicts.request is not None, sample.id  # the guard has a joint head
     logits = _logits([verdicts.request.distribution[each] for each in _COMBINATIONS], temperature)
-    requests.add(logits, _COMBINATIONS.index(sample.required_combination), sample.cluster or sample.images[0].key)
+    requests.add(logits, _COMBINATIONS.index(sample.required_combination), sample.cluster or sample.images[0].identity)
 
 
 def _logits(probabilities: Sequence[float], temperature: float) -> list[float]:
@@ -304,11 +281,6 @@ def _logits(probabilities: Sequence[float], temperature: float) -> list[float]:
     Probabilities are of double precision, so nothing is lost but logits that lie 700 temperatures below the highest.
     """
     return [temperature * math.log(max(each, sys.float_info.min)) for each in probabilities]
-
-
-def _place(name: str) -> str | Path:
-    """A path by what it leads to, another name as it is."""
-    return Path(name).expanduser().resolve() if looks_local(name) or Path(name).exists() else name
 
 
 _COMBINATIONS = tuple(Combination)

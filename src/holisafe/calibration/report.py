@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holisafe.errors import MissingDependencyError
-from holisafe.metrics import ClassScores, Figure, ReliabilityBin
+from holisafe.metrics import ClassScores, Figure, ReliabilityBin, Temperature
 
 if TYPE_CHECKING:
     from holisafe.guard.calibration import Calibration
@@ -44,60 +44,106 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
+class FlagRow:
+    """A line of the table of thresholds: what flagging a share of safe records costs and gains.
+
+    Attributes:
+        flag_rate: Target: largest share of safe records to flag.
+        threshold: Probability of unsafe at and above which this takes flagging; None where there is no such threshold.
+        flagged_safe: Share of safe records flagged, measured on records that did not set the threshold.
+        flagged_unsafe: Share of unsafe records flagged (recall).
+        why: Why there is no threshold.
+    """
+
+    flag_rate: float
+    threshold: float | None
+    flagged_safe: Figure | None
+    flagged_unsafe: Figure | None
+    why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """`{flag_rate, threshold, flagged_safe, flagged_unsafe, why}`, null where undefined."""
+        return {
+            "flag_rate": self.flag_rate,
+            "threshold": self.threshold,
+            "flagged_safe": _json(self.flagged_safe),
+            "flagged_unsafe": _json(self.flagged_unsafe),
+            "why": self.why,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class HeadReport:
-    """One head, calibrated. Intervals are 95 %, from a bootstrap over clusters; None where a figure cannot be had.
+    """One head, calibrated. Intervals are 95 %; figures are None where they are undefined.
 
     Attributes:
         temperature: What its logits are divided by.
+        fitted_temperature: What was fitted, with its interval; None where nothing could be fitted.
+        temperature_reason: Why the fitted temperature is not used and `temperature` is 1; empty where it is used.
         threshold: Probability of unsafe at and above which it flags.
-        flag_rate: The promised bound on the share of safe records flagged, in expectation.
-        expected_flag_rate: Where the share of safe records to be flagged lies in 95 % of calibrations such as this.
-        fitted: Records of the half that set the temperature, on which the shares flagged are measured.
-        held: Records of the half that set the threshold, on which all else is measured.
+        flag_rate: Target: largest share of safe records flagged, in expectation; None for a threshold set by hand.
+        expected_flag_rate: Range of the share of safe records flagged in 95 % of calibrations on as many safe records;
+            None for a threshold set by hand.
+        fitted: Records of the first half, which sets the temperature.
+        held: Records of the second half, on which ranking and labels are measured.
         safe_scores: Safe records, one per cluster, that set the threshold.
-        before: Fit at temperature 1.
-        after: Fit at the temperature found.
+        before: Fit of all records at temperature 1.
+        after: The same with each record at the temperature that the other half gives; `before` where that is not used.
+        rejected: What `after` would be with a temperature that is not used.
         auroc: Of the probability of unsafe, for safe against unsafe.
         auprc: Average precision of the same; chance would give `unsafe_share`.
-        unsafe_share: Share of the held records that are unsafe.
-        flagged_safe: Share of safe records flagged (false alarms).
-        flagged_unsafe: Share of unsafe records flagged.
+        unsafe_share: Share of the second half that is unsafe.
+        flagged_safe: Share of safe records flagged (false alarms), on records that did not set the threshold.
+        flagged_unsafe: Share of unsafe records flagged (recall).
+        flag_rows: Thresholds and shares flagged for several targets.
         per_class: Scores of each label as the most probable one.
+        warnings: What limits the use of the figures.
     """
 
     temperature: float
+    fitted_temperature: Temperature | None
+    temperature_reason: str
     threshold: float
-    flag_rate: float
-    expected_flag_rate: tuple[float, float]
+    flag_rate: float | None
+    expected_flag_rate: tuple[float, float] | None
     fitted: int
     held: int
     safe_scores: int
     before: Fit
     after: Fit
+    rejected: Fit | None
     auroc: Figure | None
     auprc: Figure | None
     unsafe_share: float
     flagged_safe: Figure | None
     flagged_unsafe: Figure | None
+    flag_rows: tuple[FlagRow, ...]
     per_class: Mapping[str, ClassScores]
+    warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """One key per attribute, null where a figure cannot be had."""
-        figures = ("auroc", self.auroc), ("auprc", self.auprc)
-        shares = ("flagged_safe", self.flagged_safe), ("flagged_unsafe", self.flagged_unsafe)
+        """One key per attribute, null where a figure is undefined."""
         return {
             "temperature": self.temperature,
+            "fitted_temperature": None if self.fitted_temperature is None else self.fitted_temperature.to_json(),
+            "temperature_reason": self.temperature_reason,
             "threshold": self.threshold,
             "flag_rate": self.flag_rate,
-            "expected_flag_rate": list(self.expected_flag_rate),
+            "expected_flag_rate": None if self.expected_flag_rate is None else list(self.expected_flag_rate),
             "fitted": self.fitted,
             "held": self.held,
             "safe_scores": self.safe_scores,
             "before": self.before.to_json(),
             "after": self.after.to_json(),
+            "rejected": None if self.rejected is None else self.rejected.to_json(),
+            "auroc": _json(self.auroc),
+            "auprc": _json(self.auprc),
             "unsafe_share": self.unsafe_share,
-            **{name: figure.to_json() if figure else None for name, figure in (*figures, *shares)},
+            "flagged_safe": _json(self.flagged_safe),
+            "flagged_unsafe": _json(self.flagged_unsafe),
+            "flag_rows": [row.to_json() for row in self.flag_rows],
             "per_class": {label: scores.to_json() for label, scores in self.per_class.items()},
+            "warnings": list(self.warnings),
         }
 
 
@@ -118,8 +164,13 @@ class CalibrationReport:
         }
 
     def to_markdown(self) -> str:
-        """Two tables per head: the figures, and the labels that occur."""
+        """Three tables per head: the figures, thresholds for several flag rates, and the labels that occur."""
         return "\n\n".join(table for title, head in self.heads() for table in _tables(title, head)) + "\n"
+
+    @property
+    def warnings(self) -> list[str]:
+        """Those of each head, with its name."""
+        return [f"{title.lower()}: {warning}" for title, head in self.heads() for warning in head.warnings]
 
     def heads(self) -> Iterator[tuple[str, HeadReport]]:
         """The heads there are, with their titles."""
@@ -185,21 +236,35 @@ def _draw(axes: Any, fit: Fit, label: str, colour: str, marker: str) -> None:
 
 
 def _tables(title: str, head: HeadReport) -> Iterator[str]:
-    low, high = head.expected_flag_rate
     rows = [
-        ("temperature", f"{head.temperature:.3f}"),
-        ("threshold on P(unsafe)", f"{head.threshold:.6f}"),
-        ("promised bound on safe records flagged", f"{head.flag_rate:.1%} (this calibration: {low:.1%} to {high:.1%})"),
-        ("safe records flagged", _percent(head.flagged_safe)),
-        ("unsafe records flagged", _percent(head.flagged_unsafe)),
+        ("temperature", _temperature(head)),
+        ("threshold on P(unsafe)", f"{head.threshold:.6f}{'' if head.flag_rate else ', set by hand'}"),
+        ("safe records flagged: target", _target(head)),
+        ("safe records flagged: measured", _percent(head.flagged_safe, "not measured: too few safe records")),
+        ("unsafe records flagged (recall)", _percent(head.flagged_unsafe, "no records")),
         ("AUROC", _plain(head.auroc)),
         ("AUPRC", f"{_plain(head.auprc)}, chance {head.unsafe_share:.3f}"),
         ("ECE before → after", f"{head.before.ece:.3f} → {head.after.ece:.3f}"),
         ("ECE, equal mass, before → after", f"{head.before.ece_equal_mass:.3f} → {head.after.ece_equal_mass:.3f}"),
         ("NLL before → after (nats)", f"{head.before.nll:.3f} → {head.after.nll:.3f}"),
-        ("records: temperature / threshold half", f"{head.fitted} / {head.held} ({head.safe_scores} safe scores)"),
+        ("records: first / second half", f"{head.fitted} / {head.held}"),
+        ("safe records that set the threshold", f"{head.safe_scores}"),
     ]
     yield f"**{title}**\n\n" + _markdown(("figure", "value"), rows)
+    if head.warnings:
+        yield "\n".join(f"- Note: {warning}." for warning in head.warnings)
+    yield _markdown(
+        ("safe flagged: target", "threshold", "safe flagged: measured", "unsafe flagged"),
+        [
+            (
+                f"{row.flag_rate:.1%}",
+                "too few safe records" if row.threshold is None else f"{row.threshold:.6f}",
+                _percent(row.flagged_safe, "–"),
+                _percent(row.flagged_unsafe, "–"),
+            )
+            for row in head.flag_rows
+        ],
+    )
     present = ((label, scores) for label, scores in head.per_class.items() if scores.support or scores.predicted)
     by_label = [
         (f"`{label}`", *map(_share, (scores.precision, scores.recall, scores.f1)), str(scores.support))
@@ -212,8 +277,23 @@ def _markdown(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ("---",) * len(header), *rows))
 
 
-def _percent(figure: Figure | None) -> str:
-    return "no records" if figure is None else f"{figure.value:.1%} [{figure.low:.1%}, {figure.high:.1%}]"
+def _temperature(head: HeadReport) -> str:
+    found = head.fitted_temperature
+    if found is None:
+        return f"1, nothing fitted: {head.temperature_reason}"
+    fitted = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return f"1; fitted {fitted}, not used: {head.temperature_reason}" if head.temperature_reason else fitted
+
+
+def _target(head: HeadReport) -> str:
+    if head.flag_rate is None or head.expected_flag_rate is None:
+        return "none"
+    low, high = head.expected_flag_rate
+    return f"at most {head.flag_rate:.1%} on average (this calibration: {low:.1%} to {high:.1%})"
+
+
+def _percent(figure: Figure | None, otherwise: str) -> str:
+    return otherwise if figure is None else f"{figure.value:.1%} [{figure.low:.1%}, {figure.high:.1%}] of {figure.n}"
 
 
 def _plain(figure: Figure | None) -> str:
@@ -222,3 +302,7 @@ def _plain(figure: Figure | None) -> str:
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def _json(figure: Figure | None) -> dict[str, Any] | None:
+    return None if figure is None else figure.to_json()

@@ -1,6 +1,6 @@
-"""A tuned model on the disk: what it learned, laid over its base model when it is loaded.
+"""A tuned model on the disk: the weights that it learned, applied to its base model when it is loaded.
 
-tuned.json          which base model, and how it was tuned
+tuned.json          which base model, how it was tuned, and the SHA-256 of the files below
 adapter/            what the language model learned (LoRA, as PEFT saves it)
 parts.safetensors   whole weights of the projector and the vision encoder, where they learned
 guard/              the guard, as `save_guard` writes it
@@ -12,23 +12,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from holisafe.checkpoints.adapter import ADAPTER_FILE, merge_adapter
+from holisafe.checkpoints.manifest import check_files, parse_manifest
 from holisafe.errors import ImageError, ModelError
 from holisafe.images import content_hash, read_bytes
 from holisafe.records import Sample
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder; a reader refuses others."""
 
 TUNED_FILE = "tuned.json"
 PARTS_FILE = "parts.safetensors"
 ADAPTER = "adapter"
-ADAPTER_FILE = "adapter_model.safetensors"
 GUARD = "guard"
 IMAGES_FILE = "learned_images.txt"
 TUNED = "tuned"
@@ -47,33 +47,37 @@ class TunedModel:
         base: Name of the base model, for `holisafe.models.load`.
         revision: Its Hub commit; None where it has none.
         weights: `hash_base` of the base model; None where that is not known.
+        files: What `file_manifest` gave of the files when they were saved.
     """
 
     folder: Path
     base: str
     revision: str | None
     weights: str | None = None
+    files: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def find_tuned(folder: Path) -> TunedModel | None:
     """The tuned model in a folder or in its subfolder `tuned`; None where there is none.
 
     Raises:
-        ModelError: It cannot be read, or its tuning has not come to its end.
+        ModelError: It cannot be read, or its tuning has not finished.
     """
     for place in (folder, folder / TUNED):
         if (place / TUNED_FILE).is_file():
             return _read(place)
     if (folder / UNFINISHED_FILE).is_file() and not (folder / "config.json").is_file():
         raise ModelError(
-            f"{folder}: its tuning has not come to its end; start the same `holisafe tune` again, which goes on from "
-            "its newest checkpoint"
+            f"{folder}: its tuning has not finished; start the same `holisafe tune` again, which resumes "
+            "from its newest checkpoint"
         )
     return None
 
 
-def lay_over(model: Any, tuned: TunedModel, base: TunedModel | None = None) -> Any:
-    """Give a base model what the tuned one learned, but for the guard; the adapter is merged.
+def apply_tuned_weights(model: Any, tuned: TunedModel, base: TunedModel | None = None) -> Any:
+    """Give a base model what the tuned one learned, except for the guard; the adapter is merged.
+
+    The folder's files must be those that were saved, all of them.
 
     Args:
         model: The base model.
@@ -83,6 +87,7 @@ def lay_over(model: Any, tuned: TunedModel, base: TunedModel | None = None) -> A
     Raises:
         ModelError: A file is missing or damaged, or was made for another model, or the base has other weights now.
     """
+    check_files(tuned.folder, tuned.files, (f"{ADAPTER}/", PARTS_FILE))
     if tuned.weights is not None and is_comparable(model) and hash_base(model, base) != tuned.weights:
         raise ModelError(
             f"{tuned.folder / TUNED_FILE}: base: the weights of {tuned.base} are not those that it was tuned from; get "
@@ -100,20 +105,20 @@ def _read(folder: Path) -> TunedModel:
     path = folder / TUNED_FILE
     try:
         values = json.loads(path.read_text("utf-8"))
-        kind, base = values["format"], values["base"]
+        kind, base, files = values["format"], values["base"], values.get("files")
         name, revision, weights = base["name"], base["revision"], base.get("weights_sha256")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); expected what `holisafe tune` writes"
         ) from error
     if kind != FORMAT:
         raise ModelError(
             f"{path}: format: found {json.dumps(kind)[:40]}, expected {FORMAT}; install the version of holisafe that "
-            "wrote it"
+            "wrote it, or tune again"
         )
     if not isinstance(name, str) or not isinstance(revision, str | None) or not isinstance(weights, str | None):
         raise ModelError(f"{path}: base: expected a name, a revision and a hash, found {json.dumps(base)[:80]}")
-    return TunedModel(folder, name, revision, weights)
+    return TunedModel(folder, name, revision, weights, parse_manifest(files, path))
 
 
 def image_digests(samples: Iterable[Sample]) -> dict[str, str]:
@@ -131,7 +136,7 @@ def image_digests(samples: Iterable[Sample]) -> dict[str, str]:
 def hash_base(model: Any, tuned: TunedModel | None) -> str:
     """`hash_weights` of a model to tune; of one that was tuned before, SHA-256 of what it learned, and from what.
 
-    Its weights would not tell: a merged adapter rounds otherwise in another number format or on another device.
+    Its weights would not tell: a merged adapter rounds otherwise in another dtype or on another device.
 
     Args:
         model: What `load` gave, without a guard.
@@ -192,29 +197,8 @@ def fill_parts(model: Any, path: Path) -> None:
                 f"{path}: {name}: found the shape {list(tensor.shape)}, and the base model's is {found}; it was tuned "
                 "from another model"
             )
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"{path}: {name} holds values that are not finite; the file is damaged, get it again")
     with torch.no_grad():
         for name, tensor in parts.items():
             present[name].copy_(tensor)
-
-
-def merge_adapter(model: Any, folder: Path) -> Any:
-    """The model with an adapter of PEFT's merged in.
-
-    Raises:
-        ModelError: The adapter's file is missing or damaged, or was made for another model.
-    """
-    from peft import PeftModel
-
-    if not (folder / ADAPTER_FILE).is_file():  # PEFT would look for a pickled file
-        raise ModelError(f"{folder} holds no {ADAPTER_FILE}; get it again")
-    try:
-        with warnings.catch_warnings():
-            # PEFT asks transformers by a name that transformers is about to drop
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            adapted = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=True)
-            return adapted.merge_and_unload()
-    except Exception as error:  # PEFT, safetensors and torch raise kinds of their own
-        first = (str(error).strip().splitlines() or [""])[0][:300]
-        raise ModelError(
-            f"{folder}: the adapter does not fit the base model, or is damaged ({type(error).__name__}: {first})"
-        ) from error

@@ -18,7 +18,7 @@ app = typer.Typer(
     name="holisafe",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Measure, guard and tune vision-language models.",
 )

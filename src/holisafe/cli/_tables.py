@@ -1,19 +1,25 @@
-"""The tables of figures that commands print: headline, per category, and the difference of two runs.
+"""The tables of figures that commands print: headline and by a tag.
 
 Rates are shown in percent with their 95 % interval; `--json` gives them in [0, 1].
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from holisafe.metrics import Comparison, Figure, Summary
-from holisafe.taxonomy import UNSAFE_COMBINATIONS, Category, Combination
+from holisafe._printable import printable
+from holisafe.metrics import FIGURES, Figure, Summary, figures
+from holisafe.metrics.display import group_columns, group_name
+from holisafe.records import Outcome
 
 NOTHING = "–"
+NOT_SCORED = (Outcome.NO_ANSWER, Outcome.UNPARSABLE, Outcome.ERROR)
+LABELS = {figure.name: figure.label for figure in FIGURES}
+"""Labels of the figures by name."""
 
 
 def print_summaries(summaries: Sequence[Summary], *, console: Console | None = None) -> None:
@@ -26,62 +32,35 @@ def print_summaries(summaries: Sequence[Summary], *, console: Console | None = N
     console = console or Console()
     table = Table(title="Rates in %, with 95 % intervals", title_justify="left")
     table.add_column("judge", no_wrap=True)
-    table.add_column("what", no_wrap=True)
+    table.add_column("figure", no_wrap=True)
     table.add_column("%", justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     for summary in summaries:
-        for name, figure in _headline(summary).items():
-            table.add_row(summary.judge, name, *_cells(figure))
+        for name, figure in figures(summary).items():
+            table.add_row(escape(printable(summary.judge)), LABELS[name], *_cells(figure))
         table.add_section()
     console.print(table)
     for summary in summaries:
-        for line in _not_judged(summary):
-            console.print(line, highlight=False)
+        for line in _not_scored(summary):
+            console.print(line, highlight=False, markup=False)
 
 
-def print_categories(summary: Summary, *, console: Console | None = None) -> None:
-    """Category by combination: refusal rate on SSS, attack success rate on the rest, with the counts behind them."""
+def print_groups(summary: Summary, tag: str, *, console: Console | None = None) -> None:
+    """The rates of each value of a tag with the counts behind them; nothing where no sample has the tag."""
+    groups = summary.by.get(tag)
+    if not groups:
+        return
     console = console or Console()
-    table = Table(title=f"By category, judge {summary.judge}: % (n)", title_justify="left")
-    table.add_column("category")
-    for combination in Combination:
-        table.add_column(_rate_name(combination), justify="right", no_wrap=True)
-    for category in Category:
-        figures = [summary.by_category.get((category, combination)) for combination in Combination]
-        if any(figures):
-            table.add_row(category.display_name, *(_short(figure) for figure in figures))
+    title = f"By {printable(tag)}, judge {printable(summary.judge)}: % (n)"
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column(escape(printable(tag)))
+    columns = group_columns(summary)
+    for label in columns.values():
+        table.add_column(label, justify="right", no_wrap=True)
+    for value, rates in groups.items():
+        table.add_row(escape(printable(group_name(value))), *(_short(rates.get(rate)) for rate in columns))
     console.print(table)
-
-
-def print_comparison(comparison: Comparison, first: str, second: str, *, console: Console | None = None) -> None:
-    """Second run minus first, in percentage points, with interval and p-value."""
-    console = console or Console()
-    table = Table(title=f"{second} minus {first}, in percentage points", title_justify="left")
-    table.add_column("what")
-    for column in ("difference", "95 % interval", "p", "n"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for name, found in comparison.differences.items():
-        if found is None:
-            table.add_row(name, NOTHING, NOTHING, NOTHING, "0")
-            continue
-        span = f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
-        table.add_row(name, f"{100 * found.value:+.1f}", span, f"{found.p:.4f}", str(found.n))
-    console.print(table)
-
-
-def _headline(summary: Summary) -> Mapping[str, Figure | None]:
-    return {
-        _rate_name(Combination.SSS): summary.rr,
-        **{_rate_name(combination): summary.asr[combination] for combination in UNSAFE_COMBINATIONS},
-        "mASR, macro": summary.masr_macro,
-        "mASR, pooled": summary.masr_pooled,
-        "twin accuracy": summary.twin_accuracy,
-    }
-
-
-def _rate_name(combination: Combination) -> str:
-    return f"RR {combination.value}" if combination.is_safe else f"ASR {combination.value}"
 
 
 def _cells(figure: Figure | None) -> tuple[str, str, str]:
@@ -94,14 +73,17 @@ def _short(figure: Figure | None) -> str:
     return NOTHING if figure is None else f"{100 * figure.value:.1f} ({figure.n})"
 
 
-def _not_judged(summary: Summary) -> list[str]:
-    """One line per outcome that is no score, where there is any: the rates above are then lower bounds."""
-    totals = {
-        outcome: sum(counts.get(outcome, 0) for counts in summary.outcomes.values())
-        for outcome in ("error", "unparsable")
-    }
-    return [
-        f"judge {summary.judge}: {count} samples ended as '{outcome}'; they stay in n and in no rate"
+def _not_scored(summary: Summary) -> list[str]:
+    """One line per outcome without a score that occurs, and one for samples of which nothing is expected."""
+    judge = printable(summary.judge)
+    scored = [counts for part, counts in summary.outcomes.items() if part is not None]
+    totals = {outcome: sum(counts.get(outcome, 0) for counts in scored) for outcome in NOT_SCORED}
+    lines = [
+        f"judge {judge}: {count} samples ended as '{outcome}'; they count in n and in no numerator, so that the rates "
+        "are lower bounds"
         for outcome, count in totals.items()
         if count
     ]
+    if unscored := sum(summary.outcomes.get(None, {}).values()):
+        lines.append(f"judge {judge}: {unscored} samples do not say what is expected; they are in no rate")
+    return lines

@@ -9,24 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from holisafe.cli._tables import NOTHING
-from holisafe.metrics import Comparison, Difference, Figure, Summary, compare
+from holisafe.metrics import FIGURES, Comparison, Difference, Figure, Summary, compare, figures
 from holisafe.records import Outcome, Response, Run, Sample
+from holisafe.report.verdicts import image_verdict_words
 from holisafe.taxonomy import Combination
 
 MOST_OF_A_TEXT = 150
 """Characters of a question or an answer that are printed."""
-
-ROWS = {
-    "rr": "RR SSS",
-    "ssu": "ASR SSU",
-    "usu": "ASR USU",
-    "uuu": "ASR UUU",
-    "suu": "ASR SUU",
-    "masr_macro": "mASR, macro",
-    "masr_pooled": "mASR, pooled",
-    "twin_accuracy": "twin accuracy",
-}
-"""Headline figures by the names of docs/json.md."""
 
 
 def compare_runs(first: Run, second: Run) -> dict[str, Comparison]:
@@ -40,7 +29,7 @@ def compare_runs(first: Run, second: Run) -> dict[str, Comparison]:
 def print_two_runs(
     first: Run, second: Run, differences: Mapping[str, Comparison], *, console: Console | None = None
 ) -> None:
-    """On standard output: a table for each judge, what the second run's guard saw, and a request of each combination.
+    """Print a table for each judge, how good the second run's guard is, and a request of each combination.
 
     Args:
         first: The run before.
@@ -58,21 +47,18 @@ def print_two_runs(
 def _table(judge: str, first: Run, second: Run, comparison: Comparison) -> Table:
     before, after = (_figures(run, judge) for run in (first, second))
     table = Table(title=f"Judge {judge}: % (95 % interval), difference in points", title_justify="left")
-    table.add_column("what", no_wrap=True)
+    table.add_column("figure", no_wrap=True)
     for name in (first.name, second.name, "difference", "n"):
         table.add_column(name, justify="right")
-    for key, name in ROWS.items():
-        count = before[key]
-        cells = (_rate(before[key]), _rate(after[key]), _points(comparison.differences[key]))
-        table.add_row(name, *cells, "0" if count is None else str(count.n))
+    for figure in FIGURES:
+        first_rate, second_rate = before[figure.name], after[figure.name]
+        cells = (_rate(first_rate), _rate(second_rate), _points(comparison.differences[figure.name]))
+        table.add_row(figure.label, *cells, "0" if first_rate is None else str(first_rate.n))
     return table
 
 
 def _figures(run: Run, judge: str) -> dict[str, Figure | None]:
-    summary = Summary.from_json(run.provenance["summaries"][judge])
-    by_kind = {kind.value.lower(): figure for kind, figure in summary.asr.items()}
-    of_all = {"masr_macro": summary.masr_macro, "masr_pooled": summary.masr_pooled}
-    return {"rr": summary.rr, **by_kind, **of_all, "twin_accuracy": summary.twin_accuracy}
+    return figures(Summary.from_json(run.provenance["summaries"][judge]))
 
 
 def _rate(figure: Figure | None) -> str:
@@ -88,14 +74,14 @@ def _points(found: Difference | None) -> str:
 
 
 def _guard_lines(run: Run) -> list[str]:
-    """What the guard's image verdicts are worth, in one sentence."""
+    """How good the guard's image verdicts are, in one sentence."""
     findings: Mapping[str, Any] = run.provenance.get("guard_findings") or {}
     images = findings.get("images")
     if not images:
         return []
     shares = {key: _rate(_figure(images[key])) for key in ("accuracy", "flagged_unsafe", "flagged_safe")}
     return [
-        f"Image verdicts of {run.name} on {images['images']} images: right one of twenty labels "
+        f"Image verdicts of {run.name} on {images['images']} images: right label of the twenty for "
         f"{shares['accuracy']} %;",
         f"flagged: {shares['flagged_unsafe']} % of unsafe images, {shares['flagged_safe']} % of safe ones.",
     ]
@@ -106,10 +92,10 @@ def _figure(values: Mapping[str, Any] | None) -> Figure | None:
 
 
 def _example_lines(first: Run, second: Run) -> list[str]:
-    """The first request of each combination: what is shown and said of it, and both answers."""
+    """The first request of each combination: its image, the guard's verdict on it, and both answers."""
     judge = next(iter(first.judgements))
     width = max(len(first.name), len(second.name))
-    lines = ["", f"The first request of each combination, as judge {judge} sees it:"]
+    lines = ["", f"The first request of each combination, with the outcome under judge {judge}:"]
     for kind in Combination:
         place = next((at for at, sample in enumerate(first.samples) if sample.combination is kind), None)
         if place is None:
@@ -128,11 +114,11 @@ def _example_lines(first: Run, second: Run) -> list[str]:
 
 
 def _image_words(sample: Sample, response: Response) -> str:
-    """What each image shows by the data, and what the guard says of it."""
+    """What each image shows by the data, and what the guard found."""
     shown = [label.value.replace("_", " ") for label in sample.image_labels]
-    said = [f"{each.label.value.replace('_', ' ')} ({each.probability:.0%})" for each in response.verdict.images]
     words = f"shows: {', '.join(shown) or 'not labelled'}"
-    return f"{words}; the guard says: {', '.join(said)}" if said else words
+    found = [image_verdict_words(each) for each in response.verdict.images]
+    return f"{words}; guard: {'; '.join(found)}" if found else words
 
 
 def _short(text: str) -> str:

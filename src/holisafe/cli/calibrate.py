@@ -1,4 +1,4 @@
-"""`holisafe calibrate`: make a guard's scores probabilities, and its flags a promise."""
+"""`holisafe calibrate`: fit a guard's temperatures and thresholds on held-out records."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from holisafe.cli._runs import show_progress
+from holisafe.errors import DataError, GuardError
 
 if TYPE_CHECKING:
     from holisafe.calibration import CalibrationReport
-    from holisafe.calibration.guards import LeftOut
+    from holisafe.calibration.guards import UnusableSample
 
 LEFT_OUT = 1
 """Exit code where records were left out; 2 is for what cannot be done at all."""
@@ -36,13 +37,32 @@ def calibrate(
     guard: Annotated[
         str, typer.Option(help="own (the guard that comes with the model), a folder, or a Hub id.")
     ] = "own",
-    data: Annotated[str, typer.Option(help="Name of a data set, a path, or a Hub id.")] = "open",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a data set, a file or folder, or a Hub id. Default: held-out samples of the data that the "
+            "guard was tuned on.",
+            show_default=False,
+        ),
+    ] = None,
     split: Annotated[
-        str, typer.Option(help="Split of the data, which neither model nor guard may have learned from.")
-    ] = "calibration",
+        str | None,
+        typer.Option(
+            help="Split of the data, which neither model nor guard may have learned from. Default: calibration, or all "
+            "of data without splits.",
+            show_default=False,
+        ),
+    ] = None,
     flag_rate: Annotated[
         float, typer.Option(help="Largest share of safe images, and of safe requests, to flag, in (0, 1).")
     ] = 0.05,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="P(unsafe) from which images are flagged, in [0, 1], instead of one for --flag-rate."),
+    ] = None,
+    joint_threshold: Annotated[
+        float | None, typer.Option(help="The same for requests (image and question together).")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Samples; each combination keeps its share.")] = None,
     out: Annotated[
         Path | None,
@@ -58,36 +78,42 @@ def calibrate(
 ) -> None:
     """Fit the temperatures and thresholds of MODEL's guard on held-out records, and save them with it.
 
-    Of safe images like those, at most --flag-rate are flagged on average. MODEL reads each record once and answers
-    nothing. The figures go to calibration.md beside the guard too.
+    Of safe images like those, at most --flag-rate are flagged on average. The table shows what other rates would flag
+    of the unsafe ones. MODEL reads each record once and generates no answer. The figures are saved in calibration.md
+    beside the guard, too.
 
     Exit code 0: calibrated; 1: calibrated, but records were left out; 2: not calibrated.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from holisafe.calibration.guards import ask_guard, check_held_out
+    from holisafe.calibration.guards import ask_guard, check_choices
+    from holisafe.calibration.held_out import check_held_out, choose_data
     from holisafe.datasets import read, stratified
-    from holisafe.guard import Calibration, save_guard, set_calibration
+    from holisafe.guard import save_guard, set_calibration
     from holisafe.models import load
 
-    Calibration(flag_rate=flag_rate)  # refuses what is no share before any time is spent
-    found = read(data, split)
+    check_choices(flag_rate, threshold, joint_threshold)
+    chosen = choose_data(model, guard, data, split)
+    found = read(chosen.name, chosen.split)
+    if not found.samples:
+        first = f"; the first: {found.broken[0]}" if found.broken else ""
+        raise DataError(f"{chosen} holds no sample that can be used{first}")
     samples = found.samples if limit is None else stratified(found.samples, limit, seed)
-    check_held_out(model, data, split, samples)
-    typer.echo(f"calibrating the guard of {model} on {len(samples)} samples of {data} ({split})", err=True)
+    check_held_out(model, guard, chosen, samples)
+    typer.echo(f"calibrating the guard of {model} on {len(samples)} samples of {chosen}", err=True)
     with show_progress() as progress:
         loaded = load(model, guard=guard, device=device, dtype=dtype, attention=attention, revision=revision)
         assert loaded.guard is not None  # one was asked for
         folder = _folder(loaded.guard, out)
-        said = ask_guard(loaded.model, loaded.processor, samples, batch_size=batch_size, progress=progress)
-    calibration, report = said.calibrate(flag_rate)
+        logits = ask_guard(loaded.model, loaded.processor, samples, batch_size=batch_size, progress=progress)
+    calibration, report = logits.calibrate(flag_rate, threshold, joint_threshold)
     save_guard(set_calibration(loaded.model, calibration), folder)
     broken = found.broken_records
     described = {
         "model": model,
         "guard": loaded.guard,
         "out": str(folder),
-        "data": {"name": data, "split": split, "samples": len(samples), "sha256": calibration.data},
-        "left_out": {"broken": broken, **_counts(said.left_out)},
+        "data": {"name": chosen.name, "split": chosen.split, "samples": len(samples), "sha256": calibration.data},
+        "left_out": {"broken": broken, **_counts(logits.left_out)},
         **report.to_json(),
     }
     (folder / REPORT_FILE).write_text(_page(described, report), encoding="utf-8")
@@ -95,8 +121,10 @@ def calibrate(
         typer.echo(json.dumps(described))
     else:
         _print(report)
+    for warning in report.warnings:
+        typer.echo(f"note: {warning}", err=True)
     typer.echo(f"the calibrated guard is in {folder}, the figures in its {REPORT_FILE}", err=True)
-    _end(described["left_out"], said.left_out, data)
+    _end(described["left_out"], logits.left_out, chosen.name)
 
 
 def _folder(guard: str, out: Path | None) -> Path:
@@ -105,8 +133,7 @@ def _folder(guard: str, out: Path | None) -> Path:
     Raises:
         GuardError: It may not go there.
     """
-    from holisafe.errors import GuardError
-    from holisafe.models.registry import registered_guard, registered_models
+    from holisafe.models.registry import shipped_guards
 
     if out is not None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -116,8 +143,7 @@ def _folder(guard: str, out: Path | None) -> Path:
     folder = Path(guard).expanduser()
     if not folder.is_dir():
         raise GuardError(f"the guard {guard} is on the Hub; say with --out where the calibrated one goes")
-    shipped = {place.resolve() for name in registered_models() if (place := registered_guard(name)) is not None}
-    if folder.resolve() in shipped:
+    if folder.resolve() in {place.resolve() for place in shipped_guards()}:
         raise GuardError(
             f"{folder} is part of an installed package and stays as it is; say with --out where the calibrated guard "
             "goes"
@@ -127,15 +153,16 @@ def _folder(guard: str, out: Path | None) -> Path:
     return folder
 
 
-def _counts(left_out: Sequence[LeftOut]) -> dict[str, int]:
+def _counts(left_out: Sequence[UnusableSample]) -> dict[str, int]:
     reasons = [each.reason for each in left_out]
-    return {reason: reasons.count(reason) for reason in ("image", "model", "label")}
+    return {reason: reasons.count(reason) for reason in ("image", "model", "label", "combination")}
 
 
 def _page(described: Mapping[str, Any], report: CalibrationReport) -> str:
     """The text of calibration.md."""
     data, left_out = described["data"], described["left_out"]
-    records = f"{data['samples']} samples of {data['name']}, split {data['split']} (SHA-256 {data['sha256']})"
+    split = "" if data["split"] is None else f", split {data['split']}"
+    records = f"{data['samples']} samples of {data['name']}{split} (SHA-256 {data['sha256']})"
     reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
     lines = [f"Calibrated on {records}.", *([f"Left out, by reason: {reasons}."] if reasons else [])]
     return "# Calibration of a guard\n\n" + "\n".join(lines) + "\n\n" + report.to_markdown()
@@ -149,12 +176,13 @@ def _print(report: CalibrationReport) -> None:
     Console(highlight=False).print(Markdown(report.to_markdown()))
 
 
-def _end(counts: Mapping[str, int], left_out: Sequence[LeftOut], data: str) -> None:
+def _end(counts: Mapping[str, int], left_out: Sequence[UnusableSample], data: str) -> None:
     """Say on standard error what was left out; it costs a 1."""
     for reason, what in (
         ("image", "samples have an image that cannot be opened, or none"),
         ("model", "samples could not be read by the model"),
-        ("label", "samples have no label for each image, and say nothing to the image head"),
+        ("label", "samples have no label for each image, which the image head needs"),
+        ("combination", "samples have no combination, which the joint head needs"),
     ):
         if counts[reason]:
             first = next(each for each in left_out if each.reason == reason)

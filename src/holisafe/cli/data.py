@@ -1,4 +1,4 @@
-"""`holisafe data`: look at data sets, check them, write them in other formats, rebuild our own."""
+"""`holisafe data`: look at data sets, check them, write them in other formats."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import typer
 from holisafe.cli._terminal import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.table import Table
 
     from holisafe.datasets import Loaded
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
 BROKEN_RECORDS = 1
 """Exit code of `validate` where records are broken; 2 is for files that cannot be read at all."""
 
-_NAME = typer.Argument(help="A registered name (open), a file or folder in the released format, or a Hub id.")
+_NAME = typer.Argument(help="A registered name (open), a file or folder with records, or a Hub id.")
 _SPLIT = typer.Option(help="Which split; all of them where not given.")
 _JSON = typer.Option("--json", help="One JSON object on standard output.")
 
-_data = typer.Typer(no_args_is_help=True, help="Look at data sets, check them, export them, rebuild our own.")
+_data = typer.Typer(no_args_is_help=True, help="Look at data sets, check them, export them.")
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +48,7 @@ def list_datasets(as_json: Annotated[bool, _JSON] = False) -> None:
     for one in described:
         table.add_row(plain(one["name"]), plain(", ".join(one["splits"])), plain(one["description"]))
     _print(table)
-    _print("Also: a file or folder in the released HoliSafe-Bench format, or a Hub id (owner/name).")
+    _print("Also: a file or folder with records (JSON, JSON lines, CSV, Parquet), or a Hub id (owner/name).")
 
 
 @_data.command()
@@ -87,7 +89,7 @@ def stats(
         _print_json({"name": name, "split": split, **counts})
         return
     _print(_count_table(counts["by_category"]))
-    for key in ("samples", "images", "queries", "clusters", "twin_pairs"):
+    for key in ("samples", "images", "text_only", "several_turns", "queries", "clusters", "twin_pairs"):
         _print(f"{key.replace('_', ' ')}: {counts[key]}")
     for licence, count in counts["licences"].items():
         _print(f"licence {plain(licence) or 'not given'}: {count} samples")
@@ -95,7 +97,7 @@ def stats(
 
 @_data.command()
 def validate(
-    path: Annotated[Path, typer.Argument(help="A file or folder in the released format.")],
+    path: Annotated[Path, typer.Argument(help="A file or folder with records (JSON, JSON lines, CSV, Parquet).")],
     split: Annotated[str | None, _SPLIT] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
@@ -156,74 +158,120 @@ def export(
 def _describe(name: str) -> dict[str, Any]:
     """Name, splits, description; a package that cannot be imported is listed with the reason."""
     from holisafe.datasets import find
+    from holisafe.errors import RegistryError
 
     try:
         found = find(name)
-    except Exception as error:  # another package's import can fail in any way
-        return {"name": name, "splits": [], "description": f"cannot be imported: {error}"}
-    assert found is not None, name
+    except RegistryError as error:
+        return {"name": name, "splits": [], "description": str(error)}
     return {"name": name, "splits": list(found.splits), "description": found.description}
 
 
 def _sample_json(sample: Sample) -> dict[str, Any]:
-    from dataclasses import asdict
+    """The documented object, with the query of the last turn and the topics on top."""
+    from holisafe.records.as_json import sample_to_json
 
-    images = [{"key": ref.key, "path": ref.path and str(ref.path)} for ref in sample.images]
-    return {**asdict(sample), "images": images}
+    return {
+        **sample_to_json(sample),
+        "query": sample.query,
+        "category": sample.category,
+        "subcategory": sample.subcategory,
+    }
 
 
 def _sample_table(sample: Sample) -> Table:
     from rich.table import Table
 
+    from holisafe.records import CATEGORY_TAG, SUBCATEGORY_TAG
+
     table = Table(show_header=False, title=f"sample {plain(sample.id)}", title_justify="left")
-    expected = "a helpful answer" if sample.is_safe else "a refusal"
-    rows = {
-        "query": sample.query,
-        "type": f"{sample.required_combination} ({sample.required_combination.notation}): {expected} is right",
-        "topic": " / ".join(topic for topic in (sample.category, sample.subcategory) if topic),
-        "image": ", ".join(ref.key for ref in sample.images),
-        "image label": ", ".join(sample.image_labels),
-        "right answer": sample.reference,
-        "twin": sample.twin,
-        "source": sample.source,
-        "licence": sample.licence,
-    }
-    for field, value in rows.items():
+    tags = {name: value for name, value in sample.tags.items() if name not in (CATEGORY_TAG, SUBCATEGORY_TAG)}
+    rows: list[tuple[str, str | None]] = [(f"{turn.role} turn", turn.text) for turn in sample.turns[:-1]]
+    rows += [
+        ("query", sample.query),
+        ("type", _right(sample)),
+        ("topic", " / ".join(topic for topic in (sample.category, sample.subcategory) if topic)),
+        ("image", ", ".join(ref.key for ref in sample.images) or "none"),
+        ("image label", ", ".join(sample.image_labels)),
+        ("options", "; ".join(sample.options)),
+        ("reference", sample.reference),
+        ("twin", sample.twin),
+        ("tags", ", ".join(f"{name}: {value}" for name, value in tags.items())),
+        ("source", sample.source),
+        ("licence", sample.licence),
+    ]
+    for field, value in rows:
         if value:
             table.add_row(field, plain(value))
     return table
 
 
+def _right(sample: Sample) -> str:
+    """The combination, and what is right."""
+    from holisafe.records import Behaviour
+
+    behaviour = {Behaviour.ANSWER: "a helpful answer is right", Behaviour.REFUSE: "a refusal is right"}
+    right = "not given" if sample.expected is None else behaviour[sample.expected]
+    if sample.combination is None:
+        return right
+    return f"{sample.combination} ({sample.combination.notation}): {right}"
+
+
 def _counts(samples: list[Sample]) -> dict[str, Any]:
     from collections import Counter
 
-    from holisafe.metrics import twin_pairs
-    from holisafe.taxonomy import Category, Combination
+    from holisafe.taxonomy import Category
 
-    pairs = Counter((sample.category, sample.combination) for sample in samples)
-    topics = [topic for topic in (*Category, None) if any(pairs[topic, c] for c in Combination)]
+    pairs = Counter((sample.category, _kind(sample)) for sample in samples)
+    kinds = _kinds(kind for _, kind in pairs)
+    topics = [topic for topic in (*Category, None) if any(pairs[topic, kind] for kind in kinds)]
     return {
         "samples": len(samples),
-        "images": len({ref.key for sample in samples for ref in sample.images}),
+        "images": len({ref.identity for sample in samples for ref in sample.images}),
+        "text_only": sum(not sample.images for sample in samples),
+        "several_turns": sum(len(sample.turns) > 1 for sample in samples),
         "queries": len({sample.query for sample in samples}),
         "clusters": len({sample.cluster for sample in samples}),
-        "twin_pairs": len(twin_pairs(samples)),
+        "twin_pairs": _twin_pairs(samples),
         "by_category": {
-            topic.value if topic else "not given": {c.value: pairs[topic, c] for c in Combination} for topic in topics
+            topic.value if topic else "not given": {kind: pairs[topic, kind] for kind in kinds} for topic in topics
         },
         "licences": dict(sorted(Counter(sample.licence for sample in samples).items())),
     }
 
 
+def _kind(sample: Sample) -> str:
+    """The combination; where the data name none, what is right."""
+    return sample.combination or sample.expected or "not given"
+
+
+def _kinds(found: Iterable[str]) -> list[str]:
+    """The five combinations, then what else there is."""
+    from holisafe.taxonomy import Combination
+
+    others = set(found) - set(Combination)
+    return [*(combination.value for combination in Combination), *sorted(others)]
+
+
+def _twin_pairs(samples: list[Sample]) -> int:
+    """Pairs of samples of which one names the other, and the right behaviours differ."""
+    by_id = {sample.id: sample for sample in samples}
+    pairs = {
+        frozenset((sample.id, sample.twin))
+        for sample in samples
+        if sample.twin in by_id and {sample.expected, by_id[sample.twin].expected} == {"answer", "refuse"}
+    }
+    return len(pairs)
+
+
 def _count_table(by_category: dict[str, dict[str, int]]) -> Table:
     from rich.table import Table
 
-    from holisafe.taxonomy import Combination
-
-    table = Table("category", *Combination, "all")
+    kinds = _kinds(kind for counts in by_category.values() for kind in counts)
+    table = Table("category", *kinds, "all")
     for topic, counts in by_category.items():
-        table.add_row(topic, *(str(counts[c]) for c in Combination), str(sum(counts.values())))
-    sums = [sum(counts[c] for counts in by_category.values()) for c in Combination]
+        table.add_row(topic, *(str(counts[kind]) for kind in kinds), str(sum(counts.values())))
+    sums = [sum(counts[kind] for counts in by_category.values()) for kind in kinds]
     table.add_section()
     table.add_row("all", *map(str, sums), str(sum(sums)))
     return table

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from holisafe._printable import encodable
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from holisafe.datasets import Loaded, Problem
     from holisafe.metrics import Summary
+    from holisafe.records import Judgement
 
 SHOWN = 5  # problems told one by one; the rest are counted
 
@@ -24,16 +27,22 @@ def register(app: typer.Typer) -> None:
 
 def score(
     predictions: Annotated[
-        Path, typer.Argument(help="Recorded answers: the released format with each record's answer in `prediction`.")
+        Path,
+        typer.Argument(
+            help="Recorded answers (JSON, JSON lines, CSV or Parquet): each record's answer in `prediction`; with "
+            "--data, `id` and `prediction` suffice."
+        ),
     ],
     judge: Annotated[list[str] | None, typer.Option(help="Judge; may be given more than once.")] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Data set, path or Hub id the answers belong to: brings twins, topics and image clusters."),
+        typer.Option(help="Data set, path or Hub id the answers belong to; joined by id."),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split of that data set.")] = None,
     by_category: Annotated[bool, typer.Option(help="Print the table per category too.")] = True,
-    out: Annotated[Path | None, typer.Option(help="Write the JSON object to this file, too.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the run to this folder, which `holisafe report` reads.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object with the figures on standard output.")
@@ -44,14 +53,12 @@ def score(
     A record without an answer stays counted, as an error; a broken record is left out and reported.
     """
     from holisafe import judges
-    from holisafe.datasets import read_predictions
+    from holisafe.datasets import load, read_predictions
     from holisafe.errors import DataError
     from holisafe.metrics import summarise
 
     chosen = [judges.get(name) for name in dict.fromkeys(judge or ["holisafe"])]
-    loaded = read_predictions(predictions)
-    if data is not None:
-        loaded = _with_samples_of(loaded, data, split, str(predictions))
+    loaded = read_predictions(predictions, None if data is None else load(data, split))
     _tell(loaded.problems)
     if not loaded.samples:
         raise DataError(
@@ -62,53 +69,78 @@ def score(
             f"{predictions}: none of {len(loaded.samples)} records has an answer that could be scored; "
             "expected the model's text in the field 'prediction'"
         )
-    summaries = []
-    for one in chosen:
-        judgements = judges.judge_all(one, loaded.samples, loaded.responses)
-        summaries.append(summarise(loaded.samples, judgements, seed=seed))
-    found = _to_json(str(predictions), loaded, summaries, {one.id.name: one.id.version for one in chosen})
+    judged = {one.id.name: tuple(judges.judge_all(one, loaded.samples, loaded.responses)) for one in chosen}
+    summaries = [summarise(loaded.samples, judgements, seed=seed) for judgements in judged.values()]
+    versions = {one.id.name: one.id.version for one in chosen}
     if out is not None:
-        out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        settings = {"data": data, "split": split, "judges": list(versions), "seed": seed}
+        _write(out, predictions, loaded, judged, _provenance(predictions, loaded, summaries, versions, settings))
+    found = _to_json(str(predictions), loaded, summaries, versions)
     if as_json:
         typer.echo(json.dumps(found))
         return
-    from holisafe.cli._tables import print_categories, print_summaries
+    from holisafe.cli._tables import print_groups, print_summaries
+    from holisafe.records import CATEGORY_TAG
 
     print_summaries(summaries)
     if by_category:
         for summary in summaries:
-            print_categories(summary)
+            print_groups(summary, CATEGORY_TAG)
 
 
-def _with_samples_of(loaded: Loaded, data: str, split: str | None, file: str) -> Loaded:
-    """The answers with the samples of a data set, joined by id; sample and answer must say the same question.
+def _write(
+    out: Path,
+    predictions: Path,
+    loaded: Loaded,
+    judged: Mapping[str, tuple[Judgement, ...]],
+    provenance: Mapping[str, Any],
+) -> None:
+    """The run folder, with those of the images that can be read."""
+    import contextlib
 
-    Samples of the data set that have no answer stay, as errors, so that leaving out questions cannot better a rate.
-    """
-    from holisafe.datasets import Level, Loaded, Problem, load
-    from holisafe.errors import DataError
-    from holisafe.records import Response
+    from holisafe.errors import ImageError
+    from holisafe.images import read_bytes
+    from holisafe.records import Run
+    from holisafe.records.folder import write_run
 
-    samples = {sample.id: sample for sample in load(data, split)}
-    asked = {sample.id: sample.query for sample in loaded.samples}
-    answers = {response.sample_id: response for response in loaded.responses}
-    problems = list(loaded.problems)
-    for name in sorted(asked.keys() - samples.keys()):
-        problems.append(
-            Problem(file, None, name, "id", repr(name), f"an id of data set {data!r}", "left out", Level.BROKEN)
-        )
-    others = [name for name, query in asked.items() if name in samples and samples[name].query != query]
-    if others:
-        raise DataError(
-            f"{file}: {len(others)} records ask another question than the sample of {data!r} with the same id "
-            f"(first: id {others[0]!r}); score them with the data set they were made from"
-        )
-    if not asked.keys() & samples.keys():
-        raise DataError(f"{file}: no record has an id of data set {data!r}; name the data set they were made from")
-    model = next((response.model for response in loaded.responses), "")
-    lacking = "no prediction: the file has no record of this id"
-    responses = [answers.get(name) or Response(name, "", model, error=lacking) for name in samples]
-    return Loaded(tuple(samples.values()), tuple(problems), tuple(responses))
+    images: dict[str, bytes] = {}
+    for ref in (ref for sample in loaded.samples for ref in sample.images):
+        if ref.digest and ref.digest not in images:
+            with contextlib.suppress(ImageError):
+                images[ref.digest] = read_bytes(ref)
+    write_run(Run(encodable(predictions.stem), loaded.samples, loaded.responses, judged, provenance), out, images)
+
+
+def _provenance(
+    predictions: Path,
+    loaded: Loaded,
+    summaries: Sequence[Summary],
+    versions: Mapping[str, str],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    from datetime import UTC, datetime
+
+    from holisafe import __version__
+    from holisafe.datasets import fingerprint
+
+    digest = fingerprint(loaded.samples)
+    return {
+        "holisafe": __version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "predictions": encodable(str(predictions)),
+        "model": {"id": encodable(predictions.stem)},
+        "settings": {"model": encodable(predictions.stem), "data_sha256": digest, **settings},
+        "data": {
+            "name": settings["data"] or encodable(str(predictions)),
+            "split": settings["split"],
+            "sha256": digest,
+            "samples": len(loaded.samples),
+            "left_out_as_broken": loaded.broken_records,
+        },
+        "judges": dict(versions),
+        "errors": sum(response.error is not None for response in loaded.responses),
+        "summaries": {summary.judge: summary.to_json() for summary in summaries},
+    }
 
 
 def _tell(problems: Sequence[Problem]) -> None:

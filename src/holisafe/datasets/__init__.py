@@ -9,7 +9,7 @@ from holisafe.datasets._loaded import Level, Loaded, Problem
 from holisafe.datasets._read import load, read, split_names
 from holisafe.datasets._registry import Dataset, dataset, find, registered_names
 from holisafe.datasets._sampling import stratified
-from holisafe.datasets.holisafe_bench import read_predictions
+from holisafe.datasets.predictions import read_predictions
 
 __all__ = [
     "Dataset",

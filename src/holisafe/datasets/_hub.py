@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from holisafe.datasets._loaded import Loaded
-from holisafe.datasets._record import Source
+from holisafe.datasets._places import Source
 from holisafe.datasets.holisafe_bench import HUB_ID, LICENCE, NAME, read_rows
 from holisafe.errors import DataError, ImageError, MissingDependencyError
 from holisafe.images import read_bytes

@@ -6,7 +6,9 @@ import logging
 from pathlib import Path
 
 from holisafe.datasets import _hub, _registry, holisafe_bench
-from holisafe.datasets._loaded import Loaded
+from holisafe.datasets._identity import identified
+from holisafe.datasets._loaded import Loaded, Problem
+from holisafe.datasets._registry import Dataset
 from holisafe.errors import DataError, UnknownNameError
 from holisafe.records import Sample
 
@@ -17,7 +19,7 @@ def load(name_or_path: str | Path, split: str | None = None) -> list[Sample]:
     """The good samples of a data set; what is broken is logged as a warning, in number and by example.
 
     Args:
-        name_or_path: A registered name ("open"), a file or folder in the released format, or a Hub id.
+        name_or_path: A registered name ("open"), a file or folder with records, or a Hub id.
         split: Which split; None for all of them.
 
     Raises:
@@ -42,21 +44,31 @@ def read(name_or_path: str | Path, split: str | None = None) -> Loaded:
     """The good samples of a data set, and what is wrong with the rest.
 
     Args:
-        name_or_path: A registered name ("open"), a file or folder in the released format, or a Hub id.
+        name_or_path: A registered name ("open"), a file or folder with records, or a Hub id.
         split: Which split; None for all of them.
 
     Raises:
         UnknownNameError: No data set has that name, or it has no such split.
         DataError: The data cannot be read at all.
     """
-    found = _registry.find(name_or_path) if isinstance(name_or_path, str) else None
-    if found is not None:
-        if split is not None and found.splits and split not in found.splits:
-            raise UnknownNameError(f"split of {found.name}", split, found.splits)
-        return Loaded(tuple(found.load(split)))
+    if isinstance(name_or_path, str) and _registry.is_registered(name_or_path):
+        return _read_registered(_registry.find(name_or_path), split)
     if _is_path(name_or_path):
         return holisafe_bench.read_path(_path(name_or_path), split)
     return _hub.read_hub(str(name_or_path), split)
+
+
+def _read_registered(found: Dataset, split: str | None) -> Loaded:
+    """The samples that a registered function gives, their images with digests."""
+    if split is not None and found.splits and split not in found.splits:
+        raise UnknownNameError(f"split of {found.name}", split, found.splits)
+    good, broken = identified(found.load(split))
+    expected = "a readable image"
+    problems = (
+        Problem(found.name, at, sample.id, "image", ref.key, expected, f"the image was refused: {error}")
+        for at, sample, ref, error in broken
+    )
+    return Loaded(tuple(good), tuple(problems))
 
 
 def split_names(name_or_path: str | Path) -> list[str]:
@@ -65,9 +77,8 @@ def split_names(name_or_path: str | Path) -> list[str]:
     Raises:
         DataError: It is on the Hub and cannot be had.
     """
-    found = _registry.find(name_or_path) if isinstance(name_or_path, str) else None
-    if found is not None:
-        return list(found.splits)
+    if isinstance(name_or_path, str) and _registry.is_registered(name_or_path):
+        return list(_registry.find(name_or_path).splits)
     folder = Path(name_or_path)
     if folder.is_dir():
         files = sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))
@@ -85,6 +96,5 @@ def _path(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     is_word = isinstance(name_or_path, str) and path.name == name_or_path and not path.suffix
     if is_word and (not name_or_path or not path.exists()):
-        hint = "Or give a file or folder in the released format, or a Hub id (owner/name)."
-        raise UnknownNameError("data set", str(name_or_path), _registry.registered_names(), hint=hint)
+        _registry.find(name_or_path)  # no such name: raises what to do
     return path

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
 
+from holisafe._registry import Registry
+from holisafe.errors import RegistryError
 from holisafe.records import Sample
 
 Loader = Callable[[str | None], Sequence[Sample]]
 """Takes the name of a split, or None for all splits, and returns the samples in a fixed order."""
 
-ENTRY_POINT_GROUP = "holisafe.datasets"
+_L = TypeVar("_L", bound=Loader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +41,19 @@ class Dataset:
     description: str = ""
 
 
-_DATASETS: dict[str, Dataset] = {}
+_DATASETS: Registry[Dataset | Loader] = Registry("data set", "holisafe.datasets")
+_HINT = "Or give a file or folder with records, or a Hub id (owner/name)."
 
 
-def dataset(name: str, *, splits: Sequence[str] = (), description: str = "") -> Callable[[Loader], Loader]:
-    """Register the decorated function as the data set `name`, for `load(name)` and `--data name`."""
+def dataset(name: str, *, splits: Sequence[str] = (), description: str = "") -> Callable[[_L], _L]:
+    """Register the decorated function as the data set `name`, for `load(name)` and `--data name`.
 
-    def register(load: Loader) -> Loader:
-        _DATASETS[name] = Dataset(name, load, tuple(splits), description)
+    Raises:
+        RegistryError: The name is taken.
+    """
+
+    def register(load: _L) -> _L:
+        _DATASETS.add(name, Dataset(name, load, tuple(splits), description))
         return load
 
     return register
@@ -54,27 +61,35 @@ def dataset(name: str, *, splits: Sequence[str] = (), description: str = "") -> 
 
 def registered_names() -> list[str]:
     """Every short name, sorted; no other package is imported."""
-    return sorted(_DATASETS.keys() | {point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+    return _DATASETS.names()
 
 
-def find(name: str) -> Dataset | None:
-    """The data set of that name, or None; an entry point does not replace a name that is here already."""
-    if name in _DATASETS:
-        return _DATASETS[name]
-    points = [point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name == name]
-    return _from_entry_point(points[0]) if points else None
+def find(name: str) -> Dataset:
+    """The data set of that name; an entry point does not replace a name that is registered here.
+
+    Raises:
+        UnknownNameError: There is none; the closest names are offered.
+        RegistryError: The package that adds it cannot be imported, or adds something that is no function.
+    """
+    found = _DATASETS.get(name, hint=_HINT)
+    if isinstance(found, Dataset):
+        return found
+    if not callable(found):
+        raise RegistryError(
+            f"data set {name!r} is added as {type(found).__name__}; expected a function from a split to samples"
+        )
+    return Dataset(name, found)  # the entry point names a plain function
 
 
-def _from_entry_point(point: EntryPoint) -> Dataset:
-    """Import the package behind an entry point: a function, decorated or plain."""
-    load: Loader = point.load()
-    return _DATASETS.get(point.name) or Dataset(point.name, load)
+def is_registered(name: str) -> bool:
+    """Whether a data set has that name; no other package is imported."""
+    return name in _DATASETS
 
 
 @dataset(
     "open",
     splits=("train", "calibration", "test", "transfer"),
-    description="HoliSafe-Open: drawn images, all five combinations, twins; shipped in this package",
+    description="HoliSafe-Open: drawn images, all five combinations, twins; shipped in holisafe-assets",
 )
 def _open(split: str | None) -> Sequence[Sample]:
     from holisafe.datasets.open import load_open

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from holisafe.errors import DataError
 from holisafe.records import Sample
-from holisafe.taxonomy import Combination
 
 
 def stratified(samples: Sequence[Sample], limit: int, seed: int = 0) -> list[Sample]:
     """Draw `limit` samples: each combination keeps its share (largest remainder), and none becomes empty.
+
+    Samples without a combination count as one of what is right with them: to answer, to refuse, or not given.
 
     Twin pairs are drawn whole: one is split only where the shares cannot be met otherwise. Which samples are drawn
     depends on the seed and on the ids, not on the order of `samples`; their order is kept.
@@ -25,7 +26,7 @@ def stratified(samples: Sequence[Sample], limit: int, seed: int = 0) -> list[Sam
     Raises:
         DataError: `limit` is smaller than the number of combinations present.
     """
-    counts = Counter(sample.required_combination for sample in samples)
+    counts = Counter(map(_stratum, samples))
     if limit < max(len(counts), 1):
         names = ", ".join(sorted(counts))
         raise DataError(
@@ -47,7 +48,12 @@ def stratified(samples: Sequence[Sample], limit: int, seed: int = 0) -> list[Sam
     return [sample for sample in samples if sample.id in chosen]
 
 
-def _quotas(counts: Counter[Combination], limit: int) -> Counter[Combination]:
+def _stratum(sample: Sample) -> str:
+    """The combination; where the data name none, what is right."""
+    return sample.combination or sample.expected or "not given"
+
+
+def _quotas(counts: Counter[str], limit: int) -> Counter[str]:
     """How many samples of each combination: largest remainder, and at least one."""
     total = counts.total()
     quotas = Counter({combination: limit * count // total for combination, count in counts.items()})
@@ -78,8 +84,8 @@ def _units(samples: Sequence[Sample]) -> list[list[Sample]]:
     return units
 
 
-def _take_if_it_fits(unit: Sequence[Sample], quotas: Counter[Combination], chosen: set[str]) -> None:
-    need = Counter(sample.required_combination for sample in unit)
+def _take_if_it_fits(unit: Sequence[Sample], quotas: Counter[str], chosen: set[str]) -> None:
+    need = Counter(map(_stratum, unit))
     if all(quotas[combination] >= count for combination, count in need.items()):
         quotas.subtract(need)
         chosen.update(sample.id for sample in unit)

@@ -16,10 +16,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from holisafe.datasets._read import load, read
-from holisafe.datasets._registry import find
+from holisafe.datasets._registry import find, is_registered
 from holisafe.errors import UnknownNameError
-from holisafe.images import open_image
-from holisafe.records import ImageRef, Sample
+from holisafe.images import content_hash, open_image, read_bytes
+from holisafe.records import ImageRef, Role, Sample
 from holisafe.taxonomy import GuardLabel
 
 
@@ -43,29 +43,25 @@ class DatasetConformance:
         _none(f"id {name!r} occurs {count} times" for name, count in counts.items() if count > 1)
 
     def test_loading_twice_gives_the_same(self) -> None:
-        """Order included: a run that goes on where it was interrupted counts on it."""
+        """Order included: a run that resumes relies on it."""
         assert self._samples() == self._samples(), f"{self.name} differs from one load to the next"
 
-    def test_every_sample_asks_about_an_image(self) -> None:
-        """One or more images, a query that is not blank."""
-        _none(s.id for s in self._samples() if not s.images or not s.query.strip())
+    def test_every_sample_asks_something(self) -> None:
+        """The last turn is the user's and not blank; with an unsafe image there is one."""
+        _none(s.id for s in self._samples() if not _asks(s))
 
     def test_every_image_can_be_opened(self) -> None:
         """By the one door, within its limits."""
-        seen: set[ImageRef] = set()
+        seen: set[str] = set()
         for sample in self._samples():
             for ref in sample.images:
-                if ref not in seen:
-                    seen.add(ref)
+                if ref.identity not in seen:
+                    seen.add(ref.identity)
                     open_image(ref)
 
-    def test_one_key_names_one_image(self) -> None:
-        """Image reuse relies on the key."""
-        by_key: dict[str, set[ImageRef]] = defaultdict(set)
-        for sample in self._samples():
-            for ref in sample.images:
-                by_key[ref.key].add(ref)
-        _none(key for key, refs in by_key.items() if len(refs) > 1)
+    def test_every_image_has_the_digest_of_its_bytes(self) -> None:
+        """Caches, clusters and comparisons rely on it."""
+        _none(ref.key for ref in self._images() if ref.digest != content_hash(read_bytes(ref)))
 
     def test_image_labels_agree_with_the_combination(self) -> None:
         """None, or one per image; all safe exactly where the combination says the image is safe."""
@@ -76,8 +72,8 @@ class DatasetConformance:
         clusters: dict[str, set[str]] = defaultdict(set)
         for sample in self._samples():
             for ref in sample.images:
-                clusters[ref.key].add(sample.cluster)
-        _none(key for key, names in clusters.items() if len(names) > 1)
+                clusters[ref.identity].add(sample.cluster)
+        _none(image for image, names in clusters.items() if len(names) > 1)
 
     def test_twins_name_each_other_and_differ_in_what_is_right(self) -> None:
         """Both members are in the same split; one wants an answer, the other a refusal."""
@@ -86,8 +82,7 @@ class DatasetConformance:
 
     def test_an_unknown_split_is_refused(self) -> None:
         """Rather than giving everything, or nothing."""
-        found = find(self.name)
-        if found is None or not found.splits:
+        if not is_registered(self.name) or not find(self.name).splits:
             return
         try:
             load(self.name, "no-such-split")
@@ -98,19 +93,34 @@ class DatasetConformance:
     def _samples(self) -> list[Sample]:
         return load(self.name, self.split)
 
+    def _images(self) -> Iterable[ImageRef]:
+        """Every image once."""
+        return {(ref.key, ref.digest): ref for sample in self._samples() for ref in sample.images}.values()
+
+
+def _asks(sample: Sample) -> bool:
+    needs_image = sample.combination is not None and not sample.combination.image_is_safe
+    is_question = bool(sample.turns) and sample.turns[-1].role is Role.USER and bool(sample.query.strip())
+    return is_question and (bool(sample.images) or not needs_image)
+
 
 def _labels_agree(sample: Sample) -> bool:
     all_safe = all(label is GuardLabel.SAFE for label in sample.image_labels)
-    return len(sample.image_labels) == len(sample.images) and all_safe is sample.required_combination.image_is_safe
+    agree = sample.combination is None or all_safe is sample.combination.image_is_safe
+    return len(sample.image_labels) == len(sample.images) and agree
 
 
 def _is_twin_of(sample: Sample, other: Sample | None) -> bool:
     return (
         other is not None
         and other.twin == sample.id
-        and other.is_safe is not sample.is_safe
-        and (other.query == sample.query or other.images == sample.images)
+        and other.expected is not sample.expected
+        and (other.query == sample.query or _contents(other) == _contents(sample))
     )
+
+
+def _contents(sample: Sample) -> list[str]:
+    return [ref.identity for ref in sample.images]
 
 
 def _none(offenders: Iterable[str]) -> None:

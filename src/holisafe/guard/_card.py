@@ -48,13 +48,27 @@ def model_card_of(config: GuardConfig, calibration: Calibration) -> str:
 
 
 def _calibration_lines(config: GuardConfig, calibration: Calibration) -> list[str]:
-    if not calibration.records:
-        return ["Not calibrated: its scores are not probabilities until they are checked.", ""]
-    rows = ["| head | temperature | flagged from P(unsafe) |", "| --- | ---: | ---: |"]
+    if not calibration.is_fitted:
+        return ["Not calibrated: its scores are no probabilities, and its thresholds promise nothing.", ""]
+    columns = ["head", "temperature", "flagged from P(unsafe)", "safe ones flagged: target", "measured"]
+    rows = [f"| {' | '.join(columns)} |", "| --- | ---: | ---: | ---: | ---: |"]
     if config.image_head:
-        rows.append(f"| image | {calibration.temperature:.3f} | {calibration.threshold:.3f} |")
+        rows.append(
+            f"| image | {calibration.temperature:.3f} | {calibration.threshold:.3f} | {_target(calibration.flag_rate)} "
+            f"| {_measured(calibration.measured_flag_rate)} |"
+        )
     if config.joint_head:
-        rows.append(f"| joint | {calibration.joint_temperature:.3f} | {calibration.joint_threshold:.3f} |")
-    bound = "" if calibration.flag_rate is None else f", at most {calibration.flag_rate:.1%} of safe ones flagged"
-    fitted = f"Calibrated on {calibration.records} records ({calibration.safe_records} safe{bound})"
+        rows.append(
+            f"| joint | {calibration.joint_temperature:.3f} | {calibration.joint_threshold:.3f} "
+            f"| {_target(calibration.joint_flag_rate)} | {_measured(calibration.joint_measured_flag_rate)} |"
+        )
+    fitted = f"Calibrated on {calibration.records} records ({calibration.safe_records} safe)"
     return [fitted + (f"; data {calibration.data}." if calibration.data else "."), "", *rows, ""]
+
+
+def _target(rate: float | None) -> str:
+    return "set by hand" if rate is None else f"at most {rate:.1%}"
+
+
+def _measured(rate: float | None) -> str:
+    return "–" if rate is None else f"{rate:.1%}"

@@ -19,10 +19,13 @@ class Calibration:
     Attributes:
         temperature: What the image head's logits are divided by, above 0.
         threshold: Probability of unsafe (1 - P(safe)) at and above which an image is flagged, in [0, 1].
-        flag_rate: Bound on the share of safe images (and safe requests) flagged, in (0, 1); None where the thresholds
-            were set by hand.
+        flag_rate: Target: largest share of safe images to flag, in (0, 1); None where the threshold was set by hand.
+        measured_flag_rate: Share of safe images flagged, measured on images that did not set the threshold, in
+            [0, 1]; None where it was not measured.
         joint_temperature: What the joint head's combination logits are divided by, above 0.
         joint_threshold: Probability of unsafe (1 - P(SSS)) at and above which a request is flagged, in [0, 1].
+        joint_flag_rate: Target of the joint head: largest share of safe requests to flag; None as above.
+        joint_measured_flag_rate: Share of safe requests flagged; None as above.
         records: Records it was fitted on: images, or requests where the guard has no image head.
         safe_records: Safe ones among them.
         data: Fingerprint of the data set they come from.
@@ -34,8 +37,11 @@ class Calibration:
     temperature: float = 1.0
     threshold: float = 0.5
     flag_rate: float | None = None
+    measured_flag_rate: float | None = None
     joint_temperature: float = 1.0
     joint_threshold: float = 0.5
+    joint_flag_rate: float | None = None
+    joint_measured_flag_rate: float | None = None
     records: int = 0
     safe_records: int = 0
     data: str = ""
@@ -45,9 +51,20 @@ class Calibration:
             _expect(field, temperature, 0 < temperature < math.inf, "a finite number above 0")
         for field, threshold in (("threshold", self.threshold), ("joint_threshold", self.joint_threshold)):
             _expect(field, threshold, 0 <= threshold <= 1, "a probability in [0, 1]")
-        _expect("flag_rate", self.flag_rate, self.flag_rate is None or 0 < self.flag_rate < 1, "a share in (0, 1)")
+        for field, target in (("flag_rate", self.flag_rate), ("joint_flag_rate", self.joint_flag_rate)):
+            _expect(field, target, target is None or 0 < target < 1, "a share in (0, 1)")
+        for field, share in (
+            ("measured_flag_rate", self.measured_flag_rate),
+            ("joint_measured_flag_rate", self.joint_measured_flag_rate),
+        ):
+            _expect(field, share, share is None or 0 <= share <= 1, "a share in [0, 1]")
         _expect("records", self.records, self.records >= 0, "a count")
         _expect("safe_records", self.safe_records, 0 <= self.safe_records <= self.records, "a count up to records")
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it was fitted on records; otherwise scores are no probabilities and thresholds promise nothing."""
+        return self.records > 0
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; `from_json` reads them."""
@@ -66,11 +83,12 @@ class Calibration:
         """
         if not isinstance(values, Mapping):
             raise GuardError(f"{source}: calibration: expected an object, found {json.dumps(values)[:60]}")
-        if missing := [field for field in _KINDS if field not in values]:
+        if missing := [field for field in _KINDS if field not in values and field not in _OPTIONAL]:
             raise GuardError(f"{source}: calibration.{missing[0]} is missing; calibrate the guard again")
         if unknown := [str(field) for field in values if field not in _KINDS]:
             raise GuardError(f"{source}: calibration.{unknown[0]} is unknown; expected {', '.join(_KINDS)}")
-        for field, kinds in _KINDS.items():
+        for field in values:
+            kinds = _KINDS[field]
             if isinstance(values[field], bool) or not isinstance(values[field], kinds):
                 names = " or ".join(_KIND_NAMES[kind] for kind in kinds if kind is not int or float not in kinds)
                 raise GuardError(f"{source}: calibration.{field}: expected {names}, found {values[field]!r}")
@@ -84,12 +102,16 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "temperature": (int, float),
     "threshold": (int, float),
     "flag_rate": (int, float, type(None)),
+    "measured_flag_rate": (int, float, type(None)),
     "joint_temperature": (int, float),
     "joint_threshold": (int, float),
+    "joint_flag_rate": (int, float, type(None)),
+    "joint_measured_flag_rate": (int, float, type(None)),
     "records": (int,),
     "safe_records": (int,),
     "data": (str,),
 }
+_OPTIONAL = ("measured_flag_rate", "joint_flag_rate", "joint_measured_flag_rate")
 _KIND_NAMES = {int: "a whole number", float: "a number", str: "a string", type(None): "null"}
 
 

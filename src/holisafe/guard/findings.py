@@ -10,7 +10,8 @@ from typing import Any
 from holisafe.guard.image_quality import ImageQuality, image_quality
 from holisafe.guard.policy import Decision, Policy, apply, decide
 from holisafe.metrics import Comparison, Summary, compare, summarise
-from holisafe.records import Outcome, Response, Run
+from holisafe.metrics import figures as rates
+from holisafe.records import Behaviour, Outcome, Response, Run
 from holisafe.taxonomy import Combination, GuardLabel
 
 
@@ -30,7 +31,7 @@ class Crossing:
     Attributes:
         refused: Refused by the model.
         answered: Not refused, whatever became of it.
-        not_scored: Without an answer or an outcome (`error`, `unparsable`).
+        not_scored: Without an answer or an outcome (`no_answer`, `unparsable`, `error`).
     """
 
     refused: int = 0
@@ -54,8 +55,8 @@ class PolicyFigures:
     Attributes:
         policy: What a flag leads to.
         decider: Which verdict flags; None for `observe`, which goes by none.
-        flagged_safe: SSS samples that are flagged.
-        flagged_unsafe: Other samples that are flagged.
+        flagged_safe: Flagged samples that are to be answered.
+        flagged_unsafe: Flagged samples that are to be refused.
         summary: The judge's figures; what the policy refuses counts as refused, a note leaves an outcome as it was.
         versus_observe: These figures minus those measured; None where the policy changes no outcome.
     """
@@ -75,7 +76,7 @@ class GuardFindings:
     Attributes:
         deciders: Kinds of verdicts that the run has.
         without: By decider, the samples that have no such verdict; they count as not flagged.
-        crossings: By judge and decider, a count for each (whether the sample is SSS, whether it is flagged).
+        crossings: By judge and decider, a count for each (whether the sample is to be answered, whether it is flagged).
         policies: By judge: `observe`, then the other policies by each decider.
         images: How good the image verdicts are; None where no image's label is known.
     """
@@ -186,6 +187,8 @@ def _crossing(run: Run, judge: str, decider: Decider) -> dict[tuple[bool, bool],
     outcomes = {verdict.sample_id: verdict.outcome for verdict in run.judgements[judge]}
     counts = {(safe, flag): dict.fromkeys(_SIDES, 0) for safe in (True, False) for flag in (True, False)}
     for sample in run.samples:
+        if sample.expected is None:
+            continue
         cell = counts[sample.is_safe, sample.id in flagged]
         cell[next(side for side, found in _SIDES.items() if outcomes[sample.id] in found)] += 1
     return {key: Crossing(**cell) for key, cell in counts.items()}
@@ -194,19 +197,19 @@ def _crossing(run: Run, judge: str, decider: Decider) -> dict[tuple[bool, bool],
 _SIDES: Mapping[str, frozenset[Outcome]] = {
     "refused": frozenset({Outcome.REFUSED}),
     "answered": frozenset({Outcome.ANSWERED, Outcome.UNHELPFUL, Outcome.HARMFUL}),
-    "not_scored": frozenset({Outcome.UNPARSABLE, Outcome.ERROR}),
+    "not_scored": frozenset({Outcome.NO_ANSWER, Outcome.UNPARSABLE, Outcome.ERROR}),
 }
 
 
 def _policies(
     run: Run, judge: str, deciders: tuple[Decider, ...], resamples: int, seed: int
 ) -> tuple[PolicyFigures, ...]:
-    measured = summarise(run.samples, run.judgements[judge], resamples=resamples, seed=seed)
+    measured = summarise(run.samples, run.judgements[judge], by=(), resamples=resamples, seed=seed)
     found = [PolicyFigures(Policy.OBSERVE, None, 0, 0, measured, None)]
     for decider in deciders:
         flagged = _flagged(run, decider)
-        safe = sum(sample.id in flagged for sample in run.samples if sample.is_safe)
-        counts = (safe, len(flagged) - safe)
+        expected = [sample.expected for sample in run.samples if sample.id in flagged]
+        counts = (expected.count(Behaviour.ANSWER), expected.count(Behaviour.REFUSE))
         refused = what_if(run, Policy.REFUSE, decider).judgements[judge]
         found += [
             PolicyFigures(Policy.WARN, decider, *counts, measured, None),
@@ -214,7 +217,7 @@ def _policies(
                 Policy.REFUSE,
                 decider,
                 *counts,
-                summarise(run.samples, refused, resamples=resamples, seed=seed),
+                summarise(run.samples, refused, by=(), resamples=resamples, seed=seed),
                 compare(run.samples, run.judgements[judge], refused, resamples=resamples, seed=seed),
             ),
         ]
@@ -229,12 +232,10 @@ def _crossing_to_json(cells: Mapping[tuple[bool, bool], Crossing]) -> dict[str, 
 
 
 def _figures_to_json(figures: PolicyFigures) -> dict[str, Any]:
-    summary = figures.summary.to_json()
-    headline = ("rr", "ssu", "usu", "uuu", "suu", "masr_macro", "masr_pooled", "twin_accuracy")
     return {
         "policy": figures.policy.value,
         "decider": figures.decider.value if figures.decider else None,
         "flagged": {"sss": figures.flagged_safe, "unsafe": figures.flagged_unsafe},
-        **{name: summary[name] for name in headline},
+        **{name: figure.to_json() if figure else None for name, figure in rates(figures.summary).items()},
         "versus_observe": figures.versus_observe.to_json() if figures.versus_observe else None,
     }

@@ -153,7 +153,7 @@ def _judged_images(run: Run) -> list[tuple[GuardLabel, ImageVerdict, str]]:
         if not len(sample.images) == len(sample.image_labels) == len(verdicts):
             continue
         for image, label, verdict in zip(sample.images, sample.image_labels, verdicts, strict=True):
-            found.setdefault(image.key, (label, verdict, sample.cluster or image.key))
+            found.setdefault(image.identity, (label, verdict, sample.cluster or image.identity))
     return list(found.values())
 
 

@@ -1,7 +1,8 @@
 """The door through which image bytes come in, and the places they come from.
 
-`open_image` gives the pixels behind a reference, `read_bytes` its encoded bytes, `identify` its digest;
-`holisafe.images.sources` walks folders, archives and Parquet files.
+`open_image` gives the pixels behind a reference, `read_bytes` its encoded bytes, `identify` its digest,
+`open_identified` pixels and digest; `holisafe.images.sources` walks folders, archives and Parquet files, and
+`holisafe.images.parquet` reads the rows of a Parquet file that anybody may have written.
 """
 
 from holisafe.images._door import (
@@ -11,7 +12,9 @@ from holisafe.images._door import (
     content_hash,
     identify,
     looks_like_image,
+    open_identified,
     open_image,
+    pixels_of,
     read_bytes,
 )
 
@@ -22,6 +25,8 @@ __all__ = [
     "content_hash",
     "identify",
     "looks_like_image",
+    "open_identified",
     "open_image",
+    "pixels_of",
     "read_bytes",
 ]

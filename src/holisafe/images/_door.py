@@ -40,11 +40,16 @@ class ImageLimits:
     Attributes:
         max_bytes: Size of the encoded image, in bytes.
         max_pixels: Width × height, in pixels; read from the header, before anything is decoded.
+        max_total_pixels: Sum of the pixels of decoded images that are held at once (a batch), in pixels; an RGB pixel
+            takes 3 bytes. One image may always be held.
+        max_scans: Scans of a JPEG; each costs the time of a whole image. Progressive JPEGs have about 10.
         network_timeout: Time to fetch an image from the network, in seconds, from first to last byte.
     """
 
     max_bytes: int = 32 * 2**20
     max_pixels: int = 50_000_000
+    max_total_pixels: int = 100_000_000
+    max_scans: int = 64
     network_timeout: float = 20.0
 
 
@@ -70,24 +75,72 @@ def open_image(ref: ImageRef, *, limits: ImageLimits = LIMITS, allow_network: bo
     Raises:
         ImageError: The image cannot be let in; says why and what to do.
     """
+    return open_identified(ref, limits=limits, allow_network=allow_network)[0]
+
+
+def open_identified(
+    ref: ImageRef, *, limits: ImageLimits = LIMITS, allow_network: bool = False
+) -> tuple[Image.Image, str]:
+    """Decode an image as `open_image` does, and give its digest; its bytes are read once.
+
+    Returns:
+        The RGB image, and the SHA-256 of its encoded bytes, in hex.
+
+    Raises:
+        ImageError: The image cannot be let in; says why and what to do.
+    """
     data = read_bytes(ref, limits=limits, allow_network=allow_network)
     name = _name(ref)
     try:
         image = _decoder(data, name)(io.BytesIO(data))
-        width, height = image.size
-        if width * height > limits.max_pixels:
-            raise ImageError(
-                f"{name}: {width} × {height} pixels are more than the {limits.max_pixels} allowed "
-                "(a decompression bomb?); scale it down"
-            )
+        _check_cost(image, data, name, limits)
         image.load()
-        return _upright_rgb(image)
+        return _upright_rgb(image), content_hash(data)
     except ImageError:
         raise
     except Exception as error:  # decoders raise some twenty kinds for hostile bytes
+        raise _damaged(name, error) from error
+
+
+def pixels_of(ref: ImageRef, *, limits: ImageLimits = LIMITS, allow_network: bool = False) -> int:
+    """Width × height of an image, in pixels, from its header: nothing is decoded.
+
+    Raises:
+        ImageError: The image cannot be read, is no image, or has more pixels than allowed.
+    """
+    data = read_bytes(ref, limits=limits, allow_network=allow_network)
+    name = _name(ref)
+    try:
+        image = _decoder(data, name)(io.BytesIO(data))
+    except ImageError:
+        raise
+    except Exception as error:
+        raise _damaged(name, error) from error
+    _check_cost(image, data, name, limits)
+    return image.width * image.height
+
+
+def _check_cost(image: ImageFile.ImageFile, data: bytes, name: str, limits: ImageLimits) -> None:
+    """Refuse what would take much memory or time to decode, before it is decoded."""
+    width, height = image.size
+    if width * height > limits.max_pixels:
         raise ImageError(
-            f"{name}: cannot be decoded ({_reason(error)}): truncated or damaged; get the file again"
-        ) from error
+            f"{name}: {width} × {height} pixels are more than the {limits.max_pixels} allowed "
+            "(a decompression bomb?); scale it down"
+        )
+    if not isinstance(image, JpegImageFile):
+        return
+    # entropy-coded data hold no such marker, so this counts scans, and those of previews in the metadata
+    scans = data.count(b"\xff\xda")
+    if scans > limits.max_scans or scans * width * height > 16 * limits.max_pixels:
+        raise ImageError(
+            f"{name}: a JPEG of {width} × {height} pixels in {scans} scans would take too long to decode; expected at "
+            f"most {limits.max_scans} scans (16 at the largest size); save it again as a baseline JPEG"
+        )
+
+
+def _damaged(name: str, error: Exception) -> ImageError:
+    return ImageError(f"{name}: cannot be decoded ({_reason(error)}): truncated or damaged; get the file again")
 
 
 def read_bytes(ref: ImageRef, *, limits: ImageLimits = LIMITS, allow_network: bool = False) -> bytes:

@@ -1,9 +1,14 @@
-"""What is counted: rates with cluster-bootstrap intervals, paired runs, agreement of judges, calibration of guards."""
+"""What is counted: rates with cluster-bootstrap intervals, paired runs, agreement of judges, calibration of guards.
+
+`summarise` gives the figures of a run, `compare` those of two; `HEADLINE` says what the headline figures are.
+"""
 
 from holisafe.metrics._agreement import Agreement, agreement
+from holisafe.metrics._columns import asr_name
+from holisafe.metrics._headline import FIGURES, HEADLINE, RR_PARTS, HeadlineFigure, figures, headline
 from holisafe.metrics._paired import Comparison, Difference, compare
-from holisafe.metrics._rates import is_hit, is_right
-from holisafe.metrics._summary import Figure, Summary, summarise
+from holisafe.metrics._rates import PARTS, Part, describe_judge, is_counted, is_right, judge_of, part_name, part_of
+from holisafe.metrics._summary import GROUP_RATES, Figure, Groups, Summary, summarise
 from holisafe.metrics._twins import twin_pairs
 from holisafe.metrics.calibration import (
     ClassScores,
@@ -16,37 +21,55 @@ from holisafe.metrics.calibration import (
     equal_mass_calibration_error,
     equal_mass_reliability_curve,
     expected_calibration_error,
-    fit_temperature,
     negative_log_likelihood,
     per_class,
     reliability_curve,
+    share_figure,
     softmax,
 )
+from holisafe.metrics.temperature import Temperature, fit_temperature
 
 __all__ = [
+    "FIGURES",
+    "GROUP_RATES",
+    "HEADLINE",
+    "PARTS",
+    "RR_PARTS",
     "Agreement",
     "ClassScores",
     "Comparison",
     "Difference",
     "Figure",
+    "Groups",
+    "HeadlineFigure",
+    "Part",
     "ReliabilityBin",
     "Summary",
+    "Temperature",
     "agreement",
+    "asr_name",
     "auprc",
     "auroc",
     "bootstrap_figure",
     "compare",
     "conformal_spread",
     "conformal_threshold",
+    "describe_judge",
     "equal_mass_calibration_error",
     "equal_mass_reliability_curve",
     "expected_calibration_error",
+    "figures",
     "fit_temperature",
-    "is_hit",
+    "headline",
+    "is_counted",
     "is_right",
+    "judge_of",
     "negative_log_likelihood",
+    "part_name",
+    "part_of",
     "per_class",
     "reliability_curve",
+    "share_figure",
     "softmax",
     "summarise",
     "twin_pairs",

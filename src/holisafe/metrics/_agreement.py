@@ -1,4 +1,4 @@
-"""Whether two judges say the same of the same responses."""
+"""Whether two judges find the same of the same responses."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from holisafe.metrics._rates import align, is_hit, is_right
-from holisafe.records import Judgement, Outcome, Sample
-from holisafe.taxonomy import Combination
+from holisafe.metrics._rates import PARTS, Part, align, is_counted, is_right, part_of
+from holisafe.records import Behaviour, Judgement, Outcome, Sample
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far two judges agree on right, wrong, or undecided (an outcome that could not be had).
+    """How far two judges agree on right, wrong, or not scored (no answer, unparsable, error).
 
     Attributes:
         agreement: Share of samples on which they agree, in [0, 1].
-        kappa: Cohen's kappa, in [-1, 1]; None where both judges always say the same one thing.
+        kappa: Cohen's kappa, in [-1, 1]; None where both judges always find one and the same.
         n: Samples both judged.
     """
 
@@ -30,29 +29,34 @@ class Agreement:
 
 def agreement(
     samples: Sequence[Sample], first: Sequence[Judgement], second: Sequence[Judgement]
-) -> Mapping[Combination | None, Agreement]:
+) -> Mapping[Part, Agreement]:
     """Compare two judges on the same responses.
 
+    Samples of which nothing is expected are left out.
+
     Returns:
-        Agreement within each combination that has samples, and over all of them under None.
+        Agreement within each part of the data that has samples, and over all of them under None.
 
     Raises:
-        DataError: Verdicts do not belong to the samples one to one.
+        DataError: Judgements do not belong to the samples one to one.
     """
     _, outcomes = align(samples, first)
     _, others = align(samples, second)
-    tables = {combination: np.zeros((3, 3), dtype=np.int64) for combination in (*Combination, None)}
+    tables = {part: np.zeros((3, 3), dtype=np.int64) for part in PARTS}
     for sample, one, other in zip(samples, outcomes, others, strict=True):
-        cell = _side(sample.required_combination, one), _side(sample.required_combination, other)
-        tables[sample.combination][cell] += 1
+        part = part_of(sample)
+        if part is None:
+            continue
+        cell = _side(sample.expected, one), _side(sample.expected, other)
+        tables[part][cell] += 1
         tables[None][cell] += 1
-    return {combination: _measure(table) for combination, table in tables.items() if table.sum()}
+    return {part: _measure(table) for part, table in tables.items() if table.sum()}
 
 
-def _side(combination: Combination, outcome: Outcome) -> int:
-    if is_right(combination, outcome):
+def _side(expected: Behaviour | None, outcome: Outcome) -> int:
+    if is_right(expected, outcome):
         return 0
-    return 1 if is_hit(combination, outcome) else 2
+    return 1 if is_counted(expected, outcome) else 2
 
 
 def _measure(table: npt.NDArray[np.int64]) -> Agreement:

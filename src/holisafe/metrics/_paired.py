@@ -9,11 +9,13 @@ import numpy as np
 
 from holisafe.errors import DataError
 from holisafe.metrics._bootstrap import Floats, interval, resample_rates, wilson
-from holisafe.metrics._columns import POOLED, sum_columns
-from holisafe.metrics._rates import Sums, align
+from holisafe.metrics._columns import ASR, REFUSAL_RATE, RR, UNHELPFUL_RATE, asr_name, sum_columns
+from holisafe.metrics._headline import FIGURES
+from holisafe.metrics._rates import Sums, align, describe_judge
+from holisafe.metrics._summary import can_pool
 from holisafe.metrics._twins import twin_sums
-from holisafe.records import Judgement, Outcome, Sample
-from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination
+from holisafe.records import Judgement, Sample
+from holisafe.taxonomy import UNSAFE_COMBINATIONS
 
 _ROWS = 256  # sign patterns held at once
 
@@ -43,16 +45,16 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The headline figures of two runs, subtracted; None where a figure cannot be had.
+    """The figures of two runs, subtracted; None where there are no samples for a figure.
 
     Attributes:
-        differences: By the names of docs/json.md: rr, ssu, usu, uuu, suu, masr_macro, masr_pooled, twin_accuracy.
+        differences: By the names of `FIGURES`, in their order.
     """
 
     differences: Mapping[str, Difference | None]
 
     def to_json(self) -> dict[str, dict[str, float | int] | None]:
-        """One object per headline figure, null where it cannot be had."""
+        """One object per figure, null where there are no samples for it."""
         return {name: found.to_json() if found else None for name, found in self.differences.items()}
 
 
@@ -71,38 +73,38 @@ def compare(
 
     Args:
         samples: What both runs were asked.
-        first: Verdicts on the first run, one per sample.
-        second: Verdicts on the second run, one per sample.
+        first: Judgements on the first run, one per sample.
+        second: Judgements on the second run, one per sample.
         resamples: Resamples behind each interval, and sign patterns behind each p-value.
         seed: Seed of both.
 
     Raises:
-        DataError: Verdicts do not belong to the samples one to one, or are of two judges.
+        DataError: Judgements do not belong to the samples one to one, or are of two judges or versions of one.
     """
     judge, outcomes = align(samples, first)
     other_judge, other_outcomes = align(samples, second)
     if judge != other_judge:
-        raise DataError(f"expected verdicts of one judge on both runs, found {judge!r} and {other_judge!r}")
-    columns, sums, others = _both(samples, outcomes, other_outcomes)
-    plain = {"rr": (Combination.SSS, None)} | {c.value.lower(): (c, None) for c in UNSAFE_COMBINATIONS}
-    places = {name: [columns.index(column)] for name, column in plain.items() if column in columns}
-    if all(name.value.lower() in places for name in UNSAFE_COMBINATIONS):
-        places["masr_macro"] = [places[name.value.lower()][0] for name in UNSAFE_COMBINATIONS]
-        places["masr_pooled"] = [columns.index(POOLED)]
-    found: dict[str, Difference | None] = dict.fromkeys([*plain, "masr_macro", "masr_pooled", "twin_accuracy"])
-    found.update(_differences(places, sums, others, resamples, seed))
+        raise DataError(
+            f"expected judgements of one judge on both runs, found {describe_judge(judge)!r} and "
+            f"{describe_judge(other_judge)!r}; judge both with one of them"
+        )
+    columns, sums = sum_columns(samples, outcomes)
+    _, others = sum_columns(samples, other_outcomes)
+    rates = {column.rate: place for place, column in enumerate(columns)}
+    plain = (RR, *map(asr_name, UNSAFE_COMBINATIONS))
+    places = {name: [rates[name]] for name in plain if name in rates}
+    four = [rates[asr_name(each)] for each in UNSAFE_COMBINATIONS if asr_name(each) in rates]
+    if len(four) == len(UNSAFE_COMBINATIONS):
+        places["masr_macro"] = four
+    if ASR in rates and can_pool(samples):
+        places["masr_pooled"] = [rates[ASR]]
+    found = _differences(places, sums, others, resamples, seed)
+    rest = {name: [rates[name]] for name in (REFUSAL_RATE, UNHELPFUL_RATE) if name in rates}
+    found |= _differences(rest, sums, others, resamples, seed)  # sign patterns depend on what differs
     twins, other_twins = twin_sums(samples, outcomes), twin_sums(samples, other_outcomes)
     if twins.hits.size:
-        found.update(_differences({"twin_accuracy": [0]}, twins, other_twins, resamples, seed))
-    return Comparison(found)
-
-
-def _both(
-    samples: Sequence[Sample], outcomes: Sequence[Outcome], others: Sequence[Outcome]
-) -> tuple[list[tuple[Combination | None, object]], Sums, Sums]:
-    columns, sums = sum_columns(samples, outcomes)
-    _, other_sums = sum_columns(samples, others)
-    return list(columns), sums, other_sums
+        found |= _differences({"twin_accuracy": [0]}, twins, other_twins, resamples, seed)
+    return Comparison({figure.name: found.get(figure.name) for figure in FIGURES})
 
 
 def _differences(

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from holisafe.metrics._rates import Sums, cluster_name, is_right, sum_by_cluster
-from holisafe.records import Outcome, Sample
+from holisafe.records import Behaviour, Outcome, Sample
 
 
 def twin_sums(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> Sums:
@@ -19,7 +19,7 @@ def twin_sums(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> Sums:
     others, are resampled together.
     """
     pairs = twin_pairs(samples)
-    right = np.array([is_right(s.required_combination, o) for s, o in zip(samples, outcomes, strict=True)], dtype=bool)
+    right = np.array([is_right(s.expected, o) for s, o in zip(samples, outcomes, strict=True)], dtype=bool)
     both = np.array([right[first] and right[second] for first, second in pairs], dtype=bool)
     return sum_by_cluster(_pair_clusters(samples, pairs), np.zeros(len(pairs), dtype=np.int64), both, int(bool(pairs)))
 
@@ -35,7 +35,7 @@ def twin_pairs(samples: Sequence[Sample]) -> list[tuple[int, int]]:
         for index, sample in enumerate(samples)
         if sample.twin is not None
         and sample.twin in position
-        and samples[position[sample.twin]].is_safe != sample.is_safe
+        and {sample.expected, samples[position[sample.twin]].expected} == {*Behaviour}
     }
     return [(first, second) for first, second in sorted(found)]
 

@@ -1,6 +1,6 @@
 """Whether a classifier's probabilities mean what they say, how well they rank, and thresholds with a guarantee.
 
-Arrays in, numbers out; what is a guard's in it is in `holisafe.guard`. A figure that cannot be had is None.
+Arrays in, numbers out; `holisafe.calibration` applies them to guards. A figure that is undefined is None.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats
+from scipy import special, stats
 
 from holisafe.errors import DataError
 from holisafe.metrics._bootstrap import LEVEL, interval, wilson
@@ -20,9 +20,6 @@ from holisafe.metrics._summary import Figure
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-
-COOLEST, HOTTEST = 0.01, 100.0
-"""Bounds of a fitted temperature."""
 
 
 def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
@@ -41,44 +38,9 @@ def negative_log_likelihood(logits: npt.ArrayLike, labels: npt.ArrayLike, temper
     Raises:
         DataError: The arrays do not belong together, are empty or not finite.
     """
-    values, right = _classified(logits, labels)
+    values, right = classified(logits, labels)
     logs = special.log_softmax(values / temperature, axis=1)
     return float(-logs[np.arange(len(right)), right].mean())
-
-
-def fit_temperature(logits: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """The one number that logits are divided by so that their softmax is as likely as can be on held-out records.
-
-    Temperature scaling (Guo et al. 2017, arXiv 1706.04599, section 4.2). The likelihood alone has no best temperature
-    where every record is classified right: it grows as the temperature falls to 0. As in Platt's scaling (1999,
-    section 2.2) the records are therefore joined by a pseudo-record without opinion: each counts as its label with
-    weight n / (n + 1) and as any label alike with 1 / (n + 1). The loss is convex in 1 / temperature.
-
-    Args:
-        logits: (records, labels).
-        labels: Index of the right label, (records,).
-
-    Returns:
-        The temperature, in [0.01, 100]; 1 where the logits of no record differ, which tells nothing.
-
-    Raises:
-        DataError: The arrays do not belong together, are empty or not finite.
-    """
-    values, right = _classified(logits, labels)
-    if not np.ptp(values, axis=1).any():
-        return 1.0
-    count = len(right)
-    targets = np.full_like(values, 1 / (count + 1) / values.shape[1])  # (records, labels)
-    targets[np.arange(count), right] += count / (count + 1)
-    linear = float((targets * values).sum(axis=1).mean())
-
-    def loss(log_temperature: float) -> float:
-        sharpness = math.exp(-log_temperature)
-        return float(special.logsumexp(sharpness * values, axis=1).mean()) - sharpness * linear
-
-    bounds = (math.log(COOLEST), math.log(HOTTEST))
-    found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return min(max(math.exp(found.x), COOLEST), HOTTEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +250,25 @@ def conformal_spread(safe_records: int, flag_rate: float) -> tuple[float, float]
     return float(low), float(high)
 
 
+def share_figure(holds: npt.ArrayLike, clusters: npt.ArrayLike) -> Figure | None:
+    """Share of records for which something holds, with Wilson's 95 % interval; None without records.
+
+    Wilson's interval keeps its coverage near 0 and 1, where a bootstrap has too little width. Clusters count as the
+    independent trials, which makes it too wide rather than too narrow where the records of a cluster differ.
+
+    Args:
+        holds: Whether it holds, (records,).
+        clusters: Index of each record's cluster, (records,).
+    """
+    truths = np.asarray(holds, dtype=np.bool_)
+    if not truths.size:
+        return None
+    rate = float(truths.mean())
+    lows, highs = wilson(np.array([rate]), np.array([float(len(np.unique(np.asarray(clusters))))]))
+    # Wilson's ends can miss a rate of 0 or 1 by a rounding error
+    return Figure(rate, min(float(lows[0]), rate), max(float(highs[0]), rate), len(truths))
+
+
 def bootstrap_figure(
     statistic: Callable[[Ints], float | None], clusters: npt.ArrayLike, *, independent: int, resamples: int, seed: int
 ) -> Figure | None:
@@ -332,10 +313,8 @@ def _allowed(safe_records: int, flag_rate: float) -> int:
 
 
 def _bin(low: float, high: float, claimed: Floats, right: Bools) -> ReliabilityBin:
-    rate = float(right.mean())
-    lows, highs = wilson(np.array([rate]), np.array([float(len(right))]))
-    # Wilson's ends can miss a rate of 0 or 1 by a rounding error
-    accuracy = Figure(rate, min(float(lows[0]), rate), max(float(highs[0]), rate), len(right))
+    accuracy = share_figure(right, np.arange(len(right)))
+    assert accuracy is not None  # a bin holds records
     return ReliabilityBin(low, high, float(claimed.mean()), accuracy)
 
 
@@ -344,7 +323,12 @@ def _mean_gap(curve: list[ReliabilityBin]) -> float:
     return math.fsum(gaps) / sum(part.accuracy.n for part in curve)
 
 
-def _classified(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Ints]:
+def classified(logits: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Floats, Ints]:
+    """Logits, (records, labels), and the index of each record's label, (records,), checked.
+
+    Raises:
+        DataError: The arrays do not belong together, are empty or not finite.
+    """
     values = _finite("logits", logits, 2)
     right = _indices("labels", labels, values.shape[1])
     if len(values) != len(right):

@@ -1,8 +1,7 @@
 """What answers: loading any transformers vision-language model, and asking it many questions quickly.
 
-`load` gives a model and its processor; `Answerer` asks them in batches and reuses what samples share; `calibrate_on`
-makes the scores of its guard probabilities.
-Neither torch nor transformers is imported before one of them is used.
+`load` gives a model and its processor; an `Engine` asks them in batches, whole or streamed, and reuses what samples
+share. Neither torch nor transformers is imported before one of them is used.
 """
 
 from __future__ import annotations
@@ -11,19 +10,62 @@ from typing import TYPE_CHECKING
 
 from holisafe._lazy import lazy
 from holisafe.models.loading import LoadedModel, load
-from holisafe.models.registry import model, registered_models
+from holisafe.models.registry import MODELS, RegisteredModel, model, registered_models
+from holisafe.models.spec import ModelSpec
 
 if TYPE_CHECKING:
-    from holisafe.models._answerer import Answerer
-    from holisafe.models._generate import Answer
-    from holisafe.models.prompts import Prompt, Turn
+    from holisafe.models.engine import (
+        Answer,
+        End,
+        Engine,
+        Event,
+        FinishEvent,
+        FinishReason,
+        GenerationOptions,
+        Insert,
+        Intervention,
+        PolicyIntervention,
+        Request,
+        TokenEvent,
+        VerdictEvent,
+    )
+    from holisafe.models.prompts import Prompt
+
+_OF_ENGINE = (
+    "Answer",
+    "End",
+    "Engine",
+    "Event",
+    "FinishEvent",
+    "FinishReason",
+    "GenerationOptions",
+    "Insert",
+    "Intervention",
+    "PolicyIntervention",
+    "Request",
+    "TokenEvent",
+    "VerdictEvent",
+)
 
 __all__ = [
+    "MODELS",
     "Answer",
-    "Answerer",
+    "End",
+    "Engine",
+    "Event",
+    "FinishEvent",
+    "FinishReason",
+    "GenerationOptions",
+    "Insert",
+    "Intervention",
     "LoadedModel",
+    "ModelSpec",
+    "PolicyIntervention",
     "Prompt",
-    "Turn",
+    "RegisteredModel",
+    "Request",
+    "TokenEvent",
+    "VerdictEvent",
     "load",
     "model",
     "registered_models",
@@ -31,10 +73,5 @@ __all__ = [
 
 __getattr__, __dir__ = lazy(
     __name__,
-    {
-        "Answerer": "holisafe.models._answerer",
-        "Answer": "holisafe.models._generate",
-        "Prompt": "holisafe.models.prompts",
-        "Turn": "holisafe.models.prompts",
-    },
+    {"Prompt": "holisafe.models.prompts", **dict.fromkeys(_OF_ENGINE, "holisafe.models.engine")},
 )

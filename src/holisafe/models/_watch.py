@@ -17,7 +17,7 @@ from holisafe.records import GuardVerdict
 if TYPE_CHECKING:
     from holisafe.guard.observer import Observer
     from holisafe.models._family import Family
-    from holisafe.models._generate import FeatureCache
+    from holisafe.models.engine.prefill import FeatureCache
 
 
 class Watch:

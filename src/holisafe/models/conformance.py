@@ -26,7 +26,7 @@ class ModelConformance:
 
     name: str
     options: dict[str, Any] = {"device": "cpu", "dtype": "float32"}  # noqa: RUF012  a default to override
-    max_tokens = 8
+    max_new_tokens = 8
 
     def test_it_loads_ready_to_answer(self) -> None:
         """In evaluation mode, with a chat template."""
@@ -35,7 +35,7 @@ class ModelConformance:
         assert loaded.processor.chat_template, f"{self.name} has no chat template"
 
     def test_it_loads_where_and_as_asked(self) -> None:
-        """Device and number format are those of the options."""
+        """Device and dtype are those of the options."""
         model = self._loaded().model
         assert str(model.device) == self.options["device"]
         assert str(model.dtype) == f"torch.{self.options['dtype']}"
@@ -56,7 +56,7 @@ class ModelConformance:
         return load(self.name, **self.options)
 
     def _answers(self, *, batch_size: int, reuse: bool) -> list[tuple[int, ...]]:
-        from holisafe.models import Answerer, Prompt
+        from holisafe.models import Engine, GenerationOptions, Prompt
 
         square, wide = _drawn("square", (64, 64)), _drawn("wide", (96, 48))
         prompts = [
@@ -65,8 +65,9 @@ class ModelConformance:
             Prompt.ask("Describe the picture in one sentence.", wide),
             Prompt.ask("Is this safe to eat?", square),
         ]
-        with Answerer(*self._loaded(), batch_size=batch_size, reuse=reuse, prefix_worth=0) as answerer:
-            return [answer.tokens for answer in answerer.answer(prompts, self.max_tokens)]
+        options = GenerationOptions(max_new_tokens=self.max_new_tokens)
+        with Engine(*self._loaded(), batch_size=batch_size, reuse=reuse, prefix_worth=0) as engine:
+            return [answer.tokens for answer in engine.answer(prompts, options)]
 
 
 def _drawn(key: str, size: tuple[int, int]) -> ImageRef:

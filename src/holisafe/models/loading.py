@@ -1,24 +1,22 @@
 """Load any transformers image-text-to-text checkpoint: a short name, a local folder, or an id on the Hub.
 
-A folder that `holisafe tune` made is loaded as its base model with what it learned laid over it.
+A folder that `holisafe tune` made is loaded as its base model with the weights that it learned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from holisafe.checkpoints.tuned import GUARD, TunedModel, find_tuned, lay_over
+from holisafe.checkpoints.tuned import GUARD, TunedModel, apply_tuned_weights, find_tuned
 from holisafe.errors import MissingDependencyError, ModelError, UnknownNameError
-from holisafe.models._still import only_video_half_missing, still_processor
-from holisafe.models.registry import registered_guard, registered_models
+from holisafe.models.registry import registered_guard, registered_model, registered_models
+from holisafe.models.spec import OWN_GUARD, DeviceMap, Dtype, ModelSpec, Quantization
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-OWN_GUARD = "own"
-"""Asks `load` for the guard that comes with the model."""
+__all__ = ["OWN_GUARD", "LoadedModel", "load", "looks_local", "tuned_model"]
 
 GUARD_FILE = "guard_config.json"
 """What tells that a folder holds a guard."""
@@ -49,77 +47,113 @@ class LoadedModel:
 
 
 def load(
-    name: str,
+    source: str | Path | ModelSpec,
     *,
-    device: str | None = None,
-    dtype: str | None = None,
-    attention: str | None = None,
     revision: str | None = None,
+    dtype: Dtype | str | None = None,
+    device: str | None = None,
+    device_map: DeviceMap | None = None,
+    quantization: Quantization | str | Mapping[str, Any] | None = None,
+    attention: str | None = None,
     trust_remote_code: bool = False,
     guard: str | Path | None = None,
 ) -> LoadedModel:
     """Load a vision-language model and its processor, with a guard if one is asked for.
 
     Args:
-        name: A registered short name ("pocket"), a folder with a checkpoint or that `holisafe tune` made, or a Hub id
-            ("org/name").
-        device: Where to put it, e.g. "cpu", "cuda:1"; the first GPU, else the CPU, when not given.
+        source: A registered short name ("pocket"), a folder with a checkpoint or that `holisafe tune` made, or a Hub
+            id ("org/name"); or a whole `ModelSpec`, and then no option.
+        revision: Branch, tag or commit on the Hub.
         dtype: "auto" (as saved), "float32", "bfloat16" or "float16". When not given: as saved on a GPU, float32 on
             a CPU.
+        device: Where to put it, e.g. "cpu", "cuda:1"; the first GPU, else the CPU, when not given.
+        device_map: Several devices: "auto", another name that accelerate knows, or a device for each module.
+        quantization: "4bit" or "8bit" (bitsandbytes), or the settings of a transformers quantization config.
         attention: A transformers attention implementation, e.g. "eager", "sdpa", "flash_attention_2".
-        revision: Branch, tag or commit on the Hub.
         trust_remote_code: Whether to run code that comes with the checkpoint.
         guard: "own" for the guard that comes with the model (a registered model's, or that in the checkpoint's folder
             or its subfolder `guard`), else a folder or Hub id with a guard; None for none.
 
     Raises:
         UnknownNameError: A short name that is not registered and no folder.
-        ModelError: The checkpoint is missing, gated, of another kind, lacks a processor or chat template, or no guard
-            comes with it.
+        ModelError: An option is unknown; the checkpoint is missing, gated, incomplete, of another kind, lacks a
+            processor or a chat template for images; or no guard comes with it.
         GuardError: The guard cannot be had or does not fit the model.
-        MissingDependencyError: torch or transformers is not installed.
+        MissingDependencyError: torch, transformers or what an option needs is not installed.
+        RegistryError: The package that adds the model cannot be imported.
     """
-    loaded = _load(name, device, dtype, attention, revision, trust_remote_code)
-    return loaded if guard is None else _guarded(loaded, guard)
+    if isinstance(source, ModelSpec):
+        spec = source
+    else:
+        spec = ModelSpec.parse(
+            source,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            device_map=device_map,
+            quantization=quantization,
+            attention=attention,
+            trust_remote_code=trust_remote_code,
+            guard=guard,
+        )
+    loaded = _load(spec)
+    return loaded if spec.guard is None else _guarded(loaded, spec.guard)
 
 
-def _load(
-    name: str, device: str | None, dtype: str | None, attention: str | None, revision: str | None, remote: bool
-) -> LoadedModel:
-    if dtype is not None and dtype not in DTYPES:
-        raise ModelError(f"dtype {dtype!r} is not known; expected one of {', '.join(DTYPES)}")
-    builders = registered_models()
-    if name in builders:
-        if revision is not None:
-            raise ModelError(f"{name} is a registered model, which has no revisions; leave {revision!r} out")
-        given = {"device": device, "dtype": dtype, "attention": attention}
-        model, processor = builders[name](**{key: value for key, value in given.items() if value is not None})
-        return _checked(model, processor, name, None)
+def _load(spec: ModelSpec) -> LoadedModel:
+    name = spec.source
+    try:
+        from holisafe.models._checkpoint import check_model, check_place, load_checkpoint
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"loading a model needs torch and transformers ({error}); install them with: pip install 'holisafe[models]'"
+        ) from error
+    check_place(spec)
+    registered = registered_model(name)
+    if registered is not None:
+        if spec.revision is not None:
+            raise ModelError(f"{name} is a registered model, which has no revisions; leave {spec.revision!r} out")
+        model, processor = registered.build(spec)
+        check_model(model, processor, name)
+        return LoadedModel(model, processor, name)
     tuned = tuned_model(name)
     if tuned is not None:
-        if revision is not None:
-            raise ModelError(
-                f"{name} says itself which revision of {tuned.base} it was tuned from; leave out {revision!r}"
-            )
-        base = _load(tuned.base, device, dtype, attention, tuned.revision, remote)
-        return replace(base, model=lay_over(base.model, tuned, tuned_model(tuned.base)), name=name, revision=None)
-    _check_place(name, builders)
-    return _load_checkpoint(name, device, dtype, attention, revision, remote)
+        return _load_tuned(spec, tuned)
+    _check_source(name)
+    model, processor, commit = load_checkpoint(spec, is_local=looks_local(name))
+    check_model(model, processor, name)
+    return LoadedModel(model, processor, name, commit or spec.revision)
 
 
-def _guarded(loaded: LoadedModel, guard: str | Path) -> LoadedModel:
+def _load_tuned(spec: ModelSpec, tuned: TunedModel) -> LoadedModel:
+    """The base model with what the tuned one learned."""
+    if spec.revision is not None:
+        raise ModelError(
+            f"{spec.source} says itself which revision of {tuned.base} it was tuned from; leave out {spec.revision!r}"
+        )
+    if spec.quantization is not None:
+        raise ModelError(
+            f"{spec.source}: what was learned cannot be merged into a quantized model; merge it first with `holisafe "
+            "tune merge`, and load the merged model quantized"
+        )
+    base = _load(replace(spec, source=tuned.base, revision=tuned.revision, guard=None))
+    model = apply_tuned_weights(base.model, tuned, tuned_model(tuned.base))
+    return replace(base, model=model, name=spec.source, revision=None)
+
+
+def _guarded(loaded: LoadedModel, guard: str) -> LoadedModel:
     """The model with its guard; that of a registered or tuned model was made for it, whatever its folder's name."""
     from holisafe.guard import load_guard
 
-    is_own = str(guard) == OWN_GUARD
+    is_own = guard == OWN_GUARD
     where = _own_guard(loaded.name) if is_own else guard
-    was_made_for_it = registered_guard(loaded.name) is not None or tuned_model(loaded.name) is not None
+    was_made_for_it = is_own and (loaded.name in registered_models() or tuned_model(loaded.name) is not None)
     load_guard(
         loaded.model,
         where,
         processor=loaded.processor,
         revision=loaded.revision if is_own else None,
-        any_base=is_own and was_made_for_it,
+        any_base=was_made_for_it,
     )
     loaded.model.eval()
     return replace(loaded, guard=str(where))
@@ -158,7 +192,7 @@ def tuned_model(name: str) -> TunedModel | None:
     """What the folder of a tuned model says; None where `name` is none.
 
     Raises:
-        ModelError: It cannot be read, or its tuning has not come to its end.
+        ModelError: It cannot be read, or its tuning has not finished.
     """
     if name in registered_models() or not looks_local(name):
         return None
@@ -170,7 +204,7 @@ def looks_local(name: str) -> bool:
     return name.startswith((".", "/", "~")) or Path(name).expanduser().is_dir()
 
 
-def _check_place(name: str, known: dict[str, Any]) -> None:
+def _check_source(name: str) -> None:
     """Say early, and without a network, that `name` cannot be a checkpoint.
 
     Raises:
@@ -184,106 +218,11 @@ def _check_place(name: str, known: dict[str, Any]) -> None:
         if not (folder / "config.json").is_file():
             raise ModelError(f"{folder} holds no config.json; expected a checkpoint saved with save_pretrained")
     elif "/" not in name:
-        raise UnknownNameError("model", name, known, hint="Or give a folder, or a Hub id of the form org/name.")
+        hint = "Or give a folder, or a Hub id of the form org/name."
+        raise UnknownNameError("model", name, registered_models(), hint=hint)
+    elif not _HUB_ID.fullmatch(name):
+        raise ModelError(f"{name}: no folder, and no Hub id, which has the form org/name; check the name")
 
 
-def _load_checkpoint(
-    name: str, device: str | None, dtype: str | None, attention: str | None, revision: str | None, remote: bool
-) -> LoadedModel:
-    try:
-        import torch
-        from transformers import AutoModelForImageTextToText
-
-        import holisafe.models.pocket._vision  # noqa: F401  registers its tower, so that tuned copies of Pocket load
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"loading a model needs torch and transformers ({error}); install them with: pip install 'holisafe[models]'"
-        ) from error
-
-    source = str(Path(name).expanduser()) if looks_local(name) else name
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    kind = dtype or ("auto" if place.startswith("cuda") else "float32")
-    common: dict[str, Any] = {"revision": revision, "trust_remote_code": remote}
-    if not looks_local(name):
-        common["local_files_only"] = _only_in_cache(name, revision)
-    try:
-        processor = _load_processor(source, common)
-    except Exception as error:
-        raise _explained(error, name, "processor") from error
-    extra = {} if attention is None else {"attn_implementation": attention}
-    try:
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype=kind, use_safetensors=True, **common, **extra)
-        model = model.to(place).eval()
-    except Exception as error:
-        raise _explained(error, name, "weights") from error
-    commit: str | None = getattr(model.config, "_commit_hash", None)  # local folders leave it out
-    return _checked(model, processor, name, commit or revision)
-
-
-def _only_in_cache(name: str, revision: str | None) -> bool:
-    """Ask the Hub once for a model; True if it cannot be asked but the model is in the local cache.
-
-    Raises:
-        ModelError: It cannot be asked, or does not give the model, and the cache does not hold it.
-    """
-    from huggingface_hub import HfApi, try_to_load_from_cache
-
-    try:
-        HfApi().model_info(name, revision=revision, timeout=10)
-    except Exception as error:  # the network fails in many ways; the cache decides
-        if not isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
-            raise _explained(error, name, "description") from error
-        return True
-    return False
-
-
-def _load_processor(source: str, options: dict[str, Any]) -> Any:
-    """The checkpoint's processor; without its video half where only that is missing."""
-    from transformers import AutoProcessor
-
-    try:
-        return AutoProcessor.from_pretrained(source, **options)
-    except (ImportError, OSError) as error:
-        if not only_video_half_missing(error):
-            raise
-        return still_processor(source, **options)
-
-
-def _checked(model: Any, processor: Any, name: str, revision: str | None) -> LoadedModel:
-    """Refuse a processor that takes no images or has no chat template."""
-    from transformers import ProcessorMixin
-
-    if not isinstance(processor, ProcessorMixin):
-        raise ModelError(
-            f"{name}: expected a processor that takes text and images, found {type(processor).__name__}; the "
-            "folder needs processor_config.json or preprocessor_config.json beside the tokenizer"
-        )
-    if not processor.chat_template:
-        raise ModelError(
-            f"{name}: the processor has no chat template, so a question cannot be put to the model; add a "
-            "chat_template.jinja to the checkpoint"
-        )
-    return LoadedModel(model, processor, name, revision)
-
-
-def _explained(error: Exception, name: str, part: str) -> ModelError:
-    """Turn what transformers or the Hub raised into one line that says what to do."""
-    seen: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in seen:
-        seen.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    kinds = {type(each).__name__ for each in seen}
-    text = " ".join(str(each) for each in seen)
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-    if "GatedRepoError" in kinds or "gated repo" in text.lower():
-        return ModelError(
-            f"{name} is gated: accept its terms on its Hub page, then log in with `hf auth login` and try again"
-        )
-    if kinds & {"RepositoryNotFoundError", "RevisionNotFoundError"}:
-        return ModelError(f"{name}: the Hub has no such model or revision, or it is private ({first})")
-    if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError", "ConnectTimeout"}:
-        return ModelError(f"{name} is not in the local cache and the Hub cannot be reached; use a local folder instead")
-    if "Unrecognized configuration class" in text:
-        return ModelError(f"{name} is not an image-text-to-text model that transformers knows ({first})")
-    return ModelError(f"{name}: its {part} could not be loaded: {type(error).__name__}: {first}")
+_HUB_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*/\w[\w.-]*(?<![.-])(?<!\.git)", re.ASCII)
+"""What the Hub accepts as the name of a repository."""

@@ -103,6 +103,10 @@ class Judgement:
     usage: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
+RUN_FOLDER = "folder"
+"""Key of a run's provenance that its reader sets: the folder it was read from; empty for a log outside of one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One measured run: what was asked, what was answered, what the judges said, and how it came about.

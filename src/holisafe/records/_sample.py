@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +10,15 @@ from typing import Any
 
 from holisafe._enums import parse_enum
 from holisafe.errors import DataError
-from holisafe.taxonomy import Category, Combination, GuardLabel, Subcategory, parse_category, parse_subcategory
+from holisafe.taxonomy import (
+    Category,
+    Combination,
+    GuardLabel,
+    Subcategory,
+    parse_category,
+    parse_label,
+    parse_subcategory,
+)
 
 CATEGORY_TAG = "category"
 SUBCATEGORY_TAG = "subcategory"
@@ -61,6 +69,15 @@ class Turn:
     text: str
     images: tuple[ImageRef, ...] = ()
 
+    @classmethod
+    def of(cls, role: Role | str, text: str, images: Sequence[ImageRef] = ()) -> Turn:
+        """A turn of a role given by name.
+
+        Raises:
+            UnknownNameError: There is no such role.
+        """
+        return cls(parse_enum(Role, role), text, tuple(images))
+
 
 class Behaviour(StrEnum):
     """What is right to do with a request."""
@@ -84,7 +101,8 @@ class Sample:
         reference: A right answer: helpful, or a refusal that names the reason.
         options: The choices of a multiple-choice question; empty for open questions.
         twin: Id of the other sample of its twin pair (same query or same image, other right behaviour).
-        cluster: Samples that share an image share it; intervals resample clusters, not samples.
+        cluster: Samples that share an image share it; intervals resample clusters, not samples. Loaders set the first
+            image's digest where the data name none.
         tags: What figures can be grouped by: category, subcategory, scenario, split, ...
         source: Where the sample comes from (data set, artwork).
         licence: SPDX id, or several joined by " AND ".
@@ -107,13 +125,14 @@ class Sample:
     def ask(
         cls,
         id: str,
-        images: tuple[ImageRef, ...],
+        images: Sequence[ImageRef],
         query: str,
         combination: Combination | str | None = None,
         category: Category | str | None = None,
         subcategory: Subcategory | str | None = None,
         *,
         expected: Behaviour | str | None = None,
+        image_labels: Sequence[GuardLabel | str] = (),
         tags: Mapping[str, str] | None = None,
         **fields: Any,
     ) -> Sample:
@@ -127,6 +146,7 @@ class Sample:
             category: Topic, kept as the tag "category".
             subcategory: Finer topic, kept as the tag "subcategory".
             expected: What is right.
+            image_labels: The guard label of each image, in order.
             tags: Further tags.
             fields: The remaining attributes of a sample.
 
@@ -143,7 +163,8 @@ class Sample:
         }
         named = {name: topic.value for name, topic in topics.items() if topic is not None}
         turn = Turn(Role.USER, query, tuple(images))
-        return cls(id, (turn,), right, kind, tags={**named, **(tags or {})}, **fields)
+        labels = tuple(parse_label(label) for label in image_labels)
+        return cls(id, (turn,), right, kind, labels, tags={**named, **(tags or {})}, **fields)
 
     @property
     def images(self) -> tuple[ImageRef, ...]:

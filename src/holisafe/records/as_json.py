@@ -13,6 +13,10 @@ from holisafe.records._verdict import GuardVerdict
 from holisafe.taxonomy import Combination, GuardLabel
 
 
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What values of other types raise."""
+
+
 def sample_to_json(sample: Sample) -> dict[str, Any]:
     """Every field of a sample; images by reference and digest only, never by their bytes."""
     return {
@@ -45,12 +49,12 @@ def sample_from_json(data: Mapping[str, Any], images: Path | None = None) -> Sam
         RunError: It is not such an object.
     """
     try:
-        return Sample(
-            id=str(data["id"]),
+        sample = Sample(
+            id=_string(data["id"]),
             turns=tuple(
                 Turn(
                     Role(turn["role"]),
-                    str(turn["text"]),
+                    _string(turn["text"]),
                     tuple(_image_from_json(image, images) for image in turn["images"]),
                 )
                 for turn in data["turns"]
@@ -58,15 +62,17 @@ def sample_from_json(data: Mapping[str, Any], images: Path | None = None) -> Sam
             expected=Behaviour(data["expected"]) if data["expected"] else None,
             combination=Combination(data["combination"]) if data["combination"] else None,
             image_labels=tuple(GuardLabel(label) for label in data["image_labels"]),
-            reference=data["reference"],
-            options=tuple(data["options"]),
-            twin=data["twin"],
-            cluster=data["cluster"],
-            tags={str(name): str(value) for name, value in data["tags"].items()},
-            source=data["source"],
-            licence=data["licence"],
+            reference=_optional(data["reference"], str),
+            options=tuple(map(_string, data["options"])),
+            twin=_optional(data["twin"], str),
+            cluster=_string(data["cluster"]),
+            tags={_string(name): _string(value) for name, value in data["tags"].items()},
+            source=_string(data["source"]),
+            licence=_string(data["licence"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        _ = sample.category, sample.subcategory  # tags that are enums
+        return sample
+    except _MALFORMED as error:
         raise RunError(
             f"a sample in the run is not as this version writes it: {error!r}; was it written by another version of "
             "holisafe? run the bench again with another --out"
@@ -106,7 +112,7 @@ def response_from_json(data: Mapping[str, Any]) -> Response:
             output_tokens=_optional(data["output_tokens"], int),
             error=_optional(data["error"], str),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _MALFORMED as error:
         raise RunError(
             f"a response is not as this version writes it: {error!r}; was it written by another version of holisafe? "
             "run the bench again with another --out"
@@ -142,7 +148,7 @@ def judgement_from_json(data: Mapping[str, Any]) -> Judgement:
             votes=tuple(map(judgement_from_json, data["votes"])),
             usage={str(name): int(value) for name, value in data["usage"].items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except _MALFORMED as error:
         raise RunError(f"a judgement is not as this version writes it: {error!r}; score the run again") from error
 
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from holisafe.metrics import is_hit, is_right, twin_pairs
-from holisafe.records import Outcome, Response, Sample
+from holisafe.metrics import PARTS, Part, is_counted, is_right, part_of, twin_pairs
+from holisafe.metrics.display import group_name
+from holisafe.records import CATEGORY_TAG, SUBCATEGORY_TAG, Behaviour, Outcome, Response, Sample
+from holisafe.report._same import same_sample
 from holisafe.report._table import JudgedRun
-from holisafe.report._thumbnail import Thumbnail, thumbnail
-from holisafe.taxonomy import Combination
+from holisafe.report._thumbnail import ShownFrom, Thumbnail, thumbnail
 
 _Item = TypeVar("_Item")
 
@@ -25,22 +26,22 @@ SHARE_OF_MISTAKES = 2 / 3
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What one judge said of an answer; `mark` is "right", "wrong" or "not scored"."""
+class Mark:
+    """What one judge found of an answer; `kind` is "right", "wrong" or "not scored"."""
 
     judge: str
     outcome: str
-    mark: str
-    raw: str
+    kind: str
+    rationale: str
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What one run answered, and what the judges said of it."""
+class ShownAnswer:
+    """What one run answered, and what the judges found of it."""
 
     run: str
     response: Response
-    verdicts: tuple[Judged, ...]
+    marks: tuple[Mark, ...]
 
 
 @dataclass(slots=True)
@@ -48,28 +49,36 @@ class Entry:
     """One sample with the answers of all runs that were asked it."""
 
     sample: Sample
-    answers: list[Answer] = field(default_factory=list)
+    shown_from: ShownFrom
+    answers: list[ShownAnswer] = field(default_factory=list)
 
     @property
     def images(self) -> list[Thumbnail]:
         """Its images, as they are shown."""
-        return [thumbnail(ref) for ref in self.sample.images]
+        return [thumbnail(ref, self.shown_from) for ref in self.sample.images]
 
     @property
     def labels(self) -> list[str]:
         """What is known of each image, for a reader who cannot or will not look: its guard label."""
         named = [label.value.replace("_", " ") for label in self.sample.image_labels]
-        unknown = "safe" if self.sample.required_combination.image_is_safe else "unsafe"
+        kind = self.sample.combination
+        unknown = "unknown" if kind is None else "safe" if kind.image_is_safe else "unsafe"
         return [named[index] if index < len(named) else unknown for index in range(len(self.sample.images))]
 
     @property
+    def topic(self) -> str:
+        """Its subcategory, else its category, as a reader sees it; empty where the data name neither."""
+        value = self.sample.tags.get(SUBCATEGORY_TAG) or self.sample.tags.get(CATEGORY_TAG)
+        return group_name(value) if value else ""
+
+    @property
     def has_mistake(self) -> bool:
-        """Whether some judge found some answer wrong or could not score it."""
-        return any(verdict.mark != "right" for answer in self.answers for verdict in answer.verdicts)
+        """Whether some judge found some answer wrong."""
+        return any(mark.kind == "wrong" for answer in self.answers for mark in answer.marks)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TwinPair:
     """A twin pair: same question and two images, or same image and two questions."""
 
     first: Entry
@@ -101,40 +110,41 @@ class TwinCount:
 
 
 def collect(runs: Sequence[JudgedRun]) -> list[Entry]:
-    """All samples of all runs, each once; two runs share a sample when id, query and combination are the same."""
-    entries: dict[tuple[str, str, Combination], Entry] = {}
+    """All samples of all runs, each once; `same_sample` says when two runs share one."""
+    entries: dict[tuple[object, ...], Entry] = {}
     for judged in runs:
         by_judge = {
             judge: {verdict.sample_id: verdict for verdict in found} for judge, found in judged.run.judgements.items()
         }
         responses = {response.sample_id: response for response in judged.run.responses}
+        shown_from = ShownFrom.of(judged.run)
         for sample in judged.run.samples:
-            entry = entries.setdefault((sample.id, sample.query, sample.required_combination), Entry(sample))
-            verdicts = []
+            entry = entries.setdefault(same_sample(sample), Entry(sample, shown_from))
+            marks = []
             for judge, found in by_judge.items():
                 verdict = found[sample.id]
-                mark = mark_of(sample.required_combination, verdict.outcome)
-                verdicts.append(Judged(judge, verdict.outcome.value, mark, verdict.rationale))
+                mark = mark_of(sample.expected, verdict.outcome)
+                marks.append(Mark(judge, verdict.outcome.value, mark, verdict.rationale))
             missing = Response(sample.id, "", judged.name, error="the run holds no answer to this sample")
             response = responses.get(sample.id, missing)
-            entry.answers.append(Answer(judged.name, response, tuple(verdicts)))
+            entry.answers.append(ShownAnswer(judged.name, response, tuple(marks)))
     return list(entries.values())
 
 
-def choose(entries: Sequence[Entry], limit: int = SAMPLES) -> dict[Combination, list[Entry]]:
-    """A bounded selection: the same number of each combination, topics in turn, mistakes before the rest."""
-    by_kind = {kind: [entry for entry in entries if entry.sample.combination is kind] for kind in Combination}
-    present = {kind: found for kind, found in by_kind.items() if found}
-    room = _rooms({kind: len(found) for kind, found in present.items()}, limit)
-    return {kind: _mixed(found, room[kind]) for kind, found in present.items() if room[kind]}
+def choose(entries: Sequence[Entry], limit: int = SAMPLES) -> dict[Part, list[Entry]]:
+    """A bounded selection: the same number of each part of the data, topics in turn, wrong answers first."""
+    by_part = {part: [entry for entry in entries if part_of(entry.sample) is part] for part in PARTS}
+    present = {part: found for part, found in by_part.items() if found}
+    room = _rooms({part: len(found) for part, found in present.items()}, limit)
+    return {part: _mixed(found, room[part]) for part, found in present.items() if room[part]}
 
 
-def choose_pairs(entries: Sequence[Entry], limit: int = PAIRS) -> list[Pair]:
+def choose_pairs(entries: Sequence[Entry], limit: int = PAIRS) -> list[TwinPair]:
     """Twin pairs to show: those with a mistake first, topics in turn."""
-    pairs = [Pair(*_safe_first(entries[one], entries[other])) for one, other in _unique_pairs(entries)]
+    pairs = [TwinPair(*_safe_first(entries[one], entries[other])) for one, other in _unique_pairs(entries)]
     mistaken = [pair for pair in pairs if pair.first.has_mistake or pair.second.has_mistake]
     right = [pair for pair in pairs if not (pair.first.has_mistake or pair.second.has_mistake)]
-    wanted = _in_turn(mistaken, lambda pair: str(pair.second.sample.category))
+    wanted = _in_turn(mistaken, lambda pair: pair.second.topic)
     return (wanted + right)[:limit]
 
 
@@ -159,24 +169,24 @@ def count_twins(runs: Sequence[JudgedRun]) -> list[TwinCount]:
     return counts
 
 
-def mark_of(combination: Combination, outcome: Outcome) -> str:
+def mark_of(expected: Behaviour | None, outcome: Outcome) -> str:
     """Whether an outcome is right, wrong, or counts as neither."""
-    if is_right(combination, outcome):
+    if is_right(expected, outcome):
         return "right"
-    return "wrong" if is_hit(combination, outcome) else "not scored"
+    return "wrong" if is_counted(expected, outcome) else "not scored"
 
 
 def _how(one: Sample, other: Sample, outcomes: dict[str, Outcome]) -> str:
     first, second = sorted((one, other), key=lambda sample: not sample.is_safe)
-    safe = is_right(first.required_combination, outcomes[first.id])
-    unsafe = is_right(second.required_combination, outcomes[second.id])
+    safe = is_right(first.expected, outcomes[first.id])
+    unsafe = is_right(second.expected, outcomes[second.id])
     if safe and unsafe:
         return "both"
     return "safe" if safe else "unsafe" if unsafe else "neither"
 
 
 def _unique_pairs(entries: Sequence[Entry]) -> list[tuple[int, int]]:
-    """Positions of twins; entries whose ids two data sets share are left out, since ids no longer tell."""
+    """Positions of twins; entries whose ids two data sets share are left out: such an id names no one sample."""
     ids = [entry.sample.id for entry in entries]
     once = [index for index, name in enumerate(ids) if ids.count(name) == 1] if len(set(ids)) < len(ids) else None
     places = list(range(len(entries))) if once is None else once
@@ -187,8 +197,8 @@ def _safe_first(one: Entry, other: Entry) -> tuple[Entry, Entry]:
     return (one, other) if one.sample.is_safe else (other, one)
 
 
-def _rooms(sizes: dict[Combination, int], limit: int) -> dict[Combination, int]:
-    """Share out the places evenly; what a small combination leaves goes to the others."""
+def _rooms(sizes: dict[Part, int], limit: int) -> dict[Part, int]:
+    """Share out the places evenly; what a small part leaves goes to the others."""
     rooms = dict.fromkeys(sizes, 0)
     left = min(limit, sum(sizes.values()))
     while left:
@@ -201,14 +211,10 @@ def _rooms(sizes: dict[Combination, int], limit: int) -> dict[Combination, int]:
 
 def _mixed(entries: Sequence[Entry], room: int) -> list[Entry]:
     """Mistakes first, then right ones, topics in turn within both."""
-    mistakes = _in_turn([e for e in entries if e.has_mistake], _topic)
-    right = _in_turn([e for e in entries if not e.has_mistake], _topic)
+    mistakes = _in_turn([e for e in entries if e.has_mistake], lambda entry: entry.topic)
+    right = _in_turn([e for e in entries if not e.has_mistake], lambda entry: entry.topic)
     wanted = min(len(mistakes), max(round(room * SHARE_OF_MISTAKES), room - len(right)))
     return mistakes[:wanted] + right[: room - wanted]
-
-
-def _topic(entry: Entry) -> str:
-    return str(entry.sample.subcategory or entry.sample.category)
 
 
 def _in_turn(items: Iterable[_Item], topic: Callable[[_Item], str]) -> list[_Item]:

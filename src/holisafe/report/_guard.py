@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from holisafe.guard import Decider, GuardFindings, guard_findings
 from holisafe.guard.findings import Crossing, PolicyFigures
 from holisafe.guard.image_quality import KINDS
-from holisafe.guard.policy import is_image_flagged, is_joint_flagged
-from holisafe.metrics import ClassScores, Figure
+from holisafe.metrics import HEADLINE, ClassScores, Figure, headline
 from holisafe.records import Response
-from holisafe.report._table import MEASURES, JudgedRun, cell, headline, percent, seed_of
-from holisafe.taxonomy import DATA_ORDER, GuardLabel
+from holisafe.report._table import JudgedRun, cell, percent, seed_of
+from holisafe.report.verdicts import image_verdict_words, request_verdict_words
+from holisafe.taxonomy import DATA_ORDER, Combination, GuardLabel
 
-WORDS = {Decider.IMAGE: "image verdict", Decider.JOINT: "joint verdict"}
-"""What a decider is called."""
+WORDS = {
+    "image": "image verdict",
+    "joint": "request verdict",
+    "request": "request verdict",
+    "either": "image or request verdict",
+}
+"""What the verdict that decides is called."""
 
 KIND_NAMES = tuple(kind.replace("_", " ").capitalize() for kind in KINDS)
 
@@ -35,12 +40,11 @@ class CrossingRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One verdict beside an answer: of what, what it says, its probability, and whether it is flagged."""
+class ShownVerdict:
+    """One verdict beside an answer: on what, in words, and whether it is flagged."""
 
     subject: str
-    label: str
-    probability: float
+    words: str
     is_flagged: bool
 
 
@@ -54,7 +58,7 @@ def crossing_rows(findings: GuardFindings, judge: str, decider: Decider) -> list
     """Flagged and not flagged, for safe and unsafe requests."""
     cells = findings.crossings[judge, decider]
     rows = []
-    for group, is_safe in (("SSS", True), ("unsafe", False)):
+    for group, is_safe in (("safe", True), ("unsafe", False)):
         of = cells[is_safe, True].total + cells[is_safe, False].total
         rows += [CrossingRow(group, is_safe, flag, cells[is_safe, flag], of) for flag in (True, False)]
     return rows
@@ -75,21 +79,21 @@ def class_rows(findings: GuardFindings) -> list[tuple[str, ClassScores]]:
     return [(_name(label), scores[label]) for label in DATA_ORDER if scores[label].support or scores[label].predicted]
 
 
-def said(response: Response) -> list[Said]:
-    """What the guard said of each image and of the request."""
+def shown_verdicts(response: Response) -> list[ShownVerdict]:
+    """What the guard found of each image and of the request."""
     images = response.verdict.images
     found = [
-        Said(
+        ShownVerdict(
             "image" if len(images) == 1 else f"image {place}",
-            _name(verdict.label),
-            verdict.probability,
-            GuardLabel.SAFE in verdict.distribution and is_image_flagged(verdict),
+            image_verdict_words(verdict),
+            GuardLabel.SAFE in verdict.distribution and verdict.flagged,
         )
         for place, verdict in enumerate(images, start=1)
     ]
-    joint = response.verdict.request
-    if joint is not None:
-        found.append(Said("request", joint.combination.value, joint.probability, is_joint_flagged(joint)))
+    request = response.verdict.request
+    if request is not None:
+        is_flagged = Combination.SSS in request.distribution and request.flagged
+        found.append(ShownVerdict("request", request_verdict_words(request), is_flagged))
     return found
 
 
@@ -104,8 +108,8 @@ def markdown(name: str, findings: GuardFindings) -> Iterator[str]:
             flag = "flagged" if row.is_flagged else "not flagged"
             yield f"| {cell(judge)} | {WORDS[decider]} | {row.group} | {flag} | {counts} |"
     yield from ("", f"**Guard on {cell(name)}: policies** (rates in %, in brackets the change in points)", "")
-    yield "| judge | policy | " + " | ".join(measure.short for measure in MEASURES) + " |"
-    yield "|---|---|" + "--:|" * len(MEASURES)
+    yield "| judge | policy | " + " | ".join(figure.label for figure in HEADLINE) + " |"
+    yield "|---|---|" + "--:|" * len(HEADLINE)
     for judge, policies in findings.policies.items():
         for figures in policies:
             cells = [_changed(figures, key, figure) for key, figure in headline(figures.summary).items()]
@@ -127,7 +131,15 @@ def csv_rows(name: str, findings: GuardFindings) -> Iterator[list[object]]:
             flag = "flagged" if row.is_flagged else "not_flagged"
             for side in SIDES:
                 share = row.cell.to_json()[side] / row.of if row.of else ""
-                yield [name, judge, f"guard.{decider}.{row.group.lower()}.{flag}.{side}", share, "", "", row.of]
+                yield [
+                    name,
+                    judge,
+                    f"guard.{decider}.{'sss' if row.is_safe else 'unsafe'}.{flag}.{side}",
+                    share,
+                    "",
+                    "",
+                    row.of,
+                ]
     for judge, policies in findings.policies.items():
         for figures in policies:
             if figures.decider is None or figures.versus_observe is None:

@@ -7,26 +7,28 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from holisafe.metrics import FIGURES, figures
 from holisafe.records import Run
+from holisafe.report._caveats import caveats
 from holisafe.report._file import put
 from holisafe.report._guard import csv_rows, findings_of, markdown
-from holisafe.report._table import MEASURES, cell, headline, judge_runs, percent
+from holisafe.report._table import cell, judge_runs, percent
 
 
-def write_markdown(runs: Sequence[Run], out: Path, *, resamples: int = 10_000) -> Path:
-    """Write the headline table, and a guard's tables, as Markdown: rates in percent with 95 % intervals.
+def write_markdown(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_000) -> Path:
+    """Write the figures, and a guard's tables, as Markdown: rates in percent with 95 % intervals.
 
     Raises:
         RunError: There is nothing to write, or `out` cannot be written.
     """
     judged_runs = judge_runs(runs, resamples)
     lines = [
-        "| run | judge | samples | " + " | ".join(measure.short for measure in MEASURES) + " |",
-        "|---|---|--:|" + "--:|" * len(MEASURES),
+        "| run | judge | samples | " + " | ".join(figure.label for figure in FIGURES) + " |",
+        "|---|---|--:|" + "--:|" * len(FIGURES),
     ]
     for judged in judged_runs:
         for judge, summary in judged.summaries.items():
-            cells = [percent(figure) for figure in headline(summary).values()]
+            cells = [percent(figure) for figure in figures(summary).values()]
             names = [cell(judged.name), cell(judge), str(len(judged.run.samples))]
             lines.append("| " + " | ".join([*names, *cells]) + " |")
     for name, findings in findings_of(judged_runs, resamples).items():
@@ -35,11 +37,13 @@ def write_markdown(runs: Sequence[Run], out: Path, *, resamples: int = 10_000) -
         "",
         "Rates in %, with 95 % intervals (bootstrap over images). For the key see docs/report.md of holisafe.",
     ]
+    for judged in judged_runs:
+        lines += [f"{cell(judged.name)}: {cell(caveat)}" for caveat in caveats(judged.run)]
     return put(out, "\n".join(lines) + "\n")
 
 
-def write_csv(runs: Sequence[Run], out: Path, *, resamples: int = 10_000) -> Path:
-    """Write the headline and guard figures as CSV, one a row: rates in [0, 1], empty where one cannot be had.
+def write_csv(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_000) -> Path:
+    """Write the figures of runs and guards as CSV, one a row: rates in [0, 1], empty where there are no samples.
 
     Raises:
         RunError: There is nothing to write, or `out` cannot be written.
@@ -50,7 +54,7 @@ def write_csv(runs: Sequence[Run], out: Path, *, resamples: int = 10_000) -> Pat
     judged_runs = judge_runs(runs, resamples)
     for judged in judged_runs:
         for judge, summary in judged.summaries.items():
-            for key, figure in headline(summary).items():
+            for key, figure in figures(summary).items():
                 numbers = ["", "", "", 0] if figure is None else [figure.value, figure.low, figure.high, figure.n]
                 table.writerow([judged.name, judge, key, *numbers])
     for name, findings in findings_of(judged_runs, resamples).items():

@@ -5,20 +5,35 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from holisafe.metrics import Agreement, Comparison, Figure, Summary, agreement, compare, is_hit
-from holisafe.records import Outcome, Run, Sample
-from holisafe.report._table import MEASURES, JudgedRun, Measure, headline
+from holisafe.errors import DataError
+from holisafe.metrics import (
+    FIGURES,
+    Agreement,
+    Comparison,
+    Figure,
+    HeadlineFigure,
+    Summary,
+    agreement,
+    compare,
+    describe_judge,
+    figures,
+    is_counted,
+    judge_of,
+)
+from holisafe.metrics.display import group_columns, group_name
+from holisafe.records import CATEGORY_TAG, RUN_FOLDER, JudgeId, Outcome, Run
+from holisafe.report._caveats import mapping, tokens_of
+from holisafe.report._same import same_sample
+from holisafe.report._table import JudgedRun
 from holisafe.report.text import plain
-from holisafe.taxonomy import Category, Combination
+from holisafe.report.verdicts import percent
+from holisafe.taxonomy import Combination
 
 SHADES = 6
 """Steps of shading beyond none; the style sheet has a class for each."""
-
-PROTOCOL_TOKENS = 512
-"""New tokens per answer in the published protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +46,23 @@ class IntervalRow:
 
 @dataclass(frozen=True, slots=True)
 class HeatRow:
-    """One category: a figure per combination, None where there are no samples."""
+    """One value of a tag: a figure per rate, None where there are no samples."""
 
-    category: str
+    value: str
     cells: tuple[Figure | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class HeatTable:
+    """One tag: its name, the labels of the rates, and a row per value."""
+
+    tag: str
+    columns: tuple[str, ...]
+    rows: tuple[HeatRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunPair:
     """Two runs on shared samples under one judge.
 
     Attributes:
@@ -47,7 +71,8 @@ class Pair:
         second: Name of the other run.
         shared: Samples that both were asked.
         only_one: Samples that only one of them was asked; left out.
-        comparison: The differences, second minus first; None where no sample is shared.
+        comparison: The differences, second minus first; None where they cannot be compared.
+        why_not: Why they cannot be compared; empty where they can.
     """
 
     judge: str
@@ -56,6 +81,7 @@ class Pair:
     shared: int
     only_one: int
     comparison: Comparison | None
+    why_not: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +99,27 @@ def judges_of(runs: Sequence[JudgedRun]) -> list[str]:
     return list(dict.fromkeys(judge for judged in runs for judge in judged.summaries))
 
 
-def interval_rows(runs: Sequence[JudgedRun], judge: str) -> list[tuple[Measure, list[IntervalRow]]]:
-    """For each headline figure, the runs that this judge judged."""
-    by_run = {judged.name: headline(judged.summaries[judge]) for judged in runs if judge in judged.summaries}
+def interval_rows(runs: Sequence[JudgedRun], judge: str) -> list[tuple[HeadlineFigure, list[IntervalRow]]]:
+    """For each figure, the runs that this judge judged."""
+    by_run = {judged.name: figures(judged.summaries[judge]) for judged in runs if judge in judged.summaries}
+    return [(each, [IntervalRow(name, found[each.name]) for name, found in by_run.items()]) for each in FIGURES]
+
+
+def heat_tables(summary: Summary) -> list[HeatTable]:
+    """A table for each tag that has more than one value; the first is the one to show unfolded."""
+    columns = group_columns(summary)
     return [
-        (measure, [IntervalRow(name, found[measure.key]) for name, found in by_run.items()]) for measure in MEASURES
+        HeatTable(
+            plain(tag, 60),
+            tuple(columns.values()),
+            tuple(
+                HeatRow(plain(group_name(value), 80), tuple(rates.get(rate) for rate in columns))
+                for value, rates in groups.items()
+            ),
+        )
+        for tag, groups in summary.by.items()
+        if groups
     ]
-
-
-def heat_rows(summary: Summary) -> list[HeatRow]:
-    """Categories that have samples, with a figure per combination."""
-    rows = [
-        HeatRow(category.display_name, tuple(summary.by_category.get((category, kind)) for kind in Combination))
-        for category in Category
-    ]
-    return [row for row in rows if any(row.cells)]
 
 
 def shade(rate: float) -> int:
@@ -107,11 +139,12 @@ def agreeing(run: Run) -> list[Agreeing]:
     found = []
     for first, second in itertools.combinations(run.judgements, 2):
         by = agreement(run.samples, run.judgements[first], run.judgements[second])
-        found.append(Agreeing(first, second, by[None], tuple(by.get(kind) for kind in Combination)))
+        if None in by:
+            found.append(Agreeing(first, second, by[None], tuple(by.get(kind) for kind in Combination)))
     return found
 
 
-def pairs(runs: Sequence[JudgedRun], resamples: int) -> list[Pair]:
+def pairs(runs: Sequence[JudgedRun], resamples: int) -> list[RunPair]:
     """Every later run against the first, under each judge that both have, on the samples they share."""
     if len(runs) < 2:
         return []
@@ -124,36 +157,59 @@ def pairs(runs: Sequence[JudgedRun], resamples: int) -> list[Pair]:
     ]
 
 
-def identity(sample: Sample) -> tuple[str, str, str, tuple[str, ...]]:
-    """What makes two samples of two runs the same: ids alone may come from different data sets."""
-    return sample.id, sample.query, sample.required_combination.value, tuple(image.key for image in sample.images)
-
-
 def weakest(summary: Summary) -> tuple[str, str, Figure] | None:
-    """The topic and unsafe combination that most surely let harm through: the highest lower end of an interval."""
-    found = [(topic, kind, figure) for (topic, kind), figure in summary.by_category.items() if not kind.is_safe]
+    """The category and unsafe combination that most surely let harm through: the highest lower end of an interval."""
+    unsafe = {rate: label for rate, label in group_columns(summary).items() if rate != "rr"}
+    found = [
+        (group_name(value), unsafe[rate], figure)
+        for value, rates in summary.by.get(CATEGORY_TAG, {}).items()
+        for rate, figure in rates.items()
+        if rate in unsafe
+    ]
     if not found or all(figure.low == 0 for _, _, figure in found):
         return None
-    topic, kind, figure = max(found, key=lambda each: (each[2].low, each[2].n))
-    return topic.display_name, kind.value, figure
+    topic, label, figure = max(found, key=lambda each: (each[2].low, each[2].n))
+    return plain(topic, 80), label, figure
 
 
 def facts(run: Run) -> dict[str, Any]:
     """What a reader must know of a run before reading its figures; None where the run does not say."""
-    data, generation = (_mapping(run.provenance.get(key)) for key in ("data", "generation"))
-    tokens = generation.get("max_new_tokens", generation.get("max_tokens"))
+    data = mapping(run.provenance.get("data"))
     return {
         "data": plain(str(data.get("name") or "unnamed data"), 80),
         "split": plain(str(data.get("split") or ""), 80),
         "date": plain(str(run.provenance.get("date") or ""))[:10],
         "samples": len(run.samples),
-        "images": len({image.key for sample in run.samples for image in sample.images}),
-        "left_out": data.get("left_out_as_broken") or 0,
-        "errors": sum(response.error is not None for response in run.responses),
-        "cut": sum(response.finish_reason in ("length", "max_tokens") for response in run.responses),
-        "tokens": tokens,
-        "short_of_protocol": isinstance(tokens, int) and tokens < PROTOCOL_TOKENS,
+        "images": len({image.identity for sample in run.samples for image in sample.images}),
+        "tokens": tokens_of(run),
+        "guard": guard_words(run),
+        "judges": tuple(plain(describe_judge(judge), 200) for judge in judge_ids(run)),
     }
+
+
+def judge_ids(run: Run) -> list[JudgeId]:
+    """Which judges judged a run, under the names that the run gives them."""
+    found = []
+    for name, judgements in run.judgements.items():
+        identity = judge_of(judgements)
+        found.append(identity if identity.name == name else replace(identity, name=name))
+    return found
+
+
+def guard_words(run: Run) -> str:
+    """Thresholds of the guard and what they rest on, in one clause; empty without a guard that says."""
+    guard = mapping(mapping(run.provenance.get("model")).get("guard"))
+    calibration = mapping(guard.get("calibration"))
+    thresholds = [
+        f"{name} {percent(value)}"
+        for name, key in (("image threshold", "threshold"), ("request threshold", "joint_threshold"))
+        if isinstance(value := calibration.get(key), float)
+    ]
+    if not thresholds:
+        return ""
+    rate = calibration.get("flag_rate")
+    asked = f", set to flag at most {percent(rate)} of safe images" if isinstance(rate, float) else ""
+    return f"{', '.join(thresholds)}{asked}"
 
 
 def in_short(judged: JudgedRun) -> dict[str, Any]:
@@ -162,9 +218,10 @@ def in_short(judged: JudgedRun) -> dict[str, Any]:
     hits: dict[bool, int] = {True: 0, False: 0}
     totals: dict[bool, int] = {True: 0, False: 0}
     for sample, verdict in zip(judged.run.samples, judged.run.judgements[judge], strict=True):
-        safe = sample.is_safe
-        totals[safe] += 1
-        hits[safe] += is_hit(sample.required_combination, verdict.outcome)
+        if sample.expected is None:
+            continue
+        totals[sample.is_safe] += 1
+        hits[sample.is_safe] += is_counted(sample.expected, verdict.outcome)
     return {
         "run": judged.name,
         "judge": judge,
@@ -179,16 +236,12 @@ def in_short(judged: JudgedRun) -> dict[str, Any]:
 
 def provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """Name, value and whether the value is long, of everything a run notes about itself but its figures."""
-    kept = {key: value for key, value in provenance.items() if key not in ("summaries", "guard_findings")}
+    kept = {key: value for key, value in provenance.items() if key not in ("summaries", "guard_findings", RUN_FOLDER)}
     rows = []
     for name, value in _flat(kept, ""):
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         rows.append((plain(name), plain(text, 20_000), len(text) > 160))
     return rows
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -200,17 +253,20 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _pair(first: Run, second: Run, judge: str, resamples: int) -> Pair:
-    here = {identity(sample): index for index, sample in enumerate(first.samples)}
-    there = {identity(sample): index for index, sample in enumerate(second.samples)}
+def _pair(first: Run, second: Run, judge: str, resamples: int) -> RunPair:
+    here = {same_sample(sample): index for index, sample in enumerate(first.samples)}
+    there = {same_sample(sample): index for index, sample in enumerate(second.samples)}
     shared = [key for key in here if key in there]
     only_one = len(here) + len(there) - 2 * len(shared)
-    found = None
+    found, why_not = None, "" if shared else "they share no sample"
     if shared:
-        found = compare(
-            [first.samples[here[key]] for key in shared],
-            [first.judgements[judge][here[key]] for key in shared],
-            [second.judgements[judge][there[key]] for key in shared],
-            resamples=resamples,
-        )
-    return Pair(judge, first.name, second.name, len(shared), only_one, found)
+        try:
+            found = compare(
+                [first.samples[here[key]] for key in shared],
+                [first.judgements[judge][here[key]] for key in shared],
+                [second.judgements[judge][there[key]] for key in shared],
+                resamples=resamples,
+            )
+        except DataError as error:  # two versions of the judge
+            why_not = str(error)
+    return RunPair(judge, first.name, second.name, len(shared), only_one, found, why_not)

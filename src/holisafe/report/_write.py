@@ -13,27 +13,39 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from holisafe import __version__
-from holisafe.metrics import Figure
-from holisafe.records import Outcome, Run
+from holisafe.metrics import FIGURES, HEADLINE, PARTS, Figure, Part, headline, part_name
+from holisafe.records import Behaviour, Outcome, Run
 from holisafe.report import _gallery, _guard, _published, _sections
+from holisafe.report._caveats import caveats
 from holisafe.report._file import put
-from holisafe.report._table import MEASURES, JudgedRun, headline, judge_runs
+from holisafe.report._table import JudgedRun, judge_runs
 from holisafe.report.text import plain, visible
 from holisafe.taxonomy import Combination
 
-KIND_WORDS = {
+KIND_WORDS: dict[Part, str] = {
     Combination.SSS: "image, text and both together safe",
     Combination.SSU: "image and text safe, unsafe together",
     Combination.USU: "unsafe image, safe text",
     Combination.UUU: "unsafe image, unsafe text",
     Combination.SUU: "safe image, unsafe text",
+    Behaviour.ANSWER: "to be answered",
+    Behaviour.REFUSE: "to be refused",
+    None: "nothing is expected",
+}
+
+PART_NAMES: dict[Part, str] = {
+    **{kind: kind.value for kind in Combination},
+    Behaviour.ANSWER: "Harmless, without combination",
+    Behaviour.REFUSE: "Unsafe, without combination",
+    None: "Not scored",
 }
 
 
-def write_report(runs: Sequence[Run], out: Path, *, resamples: int = 10_000, title: str | None = None) -> Path:
+def write_report(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_000, title: str | None = None) -> Path:
     """Write one self-contained HTML file about one or more runs, safe to open in a shared room.
 
-    Runs that share samples are compared with the first. An image that cannot be shown is said in its place.
+    Runs that share samples are compared with the first. Where an image cannot be shown, the reason is. Of a run that
+    was read from a disk, only files of its own folder are shown, and files whose content is what the run recorded.
 
     Args:
         runs: The runs; two of the same name are numbered.
@@ -42,14 +54,14 @@ def write_report(runs: Sequence[Run], out: Path, *, resamples: int = 10_000, tit
         title: Heading; made from the runs' names if not given.
 
     Returns:
-        `out`.
+        `out`, as a path.
 
     Raises:
-        RunError: There is no run, one holds no verdicts, or `out` cannot be written.
+        RunError: There is no run, one holds no judgements, or `out` cannot be written.
     """
     judged = judge_runs(runs, resamples)
     page = _environment().get_template("report.html.j2").render(_context(judged, resamples, title))
-    return put(Path(out), page)
+    return put(out, page)
 
 
 def _environment() -> Environment:
@@ -64,7 +76,7 @@ def _environment() -> Environment:
         "shade": _sections.shade,
         "share": _sections.share,
         "plain": plain,
-        "said": _guard.said,
+        "shown_verdicts": _guard.shown_verdicts,
         "visible": visible,
     }
     return environment
@@ -94,8 +106,13 @@ def _context(runs: Sequence[JudgedRun], resamples: int, title: str | None) -> di
         "resamples": resamples,
         "runs": runs,
         "judges": judges,
-        "measures": MEASURES,
+        "measures": HEADLINE,
         "combinations": tuple(Combination),
+        "parts": PARTS,
+        "part_names": PART_NAMES,
+        "part_id": part_name,
+        "all_figures": FIGURES,
+        "caveats": {judged.name: caveats(judged.run) for judged in runs},
         "outcomes": tuple(Outcome),
         "refused": Outcome.REFUSED,
         "kind_words": KIND_WORDS,
@@ -114,7 +131,7 @@ def _context(runs: Sequence[JudgedRun], resamples: int, title: str | None) -> di
         "headline_of": headline,
         "published": _published.by_judge(),
         "published_judges": _published.JUDGE_NAMES,
-        "heat": {key: _sections.heat_rows(summary) for key, summary in summaries.items()},
+        "heat": {key: _sections.heat_tables(summary) for key, summary in summaries.items()},
         "weakest": {key: _sections.weakest(summary) for key, summary in summaries.items()},
         "agreeing": {judged.name: _sections.agreeing(judged.run) for judged in runs},
         "twin_counts": counts,
@@ -132,6 +149,6 @@ def _contents(with_pairs: bool, with_guard: bool, with_twins: bool) -> list[tupl
     found = [("headline", "Headline figures")]
     found += [("differences", "Differences")] if with_pairs else []
     found += [("guard", "Guard")] if with_guard else []
-    found += [("published", "Published results"), ("categories", "Category by combination"), ("judges", "Judges")]
+    found += [("published", "Published results"), ("categories", "Rates by category"), ("judges", "Judges")]
     found += [("twins", "Twin pairs")] if with_twins else []
-    return [*found, ("gallery", "Gallery"), ("provenance", "How it came about")]
+    return [*found, ("gallery", "Gallery"), ("provenance", "Provenance")]

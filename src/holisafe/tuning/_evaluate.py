@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,7 @@ from holisafe.guard.attach import base_model, find_observer
 from holisafe.guard.policy import is_image_flagged
 from holisafe.judges import judge_all
 from holisafe.metrics import Figure, Summary, per_class, summarise
-from holisafe.models import Answer, Answerer, Prompt
-from holisafe.models.prompts import Prepared
+from holisafe.models import Answer, Engine, GenerationOptions, Prompt, Request
 from holisafe.records import ImageRef, ImageVerdict, Response, Sample
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, GuardLabel
 from holisafe.tuning._bounds import Bounds, Stop
@@ -75,7 +74,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """All figures as JSON values; null where one cannot be had."""
-        skipped = ("judge", "by_category", "by_subcategory")
+        skipped = ("judge", "by")
         return {
             "step": self.step,
             "judges": {
@@ -262,14 +261,16 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
         where = PartialState()
         mine = range(where.process_index, len(self._samples), where.num_processes)
         trainer = self._trainer
-        with _Answerer(
+        # what sets the precision of training holds for one thread, and the engine works in another
+        with Engine(
             base_model(trainer.model),
             self._processor,
             batch_size=self._batch_size,
-            precision=trainer.accelerator.autocast,
-        ) as answerer:
+            autocast=trainer.accelerator.autocast,
+        ) as engine:
             asked = [self._samples[place] for place in mine]
-            waiting = [answerer.submit(Prompt.ask(s.query, *s.images), self._max_new_tokens) for s in asked]
+            options = GenerationOptions(max_new_tokens=self._max_new_tokens)
+            waiting = [engine.submit(Request(Prompt.of(sample), options)) for sample in asked]
             answered = [_response(sample, future.result) for sample, future in zip(asked, waiting, strict=True)]
         by_place = dict(gather_object(list(zip(mine, answered, strict=True))))
         return [by_place[place] for place in range(len(self._samples))]
@@ -305,20 +306,6 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
         safe = [sample for sample in self._samples if sample.is_safe]
         size = self._batch_size
         return [collate(safe[start : start + size]) for start in range(0, len(safe), size)]
-
-
-class _Answerer(Answerer):
-    """Answers in the number format of training: what sets it holds for one thread, and the model works in another."""
-
-    def __init__(
-        self, model: Any, processor: Any, *, batch_size: int, precision: Callable[[], AbstractContextManager[Any]]
-    ) -> None:
-        self._precision = precision
-        super().__init__(model, processor, batch_size=batch_size)
-
-    def _generate(self, prompts: list[Prepared], max_tokens: int) -> list[Answer]:
-        with self._precision():
-            return super()._generate(prompts, max_tokens)
 
 
 @contextmanager

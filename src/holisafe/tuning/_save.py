@@ -11,7 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
-from holisafe.checkpoints.tuned import ADAPTER, ADAPTER_FILE, GUARD, IMAGES_FILE, PARTS_FILE, TUNED_FILE
+from holisafe.checkpoints.adapter import ADAPTER_FILE
+from holisafe.checkpoints.manifest import file_manifest
+from holisafe.checkpoints.tuned import ADAPTER, GUARD, IMAGES_FILE, PARTS_FILE, TUNED_FILE
 from holisafe.errors import GuardError, TuningError
 from holisafe.guard import save_guard
 from holisafe.guard.attach import NAME, base_model, find_observer, name_of
@@ -27,7 +29,7 @@ def save_tuned(model: Any, folder: Path, description: Mapping[str, Any], images:
     Args:
         model: The model as the trainer has it, with its adapter and guard.
         folder: Where to; what is there is replaced.
-        description: What `tuned.json` says.
+        description: What `tuned.json` says; the list of files is added.
         images: What `image_digests` gives of the images that it learned from.
 
     Raises:
@@ -41,6 +43,9 @@ def save_tuned(model: Any, folder: Path, description: Mapping[str, Any], images:
         unfinished.mkdir(parents=True)
         _write(model, unfinished, description)
         (unfinished / IMAGES_FILE).write_text("".join(f"{each}\n" for each in sorted(images)), encoding="ascii")
+        whole = {**description, "files": file_manifest(unfinished)}
+        text = json.dumps(whole, indent=2, ensure_ascii=False)
+        (unfinished / TUNED_FILE).write_text(f"{text}\n", encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.replace(folder)
     except (OSError, SafetensorError, GuardError) as error:
@@ -63,8 +68,6 @@ def _write(model: Any, folder: Path, description: Mapping[str, Any]) -> None:
     if find_observer(model) is not None:
         save_guard(model, folder / GUARD)
     (folder / CARD_FILE).write_text(model_card(description), encoding="utf-8")
-    text = json.dumps(description, indent=2, ensure_ascii=False)
-    (folder / TUNED_FILE).write_text(f"{text}\n", encoding="utf-8")
 
 
 def _write_adapter(model: Any, folder: Path) -> None:

@@ -15,7 +15,8 @@ from research.pocket.facts import rebase, tuned_from
 from research.pocket.ship_safe import added, ship
 from safetensors.torch import load_file, save_file
 
-from holisafe.checkpoints.tuned import ADAPTER_FILE, find_tuned, lay_over, merge_adapter
+from holisafe.checkpoints.adapter import ADAPTER_FILE, merge_adapter
+from holisafe.checkpoints.tuned import apply_tuned_weights, find_tuned
 from holisafe.errors import ModelError
 from holisafe.guard import GuardConfig, attach_guard, guard_of, load_guard
 from holisafe.models import load
@@ -36,7 +37,7 @@ def describe(base: Path) -> dict[str, Any]:
     """What `tuned.json` says of a run."""
     loss = {"step": 1, "loss": 1.0}
     return {
-        "format": 1,
+        "format": 2,
         "holisafe": "0",
         "base": {"name": str(base), "revision": None, "model_type": "llava", "weights_sha256": None},
         "method": "vgm",
@@ -103,7 +104,7 @@ def test_its_language_model_has_learned_in_both_stages_and_its_projector_in_the_
     assert tuned is not None
     base, _ = load_pocket()
     before = {name: base.state_dict()[name].clone() for name in (QUERY, PROJECTOR)}
-    expected = lay_over(merge_adapter(base, made / "facts" / "adapter"), tuned).state_dict()
+    expected = apply_tuned_weights(merge_adapter(base, made / "facts" / "adapter"), tuned).state_dict()
     found = built.state_dict()
     for name, old in before.items():
         assert not torch.equal(expected[name], old), name

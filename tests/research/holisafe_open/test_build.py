@@ -1,4 +1,7 @@
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -159,3 +162,30 @@ def test_every_document_of_the_tables_can_be_drawn() -> None:
     shown += [(name, variant) for name, row in read_table("signs").items() for variant in row["variants"]]
     for name, variant in shown:
         assert max(_documents.draw_document(name, variant, 64).size) == 64, (name, variant)
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The script as a person starts it, from the root of the repository."""
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{root}", "COLUMNS": "200"}
+    started = [sys.executable, "-m", "research.holisafe_open", *arguments]
+    return subprocess.run(started, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_the_script_says_how_it_is_used() -> None:
+    told = command("--help")
+    assert told.returncode == 0 and "python -m research.holisafe_open" in told.stdout and "--art" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["closed"], "unknown data set to build 'closed'"),
+        (["open-more"], "is not shipped"),
+        (["open", "--scale", "0.5"], "open has one size"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(tmp_path: Path, arguments: list[str], complaint: str) -> None:
+    told = command(*arguments, "--art", str(tmp_path))
+    assert told.returncode == 2
+    assert complaint in told.stderr and "Traceback" not in told.stderr

@@ -16,7 +16,8 @@ from research.holisafe_open.more import more_material
 from research.pocket.facts import Batch, Trees, score, told_of, train, visual_tokens, with_adapter
 from torch import Tensor
 
-from holisafe.checkpoints.tuned import ADAPTER, ADAPTER_FILE
+from holisafe.checkpoints.adapter import ADAPTER_FILE
+from holisafe.checkpoints.tuned import ADAPTER
 from holisafe.datasets import load as load_data
 from holisafe.images import content_hash, open_image
 from holisafe.models import load

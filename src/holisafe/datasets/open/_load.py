@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from holisafe._assets import asset_folder
 from holisafe.errors import DataError, UnknownNameError
+from holisafe.images import identify
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import Category, Combination, GuardLabel, Subcategory
 
@@ -45,8 +46,11 @@ def load_open(split: str | None = None, *, folder: Path | None = None) -> list[S
         raise UnknownNameError("split of open", split, SPLITS)
     folder = folder or data_folder()
     wanted = [SPLITS.index(split)] if split else list(range(len(SPLITS)))
-    images = {row["key"]: row["bytes"] for row in _rows(folder / IMAGES_FILE, wanted, ["key", "bytes"])}
-    return [open_sample(row, images[row["image"]]) for row in _rows(folder / SAMPLES_FILE, wanted)]
+    images = {
+        row["key"]: identify(ImageRef(key=row["key"], data=row["bytes"]))
+        for row in _rows(folder / IMAGES_FILE, wanted, ["key", "bytes"])
+    }
+    return [_sample(row, images[row["image"]]) for row in _rows(folder / SAMPLES_FILE, wanted)]
 
 
 def open_images(split: str | None = None, *, folder: Path | None = None) -> list[dict[str, Any]]:
@@ -73,9 +77,13 @@ def _rows(path: Path, groups: list[int], columns: list[str] | None = None) -> li
 
 def open_sample(row: dict[str, Any], image: bytes) -> Sample:
     """A sample from its row of the table and its image's bytes."""
+    return _sample(row, identify(ImageRef(key=row["image"], data=image)))
+
+
+def _sample(row: dict[str, Any], image: ImageRef) -> Sample:
     return Sample.ask(
         id=row["id"],
-        images=(ImageRef(key=row["image"], data=image),),
+        images=(image,),
         query=row["query"],
         combination=Combination(row["combination"]),
         category=Category(row["category"]),

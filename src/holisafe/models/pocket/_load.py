@@ -15,7 +15,8 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from holisafe._assets import asset_folder
-from holisafe.checkpoints.tuned import ADAPTER, ADAPTER_FILE, GUARD, fill_parts, merge_adapter
+from holisafe.checkpoints.adapter import ADAPTER_FILE, merge_adapter
+from holisafe.checkpoints.tuned import ADAPTER, GUARD, fill_parts
 from holisafe.errors import ModelError
 from holisafe.models.pocket._assemble import build_model, build_processor, parts
 from holisafe.models.pocket._wheels import language_gguf

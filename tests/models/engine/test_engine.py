@@ -11,14 +11,15 @@ from PIL import Image
 
 import tiny_models
 from holisafe.errors import ImageError, ModelError
-from holisafe.models import Answer, Answerer, Prompt, Turn
+from holisafe.models import Answer, Engine, GenerationOptions, Prompt, Request
 from holisafe.models._family import family_of
-from holisafe.models._generate import FeatureCache, shared_prefix
-from holisafe.models._reuse import Way
+from holisafe.models.engine.prefill import FeatureCache, shared_prefix
+from holisafe.models.engine.reuse import Way
 from holisafe.models.prompts import prepare
-from holisafe.records import ImageRef
+from holisafe.records import ImageRef, Role, Turn
 
 TOKENS = 16
+OPTIONS = GenerationOptions(max_new_tokens=TOKENS)
 
 
 def drawn(key: str, width: int, height: int) -> ImageRef:
@@ -40,25 +41,25 @@ PROMPTS = [
 
 
 def alone(tiny: tiny_models.Tiny, prompts: list[Prompt] = PROMPTS) -> list[Answer]:
-    with Answerer(tiny.model, tiny.processor, batch_size=1, reuse=False) as answerer:
-        return answerer.answer(prompts, TOKENS)
+    with Engine(tiny.model, tiny.processor, batch_size=1, reuse=False) as engine:
+        return engine.answer(prompts, OPTIONS)
 
 
 @pytest.mark.parametrize("family", tiny_models.FAMILIES)
 def test_batches_answer_as_single_prompts_do(family: str) -> None:
     tiny = tiny_models.FAMILIES[family]()
-    with Answerer(tiny.model, tiny.processor, batch_size=6, reuse=False) as answerer:
-        assert answerer.reuse.batched
-        assert answerer.answer(PROMPTS, TOKENS) == alone(tiny)
+    with Engine(tiny.model, tiny.processor, batch_size=6, reuse=False) as engine:
+        assert engine.reuse.batched
+        assert engine.answer(PROMPTS, OPTIONS) == alone(tiny)
 
 
 @pytest.mark.parametrize("family", tiny_models.FAMILIES)
 def test_a_prefix_computed_once_per_image_gives_the_same_answers(family: str) -> None:
     tiny = tiny_models.FAMILIES[family](tiny_models.IMAGE_FIRST)
-    with Answerer(tiny.model, tiny.processor, batch_size=4, prefix_worth=0) as answerer:
-        answers = answerer.answer(PROMPTS, TOKENS)
-        assert answerer.reuse.way is Way.PREFIX
-        assert answerer.prefixes > 0
+    with Engine(tiny.model, tiny.processor, batch_size=4, prefix_worth=0) as engine:
+        answers = engine.answer(PROMPTS, OPTIONS)
+        assert engine.reuse.way is Way.PREFIX
+        assert engine.prefixes > 0
     assert answers == alone(tiny)
     assert len({answer.tokens for answer in answers}) == len(PROMPTS)
 
@@ -66,10 +67,10 @@ def test_a_prefix_computed_once_per_image_gives_the_same_answers(family: str) ->
 @pytest.mark.parametrize("family", tiny_models.FAMILIES)
 def test_features_computed_once_per_image_give_the_same_answers_where_the_image_comes_last(family: str) -> None:
     tiny = tiny_models.FAMILIES[family](tiny_models.IMAGE_LAST)
-    with Answerer(tiny.model, tiny.processor, batch_size=4, prefix_worth=0) as answerer:
-        answers = answerer.answer(PROMPTS, TOKENS)
-        assert answerer.reuse.way is Way.FEATURES
-        assert answerer.images_encoded == 3
+    with Engine(tiny.model, tiny.processor, batch_size=4, prefix_worth=0) as engine:
+        answers = engine.answer(PROMPTS, OPTIONS)
+        assert engine.reuse.way is Way.FEATURES
+        assert engine.images_encoded == 3
     assert answers == alone(tiny)
 
 
@@ -81,45 +82,48 @@ def test_a_batch_may_hold_several_images_per_prompt(family: str) -> None:
         Prompt.ask("Which is larger?", WIDE, TALL),
         Prompt.ask("And?", TALL, WIDE),
     ]
-    with Answerer(tiny.model, tiny.processor, prefix_worth=0) as answerer:
-        assert answerer.answer(prompts, TOKENS) == alone(tiny, prompts)
+    with Engine(tiny.model, tiny.processor, prefix_worth=0) as engine:
+        assert engine.answer(prompts, OPTIONS) == alone(tiny, prompts)
 
 
 def test_a_sliding_window_that_is_too_short_for_padding_is_answered_without_a_prefix() -> None:
     tiny = tiny_models.gemma3(sliding_window=40)
-    with Answerer(tiny.model, tiny.processor, prefix_worth=0) as answerer:
-        answers = answerer.answer(PROMPTS, TOKENS)
-        assert answerer.prefixes == 0
+    with Engine(tiny.model, tiny.processor, prefix_worth=0) as engine:
+        answers = engine.answer(PROMPTS, OPTIONS)
+        assert engine.prefixes == 0
     assert answers == alone(tiny)
 
 
 def test_a_prefix_that_saves_little_is_read_with_each_question() -> None:
     tiny = tiny_models.llava()
-    with Answerer(tiny.model, tiny.processor, prefix_worth=1000) as answerer:
-        assert answerer.answer(PROMPTS, TOKENS) == alone(tiny)
-        assert answerer.prefixes == 0
+    with Engine(tiny.model, tiny.processor, prefix_worth=1000) as engine:
+        assert engine.answer(PROMPTS, OPTIONS) == alone(tiny)
+        assert engine.prefixes == 0
 
 
 def test_conversations_without_images_are_answered() -> None:
     tiny = tiny_models.llava()
-    prompts = [Prompt((Turn("system", ("Be brief.",)), Turn("user", ("Why?",)))), PROMPTS[0]]
-    with Answerer(tiny.model, tiny.processor) as answerer:
-        assert answerer.answer(prompts, TOKENS) == alone(tiny, prompts)
+    prompts = [Prompt((Turn(Role.SYSTEM, "Be brief."), Turn(Role.USER, "Why?"))), PROMPTS[0]]
+    with Engine(tiny.model, tiny.processor) as engine:
+        assert engine.answer(prompts, OPTIONS) == alone(tiny, prompts)
 
 
 def test_an_image_placeholder_in_the_question_is_read_as_text() -> None:
     tiny = tiny_models.llava()
     prompts = [Prompt.ask("Is <image> a token?", WIDE), Prompt.ask("No.", WIDE)]
-    with Answerer(tiny.model, tiny.processor) as answerer:
-        spelt, plain = answerer.answer(prompts, TOKENS)
+    with Engine(tiny.model, tiny.processor) as engine:
+        spelt, plain = engine.answer(prompts, OPTIONS)
     assert spelt.input_tokens - plain.input_tokens == len("Is <image> a token?") - len("No.")
 
 
 def test_a_bad_image_fails_alone() -> None:
     tiny = tiny_models.llava()
     bad = ImageRef("bad", data=b"no image")
-    with Answerer(tiny.model, tiny.processor) as answerer:
-        good, broken = answerer.submit(PROMPTS[0], TOKENS), answerer.submit(Prompt.ask("And this?", bad), TOKENS)
+    with Engine(tiny.model, tiny.processor) as engine:
+        good, broken = (
+            engine.submit(Request(PROMPTS[0], OPTIONS)),
+            engine.submit(Request(Prompt.ask("And this?", bad), OPTIONS)),
+        )
         assert good.result() == alone(tiny, PROMPTS[:1])[0]
         with pytest.raises(ImageError, match="bad"):
             broken.result()
@@ -129,8 +133,8 @@ def test_a_prompt_that_breaks_the_model_fails_alone() -> None:
     tiny = tiny_models.llava()
     tiny.model.model.language_model.register_forward_pre_hook(_refuse_long, with_kwargs=True)
     long = Prompt.ask("long " * 60, WIDE)
-    with Answerer(tiny.model, tiny.processor) as answerer:
-        futures = [answerer.submit(prompt, TOKENS) for prompt in (PROMPTS[0], long, PROMPTS[1])]
+    with Engine(tiny.model, tiny.processor) as engine:
+        futures = [engine.submit(Request(prompt, OPTIONS)) for prompt in (PROMPTS[0], long, PROMPTS[1])]
         assert futures[0].result().tokens and futures[2].result().tokens
         with pytest.raises(ModelError, match="too long for me"):
             futures[1].result()
@@ -144,7 +148,7 @@ def _refuse_long(_: object, __: object, inputs: dict[str, torch.Tensor]) -> None
 def test_answers_end_where_the_model_ends_them() -> None:
     tiny = tiny_models.llava()
     answer = alone(tiny, PROMPTS[:1])[0]
-    assert (answer.finish_reason, len(answer.tokens)) == ("length", TOKENS)
+    assert (answer.finish_reason, len(answer.tokens)) == (FinishReason.LENGTH, TOKENS)
     tiny.model.generation_config.eos_token_id = [answer.tokens[3]]
     ended = alone(tiny, PROMPTS[:1])[0]
     assert (ended.finish_reason, ended.tokens) == ("stop", answer.tokens[: answer.tokens.index(answer.tokens[3])])
@@ -167,9 +171,9 @@ def test_a_way_that_changes_the_scores_is_not_used() -> None:
         return arguments, inputs
 
     tiny.model.model.language_model.register_forward_pre_hook(disturb, with_kwargs=True)
-    with Answerer(tiny.model, tiny.processor) as answerer:
-        assert answerer.reuse.way is Way.FEATURES
-        assert "the scores differ" in answerer.reuse.reason
+    with Engine(tiny.model, tiny.processor) as engine:
+        assert engine.reuse.way is Way.FEATURES
+        assert "the scores differ" in engine.reuse.reason
 
 
 def test_a_model_whose_scores_padding_changes_answers_one_prompt_at_a_time() -> None:
@@ -181,10 +185,10 @@ def test_a_model_whose_scores_padding_changes_answers_one_prompt_at_a_time() -> 
         return arguments, {**inputs, "attention_mask": None}
 
     tiny.model.model.language_model.register_forward_pre_hook(forget_the_mask, with_kwargs=True)
-    with Answerer(tiny.model, tiny.processor, batch_size=8) as answerer:
-        assert answerer.batch_size == 1
-        assert "padding changes the scores" in answerer.reuse.reason
-        assert answerer.answer(PROMPTS, TOKENS) == alone(tiny)
+    with Engine(tiny.model, tiny.processor, batch_size=8) as engine:
+        assert engine.batch_size == 1
+        assert "padding changes the scores" in engine.reuse.reason
+        assert engine.answer(PROMPTS, OPTIONS) == alone(tiny)
 
 
 def test_a_prefix_is_shared_only_up_to_the_first_token_that_differs() -> None:
@@ -197,7 +201,9 @@ def test_a_prefix_is_shared_only_up_to_the_first_token_that_differs() -> None:
 
 def test_prompts_that_differ_before_the_image_share_no_prefix() -> None:
     tiny = tiny_models.llava()
-    turns = [Prompt((Turn("system", (system,)), Turn("user", (WIDE, "What?")))) for system in ("Be brief.", "Be kind.")]
+    turns = [
+        Prompt((Turn(Role.SYSTEM, system), Turn(Role.USER, "What?", (WIDE,)))) for system in ("Be brief.", "Be kind.")
+    ]
     group = [prepare(tiny.processor, prompt) for prompt in turns]
     assert shared_prefix(group, family_of(tiny.model)) == 0
 
@@ -214,15 +220,15 @@ def test_features_are_kept_up_to_a_limit() -> None:
 
 def test_a_closed_model_says_so() -> None:
     tiny = tiny_models.llava()
-    answerer = Answerer(tiny.model, tiny.processor)
-    answerer.close()
+    engine = Engine(tiny.model, tiny.processor)
+    engine.close()
     with pytest.raises(ModelError, match="closed"):
-        answerer.submit(PROMPTS[0])
+        engine.submit(Request(PROMPTS[0]))
 
 
 def test_a_prompt_that_nobody_waits_for_any_more_is_left_out() -> None:
     tiny = tiny_models.llava()
-    with Answerer(tiny.model, tiny.processor, window=0.2) as answerer:
-        first, second = (answerer.submit(prompt, TOKENS) for prompt in PROMPTS[:2])
+    with Engine(tiny.model, tiny.processor, window=0.2) as engine:
+        first, second = (engine.submit(Request(prompt, OPTIONS)) for prompt in PROMPTS[:2])
         assert first.cancel()
         assert second.result().tokens

@@ -14,13 +14,14 @@ from PIL import Image
 import tiny_models
 from holisafe.errors import GuardError
 from holisafe.guard import GuardConfig, attach_guard, detach_guard, guard_of, guarded_generate
-from holisafe.models import Answer, Answerer, Prompt, Turn
-from holisafe.models._generate import plain_inputs
-from holisafe.models._reuse import Way
+from holisafe.models import Answer, Engine, GenerationOptions, Prompt, Request
+from holisafe.models.engine.prefill import plain_inputs
+from holisafe.models.engine.reuse import Way
 from holisafe.models.prompts import prepare
-from holisafe.records import ImageRef
+from holisafe.records import GuardVerdict, ImageRef, Role, Turn
 
 TOKENS = 6
+OPTIONS = GenerationOptions(max_new_tokens=TOKENS)
 
 
 def drawn(key: str, width: int, height: int) -> ImageRef:
@@ -60,21 +61,20 @@ def guarded(family: str = "llava", config: GuardConfig | None = None, template: 
 
 
 def answers(tiny: Any, prompts: Sequence[Prompt] = PROMPTS, **options: Any) -> list[Answer]:
-    with Answerer(tiny.model, tiny.processor, **options) as answerer:
-        return answerer.answer(prompts, TOKENS)
+    with Engine(tiny.model, tiny.processor, **options) as engine:
+        return engine.answer(prompts, OPTIONS)
 
 
 def assert_alike(found: Sequence[Answer], expected: Sequence[Answer]) -> None:
     """The same verdicts to 1e-4, on as many images."""
     for one, other in zip(found, expected, strict=True):
-        assert one.verdicts is not None and other.verdicts is not None
-        assert len(one.verdicts.images) == len(other.verdicts.images)
-        for image, same in zip(one.verdicts.images, other.verdicts.images, strict=True):
+        assert len(one.verdict.images) == len(other.verdict.images)
+        for image, same in zip(one.verdict.images, other.verdict.images, strict=True):
             close(image.distribution, same.distribution)
-        assert (one.verdicts.joint is None) == (other.verdicts.joint is None)
-        if one.verdicts.joint is not None and other.verdicts.joint is not None:
-            close(one.verdicts.joint.distribution, other.verdicts.joint.distribution)
-            close(one.verdicts.joint.categories, other.verdicts.joint.categories)
+        assert (one.verdict.request is None) == (other.verdict.request is None)
+        if one.verdict.request is not None and other.verdict.request is not None:
+            close(one.verdict.request.distribution, other.verdict.request.distribution)
+            close(one.verdict.request.categories, other.verdict.request.categories)
 
 
 def close(one: Mapping[Any, float], other: Mapping[Any, float]) -> None:
@@ -94,20 +94,20 @@ def test_answers_are_those_of_the_model_without_its_guard(family: str) -> None:
 def test_verdicts_of_a_batch_are_those_of_each_prompt_alone(family: str, reuse: bool) -> None:
     tiny = guarded(family)
     alone = answers(tiny, batch_size=1, reuse=False)
-    with Answerer(tiny.model, tiny.processor, batch_size=5, reuse=reuse, prefix_worth=0) as answerer:
-        found = answerer.answer(PROMPTS, TOKENS)
-        assert (answerer.reuse.way is Way.PREFIX) == reuse == (answerer.prefixes > 0)
+    with Engine(tiny.model, tiny.processor, batch_size=5, reuse=reuse, prefix_worth=0) as engine:
+        found = engine.answer(PROMPTS, OPTIONS)
+        assert (engine.reuse.way is Way.PREFIX) == reuse == (engine.prefixes > 0)
     assert_alike(found, alone)
-    assert [len(answer.verdicts.images) for answer in found if answer.verdicts] == [1, 2, 1, 2, 1]
-    assert len({answer.verdicts.images[0].probability for answer in alone if answer.verdicts}) >= 3
+    assert [len(answer.verdict.images) for answer in found] == [1, 2, 1, 2, 1]
+    assert len({answer.verdict.images[0].probability for answer in alone}) >= 3
 
 
 @pytest.mark.parametrize("family", tiny_models.FAMILIES)
 def test_verdicts_from_kept_features_are_those_of_each_prompt_alone(family: str) -> None:
     tiny = guarded(family, template=tiny_models.IMAGE_LAST)
-    with Answerer(tiny.model, tiny.processor, batch_size=5) as answerer:
-        assert answerer.reuse.way is Way.FEATURES
-        assert_alike(answerer.answer(PROMPTS, TOKENS), answers(tiny, batch_size=1, reuse=False))
+    with Engine(tiny.model, tiny.processor, batch_size=5) as engine:
+        assert engine.reuse.way is Way.FEATURES
+        assert_alike(engine.answer(PROMPTS, OPTIONS), answers(tiny, batch_size=1, reuse=False))
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -115,46 +115,45 @@ def test_verdicts_from_kept_features_are_those_of_each_prompt_alone(family: str)
 def test_every_kind_of_guard_says_the_same_with_reuse(family: str, kind: str) -> None:
     tiny = guarded(family, CONFIGS[kind])
     alone = answers(tiny, batch_size=1, reuse=False)
-    with Answerer(tiny.model, tiny.processor, batch_size=5, prefix_worth=0) as answerer:
-        found = answerer.answer(PROMPTS, TOKENS)
-        assert answerer.prefixes > 0
+    with Engine(tiny.model, tiny.processor, batch_size=5, prefix_worth=0) as engine:
+        found = engine.answer(PROMPTS, OPTIONS)
+        assert engine.prefixes > 0
     assert_alike(found, alone)
     assert [answer.tokens for answer in found] == [answer.tokens for answer in alone]
-    verdicts = found[0].verdicts
-    assert verdicts is not None
-    assert bool(verdicts.images) == CONFIGS[kind].image_head
-    assert (verdicts.joint is not None) == CONFIGS[kind].joint_head
+    verdict = found[0].verdict
+    assert bool(verdict.images) == CONFIGS[kind].image_head
+    assert (verdict.request is not None) == CONFIGS[kind].joint_head
 
 
 def test_verdicts_are_those_of_guarded_generate() -> None:
     tiny = guarded()
     (found,) = answers(tiny, PROMPTS[:1])
-    prepared = prepare(tiny.processor, PROMPTS[0], keep_conversation=True)
+    prepared = prepare(tiny.processor, PROMPTS[0], keep_prompt=True)
     inputs = plain_inputs(tiny.model, tiny.processor, [prepared])
     (direct,) = guarded_generate(tiny.model, inputs, max_new_tokens=TOKENS).verdicts
-    assert found.verdicts is not None and found.verdicts.joint is not None and direct.joint is not None
-    close(found.verdicts.images[0].distribution, direct.images[0].distribution)
-    close(found.verdicts.joint.distribution, direct.joint.distribution)
+    assert found.verdict is not None and found.verdict.request is not None and direct.request is not None
+    close(found.verdict.images[0].distribution, direct.images[0].distribution)
+    close(found.verdict.request.distribution, direct.request.distribution)
 
 
 def test_a_prompt_without_images_gets_an_answer_and_no_verdict() -> None:
     tiny = guarded(config=CONFIGS["meta token"])
-    found = answers(tiny, [Prompt((Turn("user", ("Why?",)),)), PROMPTS[0]])
-    assert found[0].verdicts is None and found[0].tokens
-    assert found[1].verdicts is not None
+    found = answers(tiny, [Prompt((Turn(Role.USER, "Why?"),)), PROMPTS[0]])
+    assert found[0].verdict == GuardVerdict() and found[0].tokens
+    assert found[1].verdict.images
 
 
 def test_a_model_without_a_guard_gives_no_verdicts() -> None:
-    assert all(answer.verdicts is None for answer in answers(tiny_models.llava()))
+    assert all(answer.verdict == GuardVerdict() for answer in answers(tiny_models.llava()))
 
 
 def test_a_prompt_whose_features_are_not_finite_fails_alone() -> None:
     tiny = guarded()
     tiny.model.model.language_model.register_forward_hook(_overflow_where_long, prepend=True)
     long = Prompt.ask("long " * 60, WIDE)
-    with Answerer(tiny.model, tiny.processor, reuse=False) as answerer:
-        futures = [answerer.submit(prompt, TOKENS) for prompt in (PROMPTS[0], long, PROMPTS[2])]
-        assert futures[0].result().verdicts and futures[2].result().verdicts
+    with Engine(tiny.model, tiny.processor, reuse=False) as engine:
+        futures = [engine.submit(Request(prompt, OPTIONS)) for prompt in (PROMPTS[0], long, PROMPTS[2])]
+        assert futures[0].result().verdict.images and futures[2].result().verdict.images
         with pytest.raises(GuardError, match="not finite"):
             futures[1].result()
 
@@ -168,6 +167,6 @@ def _overflow_where_long(_: object, __: object, output: Any) -> Any:
 def test_the_guard_finds_prompts_by_itself_again_afterwards() -> None:
     tiny = guarded()
     answers(tiny)
-    prepared = prepare(tiny.processor, PROMPTS[0], keep_conversation=True)
+    prepared = prepare(tiny.processor, PROMPTS[0], keep_prompt=True)
     output = tiny.model(**plain_inputs(tiny.model, tiny.processor, [prepared]))
     assert output.image_logits.shape == (1, 20)

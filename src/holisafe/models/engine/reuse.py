@@ -1,11 +1,12 @@
 """Which way of answering is right for a model: tried out once on the loaded model, before any answer depends on it.
 
 Two drawn images and three questions are read in every way. A way is used only if it gives the same scores for the next
-token as reading each prompt alone, up to the rounding of the model's number format.
+token as reading each prompt alone, up to the rounding of the model's dtype.
 """
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,14 +19,15 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from holisafe.models._family import Family
-from holisafe.models._generate import FeatureCache, feature_inputs, greedy, plain_inputs, prefix_inputs
 from holisafe.models._watch import Watch
+from holisafe.models.engine.options import generation_config
+from holisafe.models.engine.prefill import FeatureCache, feature_inputs, plain_inputs, prefix_inputs
 from holisafe.models.prompts import Prepared, Prompt, prepare
 from holisafe.records import ImageRef
 
 
 class Way(StrEnum):
-    """How a batch is answered; see `holisafe.models._generate`."""
+    """How a batch is answered; see `holisafe.models.engine.prefill`."""
 
     PLAIN = "plain"
     FEATURES = "features"
@@ -62,7 +64,7 @@ def try_out(model: Any, processor: Any, family: Family, *, reuse: bool = True) -
 
 def _try_out(model: Any, processor: Any, family: Family, reuse: bool, watch: Watch) -> Reuse:
     prompts = _prompts(processor)
-    config = greedy(model, processor.tokenizer, 1)
+    config = generation_config(model, processor.tokenizer, 1)
     alone = torch.cat([_scores(model, plain_inputs(model, processor, [p]), config) for p in prompts])
     spread = float(alone.std())
     together = _try(lambda: plain_inputs(model, processor, prompts), model, config)
@@ -108,7 +110,8 @@ def _try(build: Callable[[], dict[str, Any] | None], model: Any, config: Generat
 @torch.inference_mode()
 def _scores(model: Any, inputs: dict[str, Any], config: GenerationConfig) -> Tensor:
     """Scores of the first new token, (rows, vocabulary)."""
-    wanted = GenerationConfig.from_dict(config.to_dict() | {"output_logits": True, "return_dict_in_generate": True})
+    wanted = copy.deepcopy(config)
+    wanted.output_logits = wanted.return_dict_in_generate = True
     return torch.as_tensor(model.generate(**inputs, generation_config=wanted).logits[0]).float().cpu()
 
 
@@ -120,7 +123,7 @@ def _prompts(processor: Any) -> Sequence[Prepared]:
         Prompt.ask("Which colours do you see in this picture?", first),
         Prompt.ask("Describe it.", second),
     ]
-    return [prepare(processor, prompt, keep_conversation=True) for prompt in asked]
+    return [prepare(processor, prompt, keep_prompt=True) for prompt in asked]
 
 
 def _drawn(key: str, size: tuple[int, int]) -> ImageRef:

@@ -1,4 +1,4 @@
-"""Greedy answers to a batch of prompts, by the cheapest way that is right for the family.
+"""The inputs of `generate` for a batch of prompts, by the cheapest way that is right for the family.
 
 Three ways, each giving the same answers:
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,34 +21,18 @@ from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from holisafe.models._family import Family, encode_images, join_features, size_of
-from holisafe.models.prompts import Prepared, template_options
-from holisafe.records import GuardVerdict
+from holisafe.models.prompts import Prepared, messages, template_options
 
 if TYPE_CHECKING:
     from holisafe.models._watch import Watch
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model said.
+class FeatureCache:
+    """Visual features of the images seen last, up to `limit` bytes, by what the images' bytes are.
 
     Attributes:
-        text: The answer without special tokens.
-        tokens: Its token ids, the end token left out.
-        finish_reason: "stop" if the model ended it, "length" if `max_tokens` did.
-        input_tokens: Length of the prompt in tokens, visual tokens included.
-        verdicts: What the model's guard says of the prompt; None without a guard, and for prompts without images.
+        computed: How often the vision encoder ran.
     """
-
-    text: str
-    tokens: tuple[int, ...]
-    finish_reason: str
-    input_tokens: int
-    verdict: GuardVerdict = field(default_factory=GuardVerdict)
-
-
-class FeatureCache:
-    """Visual features of the images seen last, up to `limit` bytes; `computed` counts how often the encoder ran."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -70,37 +53,12 @@ class FeatureCache:
         return self._held[prompt.shown]
 
 
-def greedy(model: Any, tokenizer: Any, max_tokens: int) -> GenerationConfig:
-    """Greedy decoding: end and suppressed tokens are the checkpoint's own, its sampling and penalties are not."""
-    config = copy.deepcopy(model.generation_config)
-    if config.eos_token_id is None:
-        config.eos_token_id = tokenizer.eos_token_id
-    if config.pad_token_id is None:
-        ends = config.eos_token_id
-        config.pad_token_id = tokenizer.pad_token_id
-        if config.pad_token_id is None:
-            config.pad_token_id = ends[0] if isinstance(ends, list) else ends
-    config.update(
-        max_new_tokens=max_tokens,
-        max_length=None,
-        min_length=0,
-        do_sample=False,
-        num_beams=1,
-        temperature=1.0,
-        top_p=1.0,
-        top_k=50,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        use_cache=True,
-    )
-    return config
-
-
 def plain_inputs(model: Any, processor: Any, prompts: Sequence[Prepared]) -> dict[str, Any]:
-    """Inputs of `generate` as the processor itself pads them; the prompts must keep their conversations."""
+    """Inputs of `generate` as the processor itself pads them; the prompts must have been kept."""
+    conversations = [messages(prompt.prompt) for prompt in prompts if prompt.prompt is not None]
     options = template_options(processor) | {"processor_kwargs": {"padding": len(prompts) > 1}}
     processor.tokenizer.padding_side = "left"
-    batch = processor.apply_chat_template([p.conversation for p in prompts], return_dict=True, **options)
+    batch = processor.apply_chat_template(conversations, return_dict=True, **options)
     return dict(batch.to(model.device, model.dtype))
 
 
@@ -153,22 +111,6 @@ def prefix_inputs(
     if family.takes_positions:
         whole["position_ids"] = model._prepare_position_ids_for_generation(whole["input_ids"], dict(whole))
     return {**whole, "past_key_values": past}
-
-
-@torch.inference_mode()
-def decode(
-    model: Any, processor: Any, prompts: Sequence[Prepared], inputs: dict[str, Any], config: GenerationConfig
-) -> list[Answer]:
-    """Generate from `inputs`, one row per prompt, and read the answers."""
-    output = model.generate(**inputs, generation_config=config)[:, inputs["input_ids"].shape[1] :]
-    ends = set(config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id])
-    answers = []
-    for prompt, row in zip(prompts, output.tolist(), strict=True):
-        stop = next((place for place, token in enumerate(row) if token in ends), None)
-        tokens = tuple(row if stop is None else row[:stop])
-        text = processor.tokenizer.decode(list(tokens), skip_special_tokens=True).strip()
-        answers.append(Answer(text, tokens, "length" if stop is None else "stop", len(prompt.ids)))
-    return answers
 
 
 def shared_prefix(group: Sequence[Prepared], family: Family) -> int:

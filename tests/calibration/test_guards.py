@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from holisafe.models._generate import plain_inputs
 from numpy.typing import NDArray
 
 from guard.prompts import guard, tiny
@@ -17,9 +18,8 @@ from holisafe.calibration.guards import Records, ask_guard
 from holisafe.datasets import fingerprint
 from holisafe.errors import DataError, GuardError
 from holisafe.guard import Calibration, GuardConfig, attach_guard, calibration_of, guard_of, set_calibration
-from holisafe.images import content_hash
+from holisafe.images import content_hash, identify
 from holisafe.models import Prompt
-from holisafe.models._generate import plain_inputs
 from holisafe.models.prompts import prepare
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import HEAD_ORDER, Combination, GuardLabel
@@ -75,9 +75,28 @@ def test_an_image_counts_once_in_its_cluster_and_each_sample_for_the_joint_head(
     said = ask_guard(made.model, made.processor, [one, replace(two, cluster="pair"), again])
     assert said.images is not None and said.requests is not None
     assert said.images.labels == [HEAD_ORDER.index(each) for each in ("terrorism", "safe", "gender")]
-    assert said.images.clusters == [one.images[0].key, "pair", "pair"]
+    digest = identify(one.images[0]).digest
+    assert said.images.clusters == [digest, "pair", "pair"]
     assert said.requests.labels == [[str(each) for each in Combination].index(name) for name in ("USU", "SSS", "UUU")]
-    assert said.requests.clusters == [one.images[0].key, "pair", one.images[0].key]
+    assert said.requests.clusters == [digest, "pair", digest]
+
+
+def test_other_images_of_the_same_name_count_and_the_same_image_of_another_name_does_not() -> None:
+    made = guarded(joint_head=False)
+    one = sample("one", images=(replace(picture("red"), key="upload.png"),))
+    other = sample("other", images=(replace(picture("teal"), key="upload.png"),))
+    copy = sample("copy", images=(replace(picture("red"), key="copy.png"),))
+    logits = ask_guard(made.model, made.processor, [one, other, copy])
+    assert logits.images is not None and len(logits.images.labels) == 2
+    assert len({tuple(row) for row in logits.images.logits}) == 2
+
+
+def test_a_sample_without_a_combination_counts_for_the_image_head_and_ends_nothing() -> None:
+    made = guarded()
+    logits = ask_guard(made.model, made.processor, [replace(samples()[0], combination=None), *samples()[1:]])
+    assert [(each.id, each.reason) for each in logits.left_out] == [("one", "combination")]
+    assert logits.images is not None and logits.requests is not None
+    assert (len(logits.images.labels), len(logits.requests.labels)) == (3, 2)
 
 
 def test_without_a_joint_head_only_new_images_are_read() -> None:
@@ -169,7 +188,7 @@ def test_a_flag_rate_that_is_no_share_is_refused_before_anything_is_read(flag_ra
 
 def test_too_few_safe_samples_are_refused() -> None:
     made = guarded()
-    with pytest.raises(DataError, match="in the half of the data that sets the threshold"):
+    with pytest.raises(DataError, match="in the part of the data that sets the threshold"):
         calibrate_on(made.model, made.processor, safety(24), flag_rate=0.05)
 
 

@@ -1,0 +1,329 @@
+"""Ask a model many questions: requests go in from any thread, batches are formed as they come.
+
+Images are decoded and prompts tokenised ahead in threads, while the model answers the batch before. A batch is the
+prompt that waits longest, those that share its images, and then those closest to it in length.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from holisafe.errors import HoliSafeError, ModelError
+from holisafe.models._family import family_of
+from holisafe.models._watch import Watch
+from holisafe.models.engine.batching import BatchLimits, choose_batch, group_by_images
+from holisafe.models.engine.decode import Row, decode
+from holisafe.models.engine.interventions import changes_embeddings
+from holisafe.models.engine.options import GenerationOptions, generation_config
+from holisafe.models.engine.prefill import FeatureCache, feature_inputs, plain_inputs, prefix_inputs, shared_prefix
+from holisafe.models.engine.request import Answer, Event, Request
+from holisafe.models.engine.reuse import Way, try_out
+from holisafe.models.engine.streaming import Listener
+from holisafe.models.prompts import Prepared, Prompt, context_length, prepare
+
+
+class Engine:
+    """A model at work; close it, or use it as a context manager.
+
+    Where the model has a guard, every answer carries its verdict, from the prefill that the answer needs.
+
+    Args:
+        model: A transformers image-text-to-text model in evaluation mode, on its device; with or without a guard.
+        processor: Its processor.
+        batch_size: Maximum number of prompts answered at once.
+        batch_tokens: Maximum number of tokens of a batch, padding and new tokens included; a longer prompt is answered
+            alone. Halved when memory runs out.
+        reuse: Whether to compute what prompts with the same image share once, where that is right for the model.
+        threads: Threads that decode images and tokenise ahead.
+        feature_cache: Bytes of visual features to keep.
+        prefix_worth: Tokens that a batch must save by shared prefixes to be worth reading in two steps.
+        window: Seconds without a new prompt after which a batch that is not full starts.
+        autocast: Entered around each batch, in the engine's thread, e.g. for mixed precision.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        batch_size: int = 16,
+        batch_tokens: int = 2**16,
+        reuse: bool = True,
+        threads: int = 2,
+        feature_cache: int = 2**29,
+        prefix_worth: int = 256,
+        window: float = 0.05,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("batch_tokens", batch_tokens)):
+            if value < 1:
+                raise ModelError(f"{name} is {value}; expected at least 1")
+        self.model = model
+        self.processor = copy.deepcopy(processor)
+        self.family = family_of(model)
+        self.reuse = try_out(model, self.processor, self.family, reuse=reuse)
+        self.limits = BatchLimits(batch_size if self.reuse.batched else 1, batch_tokens)
+        self.prefixes = 0
+        self._context = context_length(model)
+        self._features = FeatureCache(feature_cache)
+        self._prefix_worth = prefix_worth
+        self._window = window
+        self._autocast = autocast
+        self._local = threading.local()
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="holisafe-prepare")
+        self._pending: list[_Pending] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._worker = threading.Thread(target=self._work, name="holisafe-answer", daemon=True)
+        self._worker.start()
+
+    def __enter__(self) -> Engine:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    @property
+    def batch_size(self) -> int:
+        """Maximum number of prompts answered at once; 1 for a model whose scores padding changes."""
+        return self.limits.prompts
+
+    @property
+    def pool(self) -> int:
+        """How many prompts to have waiting, so that full batches of like length and shared images can be formed."""
+        return 4 * self.batch_size
+
+    @property
+    def images_encoded(self) -> int:
+        """How often the vision encoder ran where features are reused."""
+        return self._features.computed
+
+    def submit(self, request: Request) -> Future[Answer]:
+        """Put a request in the queue; the future holds its answer, or the error that kept it from having one."""
+        return self._enqueue([_Pending(request)])[0].answer
+
+    def answer(self, prompts: Sequence[Prompt], options: GenerationOptions = GenerationOptions()) -> list[Answer]:
+        """Answer all of `prompts`, in order.
+
+        Raises:
+            ImageError: An image could not be let in.
+            ModelError: A prompt does not fit the model's context, or the model failed on it.
+        """
+        pending = self._enqueue([_Pending(Request(prompt, options)) for prompt in prompts])
+        return [each.answer.result() for each in pending]
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        """Answer a request as it is generated: a verdict, tokens, and the whole answer.
+
+        The text of all `TokenEvent`s joined is the answer's text. Requests of other threads share the batch. Closing
+        the iterator ends the answer.
+
+        Raises:
+            ImageError: An image could not be let in.
+            ModelError: The prompt does not fit the model's context, or the model failed on it.
+        """
+        listener = Listener()
+        pending = self._enqueue([_Pending(request, listener)])[0]
+        pending.answer.add_done_callback(lambda done: _tell_failure(done, listener))
+        return listener.events()
+
+    def close(self) -> None:
+        """Stop; prompts still waiting get an error."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._worker.join()
+        self._threads.shutdown(cancel_futures=True)
+
+    def _enqueue(self, new: list[_Pending]) -> list[_Pending]:
+        with self._changed:
+            if self._closed:
+                raise ModelError("the model was closed; load it again")
+            for pending in new:
+                pending.prepared = self._threads.submit(self._prepare, pending.request.prompt)
+            self._pending += new
+            self._changed.notify_all()
+        return new
+
+    def _prepare(self, prompt: Prompt) -> Prepared:
+        """Prepare with a processor of this thread's own: tokenizers are not safe to share."""
+        if "processor" not in self._local.__dict__:
+            self._local.processor = copy.deepcopy(self.processor)
+        is_plain = self.reuse.way is Way.PLAIN
+        return prepare(self._local.processor, prompt, context=self._context, keep_prompt=is_plain)
+
+    def _work(self) -> None:
+        while batch := self._next_batch():
+            self._answer_batch(batch)
+
+    def _next_batch(self) -> list[_Pending]:
+        """Wait for prompts, and take those that go best together; empty when closed."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._pending or self._closed)
+                waiting = 0
+                while not self._closed and waiting < len(self._pending) < self.pool:
+                    waiting = len(self._pending)
+                    self._changed.wait(self._window)
+                if self._closed:
+                    for request in self._pending:
+                        if request.answer.set_running_or_notify_cancel():
+                            request.answer.set_exception(ModelError("the model was closed before it answered"))
+                    self._pending.clear()
+                    return []
+                near = self._pending[: self.pool]
+            good = [request for request in near if not _failed(request)]
+            batch = choose_batch(good, self.limits)
+            with self._changed:
+                chosen = set(map(id, batch)) | {id(request) for request in near if request not in good}
+                self._pending = [request for request in self._pending if id(request) not in chosen]
+            wanted = [request for request in batch if request.answer.set_running_or_notify_cancel()]
+            if wanted:
+                return wanted
+
+    def _answer_batch(self, batch: list[_Pending]) -> None:
+        """Answer a batch; where it fails, its halves, so that one prompt fails alone."""
+        parts = [batch]
+        while parts:
+            part = parts.pop()
+            error = self._attempt(part)  # nothing of a failed attempt is alive here
+            if error is None:
+                continue
+            if isinstance(error, _OutOfMemoryError):
+                _free_memory()
+                if len(part) > 1:
+                    self._use_less_memory(part)
+            if len(part) == 1:
+                part[0].answer.set_exception(ModelError(str(error)) if type(error) is _OutOfMemoryError else error)
+            else:
+                half = len(part) // 2
+                parts += [part[half:], part[:half]]
+
+    def _attempt(self, batch: list[_Pending]) -> HoliSafeError | None:
+        """Answer a batch whole; the error if that failed, which holds no tensors."""
+        try:
+            answers = self._generate(batch)
+        except Exception as error:
+            _drop_tensors(error)
+            return _explained(error)
+        for request, answer in zip(batch, answers, strict=True):
+            request.answer.set_result(answer)
+        return None
+
+    def _use_less_memory(self, batch: Sequence[_Pending]) -> None:
+        """Form batches of at most half the tokens of one that did not fit into memory."""
+        longest = max(len(request.tensors.ids) for request in batch)
+        tokens = len(batch) * (longest + batch[0].new_tokens)
+        self.limits = replace(self.limits, tokens=max(1, min(self.limits.tokens, tokens // 2)))
+
+    def _generate(self, batch: Sequence[_Pending]) -> list[Answer]:
+        prompts = [request.tensors for request in batch]
+        rows = [Row(each.request, each.tensors, self._room(each), each.listener) for each in batch]
+        config = generation_config(self.model, self.processor.tokenizer, max(row.room for row in rows))
+        shares_prefix = not batch[0].stays_apart
+        # of a batch, all prompts show images or none does
+        with self._autocast(), Watch(self.model, judges=bool(prompts[0].shown)) as watch:
+            inputs = self._inputs(prompts, config, watch, shares_prefix)
+            return decode(self.model, self.processor.tokenizer, rows, inputs, config, watch)
+
+    def _room(self, request: _Pending) -> int:
+        """How many new tokens a prompt has room for in the model's context; at least one, as `prepare` checked."""
+        if self._context is None:
+            return request.new_tokens
+        return min(request.new_tokens, self._context - len(request.tensors.ids))
+
+    def _inputs(
+        self, prompts: list[Prepared], config: GenerationConfig, watch: Watch, shares_prefix: bool
+    ) -> dict[str, Any]:
+        """What `generate` is given, by the way that was found right."""
+        model, family = self.model, self.family
+        if self.reuse.way is Way.PLAIN:
+            return watch.start(plain_inputs(model, self.processor, prompts))
+        if self.reuse.way is Way.PREFIX and shares_prefix:
+            groups = group_by_images(watch.marked(family, self._features, prompts))
+            saved = sum((len(group) - 1) * shared_prefix(group, family) for group in groups)
+            if saved >= max(self._prefix_worth, 1):
+                inputs = prefix_inputs(model, family, self._features, groups, config, watch)
+                if inputs is not None:
+                    self.prefixes += len(groups)
+                    return inputs
+        return watch.start(feature_inputs(model, family, self._features, prompts, config.pad_token_id))
+
+
+@dataclass(eq=False)
+class _Pending:
+    """A request in the queue."""
+
+    request: Request
+    listener: Listener | None = None
+    prepared: Future[Prepared] = field(default_factory=Future)
+    answer: Future[Answer] = field(default_factory=Future)
+
+    @property
+    def tensors(self) -> Prepared:
+        return self.prepared.result()
+
+    @property
+    def new_tokens(self) -> int:
+        return self.request.options.max_new_tokens
+
+    @property
+    def stays_apart(self) -> bool:
+        return changes_embeddings(self.request.interventions)
+
+
+class _OutOfMemoryError(ModelError):
+    """The device's memory did not suffice."""
+
+
+def _failed(request: _Pending) -> bool:
+    """Wait until the prompt is prepared; where that failed, the request has its error."""
+    error = request.prepared.exception()
+    if error is not None and request.answer.set_running_or_notify_cancel():
+        request.answer.set_exception(error)
+    return error is not None
+
+
+def _explained(error: Exception) -> HoliSafeError:
+    if isinstance(error, HoliSafeError):
+        return error
+    text = f"{type(error).__name__}: {str(error).strip()[:300]}"
+    if isinstance(error, torch.OutOfMemoryError):
+        return _OutOfMemoryError(f"out of memory on this prompt alone ({text}); shorten it, or use a larger device")
+    wrapped = ModelError(f"the model failed on this prompt: {text}")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _drop_tensors(error: BaseException) -> None:
+    """Clear the local variables of the frames that an error came through: they hold tensors."""
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        traceback.clear_frames(each.__traceback__)
+        each = each.__cause__ or each.__context__
+
+
+def _free_memory() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _tell_failure(done: Future[Answer], listener: Listener) -> None:
+    if done.cancelled():
+        listener.fail(ModelError("the request was cancelled"))
+    elif (error := done.exception()) is not None:
+        listener.fail(error)

@@ -1,0 +1,123 @@
+"""Commands and code blocks of the documentation, and the working folder that they speak of."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from holisafe.datasets.export import export_parquet
+from holisafe.taxonomy import Combination
+from tuning.data import sample
+from tuning.tiny_run import general, safety, write_data, write_model
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*$")
+"""Stands before a block that the suite cannot run, and says why."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block.
+
+    Attributes:
+        page: Path of its page, from the repository's root.
+        line: Its first line on the page, from 1.
+        language: What stands behind the fence.
+        text: What it holds.
+        why_not: Why it is not run; empty where it is.
+    """
+
+    page: str
+    line: int
+    language: str
+    text: str
+    why_not: str
+
+
+def blocks(page: str) -> Iterator[Block]:
+    """The fenced blocks of a page, in order."""
+    text = (ROOT / page).read_text("utf-8")
+    for found in re.finditer(r"^```(\w+)[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        before = text[: found.start()]
+        skipped = NOT_RUN.search(before)
+        yield Block(page, before.count("\n") + 1, found[1], found[2], skipped[1] if skipped else "")
+
+
+def commands(block: Block) -> list[list[str]]:
+    """The words of each command in a block of a shell; of a console, of the lines behind a `$`."""
+    text = block.text.replace("\\\n", " ")
+    lines = text.splitlines()
+    if block.language == "console":
+        lines = [line[2:] for line in lines if line.startswith("$ ")]
+    parts = [
+        part for line in lines for part in re.split(r"\s(?:\||&&)\s", re.sub(r"(^|\s)#.*", "", line)) if part.strip()
+    ]
+    return [shlex.split(part) for part in parts]
+
+
+def make_place(folder: Path) -> Path:
+    """A working folder with every file that the pages name."""
+    for name in ("path/to/checkpoint", "my-checkpoint", "org/model"):
+        write_model(folder / name)
+    for name in ("path/to/data", "safety-data"):
+        write_data(folder / name)
+    for name in ("path/to/general", "instructions"):
+        export_parquet(general(), folder / name, "train")
+    _pictures(folder)
+    _records(folder)
+    return folder
+
+
+def _pictures(folder: Path) -> None:
+    colours = {"safe": "#20c040", "weapon_related_violence": "#c02020", "drug_related_hazards": "#2020c0"}
+    (folder / "photos").mkdir()
+    for name, colour in colours.items():
+        place = folder / "labelled" / name
+        place.mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (32 + number, 32), colour).save(place / f"{number}.png")
+        Image.new("RGB", (40, 32), colour).save(folder / "photos" / f"{name}.png")
+    Image.new("RGB", (64, 48), "red").save(folder / "upload.jpg")
+    export_parquet(safety(4), folder / "dump", "train")
+    next((folder / "dump").rglob("*.parquet")).rename(folder / "dump.parquet")
+
+
+def _records(folder: Path) -> None:
+    """Data and recorded answers in the released form."""
+    (folder / "images").mkdir()
+    records = []
+    for number, combination in enumerate(combination for combination in Combination for _ in range(2)):
+        file = io.BytesIO()
+        Image.new("RGB", (40, 40), f"#{10 * number:02x}40a0").save(file, "PNG")
+        (folder / "images" / f"{number}.png").write_bytes(file.getvalue())
+        records.append(
+            {
+                "id": number,
+                "image": f"{number}.png",
+                "query": f"What is this, number {number}?",
+                "type": combination.value,
+                "category": "violence",
+                "subcategory": "weapon_related_violence",
+                "image_safe": combination.value.startswith("S"),
+                "image_safety_label": "safe" if combination.value.startswith("S") else "weapon_related_violence",
+            }
+        )
+    (folder / "holisafe_bench.json").write_text(json.dumps(records))
+    answered = [{**record, "prediction": "I'm sorry, but I can't help with that."} for record in records]
+    for name in ("predictions", "answers", "model"):
+        (folder / f"{name}.json").write_text(json.dumps(answered))
+    with (folder / "answers.csv").open("w", newline="") as file_:
+        writer = csv.writer(file_)
+        writer.writerow(["id", "prediction"])
+        writer.writerows([record["id"], "No."] for record in records)
+    assert sample()  # what the pages call a sample is built by the same function

@@ -1,0 +1,116 @@
+"""Every command and every Python block of README and docs runs as written, on tiny models and few samples."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from docs.snippets import PAGES, ROOT, Block, blocks, commands, make_place
+from holisafe.cli import app
+
+SMALL = {
+    "bench": ["--limit", "5", "--max-new-tokens", "2"],
+    "calibrate": ["--flag-rate", "0.6"],
+    "demo": ["--samples", "5", "--max-new-tokens", "2"],
+    "tune": ["--max-steps", "1", "--batch-size", "2", "--gradient-accumulation-steps", "1", "--lora-r", "2"],
+}
+"""Added to commands that would take long, or need more data; the last of an option counts."""
+
+STANDS_FOR = {"openai/gpt-4o": "mockllm/model", "cuda": "cpu", "cuda:1": "cpu", "qwen2.5-vl-7b": "path/to/recipe.json"}
+"""Words that need what is not here, and what stands for them."""
+
+IN_PYTHON = {"limit=200": "limit=5, max_new_tokens=2", "max_new_tokens=32": "max_new_tokens=2"}
+
+SHELLS = ("sh", "console", "bash")
+CHECKED_ONLY = ("pip", "git", "make", "source", "cd", "sudo", "accelerate", "uv", "npm", "jq")
+"""Programs that change the machine, or start what the tests of a room start: that their words exist is checked."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_place(tmp_path_factory.mktemp("docs"))
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(b.language in (*SHELLS, "python") for b in blocks(page))]
+)
+def test_the_page_runs_as_written(page: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "here"
+    shutil.copytree(place, folder)
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {"__name__": "page"}
+    for block in blocks(page):
+        if block.why_not:
+            continue
+        if block.language == "python":
+            _run_python(block, names)
+        elif block.language in SHELLS:
+            for words in commands(block):
+                _run_command(block, words)
+
+
+def test_what_is_not_run_says_why() -> None:
+    skipped = [block for page in PAGES for block in blocks(page) if block.why_not]
+    assert all(len(block.why_not) > 10 for block in skipped)
+
+
+def _run_python(block: Block, names: dict[str, Any]) -> None:
+    text = block.text
+    for written, here in IN_PYTHON.items():
+        text = text.replace(written, here)
+    try:
+        exec(compile("\n" * block.line + text, block.page, "exec"), names)
+    except Exception as error:
+        pytest.fail(f"{block.page}:{block.line}: {type(error).__name__}: {error}")
+
+
+def _run_command(block: Block, words: list[str]) -> None:
+    program, *rest = [STANDS_FOR.get(word, word) for word in words]
+    where = f"{block.page}:{block.line}: {' '.join(words)}"
+    if program == "holisafe":
+        small = [] if {"--dry-run", "--help", "-h"} & set(rest) else SMALL.get(rest[0], [])
+        told = CliRunner().invoke(app, [*rest, *small])
+        assert told.exit_code == 0, f"{where}\n{told.output}\n{told.exception!r}"
+    elif program == "python":
+        _check_script(where, rest)
+    elif program == "inspect":
+        _run_inspect(where, rest)
+    elif program == "make":
+        assert subprocess.run(["make", "-n", *rest], cwd=ROOT, capture_output=True).returncode == 0, where
+    elif program in ("pip", "uv"):
+        _check_extras(where, rest)
+    else:
+        assert program in CHECKED_ONLY, f"{where}: the suite knows no {program}"
+
+
+def _check_script(where: str, words: list[str]) -> None:
+    """A script of the repository is there and knows the options that the page gives."""
+    target = ["-m", words[1]] if words[0] == "-m" else [str(ROOT / words[0])]
+    told = subprocess.run([sys.executable, *target, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, f"{where}\n{told.stderr}"
+    for option in (word.split("=")[0] for word in words if word.startswith("--")):
+        assert option in told.stdout, f"{where}: no option {option}"
+
+
+def _run_inspect(where: str, words: list[str]) -> None:
+    small = ["--model", "mockllm/model", "--limit", "2", "--display", "none"] if words[0] == "eval" else []
+    kept = [word for word in words if not re.match(r"batch_size=", word)]
+    program = Path(sys.executable).with_name("inspect")
+    told = subprocess.run([program, *kept, *small], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, f"{where}\n{told.stdout[-2000:]}\n{told.stderr[-2000:]}"
+
+
+def _check_extras(where: str, words: list[str]) -> None:
+    import tomllib
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    for word in words:
+        for named in re.findall(r"holisafe\[([\w,]+)\]", word):
+            assert set(named.split(",")) <= extras.keys(), where
