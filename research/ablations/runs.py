@@ -365,7 +365,7 @@ def measure(
     Processor time is what an idle core would take, with one thread; it does not count what others do.
     """
     loaded = _load(settings)
-    config = replace(settings.config(arm, 0), steps=steps)
+    config = replace(settings.config(arm, 0), max_steps=steps)
     attach_guard(loaded.model, guard_for(config, GuardConfig(**arm.guard)), processor=loaded.processor)
     drawn = draw(settings, material, arm, 0)[: steps * settings.batch]
     times = _Times()

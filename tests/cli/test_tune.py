@@ -256,6 +256,7 @@ def test_evaluations_are_logged_and_in_the_card(place: Path, tuned: Path, tmp_pa
     assert told.exit_code == 0, told.stderr
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "evaluation" in row] == [0, 2, 4]
+    assert all(f"evaluation at step {step}: refusal rate on SSS " in told.stderr for step in (0, 2, 4))
     card = (tmp_path / "tuned" / "README.md").read_text()
     assert "| | at step 0 | at step 4 |" in card and "| rr |" in card and "| utility | 0 |" in card
     assert_same(tmp_path, tuned)

@@ -29,8 +29,10 @@ PAGE = ROOT / "docs" / "tune.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 
 SMALL = {
-    "tune": ["--max-steps", "2", "--batch-size", "2", "--gradient-accumulation-steps", "1", "--lora-r", "2"]
-    + ["--device", "cpu"],
+    "tune": [
+        *("--max-steps", "2", "--batch-size", "2", "--gradient-accumulation-steps", "1", "--lora-r", "2"),
+        *("--device", "cpu"),
+    ],
     "bench": ["--limit", "5", "--max-tokens", "4"],
     "calibrate": ["--flag-rate", "0.6"],
 }
@@ -144,7 +146,7 @@ def test_the_records_on_the_page_are_in_training_form(tmp_path: Path) -> None:
 def test_the_page_names_every_recipe_and_setting() -> None:
     section = TEXT.split("## Recipes")[1].split("\n## ")[0]
     assert all(f"`{name}`" in section for name in recipe_names())
-    without = section.split("without an option: ")[1].split(". `guard`")[0]
+    without = section.split("without an option:\n")[1].split(". `guard`")[0]
     assert {field.name for field in fields(TuneConfig)} >= set(re.findall(r"`(\w+)`", without))
 
 

@@ -88,18 +88,14 @@ def gradient(
 def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> tuple[float, float]:
     """Norm of the difference over the norm of the first, and the cosine."""
     names = sorted(one.keys() | other.keys())
-    a, b = (
-        torch.cat(
-            [
-                each[n].flatten().double()
-                if n in each
-                else torch.zeros_like(one.get(n, other.get(n))).flatten().double()
-                for n in names
-            ]
-        )
-        for each in (one, other)
-    )
+    a, b = (torch.cat([_flat(each, name, one, other) for name in names]) for each in (one, other))
     return float((a - b).norm() / a.norm()), float(torch.nn.functional.cosine_similarity(a, b, dim=0))
+
+
+def _flat(of: dict[str, Tensor], name: str, *both: dict[str, Tensor]) -> Tensor:
+    """A gradient as a vector; zeros where there is none."""
+    shape = next(each[name] for each in both if name in each)
+    return of.get(name, torch.zeros_like(shape)).flatten().double()
 
 
 SAMPLES = {"extreme": extreme, "general": with_general}

@@ -20,6 +20,7 @@ from holisafe.tuning.methods import METHODS, Method, MethodConfig, method_names
 if TYPE_CHECKING:
     from holisafe.tuning._collate import Collator
     from holisafe.tuning._evaluate import Evaluation, SliceEvaluation
+    from holisafe.tuning._guard_training import GuardTraining, TrainedGuard, train_guard_on_images
     from holisafe.tuning._loss import Loss, LossTerm
     from holisafe.tuning._merge import merge_tuned
     from holisafe.tuning._parts import configure_trainable_parts
@@ -32,6 +33,7 @@ __all__ = [
     "Bounds",
     "Collator",
     "Evaluation",
+    "GuardTraining",
     "GuardedTrainer",
     "Loss",
     "LossTerm",
@@ -43,6 +45,7 @@ __all__ = [
     "Recipe",
     "SliceEvaluation",
     "Stop",
+    "TrainedGuard",
     "TuneConfig",
     "Tuned",
     "calibration_slice",
@@ -55,6 +58,7 @@ __all__ = [
     "read_recipe",
     "recipe_names",
     "trackers",
+    "train_guard_on_images",
     "tune",
 ]
 
@@ -63,16 +67,19 @@ __getattr__, __dir__ = lazy(
     {
         "Collator": "holisafe.tuning._collate",
         "Evaluation": "holisafe.tuning._evaluate",
+        "GuardTraining": "holisafe.tuning._guard_training",
         "Loss": "holisafe.tuning._loss",
         "GuardedTrainer": "holisafe.tuning._trainer",
         "LossTerm": "holisafe.tuning._loss",
         "ModelOptions": "holisafe.tuning._ready",
         "Plan": "holisafe.tuning._tune",
         "SliceEvaluation": "holisafe.tuning._evaluate",
+        "TrainedGuard": "holisafe.tuning._guard_training",
         "Tuned": "holisafe.tuning._tune",
         "configure_trainable_parts": "holisafe.tuning._parts",
         "merge_tuned": "holisafe.tuning._merge",
         "plan": "holisafe.tuning._tune",
+        "train_guard_on_images": "holisafe.tuning._guard_training",
         "tune": "holisafe.tuning._tune",
     },
 )
