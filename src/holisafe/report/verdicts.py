@@ -9,9 +9,7 @@ from holisafe.taxonomy import Combination, GuardLabel
 def image_verdict_words(verdict: ImageVerdict) -> str:
     """E.g. "flagged, P(unsafe) 23.3 % ≥ threshold 20.0 %: weapon related violence"."""
     if GuardLabel.SAFE not in verdict.distribution:
-        return (
-            f"{_spaced(verdict.label.value)} {percent(verdict.probability)} (never flagged: the guard has no label “safe”)"
-        )
+        return f"{_spaced(verdict.label.value)} {percent(verdict.probability)} (never flagged: the guard has no label “safe”)"
     harms = {label: share for label, share in verdict.distribution.items() if label is not GuardLabel.SAFE}
     found = max(harms, key=lambda label: harms[label]) if verdict.flagged and harms else verdict.label
     return _decided(verdict, _spaced(found.value))
