@@ -31,7 +31,7 @@ def cautious(_: int, sample: Sample) -> str:
 @pytest.fixture(scope="module")
 def shown() -> str:
     before = with_figures(make_run("before", answer=lambda *_: ANSWER))
-    after = with_figures(guarded(make_run("after", answer=cautious), request=False))
+    after = with_figures(guarded(make_run("after", answer=cautious), joint=False))
     console = Console(file=io.StringIO(), width=80)
     print_two_runs(before, after, compare_runs(before, after), console=console)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]

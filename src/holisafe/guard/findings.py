@@ -204,7 +204,7 @@ _SIDES: Mapping[str, frozenset[Outcome]] = {
 def _policies(
     run: Run, judge: str, deciders: tuple[Decider, ...], resamples: int, seed: int
 ) -> tuple[PolicyFigures, ...]:
-    measured = summarise(run.samples, run.judgements[judge], by=(), resamples=resamples, seed=seed)
+    measured = summarise(run.samples, run.judgements[judge], resamples=resamples, seed=seed)
     found = [PolicyFigures(Policy.OBSERVE, None, 0, 0, measured, None)]
     for decider in deciders:
         flagged = _flagged(run, decider)
@@ -217,7 +217,7 @@ def _policies(
                 Policy.REFUSE,
                 decider,
                 *counts,
-                summarise(run.samples, refused, by=(), resamples=resamples, seed=seed),
+                summarise(run.samples, refused, resamples=resamples, seed=seed),
                 compare(run.samples, run.judgements[judge], refused, resamples=resamples, seed=seed),
             ),
         ]
