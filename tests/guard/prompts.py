@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from guard.families.weights import spread
-from holisafe.guard import GuardConfig, attach_guard, guard_of
+from holisafe.guard import GuardConfig, attach_guard, guard_of, session
 from holisafe.records import GuardVerdict
 from tiny_models import FAMILIES, Tiny
 
@@ -32,6 +32,12 @@ def guard(made: Tiny, model: Any = None, **parts: Any) -> Any:
         for weight in guard_of(made.model).parameters():
             weight.copy_(torch.randn(weight.shape, generator=generator) * 0.4)
     return made.model if model is None else model
+
+
+def watched(model: Any, *args: Any, **inputs: Any) -> Any:
+    """The output of a forward pass in a session, with the guard's logits."""
+    with session(model):
+        return model(*args, **inputs)
 
 
 def pictures() -> list[Image.Image]:
@@ -76,10 +82,10 @@ def assert_same(verdicts: Sequence[GuardVerdict], others: Sequence[GuardVerdict]
     """The verdicts on all images and prompts agree."""
     for one, other in zip(verdicts, others, strict=True):
         assert_same_images(one, other, within)
-        assert (one.joint is None) == (other.joint is None)
-        if one.joint and other.joint:
-            assert one.joint.distribution == pytest.approx(dict(other.joint.distribution), abs=within)
-            assert one.joint.categories == pytest.approx(dict(other.joint.categories), abs=within)
+        assert (one.request is None) == (other.request is None)
+        if one.request and other.request:
+            assert one.request.distribution == pytest.approx(dict(other.request.distribution), abs=within)
+            assert one.request.categories == pytest.approx(dict(other.request.categories), abs=within)
 
 
 def assert_same_images(one: GuardVerdict, other: GuardVerdict, within: float = 1e-5) -> None:

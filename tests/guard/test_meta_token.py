@@ -10,20 +10,26 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
 from guard.families.all import BUILDERS
-from guard.prompts import assert_same, batch, guard, pictures, tiny, two_rows
+from guard.prompts import assert_same, batch, guard, pictures, tiny, two_rows, watched
 from holisafe.errors import GuardError
-from holisafe.guard import GuardConfig, add_meta_tokens, attach_guard, guard_of, guarded_generate, train_guard
+from holisafe.guard import GuardConfig, add_meta_tokens, attach_guard, guard_of, guarded_generate, session, train_guard
 from holisafe.guard.attach import observer_of
 from tiny_models import FAMILIES
 
-UNUSED = 200  # a byte that no ASCII text has
 GREEDY = {"do_sample": False, "max_new_tokens": 4}
 
 
 def token_of(model: Any) -> int:
-    token = guard_of(model).config.meta_token_id
+    token = observer_of(model).site.meta_token_id
     assert token is not None
     return token
+
+
+def generated(model: Any, marked: dict[str, Any]) -> Tensor:
+    """Tokens for prompts that have their meta tokens already."""
+    with session(model):
+        tokens: Tensor = model.generate(**marked, **GREEDY)
+    return tokens
 
 
 def learned(model: Any) -> Tensor:
@@ -47,7 +53,7 @@ def test_its_id_means_nothing_else(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_follows_each_image_and_the_rest_of_a_prompt_stays(family: str, images: int, side: str) -> None:
     made = tiny(family)
-    model = guard(made, meta_token=True, meta_token_id=UNUSED)
+    model = guard(made, meta_token=True)
     inputs = batch(made, [(pictures()[:images], "a question"), (pictures()[:1], "hi")], side)
     inputs["labels"] = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
     found = add_meta_tokens(model, inputs)
@@ -72,13 +78,13 @@ def test_one_follows_each_image_and_the_rest_of_a_prompt_stays(family: str, imag
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_language_model_gets_the_learned_vector_and_the_head_reads_its_state(family: str, side: str) -> None:
     made = tiny(family)
-    model = guard(made, meta_token=True, meta_token_id=UNUSED)
+    model = guard(made, meta_token=True)
     found = add_meta_tokens(model, batch(made, two_rows(), side))
     seen: list[Tensor] = []
     layer = model.get_decoder().layers[0]
     hook = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     with torch.no_grad():
-        output = model(**found, output_hidden_states=True)
+        output = watched(model, **found, output_hidden_states=True)
         hook.remove()
         is_meta = found["input_ids"] == token_of(model)
         torch.testing.assert_close(seen[0][is_meta], learned(model).expand(3, -1))
@@ -89,13 +95,13 @@ def test_the_language_model_gets_the_learned_vector_and_the_head_reads_its_state
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_answer_sees_it_and_what_is_before_it_does_not(family: str) -> None:
     made = tiny(family)
-    model = guard(made, meta_token=True, meta_token_id=UNUSED)
+    model = guard(made, meta_token=True)
     found = add_meta_tokens(model, batch(made, two_rows()[:1]))
     first = int((found["input_ids"][0] == token_of(model)).nonzero()[0, 0])
     with torch.no_grad():
-        before = model(**found)
+        before = watched(model, **found)
         learned(model).add_(torch.randn(32, generator=torch.Generator().manual_seed(1)))
-        after = model(**found)
+        after = watched(model, **found)
     torch.testing.assert_close(after.logits[:, :first], before.logits[:, :first])
     assert not torch.allclose(after.logits[:, -1], before.logits[:, -1], atol=1e-3)
     assert not torch.allclose(after["image_logits"], before["image_logits"], atol=1e-3)
@@ -107,14 +113,14 @@ def test_it_learns_from_the_head_and_from_the_answer(family: str, kept: bool) ->
     made = tiny(family)
     options = {"modules_to_save": ["guard"]} if kept else {}
     peft = get_peft_model(
-        guard(made, meta_token=True, meta_token_id=UNUSED), LoraConfig(r=2, target_modules=["q_proj"], **options)
+        guard(made, meta_token=True), LoraConfig(r=2, target_modules=["q_proj"], **options)
     )
     model = train_guard(peft)
     inputs = batch(made, two_rows(), "right")
     labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
     for loss_of in (lambda output: output["image_logits"].logsumexp(-1).sum(), lambda output: output.loss):
         model.zero_grad()
-        loss_of(model(**add_meta_tokens(model, {**inputs, "labels": labels}))).backward()
+        loss_of(watched(model, **add_meta_tokens(model, {**inputs, "labels": labels}))).backward()
         learns = [
             weight.grad is not None and bool(weight.grad.abs().sum() > 0)
             for name, weight in model.named_parameters()
@@ -126,10 +132,10 @@ def test_it_learns_from_the_head_and_from_the_answer(family: str, kept: bool) ->
 @pytest.mark.parametrize("family", FAMILIES)
 def test_generating_with_it_is_generating_from_marked_prompts(family: str) -> None:
     made = tiny(family)
-    model = guard(made, meta_token=True, meta_token_id=UNUSED)
+    model = guard(made, meta_token=True)
     inputs = batch(made, two_rows())
     found = guarded_generate(model, inputs, **GREEDY)
-    plain = model.generate(**add_meta_tokens(model, inputs), **GREEDY)
+    plain = generated(model, add_meta_tokens(model, inputs))
     assert torch.equal(found.sequences, plain)
     alone = [guarded_generate(model, batch(made, [row]), **GREEDY).verdicts[0] for row in two_rows()]
     assert_same(found.verdicts, alone)
@@ -144,7 +150,7 @@ def test_generating_with_it_is_generating_from_marked_prompts(family: str) -> No
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_a_cache_every_pass_sees_it(family: str) -> None:
     made = tiny(family)
-    model = guard(made, meta_token=True, meta_token_id=UNUSED)
+    model = guard(made, meta_token=True)
     inputs = batch(made, two_rows())
     expected = guarded_generate(model, inputs, **GREEDY).sequences
     seen: list[Tensor] = []
@@ -158,7 +164,7 @@ def test_without_a_cache_every_pass_sees_it(family: str) -> None:
 
 def test_three_dimensional_positions_go_on_after_it_by_one() -> None:
     made = tiny("qwen2_5_vl")
-    model = guard(made, meta_token=True, meta_token_id=UNUSED)
+    model = guard(made, meta_token=True)
     inputs = batch(made, two_rows()[1:])
     keys = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
     before, _ = model.model.get_rope_index(**{key: inputs[key] for key in keys})
@@ -172,7 +178,7 @@ def test_three_dimensional_positions_go_on_after_it_by_one() -> None:
 
 def test_prompts_without_mask_get_one_where_rows_come_to_differ_in_length() -> None:
     made = tiny("llava_onevision")
-    model = guard(made, meta_token=True, meta_token_id=UNUSED)
+    model = guard(made, meta_token=True)
     one = batch(made, two_rows()[:1])["input_ids"]
     mark = observer_of(model).image_token
     ids = torch.cat([one, one])
@@ -186,10 +192,10 @@ def test_prompts_without_mask_get_one_where_rows_come_to_differ_in_length() -> N
 
 def test_prompts_without_it_are_refused_with_what_to_do() -> None:
     made = tiny("llava")
-    model = guard(made, meta_token=True, meta_token_id=UNUSED)
+    model = guard(made, meta_token=True)
     inputs = batch(made, two_rows())
     with pytest.raises(GuardError, match=r"add_meta_tokens\(model, inputs\)"):
-        model(**inputs)
+        watched(model, **inputs)
     assert guarded_generate(model, inputs, **GREEDY).verdicts
 
 
@@ -202,7 +208,7 @@ def test_a_language_model_that_embeds_prompts_itself_is_refused() -> None:
 
 def test_it_is_the_same_in_half_precision_up_to_rounding() -> None:
     made = tiny("llava")
-    model = guard(made, meta_token=True, meta_token_id=UNUSED)
+    model = guard(made, meta_token=True)
     inputs = batch(made, two_rows())
     full = guarded_generate(model, inputs, **GREEDY).verdicts
     model.to(torch.bfloat16)

@@ -31,6 +31,7 @@ from holisafe.guard.attach import attach_guard, base_model, detach_guard, guard_
 from holisafe.guard.checkpoint import load_guard, save_guard
 from holisafe.guard.family import family_of
 from holisafe.guard.generate import guarded_generate
+from holisafe.guard.sessions import session
 
 Inputs = Callable[[Sequence[Sequence[Image.Image]], Sequence[str]], dict[str, Any]]
 """Images of each row and the text of each row to a left-padded batch of model inputs, images before the text."""
@@ -75,7 +76,8 @@ class GuardConformance:
         case, batch, counts = self._mixed()
         attach_guard(case.model, GuardConfig(features="language"), processor=case.processor)
         with torch.no_grad():
-            plain = case.model(**batch)
+            with session(case.model):
+                plain = case.model(**batch)
             hidden = self.last_hidden_states(case.model, batch)
         means = _means(hidden, _is_image(case.model, batch), counts)
         self._same(plain["image_logits"], guard_of(case.model).image_head(means))  # type: ignore[misc]
@@ -93,11 +95,11 @@ class GuardConformance:
         hook = language_model.register_forward_pre_hook(
             lambda _, __, kwargs: seen.append(kwargs["inputs_embeds"]), with_kwargs=True
         )
-        with torch.no_grad():
-            said = case.model(**batch)["image_logits"]
+        with torch.no_grad(), session(case.model):
+            found = case.model(**batch)["image_logits"]
         hook.remove()
         means = _means(seen[0], _is_image(case.model, batch), counts)
-        self._same(said, guard_of(case.model).image_head(means))  # type: ignore[misc]
+        self._same(found, guard_of(case.model).image_head(means))  # type: ignore[misc]
 
     def test_one_two_and_three_images_get_a_verdict_each(self) -> None:
         """And the first image's does not depend on how many follow."""
@@ -140,7 +142,7 @@ class GuardConformance:
         assert calls == plain_calls, f"{calls} module calls with the guard, {plain_calls} without"
 
     def test_a_plain_generate_still_works(self) -> None:
-        """`model.generate` gives the same answer with a guard as without."""
+        """`model.generate`, outside a session, gives the same answer with a guard as without."""
         case, batch, _ = self._mixed()
         plain = case.model.generate(**batch, max_new_tokens=TOKENS, do_sample=False)
         attach_guard(case.model, GuardConfig(), processor=case.processor)
@@ -154,7 +156,8 @@ class GuardConformance:
         model = attach_guard(case.model, GuardConfig(), processor=case.processor)
         peft = train_guard(get_peft_model(model, LoraConfig(r=2, target_modules=_linear_names(model))))
         peft.train()
-        output = peft(**batch)
+        with session(peft):
+            output = peft(**batch)
         for head, logits in (("image_head", "image_logits"), ("joint_head", "joint_logits")):
             peft.zero_grad()
             output[logits].logsumexp(-1).sum().backward(retain_graph=True)
@@ -167,13 +170,14 @@ class GuardConformance:
         """`save_guard`, then `load_guard` on the model without it."""
         case, batch, _ = self._mixed()
         attach_guard(case.model, GuardConfig(), processor=case.processor)
-        with torch.no_grad():
+        with torch.no_grad(), session(case.model):
             before = case.model(**batch)["image_logits"]
             with tempfile.TemporaryDirectory() as folder:
                 save_guard(case.model, Path(folder))
                 detach_guard(case.model)
                 load_guard(case.model, Path(folder), processor=case.processor)
-            after = case.model(**batch)["image_logits"]
+            with session(case.model):
+                after = case.model(**batch)["image_logits"]
         assert torch.equal(before, after), "the loaded guard says otherwise"
 
     def test_detached_it_leaves_no_trace(self) -> None:
