@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from guard.families.weights import spread
-from holisafe.guard import GuardConfig, attach_guard, guard_of, session
+from holisafe.guard import GuardConfig, GuardSite, guard_of, session
+from holisafe.guard.attach import attach_known
 from holisafe.records import GuardVerdict
 from tiny_models import FAMILIES, Tiny
 
@@ -24,9 +25,13 @@ def tiny(family: str) -> Tiny:
     return made
 
 
-def guard(made: Tiny, model: Any = None, **parts: Any) -> Any:
+def guard(made: Tiny, model: Any = None, *, meta_token_id: int | None = None, **parts: Any) -> Any:
     """Attach a guard whose random weights are always the same, to `model` where the model is wrapped."""
-    attach_guard(made.model if model is None else model, GuardConfig(**parts), processor=made.processor)
+    site = None
+    if meta_token_id is not None:
+        width = made.model.config.get_text_config().hidden_size
+        site = GuardSite(made.model.config.model_type, "", width, meta_token_id=meta_token_id)
+    attach_known(made.model if model is None else model, GuardConfig(**parts), site, made.processor)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in guard_of(made.model).parameters():

@@ -332,7 +332,7 @@ class TestConfiguration:
             ({"features": "pixels"}, "unknown features 'pixels'. Known: language, projector"),
             ({"features": "projektor"}, "Did you mean projector"),
             ({"labels": ("suicide", "terrorism")}, "labels: 'safe' is missing"),
-            ({"pooling": "max"}, "unknown pooling 'max'. Known: attention, last, mean"),
+            ({"pooling": "max"}, "unknown pooling 'max'. Did you mean mean"),
             ({"depth": 0}, "depth: expected at least 1, found 0"),
             ({"hidden_ratio": 0.0}, "hidden_ratio: expected a number in"),
             ({"hidden_ratio": float("nan")}, "hidden_ratio: expected a number in"),

@@ -16,6 +16,7 @@ from holisafe.guard import GuardConfig, add_meta_tokens, attach_guard, guard_of,
 from holisafe.guard.attach import observer_of
 from tiny_models import FAMILIES
 
+UNUSED = 200  # a byte that no ASCII text has
 GREEDY = {"do_sample": False, "max_new_tokens": 4}
 
 
@@ -53,7 +54,7 @@ def test_its_id_means_nothing_else(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_follows_each_image_and_the_rest_of_a_prompt_stays(family: str, images: int, side: str) -> None:
     made = tiny(family)
-    model = guard(made, meta_token=True)
+    model = guard(made, meta_token=True, meta_token_id=UNUSED)
     inputs = batch(made, [(pictures()[:images], "a question"), (pictures()[:1], "hi")], side)
     inputs["labels"] = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
     found = add_meta_tokens(model, inputs)
@@ -78,7 +79,7 @@ def test_one_follows_each_image_and_the_rest_of_a_prompt_stays(family: str, imag
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_language_model_gets_the_learned_vector_and_the_head_reads_its_state(family: str, side: str) -> None:
     made = tiny(family)
-    model = guard(made, meta_token=True)
+    model = guard(made, meta_token=True, meta_token_id=UNUSED)
     found = add_meta_tokens(model, batch(made, two_rows(), side))
     seen: list[Tensor] = []
     layer = model.get_decoder().layers[0]
@@ -95,7 +96,7 @@ def test_the_language_model_gets_the_learned_vector_and_the_head_reads_its_state
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_answer_sees_it_and_what_is_before_it_does_not(family: str) -> None:
     made = tiny(family)
-    model = guard(made, meta_token=True)
+    model = guard(made, meta_token=True, meta_token_id=UNUSED)
     found = add_meta_tokens(model, batch(made, two_rows()[:1]))
     first = int((found["input_ids"][0] == token_of(model)).nonzero()[0, 0])
     with torch.no_grad():
@@ -113,7 +114,7 @@ def test_it_learns_from_the_head_and_from_the_answer(family: str, kept: bool) ->
     made = tiny(family)
     options = {"modules_to_save": ["guard"]} if kept else {}
     peft = get_peft_model(
-        guard(made, meta_token=True), LoraConfig(r=2, target_modules=["q_proj"], **options)
+        guard(made, meta_token=True, meta_token_id=UNUSED), LoraConfig(r=2, target_modules=["q_proj"], **options)
     )
     model = train_guard(peft)
     inputs = batch(made, two_rows(), "right")
@@ -132,7 +133,7 @@ def test_it_learns_from_the_head_and_from_the_answer(family: str, kept: bool) ->
 @pytest.mark.parametrize("family", FAMILIES)
 def test_generating_with_it_is_generating_from_marked_prompts(family: str) -> None:
     made = tiny(family)
-    model = guard(made, meta_token=True)
+    model = guard(made, meta_token=True, meta_token_id=UNUSED)
     inputs = batch(made, two_rows())
     found = guarded_generate(model, inputs, **GREEDY)
     plain = generated(model, add_meta_tokens(model, inputs))
@@ -150,7 +151,7 @@ def test_generating_with_it_is_generating_from_marked_prompts(family: str) -> No
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_a_cache_every_pass_sees_it(family: str) -> None:
     made = tiny(family)
-    model = guard(made, meta_token=True)
+    model = guard(made, meta_token=True, meta_token_id=UNUSED)
     inputs = batch(made, two_rows())
     expected = guarded_generate(model, inputs, **GREEDY).sequences
     seen: list[Tensor] = []
@@ -164,7 +165,7 @@ def test_without_a_cache_every_pass_sees_it(family: str) -> None:
 
 def test_three_dimensional_positions_go_on_after_it_by_one() -> None:
     made = tiny("qwen2_5_vl")
-    model = guard(made, meta_token=True)
+    model = guard(made, meta_token=True, meta_token_id=UNUSED)
     inputs = batch(made, two_rows()[1:])
     keys = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
     before, _ = model.model.get_rope_index(**{key: inputs[key] for key in keys})
@@ -178,7 +179,7 @@ def test_three_dimensional_positions_go_on_after_it_by_one() -> None:
 
 def test_prompts_without_mask_get_one_where_rows_come_to_differ_in_length() -> None:
     made = tiny("llava_onevision")
-    model = guard(made, meta_token=True)
+    model = guard(made, meta_token=True, meta_token_id=UNUSED)
     one = batch(made, two_rows()[:1])["input_ids"]
     mark = observer_of(model).image_token
     ids = torch.cat([one, one])
@@ -192,7 +193,7 @@ def test_prompts_without_mask_get_one_where_rows_come_to_differ_in_length() -> N
 
 def test_prompts_without_it_are_refused_with_what_to_do() -> None:
     made = tiny("llava")
-    model = guard(made, meta_token=True)
+    model = guard(made, meta_token=True, meta_token_id=UNUSED)
     inputs = batch(made, two_rows())
     with pytest.raises(GuardError, match=r"add_meta_tokens\(model, inputs\)"):
         watched(model, **inputs)
@@ -208,7 +209,7 @@ def test_a_language_model_that_embeds_prompts_itself_is_refused() -> None:
 
 def test_it_is_the_same_in_half_precision_up_to_rounding() -> None:
     made = tiny("llava")
-    model = guard(made, meta_token=True)
+    model = guard(made, meta_token=True, meta_token_id=UNUSED)
     inputs = batch(made, two_rows())
     full = guarded_generate(model, inputs, **GREEDY).verdicts
     model.to(torch.bfloat16)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import tiny_models
+from guard.prompts import watched
 from holisafe import GuardConfig
 from holisafe.guard import GuardSite
 from holisafe.errors import GuardError

@@ -73,9 +73,17 @@ class Reading:
         return self._classify()
 
     def meta_tokens(self, embedded: Tensor) -> Tensor:
-        """The embeddings (rows, columns, width) with the learned token where it stands in the prompts."""
+        """The embeddings (rows, columns, width) with the learned token where it stands in the prompts.
+
+        Once the prompts have been read, a pass that is as long as they are reads them again, as all do without a cache;
+        others are decoding steps.
+        """
+        has_read = self._seen >= self.layout.width
+        if has_read and embedded.shape[1] < self.layout.width:
+            return embedded
         row, column, _image = self.layout.tokens
-        start, stop = self._seen, self._seen + embedded.shape[1]
+        start = 0 if has_read else self._seen
+        stop = start + embedded.shape[1]
         beams = embedded.shape[0] // len(self.layout.ends)
         inside = (column >= start) & (column < stop)
         is_meta = torch.zeros(len(self.layout.ends), embedded.shape[1], dtype=torch.bool)

@@ -144,8 +144,7 @@ class GuardSession:
         """Put the learned meta token where it stands in the prompt."""
         if self._ends_at_language_model:
             raise _LanguageModelReached(kwargs["inputs_embeds"])
-        config = self._observer.config
-        if self._reading is None or not config.meta_token or config.meta_in_encoder:
+        if self._reading is None or not self._observer.embeds_meta_token:
             return None
         embedded: Tensor | None = kwargs.get("inputs_embeds")
         if embedded is None:
@@ -157,7 +156,7 @@ class GuardSession:
 
     def after_language_model(self, kwargs: Mapping[str, Any], hidden: Tensor) -> None:
         """Read what a pass shows of the prompts, its last hidden states being (rows, columns, width)."""
-        if self._reading is None:
+        if self._reading is None or self.logits is not None:
             return
         found = self._reading.read(kwargs, hidden)
         if found is not None:
@@ -175,9 +174,10 @@ class GuardSession:
         self._reading = Reading(self._observer.guard, self._observer.config, layout)
 
     def _finish(self, logits: GuardLogits) -> None:
-        self.logits, self._reading = logits, None
-        if self._is_planned:
+        self.logits = logits
+        if self._is_planned and not self._observer.embeds_meta_token:
             self._observer.unwatch(self)
+            self._reading = None
 
 
 class _LanguageModelReached(Exception):

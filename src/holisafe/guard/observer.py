@@ -88,6 +88,11 @@ class Observer:
         return self.image_token if self.config.meta_in_encoder else self.site.meta_token_id
 
     @property
+    def embeds_meta_token(self) -> bool:
+        """Whether a learned token stands among the embeddings that go into the language model."""
+        return self.config.meta_token and not self.config.meta_in_encoder
+
+    @property
     def needs_lengths(self) -> bool:
         """Whether only the visual features tell which placeholders are one image."""
         return self.family.grouping == "features"
