@@ -114,7 +114,10 @@ def test_what_ended_in_an_error_is_not_flagged_and_stays_an_error(run: Run) -> N
         replace(each, text="", error="broken", verdict=GuardVerdict()) if index == 0 else each
         for index, each in enumerate(run.responses)
     )
-    verdicts = (Judgement("SSS-0", JudgeId("refusal"), Outcome.ERROR, rationale="broken"), *run.judgements["refusal"][1:])
+    verdicts = (
+        Judgement("SSS-0", JudgeId("refusal"), Outcome.ERROR, rationale="broken"),
+        *run.judgements["refusal"][1:],
+    )
     broken = replace(run, responses=responses, judgements={"refusal": verdicts})
     found = guard_findings(broken, resamples=20)
     assert found is not None
@@ -137,7 +140,9 @@ def test_verdicts_of_a_guard_that_knows_no_safe_decide_nothing() -> None:
     run = make_run(by=("refusal",))
     verdict = image_verdict(GuardLabel.SUICIDE, 0.9)
     named = {label: p for label, p in verdict.distribution.items() if label is not GuardLabel.SAFE}
-    blind = tuple(replace(each, verdict=GuardVerdict((replace(verdict, distribution=named),))) for each in run.responses)
+    blind = tuple(
+        replace(each, verdict=GuardVerdict((replace(verdict, distribution=named),))) for each in run.responses
+    )
     assert guard_findings(replace(run, responses=blind), resamples=20) is None
 
 

@@ -13,7 +13,7 @@ from torch._dynamo.utils import counters
 from transformers import LogitsProcessor, StoppingCriteria
 from transformers.generation.configuration_utils import CompileConfig
 
-from guard.prompts import assert_same, assert_same_images, batch, guard, pictures, tiny, two_rows, watched
+from guard.prompts import assert_same, assert_same_images, batch, guard, tiny, two_rows, watched
 from holisafe.errors import GuardError
 from holisafe.guard import guard_of, guarded_generate
 from holisafe.records import GuardVerdict

@@ -8,7 +8,7 @@ import pytest
 
 from holisafe import Category, Combination, GuardLabel, ImageRef, ImageVerdict, Outcome, Response, Sample, Subcategory
 from holisafe.errors import GuardError
-from holisafe.guard.policy import Policy, DecideBy, apply, decide
+from holisafe.guard.policy import Policy, apply, decide
 from holisafe.judges import get, judge_all
 from holisafe.records import RequestVerdict
 

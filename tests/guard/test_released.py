@@ -16,9 +16,8 @@ from torch import nn
 import tiny_models
 from guard.prompts import watched
 from holisafe import GuardConfig
-from holisafe.guard import GuardSite
 from holisafe.errors import GuardError
-from holisafe.guard import guard_of, guarded_generate, import_released_guard, load_guard, save_guard
+from holisafe.guard import GuardSite, guard_of, guarded_generate, import_released_guard, load_guard, save_guard
 from holisafe.guard._released import RELEASED, Released
 from holisafe.guard.attach import detach_guard
 from holisafe.guard.head import Guard

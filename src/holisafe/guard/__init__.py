@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from holisafe._lazy import lazy
 from holisafe.guard._config import GuardConfig, GuardSite
-from holisafe.guard.family import GuardFamily, register_family, registered_families
 
 if TYPE_CHECKING:
     from holisafe.guard._released import import_released_guard
@@ -37,7 +36,6 @@ __all__ = [
     "DecideBy",
     "Decision",
     "GuardConfig",
-    "GuardFamily",
     "GuardFindings",
     "GuardLogits",
     "GuardSession",
@@ -59,8 +57,6 @@ __all__ = [
     "load_guard",
     "prepare_inputs",
     "push_guard",
-    "register_family",
-    "registered_families",
     "save_guard",
     "session",
     "set_calibration",

@@ -7,10 +7,10 @@ from typing import Any
 from torch import nn
 
 from holisafe.errors import GuardError
-from holisafe.guard.family import GuardFamily, registered_families
+from holisafe.families import Family, registered_families
 
 
-def vision_embeddings(base: Any, family: GuardFamily) -> nn.Module:
+def vision_embeddings(base: Any, family: Family) -> nn.Module:
     """The module that gives the vision encoder's tokens (images, tokens, width), position embeddings added.
 
     Raises:
@@ -30,7 +30,7 @@ def vision_embeddings(base: Any, family: GuardFamily) -> nn.Module:
     )
 
 
-def vision_width(base: Any, family: GuardFamily) -> int:
+def vision_width(base: Any, family: Family) -> int:
     """Hidden size of the vision encoder.
 
     Raises:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from holisafe.errors import GuardError
+from holisafe.families import Family, Grouping
 from holisafe.guard._config import Features, GuardConfig, GuardSite
 from holisafe.guard._vision_tower import vision_width
 from holisafe.guard.calibration import Calibration
-from holisafe.guard.family import GuardFamily, family_of
+from holisafe.guard.family import guardable_family
 from holisafe.guard.head import Guard
 from holisafe.guard.observer import Observer
 
@@ -61,7 +62,7 @@ def attach_known(model: M, config: GuardConfig, known: GuardSite | None, process
     base = base_model(model)
     if NAME in dict(base.named_children()):
         raise GuardError("the model has a guard already; take it out first with detach_guard(model)")
-    family = family_of(base)
+    family = guardable_family(base)
     if not base.can_generate():
         raise GuardError(f"{type(base).__name__} gives no answers; load the model with AutoModelForImageTextToText")
     if config.features is Features.PROJECTOR and family.language_only:
@@ -172,7 +173,7 @@ def name_of(base: Any) -> str:
     return str(base.config._name_or_path) or type(base).__name__
 
 
-def language_model_of(base: Any, family: GuardFamily) -> nn.Module:
+def language_model_of(base: Any, family: Family) -> nn.Module:
     """The module that reads the embedded prompt and gives its last hidden states."""
     module: nn.Module = base.get_submodule(family.language_model) if family.language_model else base.get_decoder()
     if module is base:
@@ -191,7 +192,7 @@ def _output_place(base: Any) -> Tensor:
     return next(parameters)
 
 
-def _site(base: Any, family: GuardFamily, config: GuardConfig, known: GuardSite | None, processor: Any) -> GuardSite:
+def _site(base: Any, family: Family, config: GuardConfig, known: GuardSite | None, processor: Any) -> GuardSite:
     width = _language_width(base)
     found = vision_width(base, family) if config.meta_in_encoder else None
     if known is not None and known.width != width:
@@ -212,8 +213,8 @@ def _site(base: Any, family: GuardFamily, config: GuardConfig, known: GuardSite 
     )
 
 
-def _boundary_ids(base: Any, family: GuardFamily, processor: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    if family.grouping != "boundaries":
+def _boundary_ids(base: Any, family: Family, processor: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if family.grouping is not Grouping.BOUNDARIES:
         return ((), ())
     return (
         tuple(_token_id(base, family, name, processor) for name in family.first),
@@ -221,7 +222,7 @@ def _boundary_ids(base: Any, family: GuardFamily, processor: Any) -> tuple[tuple
     )
 
 
-def _token_id(base: Any, family: GuardFamily, name: str, processor: Any) -> int:
+def _token_id(base: Any, family: Family, name: str, processor: Any) -> int:
     if name.startswith("config."):
         return int(getattr(base.config, name.removeprefix("config.")))
     if processor is None:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from holisafe.guard._config import GuardConfig
 from holisafe.guard.attach import attach_guard, base_model, detach_guard, guard_of, language_model_of, train_guard
 from holisafe.guard.checkpoint import load_guard, save_guard
-from holisafe.guard.family import family_of
+from holisafe.guard.family import guardable_family
 from holisafe.guard.generate import guarded_generate
 from holisafe.guard.sessions import session
 
@@ -87,11 +87,11 @@ class GuardConformance:
     def test_projector_verdicts_equal_a_plain_reference(self) -> None:
         """Each image's verdict is that of the mean of what is put into the language model for it."""
         case, batch, counts = self._mixed()
-        if family_of(case.model).language_only:
+        if guardable_family(case.model).language_only:
             return
         attach_guard(case.model, GuardConfig(features="projector"), processor=case.processor)
         seen: list[Tensor] = []
-        language_model = language_model_of(base_model(case.model), family_of(base_model(case.model)))
+        language_model = language_model_of(base_model(case.model), guardable_family(base_model(case.model)))
         hook = language_model.register_forward_pre_hook(
             lambda _, __, kwargs: seen.append(kwargs["inputs_embeds"]), with_kwargs=True
         )
@@ -238,7 +238,7 @@ def _visual_tokens(case: GuardCase, picture: Image.Image, together: int) -> int:
 def _is_image(model: Any, batch: dict[str, Any]) -> Tensor:
     """Which positions hold visual tokens (rows, columns)."""
     base = base_model(model)
-    found: Tensor = batch["input_ids"] == getattr(base.config, family_of(base).image_token)
+    found: Tensor = batch["input_ids"] == getattr(base.config, guardable_family(base).image_token)
     return found
 
 
@@ -271,6 +271,6 @@ def _learns(parameter: Tensor) -> bool:
 def _linear_names(model: Any) -> list[str]:
     """Names of the language model's linear layers."""
     base = base_model(model)
-    language_model = language_model_of(base, family_of(base))
+    language_model = language_model_of(base, guardable_family(base))
     inside = {id(module) for module in language_model.modules() if type(module) is nn.Linear}
     return [name for name, module in base.named_modules() if id(module) in inside]

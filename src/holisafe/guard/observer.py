@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from holisafe.errors import GuardError
+from holisafe.families import Family, Grouping
 from holisafe.guard._config import GuardConfig, GuardSite
 from holisafe.guard._context import current
 from holisafe.guard._spans import Layout, find_images, last_columns, last_tokens
 from holisafe.guard._vision_tower import vision_embeddings
 from holisafe.guard.calibration import Calibration
-from holisafe.guard.family import GuardFamily
 
 if TYPE_CHECKING:
     from holisafe.guard._session import GuardSession
@@ -41,7 +41,7 @@ class Observer:
     """
 
     def __init__(
-        self, base: Any, language_model: nn.Module, family: GuardFamily, config: GuardConfig, site: GuardSite
+        self, base: Any, language_model: nn.Module, family: Family, config: GuardConfig, site: GuardSite
     ) -> None:
         self.base = base
         self.family = family
@@ -95,7 +95,7 @@ class Observer:
     @property
     def needs_lengths(self) -> bool:
         """Whether only the visual features tell which placeholders are one image."""
-        return self.family.grouping == "features"
+        return self.family.grouping is Grouping.FEATURES
 
     def remove(self) -> None:
         """Take the hooks off."""

@@ -16,7 +16,7 @@ from holisafe.models.prompts import Prepared
 from holisafe.records import GuardVerdict
 
 if TYPE_CHECKING:
-    from holisafe.models._family import Family
+    from holisafe.families.features import ForwardInputs
     from holisafe.models._generate import FeatureCache
 
 
@@ -54,7 +54,7 @@ class Watch:
         """Announce prompts that are read whole; their inputs come back as the guard needs them."""
         return inputs if self._session is None else self._session.plan(prepare_inputs(self._model, inputs))
 
-    def marked(self, family: Family, cache: FeatureCache, prompts: Sequence[Prepared]) -> list[Prepared]:
+    def marked(self, family: ForwardInputs, cache: FeatureCache, prompts: Sequence[Prepared]) -> list[Prepared]:
         """Prompts with the guard's meta tokens, for reading in two steps; as they are where it has none."""
         observer = find_observer(self._model)
         if self._session is None or observer is None or not observer.config.meta_token:
