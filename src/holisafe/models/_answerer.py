@@ -17,7 +17,7 @@ import torch
 from transformers import GenerationConfig
 
 from holisafe.errors import HoliSafeError, ModelError
-from holisafe.models._family import family_of
+from holisafe.families.features import forward_inputs
 from holisafe.models._generate import (
     Answer,
     FeatureCache,
@@ -76,7 +76,7 @@ class Answerer:
             raise ModelError(f"batch_size is {batch_size}; expected at least 1")
         self.model = model
         self.processor = copy.deepcopy(processor)
-        self.family = family_of(model)
+        self.family = forward_inputs(model)
         self.reuse = try_out(model, self.processor, self.family, reuse=reuse)
         self.batch_size = batch_size if self.reuse.batched else 1
         self.prefixes = 0
