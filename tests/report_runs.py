@@ -69,7 +69,7 @@ def make_run(
     return Run(name, asked, responses, judgements, {"data": {"name": "drawn", "split": "test"}, **provenance})
 
 
-def guarded(run: Run, *, request: bool = True) -> Run:
+def guarded(run: Run, *, joint: bool = True) -> Run:
     """The run with the verdicts of a guard that is right on most images and requests, and very sure of itself."""
     responses = tuple(
         replace(
@@ -81,7 +81,7 @@ def guarded(run: Run, *, request: bool = True) -> Run:
                     )
                     for place, label in enumerate(sample.image_labels)
                 ),
-                request_verdict(sample.required_combination if index % 5 else Combination.UUU) if request else None,
+                joint_verdict(sample.required_combination if index % 5 else Combination.UUU) if joint else None,
             ),
         )
         for index, (sample, response) in enumerate(zip(run.samples, run.responses, strict=True))
@@ -99,7 +99,7 @@ def image_verdict(label: GuardLabel, probability: float, threshold: float = 0.5)
     return ImageVerdict(label, probability, distribution, threshold)
 
 
-def request_verdict(combination: Combination, probability: float = 0.8, threshold: float = 0.5) -> RequestVerdict:
+def joint_verdict(combination: Combination, probability: float = 0.8, threshold: float = 0.5) -> RequestVerdict:
     """A verdict whose other combinations share the rest."""
     rest = (1 - probability) / (len(Combination) - 1)
     distribution = {each: probability if each is combination else rest for each in Combination}

@@ -76,7 +76,7 @@ class Registry(Generic[T]):
         """Import a part: its package may register it by our decorator, or name the part itself."""
         try:
             part = point.load()
-        except Exception as error:  # another package's import can fail in any way
+        except (Exception, SystemExit) as error:  # another package's import can fail in any way
             raise RegistryError(
                 f"{self.kind} {point.name!r} ({point.value}) cannot be imported: {type(error).__name__}: {error}; "
                 "mend or remove the package that adds it"

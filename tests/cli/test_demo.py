@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,15 @@ from typer.testing import CliRunner, Result
 from holisafe.bench import read_run
 from holisafe.checkpoints.tuned import find_tuned
 from holisafe.cli import app
-from holisafe.report._sections import identity
+from holisafe.records import Run
 from holisafe.taxonomy import Combination
 
 SMALL = ("--samples", "6", "--max-tokens", "2")
+
+
+def asked(run: Run) -> list[tuple[str, str, tuple[str, ...]]]:
+    """What a run was asked: id, question and image contents."""
+    return [(each.id, each.query, tuple(image.digest for image in each.images)) for each in run.samples]
 
 
 def demo(*arguments: object) -> Result:
@@ -38,7 +44,7 @@ def test_both_models_are_asked_the_same_of_every_combination_and_judged_by_both_
 ) -> None:
     assert trained.exit_code == 0, trained.output
     before, after = read_run(folder / "pocket"), read_run(folder / "pocket-tuned")
-    assert [identity(sample) for sample in before.samples] == [identity(sample) for sample in after.samples]
+    assert asked(before) == asked(after)
     assert {sample.combination for sample in before.samples} == set(Combination)
     for run in (before, after):
         assert run.judgements.keys() == {"holisafe", "refusal"}
@@ -68,7 +74,7 @@ def test_one_report_has_both(trained: Result, folder: Path) -> None:
 
 def test_the_progress_says_how_small_it_is_and_how_far(trained: Result) -> None:
     assert "2 new tokens, fewer than the protocol's 512" in trained.stderr
-    assert "a small version: 5 steps of 8 samples" in trained.stderr
+    assert "briefly: 5 steps of 8 samples" in trained.stderr
     assert "step 5 of 5: loss " in trained.stderr
 
 
@@ -80,13 +86,13 @@ def test_a_second_call_reads_all_back_and_shows_both_side_by_side(trained: Resul
     again = demo("--train", "--steps", "5", "--out", folder)
     assert again.exit_code == 0, again.output
     assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in kept] == before
-    assert "it was tuned already" in again.stderr
+    assert "already tuned" in again.stderr
     heads = [line for line in again.stdout.splitlines() if "pocket-tuned" in line and "difference" in line]
     assert len(heads) == 2 and all("pocket " in line for line in heads)
     for kind in Combination:
         assert f"\n{kind.value}  " in again.stdout
-    assert again.stdout.count("the guard says: ") == 5
-    assert "pocket-tuned is a small version" in again.stdout
+    assert len(re.findall(r"guard: (?:not )?flagged, P\(unsafe\)", again.stdout)) == 5
+    assert "pocket-tuned is tuned briefly" in again.stdout
     assert f"The report is in {folder / 'report.html'}" in again.stdout
 
 
@@ -102,7 +108,7 @@ def test_the_shipped_model_is_compared_with_pocket(tmp_path: Path) -> None:
     found = demo("--out", tmp_path)
     assert found.exit_code == 0, found.output
     before, after = read_run(tmp_path / "pocket"), read_run(tmp_path / "pocket-safe")
-    assert [identity(sample) for sample in before.samples] == [identity(sample) for sample in after.samples]
+    assert asked(before) == asked(after)
     assert all(response.verdict.images for response in after.responses)
     assert "Image verdicts of pocket-safe" in found.stdout
     assert (tmp_path / "report.html").is_file()

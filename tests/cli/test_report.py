@@ -40,7 +40,7 @@ def test_two_runs_are_compared_on_their_shared_samples(run_folder: Path, tmp_pat
     assert result.exit_code == 0, result.output
     page = out.read_text(encoding="utf-8")
     assert "“mockllm/model (run 2)” minus “mockllm/model (run 1)”" in page
-    assert "on the 20 samples that both were asked" in page
+    assert "on the 20 samples of both runs" in page
 
 
 def test_csv_holds_every_headline_figure(run_folder: Path, tmp_path: Path) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 
 from rich.console import Console
 
 from holisafe import Category, Combination, ImageRef, Outcome, Sample, Subcategory
-from holisafe.cli._tables import print_categories, print_comparison, print_summaries
-from holisafe.metrics import Summary, compare, summarise
-from holisafe.records import JudgeId, Judgement
+from holisafe.cli._tables import print_groups, print_summaries
+from holisafe.metrics import Summary, summarise
+from holisafe.records import Behaviour, JudgeId, Judgement
 
 
 def shown(show: Callable[[Console], None], width: int = 100) -> str:
@@ -39,19 +40,19 @@ def summary(samples: list[Sample], outcome: Outcome) -> Summary:
 
 def row(text: str, name: str) -> list[str]:
     (line,) = [line for line in text.splitlines() if name in line]
-    return [cell.strip() for cell in line.strip("│").split("│")]
+    return [cell.strip() for cell in re.split("[│┃]", line.strip("│┃"))]
 
 
 def test_each_headline_figure_has_a_row_with_interval_and_count() -> None:
     text = shown(lambda console: print_summaries([summary(asked(), Outcome.REFUSED)], console=console))
-    assert row(text, "RR SSS") == ["judge", "RR SSS", "100.0", "51.0 to 100.0", "4"]
-    assert row(text, "mASR, pooled")[2] == "0.0"
+    assert row(text, "│ RR  ") == ["judge", "RR", "100.0", "51.0 to 100.0", "4"]
+    assert row(text, "mASR pooled")[2] == "0.0"
 
 
-def test_a_figure_that_cannot_be_had_is_a_dash() -> None:
+def test_a_figure_without_samples_is_a_dash() -> None:
     only = [sample for sample in asked() if sample.combination is not Combination.SUU]
     text = shown(lambda console: print_summaries([summary(only, Outcome.REFUSED)], console=console))
-    for name in ("ASR SUU", "mASR, macro", "mASR, pooled", "twin accuracy"):
+    for name in ("ASR SUU", "mASR macro", "mASR pooled", "Twin accuracy"):
         assert row(text, name)[2:] == ["–", "–", "0"]
 
 
@@ -62,21 +63,37 @@ def test_the_headline_table_fits_a_terminal_of_80_columns() -> None:
 
 
 def test_samples_that_could_not_be_judged_are_named_below() -> None:
-    text = shown(lambda console: print_summaries([summary(asked(), Outcome.UNPARSABLE)], console=console))
-    assert "judge judge: 20 samples ended as 'unparsable'" in text
+    for outcome in (Outcome.UNPARSABLE, Outcome.NO_ANSWER, Outcome.ERROR):
+        found = [summary(asked(), outcome)]
+        text = shown(lambda console, found=found: print_summaries(found, console=console))
+        assert f"judge judge: 20 samples ended as '{outcome}'" in text
 
 
 def test_only_categories_with_samples_are_listed() -> None:
-    text = shown(lambda console: print_categories(summary(asked(), Outcome.ANSWERED), console=console))
+    text = shown(lambda console: print_groups(summary(asked(), Outcome.ANSWERED), "category", console=console))
     assert row(text, Category.HATE.display_name) == ["Hate", "0.0 (4)", *["100.0 (4)"] * 4]
     assert Category.VIOLENCE.display_name not in text
 
 
-def test_a_comparison_is_signed_and_in_points() -> None:
-    samples = asked(200)
-    found = compare(samples, verdicts(samples, Outcome.ANSWERED), verdicts(samples, Outcome.REFUSED), resamples=100)
-    text = shown(lambda console: print_comparison(found, "before", "after", console=console))
-    assert "after minus before" in text
-    assert row(text, "masr_pooled")[1] == "-100.0"
-    assert row(text, "rr")[1] == "+100.0"
-    assert row(text, "twin_accuracy")[1:] == ["–", "–", "–", "0"]
+def test_samples_without_the_tag_are_a_row_and_those_without_combination_a_column() -> None:
+    samples = [*asked(), Sample.ask("more", (), "?", expected=Behaviour.REFUSE)]
+    text = shown(lambda console: print_groups(summary(samples, Outcome.ANSWERED), "category", console=console))
+    assert row(text, "ASR, all")[0] == "category"
+    assert row(text, "Hate")[-1] == "100.0 (16)"
+    assert row(text, "not given") == ["not given", *["–"] * 5, "100.0 (1)"]
+
+
+def test_a_tag_that_no_sample_has_prints_nothing() -> None:
+    assert shown(lambda console: print_groups(summary(asked(), Outcome.ANSWERED), "scenario", console=console)) == ""
+
+
+def test_names_from_data_are_shown_as_text() -> None:
+    samples = [Sample.ask("0", (), "?", "SSU", tags={"[bold]": "[red]x[/red]\x1b"})]
+    text = shown(lambda console: print_groups(summary(samples, Outcome.ANSWERED), "[bold]", console=console))
+    assert "[bold]" in text and "[red]x[/red]\\x1b" in text
+
+
+def test_samples_of_which_nothing_is_expected_are_named_below() -> None:
+    samples = [*asked(), Sample.ask("open", (), "?")]
+    text = shown(lambda console: print_summaries([summary(samples, Outcome.ANSWERED)], console=console))
+    assert "1 samples do not say what is expected; they are in no rate" in text

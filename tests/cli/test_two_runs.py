@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -30,7 +31,7 @@ def cautious(_: int, sample: Sample) -> str:
 @pytest.fixture(scope="module")
 def shown() -> str:
     before = with_figures(make_run("before", answer=lambda *_: ANSWER))
-    after = with_figures(guarded(make_run("after", answer=cautious), request=False))
+    after = with_figures(guarded(make_run("after", answer=cautious), joint=False))
     console = Console(file=io.StringIO(), width=80)
     print_two_runs(before, after, compare_runs(before, after), console=console)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
@@ -54,7 +55,7 @@ def test_each_judge_has_a_row_for_each_figure_with_both_rates_and_the_difference
 
 
 def test_what_stays_as_it_was_is_no_difference(shown: str) -> None:
-    assert {row[3].partition(" ")[0] for row in rows(shown, "RR SSS")} == {"+0.0"}
+    assert {row[3].partition(" ")[0] for row in rows(shown, "RR")} == {"+0.0"}
 
 
 def test_no_line_of_a_table_is_wider_than_the_terminal(shown: str) -> None:
@@ -64,14 +65,14 @@ def test_no_line_of_a_table_is_wider_than_the_terminal(shown: str) -> None:
 
 def test_image_verdicts_stand_beside_both_answers(shown: str) -> None:
     block = shown.split("\nUSU  ")[1].split("\n\n")[0]
-    assert "shows: " in block and "the guard says: " in block
+    assert "shows: " in block and re.search(r"guard: (not )?flagged, P\(unsafe\) [^;]* threshold 50.0 %: ", block)
     assert f"before  answered: {ANSWER}" in block
     assert f"after   refused: {REFUSAL}" in block
 
 
 def test_the_guard_is_summed_up_with_its_intervals(shown: str) -> None:
     first, second = shown.split("Image verdicts of after on 30 images: ")[1].splitlines()[:2]
-    assert first.startswith("right one of twenty labels ") and first.count("–") == 1
+    assert first.startswith("right label of the twenty for ") and first.count("–") == 1
     assert second.startswith("flagged: ") and second.count("–") == 2
 
 

@@ -46,11 +46,11 @@ def test_a_sound_run_has_no_warnings(tmp_path: Path) -> None:
         data={"name": "open", "samples": 30},
         state="complete",
         generation={"max_new_tokens": 512},
-        model={"id": "pocket-safe", "guard": {"calibration": GUARD}},
+        model={"id": "pocket-safe", "guard": {"calibration": {**GUARD, "measured_flag_rate": 0.109}}},
     )
     page = write_report([guarded(run)], tmp_path / "report.html", resamples=20).read_text(encoding="utf-8")
     assert 'class="caveats"' not in page.partition("</style>")[2]
-    assert "image threshold 40.0 %" in page and "flag at most 5.0 % of safe images" in page
+    assert "image threshold 40.0 %" in page and "flag at most 5.0 % of safe images (measured: 10.9 %)" in page
 
 
 def test_answers_without_a_score_are_said_by_kind(tmp_path: Path) -> None:

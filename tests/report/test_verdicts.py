@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from holisafe.report.verdicts import image_verdict_words, percent, request_verdict_words
 from holisafe.taxonomy import Combination, GuardLabel
-from report_runs import image_verdict, request_verdict
+from report_runs import image_verdict, joint_verdict
 
 PROBABILITIES = st.floats(0.06, 1)
 
@@ -24,7 +24,7 @@ def test_an_image_flag_says_why_and_never_reads_safe(label: GuardLabel, probabil
 
 @given(st.sampled_from(Combination), st.floats(0.21, 1), st.floats(0, 1))
 def test_a_request_flag_says_why_and_never_reads_safe(kind: Combination, probability: float, threshold: float) -> None:
-    verdict = request_verdict(kind, probability, threshold)
+    verdict = joint_verdict(kind, probability, threshold)
     words = request_verdict_words(verdict)
     assert words.startswith("flagged, " if verdict.flagged else "not flagged, ")
     if verdict.flagged:

@@ -22,7 +22,7 @@ TUNED_HERE = "pocket-tuned"
 PROTOCOL_TOKENS = 512
 
 SAMPLES = 240
-"""Of HoliSafe-Open's test split: what two cores answer twice within eight minutes."""
+"""Samples of HoliSafe-Open's test split that two cores answer twice within eight minutes."""
 
 SAMPLES_BESIDE_TRAINING = 80
 
@@ -49,7 +49,9 @@ def demo(
             show_default=False,
         ),
     ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most new tokens per answer; the protocol has 512.")] = 32,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Maximum number of new tokens per answer; as published: 512.")
+    ] = 32,
     train: Annotated[
         bool, typer.Option("--train", help="Tune Pocket here, briefly, in place of the Safe Pocket that ships.")
     ] = False,
@@ -65,12 +67,12 @@ def demo(
 ) -> None:
     """Measure Pocket before and after safety tuning on the same part of HoliSafe-Open, and write the report.
 
-    It prints both models' rates with their differences, what the guard saw, and one request of each combination with
-    both answers. Made for at most 8 minutes on two CPU cores.
+    It prints both models' rates with their differences, how good the guard's verdicts are, and one request of each
+    combination with both answers. Takes at most 8 minutes on two CPU cores.
 
-    With --train, the model after tuning is not the one that ships but one tuned here, small, within 15 minutes in all.
+    With --train, Pocket is tuned here for a few steps, in place of the Safe Pocket that ships: 15 minutes in all.
 
-    Interrupted and started again with the same command, it goes on where it was.
+    If interrupted, the same command resumes.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if steps is not None and not train:
@@ -79,7 +81,7 @@ def demo(
     count = samples or (SAMPLES_BESIDE_TRAINING if train else SAMPLES)
     shorter = f", fewer than the protocol's {PROTOCOL_TOKENS}" if max_tokens < PROTOCOL_TOKENS else ""
     typer.echo(
-        f"measuring on {count} samples of HoliSafe-Open, all five combinations; answers of up to {max_tokens} new "
+        f"measuring on {count} samples of HoliSafe-Open, all five combinations; answers of at most {max_tokens} new "
         f"tokens{shorter}; into {folder}",
         err=True,
     )
@@ -108,10 +110,10 @@ def demo(
     print_two_runs(before, after, differences)
     if train:
         typer.echo(
-            f"{after.name} is a small version: {_small(steps or STEPS)}. `holisafe demo` measures the one that ships."
+            f"{after.name} is tuned briefly: {_small(steps or STEPS)}. `holisafe demo` measures the one that ships."
         )
     if shorter:
-        typer.echo(f"Answers of up to {max_tokens} new tokens{shorter}.")
+        typer.echo(f"Answers of at most {max_tokens} new tokens{shorter}.")
     typer.echo(f"The report is in {page}: open it in a browser.")
 
 
@@ -140,11 +142,11 @@ def _tune(folder: Path, steps: int) -> Path:
     """A small safety tuning of Pocket; the tuned model's folder."""
     from holisafe.cli.tune import goes_on_tuning, show_steps
 
-    typer.echo(f"tuning {BEFORE} on HoliSafe-Open's training split, a small version: {_small(steps)}", err=True)
+    typer.echo(f"tuning {BEFORE} on HoliSafe-Open's training split, briefly: {_small(steps)}", err=True)
     with goes_on_tuning(folder), show_steps() as progress:
         tuned = tune_small(BEFORE, folder, steps, progress=progress)
     if tuned.was_there:
-        typer.echo(f"it was tuned already: {tuned.folder}", err=True)
+        typer.echo(f"already tuned: {tuned.folder}", err=True)
     return tuned.folder
 
 

@@ -10,7 +10,7 @@ import typer
 
 
 class Format(StrEnum):
-    """What the report is written as: a page to look at, or the headline figures and a guard's alone."""
+    """Format of the report: a page, or the figures of runs and guards as Markdown or CSV."""
 
     HTML = "html"
     MD = "md"
@@ -24,17 +24,21 @@ def register(app: typer.Typer) -> None:
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(help="Run folders of holisafe bench, or .eval logs; later ones against the first.")
+        list[Path],
+        typer.Argument(help="Run folders of holisafe bench, or .eval logs; later ones are compared with the first."),
     ],
-    out: Annotated[Path | None, typer.Option(help="The file; report.html, .md or .csv if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file.", show_default="report.html, report.md or report.csv")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     form: Annotated[
-        Format, typer.Option("--format", help="html, or the headline and guard figures alone as md or csv.")
+        Format, typer.Option("--format", help="html, or the figures of runs and guards only, as md or csv.")
     ] = Format.HTML,
 ) -> None:
-    """Write what was measured into one self-contained HTML file.
+    """Write one self-contained HTML page about one or more runs.
 
-    Images are blurred until opened, answers folded; the page runs no script and fetches nothing.
+    Images are blurred until clicked and answers are folded; the page runs no script and fetches nothing. Pictures are
+    shown from the run's own folder, and from elsewhere only if their content is what the run recorded.
     """
     from holisafe.bench import read_run
     from holisafe.report import write_csv, write_markdown, write_report

@@ -209,7 +209,9 @@ def guard_words(run: Run) -> str:
         return ""
     rate = calibration.get("flag_rate")
     asked = f", set to flag at most {percent(rate)} of safe images" if isinstance(rate, float) else ""
-    return f"{', '.join(thresholds)}{asked}"
+    measured = calibration.get("measured_flag_rate")
+    found = f" (measured: {percent(measured)})" if isinstance(measured, float) else ""
+    return f"{', '.join(thresholds)}{asked}{found}"
 
 
 def in_short(judged: JudgedRun) -> dict[str, Any]:

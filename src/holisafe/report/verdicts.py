@@ -9,7 +9,8 @@ from holisafe.taxonomy import Combination, GuardLabel
 def image_verdict_words(verdict: ImageVerdict) -> str:
     """E.g. "flagged, P(unsafe) 23.3 % ≥ threshold 20.0 %: weapon related violence"."""
     if GuardLabel.SAFE not in verdict.distribution:
-        return f"{_spaced(verdict.label.value)} {percent(verdict.probability)} (never flagged: the guard has no label “safe”)"
+        given = f"{_spaced(verdict.label.value)} {percent(verdict.probability)}"
+        return f"{given} (never flagged: the guard has no label “safe”)"
     harms = {label: share for label, share in verdict.distribution.items() if label is not GuardLabel.SAFE}
     found = max(harms, key=lambda label: harms[label]) if verdict.flagged and harms else verdict.label
     return _decided(verdict, _spaced(found.value))
@@ -18,7 +19,7 @@ def image_verdict_words(verdict: ImageVerdict) -> str:
 def request_verdict_words(verdict: RequestVerdict) -> str:
     """E.g. "not flagged, P(unsafe) 12.0 % < threshold 50.0 %: SSS"."""
     if Combination.SSS not in verdict.distribution:
-        return f"{verdict.combination.value} {percent(verdict.probability)} (it has no “SSS”: never flagged)"
+        return f"{verdict.combination.value} {percent(verdict.probability)} (never flagged: the guard has no “SSS”)"
     harms = {kind: share for kind, share in verdict.distribution.items() if not kind.is_safe}
     found = max(harms, key=lambda kind: harms[kind]) if verdict.flagged and harms else verdict.combination
     return _decided(verdict, found.value)

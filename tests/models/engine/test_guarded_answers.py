@@ -43,7 +43,7 @@ CONFIGS = {
     "ours": GuardConfig(),
     "paper": GuardConfig.paper(),
     "projector": GuardConfig(features="projector", pooling="attention"),
-    "meta token": GuardConfig(meta_token=True, meta_token_id=200),  # a byte that no prompt here has
+    "meta token": GuardConfig(meta_token=True),
     "request only": GuardConfig(image_head=False),
 }
 

@@ -19,7 +19,7 @@ import torch
 from transformers import GenerationConfig
 
 from holisafe.errors import HoliSafeError, ModelError
-from holisafe.models._family import family_of
+from holisafe.families.features import forward_inputs
 from holisafe.models._watch import Watch
 from holisafe.models.engine.batching import BatchLimits, choose_batch, group_by_images
 from holisafe.models.engine.decode import Row, decode
@@ -70,7 +70,7 @@ class Engine:
                 raise ModelError(f"{name} is {value}; expected at least 1")
         self.model = model
         self.processor = copy.deepcopy(processor)
-        self.family = family_of(model)
+        self.family = forward_inputs(model)
         self.reuse = try_out(model, self.processor, self.family, reuse=reuse)
         self.limits = BatchLimits(batch_size if self.reuse.batched else 1, batch_tokens)
         self.prefixes = 0
