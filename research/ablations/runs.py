@@ -27,8 +27,6 @@ from holisafe.checkpoints.tuned import hash_weights
 from holisafe.errors import HoliSafeError, RunError
 from holisafe.guard import GuardConfig, add_meta_tokens, attach_guard
 from holisafe.guard.attach import find_observer
-from holisafe.guard.policy import unsafe_probability
-from holisafe.guard import GuardConfig, attach_guard
 from holisafe.images import content_hash, read_bytes
 from holisafe.judges import judge_all
 from holisafe.metrics import twin_pairs
