@@ -330,7 +330,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an unknown field": (edit("hight", 3), "guard_config.json: unknown field hight"),
     "an unknown label": (
         edit("config.labels", ["safe", "dragon"]),
-        "guard_config.json: config: labels: unknown guard label 'dragon'",
+        "config: labels: unknown guard label 'dragon'",
     ),
     "labels that are numbers": (edit("config.labels", [0, 1]), "guard_config.json: config: labels: found"),
     "fewer labels": (edit("config.labels", ["safe", "suicide"]), r"image_head.mlp.3.*expected shape \[2"),
@@ -339,7 +339,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another width": (edit("site.width", 64), "hidden size 64.*this model is .*hidden size 32"),
     "another base": (
         edit("site.base_model", "org/other"),
-        "made for org/other .*this model is tiny-llava.*any_base=True",
+        "made for org/other .*model is tiny-llava.*any_base=True",
     ),
     "another family": (edit("site.model_type", "gemma3"), r"made for tiny-llava \(gemma3.*\(llava.*any_base=True"),
     "deeper": (edit("config.depth", 3), "image_head.mlp.6.weight.*missing"),
