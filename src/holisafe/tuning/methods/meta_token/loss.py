@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holisafe.errors import TuningError
-from holisafe.guard import add_meta_tokens
+from holisafe.guard import add_meta_tokens, session
 from holisafe.guard.attach import find_observer
 from holisafe.tuning._answer_loss import answer_term, model_inputs
 from holisafe.tuning._guard_loss import guard_hits, guard_terms
@@ -23,6 +23,7 @@ def loss(model: Any, batch: Mapping[str, Any], config: MetaTokenConfig) -> Loss:
     observer = find_observer(model)
     if observer is None:
         raise TuningError("the model has no guard; add one with attach_guard(model)")
-    answer, outputs = answer_term(model, add_meta_tokens(model, model_inputs(batch)))
+    with session(model):
+        answer, outputs = answer_term(model, add_meta_tokens(model, model_inputs(batch)))
     terms = guard_terms(outputs, batch, observer.config, config.image_weight, config.joint_weight)
     return Loss((answer, *terms), outputs, guard_hits(outputs, batch, observer.config.labels))
