@@ -47,7 +47,7 @@ class Scanner:
         from holisafe.models import load
 
         if self._loaded is None:
-            self._loaded = tuple(load(self.model, guard=self.guard, device=self.device, dtype=self.dtype))  # type: ignore[assignment]
+            self._loaded = tuple(load(self.model, guard=self.guard, device=self.device, dtype=self.dtype))
         assert self._loaded is not None
         model, processor = self._loaded
         found = scan(map(_item, rows), model, processor=processor, batch_size=self.batch_size, limits=self.limits)
