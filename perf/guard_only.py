@@ -34,10 +34,9 @@ import torch
 from PIL import Image
 
 from architectures import HOSTS, build, prompts
-from holisafe.guard import GuardConfig, attach_guard, classify_images, detach_guard, guarded_generate
+from holisafe.guard import GuardConfig, attach_guard, classify_images, detach_guard, guarded_generate, session
 from holisafe.guard.attach import find_observer
 from holisafe.guard.classify import classify_inputs
-from holisafe.guard.generate import prepare_inputs, read_verdicts, watching
 from paired import Way, machine, machine_name, median_ratio, rounds, write
 
 RESULTS = Path(__file__).parent / "results"
@@ -101,10 +100,9 @@ def _host_ways(model: Any, options: Any) -> dict[str, Way]:
 
     @torch.no_grad()
     def prefill() -> None:
-        prepared = prepare_inputs(model, question)
-        with watching(model, prepared) as observer:
-            model(**prepared, use_cache=True, logits_to_keep=1)
-            read_verdicts(observer, options.batch)
+        with session(model, question) as watched:
+            model(**watched.inputs, use_cache=True, logits_to_keep=1)
+            watched.verdicts()
 
     def answer() -> None:
         guarded_generate(model, question, max_new_tokens=options.tokens, do_sample=False)

@@ -27,8 +27,8 @@ from typing import Any
 import torch
 
 from architectures import HOSTS, build, prompts
-from holisafe.guard import GuardConfig, attach_guard, detach_guard, guarded_generate
-from holisafe.guard.attach import find_observer, observer_of
+from holisafe.guard import GuardConfig, attach_guard, detach_guard, guarded_generate, session
+from holisafe.guard.attach import find_observer
 from paired import Seconds, Way, machine, machine_name, median_ratio, peak_bytes, rounds, write
 
 RESULTS = Path(__file__).parent / "results"
@@ -94,12 +94,10 @@ def _ways(model: Any, inputs: dict[str, Any], tokens: int, options: Any) -> dict
 
     @torch.no_grad()
     def two_calls() -> None:
-        verdicts = model(**inputs, use_cache=False, logits_to_keep=1)
+        with session(model):
+            verdicts = model(**inputs, use_cache=False, logits_to_keep=1)
         torch.softmax(verdicts["image_logits"].float(), -1).tolist()
-        observer = observer_of(model)
-        observer.rest()
         model.generate(**inputs, **answer)
-        observer.forget()
 
     return {
         "plain": Way(lambda: model.generate(**inputs, **answer), without_guard),

@@ -31,6 +31,7 @@ from holisafe.guard import (
     save_guard,
     set_calibration,
 )
+from holisafe.guard.attach import observer_of
 
 CALIBRATION = Calibration(
     temperature=1.7, threshold=0.31, flag_rate=0.05, measured_flag_rate=0.042, joint_temperature=0.8,
@@ -102,7 +103,8 @@ def test_a_loaded_guard_gives_the_same_verdicts(
     save_guard(model, tmp_path)
     loaded = load_guard(fresh(), tmp_path)
     assert said(loaded, inputs) == said(model, inputs)
-    assert guard_of(loaded).config == dataclasses.replace(guard_of(model).config, base_model="tiny-llava")
+    assert guard_of(loaded).config == guard_of(model).config
+    assert observer_of(loaded).site == dataclasses.replace(observer_of(model).site, base_model="tiny-llava")
     assert calibration_of(loaded) == CALIBRATION
 
 
@@ -140,7 +142,7 @@ def test_loaded_weights_are_the_models_own(fresh: Callable[[], Any], saved: Path
 
 def test_a_saved_guard_names_its_model_and_no_folder_of_this_machine(saved: Path, saved_base: Path) -> None:
     described = json.loads((saved / "guard_config.json").read_text())
-    assert (described["base_model"], described["base_model_type"]) == ("tiny-llava", "llava")
+    assert (described["site"]["base_model"], described["site"]["model_type"]) == ("tiny-llava", "llava")
     assert str(saved_base.parent) not in (saved / "guard_config.json").read_text() + (saved / "README.md").read_text()
 
 

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from holisafe import Category, Combination, GuardLabel, ImageRef, ImageVerdict, Outcome, Response, Sample, Subcategory
-from holisafe.errors import GuardError
-from holisafe.guard.policy import Policy, apply, decide
+from holisafe.errors import GuardError, UnknownNameError
+from holisafe.guard.policy import DecideBy, Policy, apply, decide
 from holisafe.judges import get, judge_all
 from holisafe.records import RequestVerdict
 
@@ -159,3 +159,45 @@ def test_a_verdict_that_is_no_number_is_an_error_and_never_passes_as_safe(broken
 def test_a_flag_that_names_no_harm_is_an_error() -> None:
     with pytest.raises(GuardError, match="no kind of harm"):
         decide(Policy.REFUSE, [ImageVerdict(GuardLabel.SAFE, 0.2, {GuardLabel.SAFE: 0.2}, 0.5)], None)
+
+
+@pytest.mark.parametrize("name", ["refuse", "REFUSE", Policy.REFUSE])
+def test_policies_are_understood_by_name(name: str) -> None:
+    assert decide(name, [image(GuardLabel.SUICIDE, 0.9)], None).policy is Policy.REFUSE
+
+
+@pytest.mark.parametrize(("policy", "by"), [("nonsense", "image"), ("refuse", "joint"), ("", "image")])
+def test_unknown_names_are_refused(policy: str, by: str) -> None:
+    with pytest.raises(UnknownNameError):
+        decide(policy, [image(GuardLabel.SUICIDE, 0.9)], None, by)
+
+
+def test_the_closest_policy_is_offered() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean refuse"):
+        decide("refuze", [], None)
+
+
+@pytest.mark.parametrize(
+    ("by", "unsafe_image", "unsafe_request", "flagged", "decided_by"),
+    [
+        ("image", 0.9, 0.1, True, "image"), ("image", 0.1, 0.9, False, "image"),
+        ("request", 0.9, 0.1, False, "request"), ("request", 0.1, 0.9, True, "request"),
+        ("either", 0.9, 0.1, True, "image"), ("either", 0.1, 0.9, True, "request"),
+        ("either", 0.1, 0.1, False, "request"),
+    ],
+)  # fmt: skip
+def test_the_verdict_that_is_asked_for_decides_and_is_named(
+    by: str, unsafe_image: float, unsafe_request: float, flagged: bool, decided_by: str
+) -> None:
+    verdicts = [image(GuardLabel.SUICIDE, unsafe_image)], request(Combination.SUU, unsafe_request)
+    decision = decide("observe", *verdicts, by)
+    assert (decision.flagged, decision.decided_by) == (flagged, decided_by)
+    assert decision.unsafe == pytest.approx(unsafe_image if decided_by == "image" else unsafe_request)
+    assert decision.threshold == 0.5
+
+
+def test_by_default_the_request_decides_and_without_one_the_images() -> None:
+    unsafe, safe = image(GuardLabel.SUICIDE, 0.9), request(Combination.SUU, 0.1)
+    assert decide("observe", [unsafe], safe) == decide("observe", [unsafe], safe, DecideBy.REQUEST)
+    assert decide("observe", [unsafe], None).decided_by is DecideBy.IMAGE
+    assert decide("observe", [], None).decided_by is None

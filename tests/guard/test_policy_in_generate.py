@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from guard.families.all import SUITES
-from holisafe.guard import Calibration, GuardConfig, Policy, attach_guard, guarded_generate, set_calibration
+from holisafe.errors import GuardError, UnknownNameError
+from holisafe.guard import (
+    Calibration,
+    GuardConfig,
+    Policy,
+    attach_guard,
+    detach_guard,
+    guarded_generate,
+    set_calibration,
+)
 from holisafe.guard.conformance import _pictures
 from tiny_models import llava
 
@@ -72,3 +81,38 @@ def test_beams_and_several_answers_are_refused_too() -> None:
     )  # fmt: skip
     assert len(answer.texts) == 4
     assert list(answer.texts) == [decision.text for decision in answer.decisions for _ in range(2)]
+
+
+def test_a_policy_by_name_refuses_and_an_unknown_one_generates_nothing() -> None:
+    model, batch, processor = guarded(threshold=0.0)
+    options = {"processor": processor, "max_new_tokens": 4, "do_sample": False}
+    found = guarded_generate(model, batch, policy="refuse", **options)
+    assert found.texts == guarded_generate(model, batch, policy=Policy.REFUSE, **options).texts
+    assert all(text == decision.text for text, decision in zip(found.texts, found.decisions, strict=True))
+    for wrong in ({"policy": "nonsense"}, {"decide_by": "joint"}):
+        with pytest.raises(UnknownNameError):
+            guarded_generate(model, batch, **wrong, **options)
+
+
+def test_options_of_a_checkpoint_and_of_none_work() -> None:
+    model, batch, processor = guarded(threshold=0.0)
+    expected = guarded_generate(model, batch, processor=processor, max_new_tokens=4, num_beams=2)
+    model.generation_config.return_dict_in_generate = True
+    model.generation_config.num_beams = model.generation_config.num_return_sequences = 2
+    found = guarded_generate(model, batch, processor=processor, max_new_tokens=4, stopping_criteria=None)
+    assert found.verdicts == expected.verdicts
+    assert len(found.texts) == 2 * len(found.verdicts)
+    refused = guarded_generate(
+        model, batch, processor=processor, max_new_tokens=4, policy="refuse", stopping_criteria=None
+    )
+    assert refused.verdicts == expected.verdicts
+
+
+def test_a_guard_without_the_head_that_is_to_decide_is_refused() -> None:
+    model, batch, _ = guarded(threshold=0.0)
+    attach_guard(detach_guard(model), GuardConfig(joint_head=False))
+    with pytest.raises(GuardError, match='decide_by="either": the guard has no joint head'):
+        guarded_generate(model, batch, decide_by="either", max_new_tokens=1)
+    attach_guard(detach_guard(model), GuardConfig(image_head=False))
+    with pytest.raises(GuardError, match='decide_by="image": the guard has no image head'):
+        guarded_generate(model, batch, decide_by="image", max_new_tokens=1)

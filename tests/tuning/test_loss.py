@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 
 from guard.prompts import guard, tiny
 from holisafe.errors import TuningError
-from holisafe.guard import GuardConfig, add_meta_tokens, guard_of, train_guard
+from holisafe.guard import GuardConfig, add_meta_tokens, guard_of, session, train_guard
 from holisafe.tuning import Collator
 from tiny_models import FAMILIES, Tiny, llava
 from tuning.data import loss_of, mixed, sample
@@ -27,7 +27,7 @@ def logs(values: torch.Tensor) -> torch.Tensor:
 def plain(made: Tiny, batch: dict[str, Any]) -> dict[str, float]:
     """The parts, one token, image and sample at a time."""
     inputs = {k: v for k, v in batch.items() if k not in ("image_labels", "combinations", "categories")}
-    with torch.no_grad():
+    with torch.no_grad(), session(made.model):
         said = made.model(**inputs)
     answers = [
         -float(logs(said.logits[row, column - 1])[label])
@@ -110,7 +110,9 @@ def test_a_meta_token_is_added_and_learns(place: str) -> None:
     assert bool(token.grad.any())
     targets = ("image_labels", "combinations", "categories")
     inputs = add_meta_tokens(made.model, {k: v for k, v in batch.items() if k not in targets})
-    assert float(loss.means["answer"]) == pytest.approx(float(made.model(**inputs).loss.detach()))
+    with session(made.model):
+        expected = float(made.model(**inputs).loss.detach())
+    assert float(loss.means["answer"]) == pytest.approx(expected)
 
 
 def test_a_model_without_a_guard_learns_the_answer_alone() -> None:

@@ -120,8 +120,8 @@ def test_its_tower_is_that_of_the_stages_before(built: Any) -> None:
 
 def test_its_guard_is_the_runs_and_knows_it_by_name(made: Path, built: Any) -> None:
     values = json.loads((made / "safe" / "guard" / "guard_config.json").read_text())
-    assert values["base_model"].startswith("pocket-safe-")
-    assert f"Guard for {values['base_model']}" in (made / "safe" / "guard" / "README.md").read_text()
+    assert values["site"]["base_model"].startswith("pocket-safe-")
+    assert f"Guard for {values['site']['base_model']}" in (made / "safe" / "guard" / "README.md").read_text()
     load_guard(built, made / "safe" / "guard", any_base=True)
     kept = load_file(made / "run" / "tuned" / "guard" / "guard.safetensors")
     assert all(torch.equal(guard_of(built).state_dict()[name], tensor) for name, tensor in kept.items())
