@@ -1,6 +1,6 @@
 """How far the gradient of an optimizer step depends on how its samples are split into batches.
 
-    python perf/gradients.py [--model pocket] [--data open] [--split train] [--samples 16]
+    python perf/gradients.py [--model pocket] [--data open] [--split train] [--samples 8]
 
 Compares splits of the same samples with the whole in one batch: by the sums and counts of loss terms, as tuning does,
 and by the mean of the batches' mean losses, as trainers often do. Printed is the norm of the difference as a share of
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--data", default="open")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--samples", type=int, default=8)
     options = parser.parse_args()
     model, processor = load(options.model, device="cpu", dtype="float32")
     torch.manual_seed(0)

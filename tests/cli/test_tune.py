@@ -299,3 +299,14 @@ def test_help_names_the_options() -> None:
         for option in ("--learning-rate", "--dry-run", "--general", "--recipe", "--save-steps", "--batch-size")
     )
     assert "merge" in holisafe("--help").stdout
+
+
+def test_a_template_without_a_place_for_images_is_said_in_one_line(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "model", tmp_path / "model")
+    (tmp_path / "model" / "chat_template.jinja").write_text("{% for m in messages %}{{ m['role'] }}: {% endfor %}")
+    for more in ([], ["--dry-run"]):
+        told = holisafe("tune", tmp_path / "model", "--data", place / "data", "--out", tmp_path / "run", *USUAL, *more)
+        assert (
+            told.exit_code == 2 and "the chat template (chat_template.jinja) cannot ask about an image" in told.stderr
+        )
+        assert "Traceback" not in told.stderr

@@ -14,6 +14,7 @@ from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig, attach_guard
 from holisafe.images import open_image
 from holisafe.models.pocket._assemble import build_processor
+from holisafe.records import Role, Turn
 from holisafe.taxonomy import Category, Combination, GuardLabel
 from holisafe.tuning import Collator
 from tiny_models import FAMILIES, IMAGE_FIRST, IMAGE_LAST, Tiny, llava
@@ -233,7 +234,6 @@ def test_a_tokenizer_without_padding_or_end_is_refused(name: str) -> None:
         ({"reference": None}, "sample one: reference: found none"),
         ({"reference": " \n"}, "sample one: reference: found none"),
         ({"images": (picture(), picture())}, "image_labels: found 1 for 2 images"),
-        ({"image_labels": ("dragons",)}, "image_labels: found 'dragons', expected one of safe"),
         ({"category": None, "tags": {"category": "dragons"}}, "category: found 'dragons', expected one of hate"),
     ],
 )
@@ -254,3 +254,33 @@ def test_a_conversation_over_the_limit_is_named_with_its_length() -> None:
     Collator(processor, max_length=tokens)([sample()])
     with pytest.raises(TuningError, match=f"sample one: {tokens} tokens .* expected at most {tokens - 1}"):
         Collator(processor, max_length=tokens - 1)([sample()])
+
+
+def test_of_several_turns_the_last_answer_alone_is_learned() -> None:
+    made = llava()
+    turns = (
+        Turn(Role.SYSTEM, "Be brief."),
+        Turn(Role.USER, "what is it?", (picture("red"),)),
+        Turn(Role.ASSISTANT, "A red square."),
+        Turn(Role.USER, "and this?", (picture("blue"), picture("green"))),
+    )
+    asked = replace(sample(reference="Two more."), turns=turns, image_labels=())
+    batch = Collator(made.processor, GuardConfig())([asked])
+    assert learned(made.processor, batch, 0) == " Two more.<eos>"
+    text = made.processor.tokenizer.decode(batch["input_ids"][0])
+    assert "Be brief." in text and "A red square." in text and len(batch["image_labels"]) == 3
+
+
+def test_a_question_without_an_image_is_learned() -> None:
+    made = llava()
+    asked = sample(images=(), image_labels=(), combination=None, category=None, reference="Four.")
+    batch = Collator(made.processor, GuardConfig())([asked])
+    assert learned(made.processor, batch, 0) == " Four.<eos>"
+    assert batch["combinations"].tolist() == batch["categories"].tolist() == [-100]
+
+
+def test_the_chat_template_gets_its_arguments() -> None:
+    template = IMAGE_FIRST.replace("{{ bos_token }}", "{{ bos_token }}{% if brief is defined %}BRIEF {% endif %}")
+    made = llava(template)
+    batch = Collator(made.processor, chat_template_args={"brief": True})([sample()])
+    assert "BRIEF" in made.processor.tokenizer.decode(batch["input_ids"][0])

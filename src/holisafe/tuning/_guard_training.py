@@ -169,10 +169,10 @@ def train_guard_on_images(
     try:
         found = _features(model, processor, [*learned, *held], training.batch_size, progress)
         learned, held = ([each for each in part if each.image.digest in found.vectors] for part in (learned, held))
-        loss = _train(guard_of(model).image_head, *_tensors(found.vectors, learned), training, progress)
+        loss = _train(_head(model), *_tensors(found.vectors, learned), training, progress)
         vectors, labels = _tensors(found.vectors, held)
         with torch.no_grad():
-            logits = guard_of(model).image_head(vectors).float().cpu()
+            logits = _head(model)(vectors).float().cpu()
         report, why_not = _calibrated(model, logits, labels, held, training)
         result = TrainedGuard(
             folder,
@@ -204,6 +204,12 @@ def _check(model: Any, config: GuardConfig, folder: Path) -> None:
         )
 
 
+def _head(model: Any) -> nn.Module:
+    head = guard_of(model).image_head
+    assert head is not None  # `_check` asks for one
+    return head
+
+
 @dataclass(frozen=True, slots=True)
 class _Features:
     """The image head's input by picture (width,), and pictures that the model could not take."""
@@ -217,7 +223,7 @@ def _features(
 ) -> _Features:
     """What the image head reads of each picture, by its digest; one pass of the frozen model each."""
     seen: list[Tensor] = []
-    hook = guard_of(model).image_head.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    hook = _head(model).register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
     found = _Features({}, [])
     done = 0
     try:
@@ -290,7 +296,7 @@ def _train(
         if not order:
             order = torch.randperm(len(inputs), generator=generator).tolist()
         rows, order = order[: training.batch_size], order[training.batch_size :]
-        loss = F.cross_entropy(trained(inputs[rows]), labels[rows], weight=weights)
+        loss: Any = F.cross_entropy(trained(inputs[rows]), labels[rows], weight=weights)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -315,8 +321,8 @@ def _class_weights(labels: Tensor) -> Tensor:
 @torch.no_grad()
 def _fold(first: nn.Linear, mean: Tensor, spread: Tensor) -> None:
     """Make a layer that reads standardised features read them as they are."""
-    first.weight /= spread
-    first.bias -= first.weight @ mean
+    first.weight.div_(spread)
+    first.bias.sub_(first.weight @ mean)
 
 
 def _calibrated(

@@ -79,7 +79,7 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         processor: Any,
         config: TuneConfig,
         samples: Sequence[Sample],
-        folder: Path,
+        folder: str | Path,
         *,
         save_steps: int = 100,
         logging_steps: int = 10,
@@ -88,6 +88,7 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         if not samples:
             raise TuningError("there are no samples to learn from")
         is_sharded = wants_shards(options.get("fsdp"))
+        folder = Path(folder)
         recipe = _recipe(config, samples)
         _check_recipe(folder, recipe)
         observer = find_observer(model)

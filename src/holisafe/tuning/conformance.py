@@ -29,7 +29,7 @@ from holisafe.guard import attach_guard
 from holisafe.guard.attach import find_observer
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import GuardLabel
-from holisafe.tuning._config import TuneConfig
+from holisafe.tuning._config import Precision, TuneConfig
 from holisafe.tuning._parts import configure_trainable_parts
 from holisafe.tuning._result import fill_from
 from holisafe.tuning._trainer import GuardedTrainer, last_checkpoint, learned_weights
@@ -98,7 +98,7 @@ class MethodConformance:
         return TuneConfig(
             method=self.name,
             method_args=self.method_args,
-            precision="float32",
+            precision=Precision.FLOAT32,
             lora_r=2,
             batch_size=2,
             gradient_accumulation_steps=2,
@@ -128,7 +128,8 @@ class MethodConformance:
         found = [method.counts(batch) for batch in batches]
         counts = {name: sum(each[name] for each in found) for name in found[0]}
         for batch in batches:
-            method.loss(model, batch, config.method_config).total(counts).backward()
+            total: Any = method.loss(model, batch, config.method_config).total(counts)
+            total.backward()
         return torch.cat(
             [
                 (torch.zeros_like(weight) if weight.grad is None else weight.grad).flatten().double()
@@ -150,11 +151,11 @@ class MethodConformance:
 def drawn_samples() -> list[Sample]:
     """Four samples about drawn pictures, uneven in every way that a batch can be."""
     red, blue = _drawn("red"), _drawn("blue")
-    labelled = {"image_labels": (GuardLabel.SAFE,)}
+    safe = (GuardLabel.SAFE,)
     long = "It is a plain picture with a border, and " * 5 + "nothing else."
     return [
-        Sample.ask("short", (red,), "What is this?", "SSU", "violence", reference="No.", **labelled),
-        Sample.ask("long", (blue,), "Describe it.", "SSS", reference=long, **labelled),
+        Sample.ask("short", (red,), "What is this?", "SSU", "violence", reference="No.", image_labels=safe),
+        Sample.ask("long", (blue,), "Describe it.", "SSS", reference=long, image_labels=safe),
         Sample.ask("unlabelled", (red,), "And this?", "SSU", "hate", reference="I would rather not."),
         Sample.ask("text", (), "What is two and two?", expected="answer", reference="Four."),
     ]
