@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from holisafe._assets import asset_folder
 from holisafe.errors import ImageError
 from holisafe.images import ImageLimits
 from holisafe.images.sources import ImageSources, SourceImage
@@ -178,10 +179,7 @@ def test_parquet_may_name_files_beside_it(tmp_path: Path) -> None:
 
 
 def test_our_own_images_are_read(tmp_path: Path) -> None:
-    import holisafe.datasets.open as ours
-
-    path = Path(next(iter(ours.__path__))) / "data" / "images.parquet"
-    images = iter(ImageSources([path]))
+    images = iter(ImageSources([asset_folder("open") / "images.parquet"]))
     assert all(next(images).image is not None for _ in range(20))
 
 
