@@ -25,7 +25,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
-from holisafe.bench._task import VERDICT
+from holisafe.bench._ask import VERDICT
 from holisafe.errors import ModelError
 from holisafe.models import Answerer, LoadedModel, Prompt, Turn, load
 from holisafe.records import GuardVerdict, ImageRef
