@@ -36,7 +36,7 @@ def unbroken(checkpoint: Path, larger: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def settings(data: Path) -> dict[str, Any]:
-    return {"data": str(data), "max_tokens": TOKENS, "batch_size": 2}
+    return {"data": str(data), "max_new_tokens": TOKENS, "batch_size": 2}
 
 
 def start(model: Path, data: Path, out: Path, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
@@ -48,7 +48,7 @@ def start(model: Path, data: Path, out: Path, before: Callable[[], None] | None 
         str(data),
         "--out",
         str(out),
-        "--max-tokens",
+        "--max-new-tokens",
         str(TOKENS),
         "--batch-size",
         "2",

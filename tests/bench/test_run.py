@@ -26,7 +26,7 @@ MOCK = "mockllm/model"
 
 
 def test_a_local_model_answers_as_it_does_when_asked_directly(data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    measured = run(str(checkpoint), data=str(data), out=tmp_path / "run", max_tokens=12)
+    measured = run(str(checkpoint), data=str(data), out=tmp_path / "run", max_new_tokens=12)
     samples = datasets.load(str(data), "test")
     tiny = tiny_models.llava()
     with Answerer(tiny.model, tiny.processor, batch_size=1, reuse=False) as answerer:
@@ -38,7 +38,7 @@ def test_a_local_model_answers_as_it_does_when_asked_directly(data: Path, checkp
 @pytest.mark.parametrize("family", sorted(set(tiny_models.FAMILIES) - {"llava"}))
 def test_every_family_runs_from_end_to_end(family: str, data: Path, tmp_path: Path) -> None:
     folder = tiny_models.save(tiny_models.FAMILIES[family](), tmp_path / "model")
-    measured = run(str(folder), data=str(data), limit=5, out=tmp_path / "run", max_tokens=4)
+    measured = run(str(folder), data=str(data), limit=5, out=tmp_path / "run", max_new_tokens=4)
     assert all(response.error is None for response in measured.responses)
     assert measured.provenance["model"]["image_reuse"]["way"] == "prefix"
 
@@ -59,7 +59,7 @@ def test_the_figures_beside_the_log_are_those_of_its_verdicts(data: Path, tmp_pa
 
 
 def test_provenance_names_all_that_answers_depend_on(data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    record = run(str(checkpoint), data=str(data), out=tmp_path, max_tokens=2, seed=7).provenance
+    record = run(str(checkpoint), data=str(data), out=tmp_path, max_new_tokens=2, seed=7).provenance
     assert record["data"]["sha256"] == datasets.fingerprint(datasets.load(str(data), "test"))
     assert record["generation"]["max_new_tokens"] == 2
     assert record["settings"]["seed"] == 7
@@ -72,7 +72,7 @@ def test_provenance_names_all_that_answers_depend_on(data: Path, checkpoint: Pat
 
 
 def test_the_log_holds_no_image(data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    run(str(checkpoint), data=str(data), out=tmp_path, max_tokens=2)
+    run(str(checkpoint), data=str(data), out=tmp_path, max_new_tokens=2)
     (log,) = (tmp_path / "logs").glob("*.eval")
     with zipfile.ZipFile(log) as members:
         text = b"".join(members.read(name) for name in members.namelist())
@@ -142,7 +142,7 @@ def test_no_answer_at_all_is_an_error(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"max_tokens": 3}, "max_tokens is 2 there, 3 now"),
+        ({"max_new_tokens": 3}, "max_new_tokens is 2 there, 3 now"),
         ({"limit": 7}, "limit"),
         ({"judges": ("refusal",)}, "judges"),
     ],
@@ -150,7 +150,7 @@ def test_no_answer_at_all_is_an_error(data: Path, tmp_path: Path) -> None:
 def test_other_settings_in_the_same_folder_are_refused(
     change: dict[str, Any], named: str, data: Path, tmp_path: Path
 ) -> None:
-    settings: dict[str, Any] = {"data": str(data), "out": tmp_path, "max_tokens": 2}
+    settings: dict[str, Any] = {"data": str(data), "out": tmp_path, "max_new_tokens": 2}
     run(MOCK, **settings)
     with pytest.raises(RunError, match=named):
         run(MOCK, **(settings | change))
@@ -166,15 +166,15 @@ def test_changed_data_in_the_same_folder_are_refused(data: Path, tmp_path: Path)
 
 def test_a_run_that_never_began_leaves_its_folder_free(data: Path, checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="dtype"):
-        run(str(checkpoint), data=str(data), out=tmp_path, dtype="int3", max_tokens=2)
-    assert run(str(checkpoint), data=str(data), out=tmp_path, max_tokens=2).provenance["state"] == "complete"
+        run(str(checkpoint), data=str(data), out=tmp_path, dtype="int3", max_new_tokens=2)
+    assert run(str(checkpoint), data=str(data), out=tmp_path, max_new_tokens=2).provenance["state"] == "complete"
 
 
 def test_a_complete_run_is_read_back_without_asking_again(data: Path, checkpoint: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(checkpoint, tmp_path / "model")
-    first = run(str(copy), data=str(data), out=tmp_path / "run", max_tokens=2)
+    first = run(str(copy), data=str(data), out=tmp_path / "run", max_new_tokens=2)
     (copy / "model.safetensors").unlink()
-    assert run(str(copy), data=str(data), out=tmp_path / "run", max_tokens=2) == first
+    assert run(str(copy), data=str(data), out=tmp_path / "run", max_new_tokens=2) == first
 
 
 @pytest.mark.parametrize("state", ["running", "complete"])
@@ -183,14 +183,14 @@ def test_a_checkpoint_changed_under_its_name_is_another_run(
 ) -> None:
     copy = shutil.copytree(checkpoint, tmp_path / "model")
     out = tmp_path / "run"
-    run(str(copy), data=str(data), out=out, max_tokens=2)
+    run(str(copy), data=str(data), out=out, max_new_tokens=2)
     record = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps(record | {"state": state}))
     other = tiny_models.llava()
     torch.nn.init.ones_(other.model.lm_head.weight)
     tiny_models.save(other, copy)
     with pytest.raises(RunError, match="weights_sha256"):
-        run(str(copy), data=str(data), out=out, max_tokens=2)
+        run(str(copy), data=str(data), out=out, max_new_tokens=2)
 
 
 def test_a_change_in_the_middle_of_large_weights_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

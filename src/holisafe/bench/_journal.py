@@ -152,8 +152,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     if not path.exists():
         return
     content = read_bounded(path, RunError, max_bytes=LARGEST, follow_links=False)
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
-        yield number, line
+    yield from enumerate(content.split(b"\n")[:-1], start=1)
 
 
 def _read(path: Path, read: Callable[[Any], V]) -> Iterator[V]:

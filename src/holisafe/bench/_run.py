@@ -1,8 +1,8 @@
 """One measured run, from data to figures, in a folder of its own.
 
-The folder holds `samples.jsonl`, `responses.jsonl` and `judgements.jsonl` (each line on the disk as soon as it is there),
-`images/`, `logs/` (Inspect logs, for its viewer) and `run.json` (settings, provenance, figures). Whatever ends a run
-early, the same command resumes it; the log is not needed for that.
+The folder holds `samples.jsonl`, `responses.jsonl` and `judgements.jsonl` (each line on the disk as soon as it is
+there), `images/`, `logs/` (Inspect logs, for its viewer) and `run.json` (settings, provenance, figures). Whatever ends
+a run early, the same command resumes it; the log is not needed for that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import inspect_ai
-from inspect_ai._util.display import init_display_type
+from inspect_ai.util._display import init_display_type
 from inspect_ai._util.error import PrerequisiteError
 from inspect_ai._util.platform import platform_init
 from inspect_ai.log import EvalLog
