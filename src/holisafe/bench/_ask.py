@@ -53,7 +53,7 @@ async def ask_model(model: Model, sample: Sample, system_prompt: str | None = No
 
 def read_response(sample_id: str, model: str, output: ModelOutput) -> Response:
     """The response that a model's output holds: an answer, a refusal, nothing, or an error."""
-    if output.stop_reason == "model_length" and output.choices:  # providers give their message as the text
+    if output.choices and output.stop_reason == "model_length":  # providers give their message as the text
         why = redacted(output.completion[:300])
         failure = f"the prompt and the answer do not fit the model's context: {why}".rstrip(": ")
         return Response(sample_id, "", model, finish_reason="error", error=failure)

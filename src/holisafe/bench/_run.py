@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import inspect_ai
-from inspect_ai.util._display import init_display_type
 from inspect_ai._util.error import PrerequisiteError
 from inspect_ai._util.platform import platform_init
 from inspect_ai.log import EvalLog
 from inspect_ai.model import Model, get_model
+from inspect_ai.util._display import init_display_type
 from rich.text import Text
 
 from holisafe import __version__, datasets
@@ -69,7 +69,7 @@ def run(
     system_prompt: str | None = None,
     chat_template_args: Mapping[str, Any] | None = None,
     max_retries: int = 5,
-    timeout: int = 600,
+    timeout: int = 300,
     model_args: Mapping[str, Any] | None = None,
     device: str | None = None,
     device_map: str | None = None,
@@ -104,7 +104,7 @@ def run(
         system_prompt: System message in front of every conversation.
         chat_template_args: Further arguments of a local model's chat template, e.g. `{"enable_thinking": False}`.
         max_retries: How often a request that a server fails is tried again; then the sample ends in an error.
-        timeout: Seconds that one attempt may take, and after which a failed request is not tried again.
+        timeout: Seconds that one attempt may take.
         model_args: Further arguments of the model's Inspect provider, e.g. `{"base_url": ...}`.
         device: For local models, as for `holisafe.models.load`; likewise `device_map`, `dtype`, `quantization`,
             `attention`, `revision` and `trust_remote_code`.

@@ -55,7 +55,7 @@ def build_task(
         seed: Seed passed to models that take one.
         system_prompt: System message in front of every conversation.
         max_retries: How often a failed request is tried again; None for Inspect's default.
-        timeout: Seconds per attempt, and for a request with its retries; None for no limit.
+        timeout: Seconds that one attempt may take; None for no limit.
         journal: Answers that are there already and need not be asked for; new ones are added.
         judgements: Judgements that are there already; new ones are added.
         on_response: Called with every response, old ones too.
@@ -79,7 +79,6 @@ def build_task(
             max_tokens=max_new_tokens,
             seed=seed,
             max_retries=max_retries,
-            timeout=timeout,
             attempt_timeout=timeout,
         ),
         name=name,

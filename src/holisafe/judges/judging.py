@@ -22,6 +22,7 @@ _WHY_EMPTY = {
     "tool_calls": "a tool call alone",
     "no_choices": "the server's reply holds no choice",
 }
+_REASONING = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\\s]*")
 
 
@@ -59,7 +60,7 @@ def no_answer(response: Response) -> str:
         return ""
     if response.finish_reason in BROKEN_OFF:
         return f"the server ended the answer with finish reason {response.finish_reason!r}"
-    if _INVISIBLE.fullmatch(response.text):
+    if _INVISIBLE.fullmatch(_REASONING.sub("", response.text, count=1)):
         return _WHY_EMPTY.get(response.finish_reason or "", "no text")
     return ""
 

@@ -85,7 +85,7 @@ def sum_by_cluster(
 
 def cluster_name(sample: Sample) -> str:
     """The cluster a sample is resampled with; where the data name none, samples of one image form one."""
-    return sample.cluster or sample.images[0].key
+    return sample.cluster or (sample.images[0].identity if sample.images else sample.id)
 
 
 def cluster_indices(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
