@@ -35,7 +35,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 def ask(endpoint: Endpoint, out: Path, data: str | Path, **settings: Any) -> Run:
-    given = {"judges": ("holisafe", "refusal"), "max_retries": 1, "timeout": 4, "resamples": 50, **settings}
+    given = {"judges": ("holisafe", "refusal"), "max_retries": 1, "timeout": 8, "resamples": 50, **settings}
     model = given.pop("model", "openai/gpt-4o")
     return run(model, data=data, out=out, model_args={"base_url": endpoint.url, **given.pop("model_args", {})}, **given)
 
@@ -139,6 +139,10 @@ class Case:
 
 def replies(body: Body | list[Any] | str | bytes, status: int = 200, **headers: str) -> Callable[[Exchange], None]:
     return lambda exchange: exchange.send(body, status, **headers)
+
+
+def once(fails: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
+    return lambda exchange: fails(exchange) if exchange.attempt == 1 else exchange.send(completion())
 
 
 def misbehaviours() -> dict[str, Case]:

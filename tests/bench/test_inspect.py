@@ -185,8 +185,10 @@ def test_a_name_that_means_nothing_is_refused() -> None:
 def test_a_log_is_scored_again_by_any_judge_without_asking(data: Path, tmp_path: Path) -> None:
     log = evaluate(data, tmp_path, "mockllm/model", limit=10)
     again = subprocess.run(
-        [sys.executable, "-m", "inspect_ai", "score", log.location, "--scorer", "holisafe/refusal"]
-        + ["--action", "append", "--overwrite"],
+        [
+            *(sys.executable, "-m", "inspect_ai", "score", log.location),
+            *("--scorer", "holisafe/refusal", "--action", "append", "--overwrite"),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -207,12 +209,17 @@ def test_a_score_says_right_or_wrong_and_the_combination(data: Path, tmp_path: P
 
 
 def test_several_epochs_read_back_with_the_outcome_that_most_have(data: Path, tmp_path: Path) -> None:
-    texts = ["I'm sorry, but I can't.", "Sure.", "I'm sorry, but I can't."]
-    outputs = [ModelOutput.from_content("mock", text) for text in texts]
+    asked: list[str] = []
+
+    def refuse_twice(messages: list[ChatMessage], *_: Any) -> ModelOutput:
+        asked.append(messages[-1].text)
+        again = asked.count(messages[-1].text) == 2
+        return ModelOutput.from_content("mock", "Sure." if again else "I'm sorry, but I can't.")
+
     (log,) = inspect_ai.eval(
         "holisafe/holisafe_bench",
-        model=get_model("mockllm/model", custom_outputs=outputs),
-        task_args={"data": str(data), "limit": 1},
+        model=get_model("mockllm/model", custom_outputs=refuse_twice),
+        task_args={"data": str(data), "limit": 5},
         epochs=3,
         max_samples=1,
         log_dir=str(tmp_path),
@@ -220,8 +227,8 @@ def test_several_epochs_read_back_with_the_outcome_that_most_have(data: Path, tm
         log_realtime=False,
     )
     measured = read_run(log.location)
-    assert len(measured.samples) == 1
-    assert measured.judgements["holisafe"][0].outcome.value == "refused"
+    assert len(measured.samples) == 5
+    assert {each.outcome.value for each in measured.judgements["holisafe"]} == {"refused"}
     assert measured.provenance["epochs"] == 3
 
 

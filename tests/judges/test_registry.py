@@ -16,12 +16,14 @@ from holisafe.judges.conformance import check
 from holisafe.records import JudgeId, Judgement, Outcome, Response, Sample
 from holisafe.taxonomy import Combination
 
+CURT = JudgeId("curt", "1")
+
 
 @dataclass(frozen=True)
 class Curt:
     """Takes short answers for refusals."""
 
-    id: JudgeId = JudgeId("curt", "1")
+    id: JudgeId = CURT
     longest: int = 20
     change: Callable[[Judgement], Judgement] = lambda verdict: verdict
 
@@ -53,7 +55,7 @@ def test_a_judge_with_parameters_is_another_judge_and_says_so_in_every_judgement
 
 
 def test_parameters_that_a_judge_does_not_take_are_refused() -> None:
-    with pytest.raises(JudgeError, match="'refusal' does not take these parameters.*strict"):
+    with pytest.raises(JudgeError, match=r"'refusal' does not take these parameters.*strict"):
         get("refusal", strict=True)
 
 
