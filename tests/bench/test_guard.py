@@ -47,13 +47,13 @@ def test_every_answer_is_recorded_with_the_verdicts_on_its_images_and_its_reques
     with Answerer(loaded.model, loaded.processor, batch_size=1, reuse=False) as answerer:
         direct = answerer.answer([Prompt.ask(sample.query, *sample.images) for sample in samples], 4)
     for response, answer in zip(measured[0].responses, direct, strict=True):
-        assert answer.verdicts is not None and answer.verdicts.joint is not None
+        assert answer.verdict.request is not None
         assert response.text == answer.text
         assert response.verdict.request is not None
-        (verdict,), (expected,) = response.verdict.images, answer.verdicts.images
+        (verdict,), (expected,) = response.verdict.images, answer.verdict.images
         assert verdict.distribution == pytest.approx(expected.distribution, abs=1e-4)
-        assert response.verdict.request.distribution == pytest.approx(answer.verdicts.joint.distribution, abs=1e-4)
-        assert response.verdict.request.categories == pytest.approx(answer.verdicts.joint.categories, abs=1e-4)
+        assert response.verdict.request.distribution == pytest.approx(answer.verdict.request.distribution, abs=1e-4)
+        assert response.verdict.request.categories == pytest.approx(answer.verdict.request.categories, abs=1e-4)
 
 
 def test_verdicts_read_back_from_the_folder_and_from_the_log_alone(measured: tuple[Run, Path], tmp_path: Path) -> None:
@@ -148,19 +148,14 @@ def test_inspect_runs_a_guarded_model(guarded: Path, data: Path, tmp_path: Path)
     assert all(response.verdict.images for response in read_run(log.location).responses)
 
 
-def test_a_response_of_the_first_version_has_no_joint_verdict() -> None:
-    old = response_to_json(Response("1", "yes", "m"))
-    del old["joint_verdict"]
-    assert response_from_json(old) == Response("1", "yes", "m")
-
-
 @pytest.mark.parametrize(
     "damage",
     [
-        {"joint_verdict": {"combination": "SSS"}},
-        {"joint_verdict": ["SSS"]},
-        {"image_verdicts": [{"label": "nonsense"}]},
-        {"image_verdicts": [None]},
+        {"verdict": {"images": [], "request": {"combination": "SSS"}}},
+        {"verdict": {"images": [], "request": ["SSS"]}},
+        {"verdict": {"images": [{"label": "nonsense"}], "request": None}},
+        {"verdict": {"images": [None], "request": None}},
+        {"verdict": None},
     ],
 )
 def test_a_damaged_verdict_is_an_error(damage: dict[str, Any]) -> None:

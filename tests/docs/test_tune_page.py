@@ -30,7 +30,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 
 SMALL = {
     "tune": ["--steps", "2", "--batch", "2", "--accumulation", "1", "--lora-rank", "2", "--device", "cpu"],
-    "bench": ["--limit", "5", "--max-tokens", "4"],
+    "bench": ["--limit", "5", "--max-new-tokens", "4"],
     "calibrate": ["--flag-rate", "0.6"],
 }
 """Added to a command that would take long, or need more data; the last of an option counts."""
