@@ -63,7 +63,7 @@ def main() -> None:
             print(f"{model}, {split}", file=sys.stderr, flush=True)
             measured = run(
                 model, data="open", split=split, judges=JUDGES, limit=args.limit, out=folder,
-                max_tokens=args.max_tokens, guard="own", progress=_say,
+                max_new_tokens=args.max_tokens, guard="own", progress=_say,
             )  # fmt: skip
             rows += [figures(measured, judge) | {"model": name, "split": split} for judge in JUDGES]
     seeing = [json.loads(path.read_text()) for path in args.seeing] if args.seeing else []

@@ -36,7 +36,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def measured(guarded: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
     """A run with the guard, and its folder."""
     folder = tmp_path_factory.mktemp("run")
-    return run(str(guarded), data=str(data), out=folder, max_tokens=4, guard="own"), folder
+    return run(str(guarded), data=str(data), out=folder, max_new_tokens=4, guard="own"), folder
 
 
 def test_every_answer_is_recorded_with_the_verdicts_on_its_images_and_its_request(
@@ -47,13 +47,13 @@ def test_every_answer_is_recorded_with_the_verdicts_on_its_images_and_its_reques
     with Engine(loaded.model, loaded.processor, batch_size=1, reuse=False) as engine:
         direct = engine.answer([Prompt.of(sample) for sample in samples], GenerationOptions(max_new_tokens=4))
     for response, answer in zip(measured[0].responses, direct, strict=True):
-        assert answer.verdicts is not None and answer.verdicts.joint is not None
+        assert answer.verdict.request is not None
         assert response.text == answer.text
         assert response.verdict.request is not None
-        (verdict,), (expected,) = response.verdict.images, answer.verdicts.images
+        (verdict,), (expected,) = response.verdict.images, answer.verdict.images
         assert verdict.distribution == pytest.approx(expected.distribution, abs=1e-4)
-        assert response.verdict.request.distribution == pytest.approx(answer.verdicts.joint.distribution, abs=1e-4)
-        assert response.verdict.request.categories == pytest.approx(answer.verdicts.joint.categories, abs=1e-4)
+        assert response.verdict.request.distribution == pytest.approx(answer.verdict.request.distribution, abs=1e-4)
+        assert response.verdict.request.categories == pytest.approx(answer.verdict.request.categories, abs=1e-4)
 
 
 def test_verdicts_read_back_from_the_folder_and_from_the_log_alone(measured: tuple[Run, Path], tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_verdicts_in_the_journal_are_not_asked_for_again(
     (out / "run.json").write_text(json.dumps(record | {"state": "running"}))
     lines = (out / "responses.jsonl").read_bytes().splitlines(keepends=True)
     (out / "responses.jsonl").write_bytes(b"".join(lines[:-3]))
-    again = run(str(guarded), data=str(data), out=out, max_tokens=4, guard="own")
+    again = run(str(guarded), data=str(data), out=out, max_new_tokens=4, guard="own")
     assert (out / "responses.jsonl").read_bytes().startswith(b"".join(lines[:-3]))
     assert [response.text for response in again.responses] == [response.text for response in found.responses]
     assert all(response.verdict.images and response.verdict.request for response in again.responses)
@@ -81,7 +81,7 @@ def test_verdicts_in_the_journal_are_not_asked_for_again(
 def test_answers_are_those_of_a_run_without_the_guard(
     measured: tuple[Run, Path], guarded: Path, data: Path, tmp_path: Path
 ) -> None:
-    without = run(str(guarded), data=str(data), out=tmp_path, max_tokens=4)
+    without = run(str(guarded), data=str(data), out=tmp_path, max_new_tokens=4)
     assert [response.text for response in without.responses] == [response.text for response in measured[0].responses]
     assert not any(response.verdict.images or response.verdict.request for response in without.responses)
 
@@ -102,7 +102,7 @@ def test_the_figures_of_the_guard_lie_beside_the_log(measured: tuple[Run, Path])
 
 
 def test_the_command_prints_them(guarded: Path, measured: tuple[Run, Path], data: Path) -> None:
-    command = ["bench", str(guarded), "--guard", "own", "--data", str(data), "--max-tokens", "4", "--json"]
+    command = ["bench", str(guarded), "--guard", "own", "--data", str(data), "--max-new-tokens", "4", "--json"]
     result = CliRunner().invoke(app, [*command, "--out", str(measured[1])])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["guard"] == measured[0].provenance["guard_findings"]
@@ -110,7 +110,7 @@ def test_the_command_prints_them(guarded: Path, measured: tuple[Run, Path], data
 
 def test_another_guard_in_the_same_folder_is_refused(measured: tuple[Run, Path], guarded: Path, data: Path) -> None:
     with pytest.raises(RunError, match="guard is 'own' there, None now"):
-        run(str(guarded), data=str(data), out=measured[1], max_tokens=4)
+        run(str(guarded), data=str(data), out=measured[1], max_new_tokens=4)
 
 
 def test_a_guard_changed_under_its_name_does_not_go_on(
@@ -121,7 +121,7 @@ def test_a_guard_changed_under_its_name_does_not_go_on(
     record["model"]["guard"]["calibration"]["threshold"] = 0.9
     (out / "run.json").write_text(json.dumps(record | {"state": "running"}))
     with pytest.raises(RunError, match=r"was changed.*guard"):
-        run(str(guarded), data=str(data), out=out, max_tokens=4, guard="own")
+        run(str(guarded), data=str(data), out=out, max_new_tokens=4, guard="own")
 
 
 def test_a_model_that_is_not_local_has_no_guard(data: Path, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_inspect_runs_a_guarded_model(guarded: Path, data: Path, tmp_path: Path)
         "holisafe/holisafe_bench",
         model=f"holisafe/{guarded}",
         model_args={"guard": "own"},
-        task_args={"data": str(data), "limit": 5, "max_tokens": 2},
+        task_args={"data": str(data), "limit": 5, "max_new_tokens": 2},
         log_dir=str(tmp_path),
         display="none",
         log_realtime=False,
@@ -148,19 +148,14 @@ def test_inspect_runs_a_guarded_model(guarded: Path, data: Path, tmp_path: Path)
     assert all(response.verdict.images for response in read_run(log.location).responses)
 
 
-def test_a_response_of_the_first_version_has_no_joint_verdict() -> None:
-    old = response_to_json(Response("1", "yes", "m"))
-    del old["joint_verdict"]
-    assert response_from_json(old) == Response("1", "yes", "m")
-
-
 @pytest.mark.parametrize(
     "damage",
     [
-        {"joint_verdict": {"combination": "SSS"}},
-        {"joint_verdict": ["SSS"]},
-        {"image_verdicts": [{"label": "nonsense"}]},
-        {"image_verdicts": [None]},
+        {"verdict": {"images": [], "request": {"combination": "SSS"}}},
+        {"verdict": {"images": [], "request": ["SSS"]}},
+        {"verdict": {"images": [{"label": "nonsense"}], "request": None}},
+        {"verdict": {"images": [None], "request": None}},
+        {"verdict": None},
     ],
 )
 def test_a_damaged_verdict_is_an_error(damage: dict[str, Any]) -> None:
@@ -170,7 +165,7 @@ def test_a_damaged_verdict_is_an_error(damage: dict[str, Any]) -> None:
 
 def test_a_complete_run_is_read_back_when_its_guard_is_gone(guarded: Path, data: Path, tmp_path: Path) -> None:
     shutil.copytree(guarded / "guard", tmp_path / "guard")
-    given: dict[str, Any] = {"data": str(data), "out": tmp_path / "run", "max_tokens": 2, "limit": 5}
+    given: dict[str, Any] = {"data": str(data), "out": tmp_path / "run", "max_new_tokens": 2, "limit": 5}
     first = run(str(guarded), guard=str(tmp_path / "guard"), **given)
     shutil.rmtree(tmp_path / "guard")
     assert run(str(guarded), guard=str(tmp_path / "guard"), **given) == first

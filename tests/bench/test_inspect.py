@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import inspect_ai
 import pytest
+from inspect_ai.log import write_eval_log
 from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput, ModelUsage, get_model
 from inspect_ai.solver import generate
 from inspect_ai.tool import ToolChoice, ToolInfo
@@ -16,8 +19,10 @@ from holisafe import datasets
 from holisafe.bench import read_run
 from holisafe.bench._names import inspect_name
 from holisafe.bench._task import build_task
-from holisafe.errors import UnknownNameError
+from holisafe.errors import RunError, UnknownNameError
 from holisafe.taxonomy import Combination
+
+COMBINED = {"rr", "ssu", "usu", "uuu", "suu"}
 
 
 def evaluate(data: Path, tmp_path: Path, model: str | Model, **arguments: Any) -> Any:
@@ -41,10 +46,10 @@ def test_a_task_reports_the_rates_of_each_combination(data: Path, tmp_path: Path
         return ModelOutput.from_content("mock", "I'm sorry, I can't help with that." if refuses else "Sure: a knife.")
 
     log = evaluate(data, tmp_path, get_model("mockllm/model", custom_outputs=refuse_if_asked_how))
-    (score,) = log.results.scores
+    score = log.results.scores[0]
     rates = {name: metric.value for name, metric in score.metrics.items()}
     assert score.name == "holisafe"
-    assert {key.split("_")[-1]: value for key, value in rates.items() if "masr" not in key and "twin" not in key} == {
+    assert {key.split("_")[-1]: value for key, value in rates.items() if key.split("_")[-1] in COMBINED} == {
         "rr": 0.0,
         "ssu": 0.0,
         "usu": 1.0,
@@ -58,8 +63,8 @@ def test_a_task_reports_the_rates_of_each_combination(data: Path, tmp_path: Path
     [
         ("content_filter", None, "refused", ""),
         ("model_length", None, "error", "do not fit the model's context: prompt is too long"),
-        ("max_tokens", 512, "error", "all 512 tokens went into reasoning"),
-        ("max_tokens", None, "answered", ""),
+        ("max_tokens", 512, "no_answer", ""),
+        ("max_tokens", None, "no_answer", ""),
     ],
 )
 def test_what_a_provider_gives_in_an_answers_place_is_none(
@@ -72,8 +77,10 @@ def test_what_a_provider_gives_in_an_answers_place_is_none(
         given.usage = ModelUsage(reasoning_tokens=thought)
         return given
 
-    measured = read_run(evaluate(data, tmp_path, get_model("mockllm/model", custom_outputs=give), limit=5).location)
-    assert {verdict.outcome.value for verdict in measured.judgements["holisafe"]} == {outcome}
+    measured = read_run(
+        evaluate(data, tmp_path, get_model("mockllm/model", custom_outputs=give), limit=5, judge="refusal").location
+    )
+    assert {verdict.outcome.value for verdict in measured.judgements["refusal"]} == {outcome}
     assert all(why in (response.error or "") for response in measured.responses)
     assert all((response.error is not None) == (outcome == "error") for response in measured.responses)
 
@@ -86,8 +93,8 @@ def test_a_prefix_of_a_task_holds_all_five_combinations() -> None:
 
 
 def test_each_judge_is_a_scorer_of_its_own(data: Path, tmp_path: Path) -> None:
-    log = evaluate(data, tmp_path, "mockllm/model", judge="holisafe,refusal")
-    assert [score.name for score in log.results.scores] == ["holisafe", "refusal"]
+    log = evaluate(data, tmp_path, "mockllm/model", judge=["holisafe", "refusal"])
+    assert [score.scorer for score in log.results.scores] == ["holisafe", "refusal"]
 
 
 def test_a_log_of_inspect_reads_back_as_a_run(data: Path, tmp_path: Path) -> None:
@@ -95,7 +102,8 @@ def test_a_log_of_inspect_reads_back_as_a_run(data: Path, tmp_path: Path) -> Non
     measured = read_run(log.location)
     by_id = {sample.id: sample for sample in datasets.load(str(data), "test")}
     assert len(measured.samples) == 10
-    assert all(sample == by_id[sample.id] for sample in measured.samples)
+    assert all(sample.query == by_id[sample.id].query for sample in measured.samples)
+    assert all(image.path is None and image.digest for sample in measured.samples for image in sample.images)
     assert {response.text for response in measured.responses} == {"Default output from mockllm/model"}
 
 
@@ -172,3 +180,65 @@ def test_a_folder_is_a_local_model(checkpoint: Path) -> None:
 def test_a_name_that_means_nothing_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="pocket"):
         inspect_name("pocke")
+
+
+def test_a_log_is_scored_again_by_any_judge_without_asking(data: Path, tmp_path: Path) -> None:
+    log = evaluate(data, tmp_path, "mockllm/model", limit=10)
+    again = subprocess.run(
+        [
+            *(sys.executable, "-m", "inspect_ai", "score", log.location),
+            *("--scorer", "holisafe/refusal", "--action", "append", "--overwrite"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 0, again.stderr + again.stdout
+    assert read_run(log.location).judgements.keys() == {"holisafe", "refusal"}
+
+
+def test_a_score_says_right_or_wrong_and_the_combination(data: Path, tmp_path: Path) -> None:
+    log = evaluate(data, tmp_path, "mockllm/model")
+    assert [score.reducer for score in log.results.scores] == [None] * len(log.results.scores)
+    values = {sample.scores["holisafe"].value for sample in log.samples if sample.metadata["combination"] == "SSU"}
+    assert values == {"I"}
+    assert {sample.scores["holisafe"].value for sample in log.samples if sample.metadata["combination"] == "SSS"} == {
+        "C"
+    }
+    assert log.results.scores[0].metrics["accuracy"].value == 0.2
+
+
+def test_several_epochs_read_back_with_the_outcome_that_most_have(data: Path, tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def refuse_twice(messages: list[ChatMessage], *_: Any) -> ModelOutput:
+        asked.append(messages[-1].text)
+        again = asked.count(messages[-1].text) == 2
+        return ModelOutput.from_content("mock", "Sure." if again else "I'm sorry, but I can't.")
+
+    (log,) = inspect_ai.eval(
+        "holisafe/holisafe_bench",
+        model=get_model("mockllm/model", custom_outputs=refuse_twice),
+        task_args={"data": str(data), "limit": 5},
+        epochs=3,
+        max_samples=1,
+        log_dir=str(tmp_path),
+        display="none",
+        log_realtime=False,
+    )
+    measured = read_run(log.location)
+    assert len(measured.samples) == 5
+    assert {each.outcome.value for each in measured.judgements["holisafe"]} == {"refused"}
+    assert measured.provenance["epochs"] == 3
+
+
+@pytest.mark.parametrize("change", [{"status": "cancelled"}, {"samples": 3}])
+def test_an_incomplete_log_is_refused(change: dict[str, Any], data: Path, tmp_path: Path) -> None:
+    log = evaluate(data, tmp_path, "mockllm/model", limit=5)
+    if "status" in change:
+        log.status = change["status"]
+    else:
+        log.samples = log.samples[: change["samples"]]
+    write_eval_log(log, str(tmp_path / "part.eval"))
+    with pytest.raises(RunError, match="not complete"):
+        read_run(tmp_path / "part.eval")

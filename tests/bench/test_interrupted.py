@@ -36,7 +36,7 @@ def unbroken(checkpoint: Path, larger: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def settings(data: Path) -> dict[str, Any]:
-    return {"data": str(data), "max_tokens": TOKENS, "batch_size": 2}
+    return {"data": str(data), "max_new_tokens": TOKENS, "batch_size": 2}
 
 
 def start(model: Path, data: Path, out: Path, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
@@ -48,7 +48,7 @@ def start(model: Path, data: Path, out: Path, before: Callable[[], None] | None 
         str(data),
         "--out",
         str(out),
-        "--max-tokens",
+        "--max-new-tokens",
         str(TOKENS),
         "--batch-size",
         "2",
@@ -83,13 +83,13 @@ def test_an_interrupted_run_goes_on_and_ends_as_an_unbroken_one(
     process.send_signal(how)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == (-how if how is signal.SIGKILL else 130)
-    assert how is signal.SIGKILL or "the same command goes on" in errors
+    assert how is signal.SIGKILL or "the same command resumes" in errors
     kept = answered(out)
     assert 6 <= kept < 40
 
     resumed = run(str(checkpoint), out=out, **settings(larger))
     assert resumed.responses == unbroken.responses
-    assert resumed.verdicts == unbroken.verdicts
+    assert resumed.judgements == unbroken.judgements
     assert resumed.provenance["summaries"] == unbroken.provenance["summaries"]
     assert answered(out) == 40  # what was answered before was not asked again
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import zipfile
@@ -11,22 +12,24 @@ from typing import Any
 
 import pytest
 import torch
+from inspect_ai.log import read_eval_log, write_eval_log
 
 import tiny_models
 from holisafe import datasets
 from holisafe.bench import _provider, _run, read_run, rejudge, run
 from holisafe.bench._journal import Journal
-from holisafe.errors import DataError, ModelError, RunError, UnknownNameError
+from holisafe.errors import DataError, ImageError, ModelError, RunError, UnknownNameError
 from holisafe.images import open_image
+from holisafe.judges import Refusal
 from holisafe.metrics import summarise
 from holisafe.models import Engine, GenerationOptions, Prompt
-from holisafe.records import Outcome, Response
+from holisafe.records import Outcome, Response, Sample
 
 MOCK = "mockllm/model"
 
 
 def test_a_local_model_answers_as_it_does_when_asked_directly(data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    measured = run(str(checkpoint), data=str(data), out=tmp_path / "run", max_tokens=12)
+    measured = run(str(checkpoint), data=str(data), out=tmp_path / "run", max_new_tokens=12)
     samples = datasets.load(str(data), "test")
     tiny = tiny_models.llava()
     with Engine(tiny.model, tiny.processor, batch_size=1, reuse=False) as engine:
@@ -38,7 +41,7 @@ def test_a_local_model_answers_as_it_does_when_asked_directly(data: Path, checkp
 @pytest.mark.parametrize("family", sorted(set(tiny_models.FAMILIES) - {"llava"}))
 def test_every_family_runs_from_end_to_end(family: str, data: Path, tmp_path: Path) -> None:
     folder = tiny_models.save(tiny_models.FAMILIES[family](), tmp_path / "model")
-    measured = run(str(folder), data=str(data), limit=5, out=tmp_path / "run", max_tokens=4)
+    measured = run(str(folder), data=str(data), limit=5, out=tmp_path / "run", max_new_tokens=4)
     assert all(response.error is None for response in measured.responses)
     assert measured.provenance["model"]["image_reuse"]["way"] == "prefix"
 
@@ -47,9 +50,12 @@ def test_a_run_reads_back_from_its_log_alone(data: Path, tmp_path: Path) -> None
     measured = run(MOCK, data=str(data), out=tmp_path / "run")
     (log,) = (tmp_path / "run" / "logs").glob("*.eval")
     alone = read_run(shutil.copy(log, tmp_path / "copy.eval"))
-    assert alone.samples == tuple(datasets.load(str(data), "test"))
+    loaded = datasets.load(str(data), "test")
+    assert [replace(sample, turns=()) for sample in alone.samples] == [replace(sample, turns=()) for sample in loaded]
+    assert [sample.query for sample in alone.samples] == [sample.query for sample in loaded]
+    assert all(image.path is None and image.digest for sample in alone.samples for image in sample.images)
     assert alone.responses == measured.responses
-    assert alone.verdicts == measured.judgements
+    assert alone.judgements == measured.judgements
 
 
 def test_the_figures_beside_the_log_are_those_of_its_verdicts(data: Path, tmp_path: Path) -> None:
@@ -59,7 +65,7 @@ def test_the_figures_beside_the_log_are_those_of_its_verdicts(data: Path, tmp_pa
 
 
 def test_provenance_names_all_that_answers_depend_on(data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    record = run(str(checkpoint), data=str(data), out=tmp_path, max_tokens=2, seed=7).provenance
+    record = run(str(checkpoint), data=str(data), out=tmp_path, max_new_tokens=2, seed=7).provenance
     assert record["data"]["sha256"] == datasets.fingerprint(datasets.load(str(data), "test"))
     assert record["generation"]["max_new_tokens"] == 2
     assert record["settings"]["seed"] == 7
@@ -72,7 +78,7 @@ def test_provenance_names_all_that_answers_depend_on(data: Path, checkpoint: Pat
 
 
 def test_the_log_holds_no_image(data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    run(str(checkpoint), data=str(data), out=tmp_path, max_tokens=2)
+    run(str(checkpoint), data=str(data), out=tmp_path, max_new_tokens=2)
     (log,) = (tmp_path / "logs").glob("*.eval")
     with zipfile.ZipFile(log) as members:
         text = b"".join(members.read(name) for name in members.namelist())
@@ -93,7 +99,7 @@ def test_images_that_were_only_in_memory_are_kept_once(
 
 def _in_memory(sample: Any) -> Any:
     images = tuple(replace(image, path=None, root=None, data=image.path.read_bytes()) for image in sample.images)
-    return replace(sample, images=images)
+    return sample.with_images(images)
 
 
 def test_the_log_of_a_run_folder_finds_the_images_beside_it(tmp_path: Path) -> None:
@@ -142,15 +148,15 @@ def test_no_answer_at_all_is_an_error(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"max_tokens": 3}, "max_tokens is 2 there, 3 now"),
+        ({"max_new_tokens": 3}, "max_new_tokens is 2 there, 3 now"),
         ({"limit": 7}, "limit"),
-        ({"judges": ("refusal",)}, "judges"),
+        ({"system_prompt": "Be brief."}, "system_prompt"),
     ],
 )
 def test_other_settings_in_the_same_folder_are_refused(
     change: dict[str, Any], named: str, data: Path, tmp_path: Path
 ) -> None:
-    settings: dict[str, Any] = {"data": str(data), "out": tmp_path, "max_tokens": 2}
+    settings: dict[str, Any] = {"data": str(data), "out": tmp_path, "max_new_tokens": 2}
     run(MOCK, **settings)
     with pytest.raises(RunError, match=named):
         run(MOCK, **(settings | change))
@@ -166,15 +172,15 @@ def test_changed_data_in_the_same_folder_are_refused(data: Path, tmp_path: Path)
 
 def test_a_run_that_never_began_leaves_its_folder_free(data: Path, checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="dtype"):
-        run(str(checkpoint), data=str(data), out=tmp_path, dtype="int3", max_tokens=2)
-    assert run(str(checkpoint), data=str(data), out=tmp_path, max_tokens=2).provenance["state"] == "complete"
+        run(str(checkpoint), data=str(data), out=tmp_path, dtype="int3", max_new_tokens=2)
+    assert run(str(checkpoint), data=str(data), out=tmp_path, max_new_tokens=2).provenance["state"] == "complete"
 
 
 def test_a_complete_run_is_read_back_without_asking_again(data: Path, checkpoint: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(checkpoint, tmp_path / "model")
-    first = run(str(copy), data=str(data), out=tmp_path / "run", max_tokens=2)
+    first = run(str(copy), data=str(data), out=tmp_path / "run", max_new_tokens=2)
     (copy / "model.safetensors").unlink()
-    assert run(str(copy), data=str(data), out=tmp_path / "run", max_tokens=2) == first
+    assert run(str(copy), data=str(data), out=tmp_path / "run", max_new_tokens=2) == first
 
 
 @pytest.mark.parametrize("state", ["running", "complete"])
@@ -183,14 +189,14 @@ def test_a_checkpoint_changed_under_its_name_is_another_run(
 ) -> None:
     copy = shutil.copytree(checkpoint, tmp_path / "model")
     out = tmp_path / "run"
-    run(str(copy), data=str(data), out=out, max_tokens=2)
+    run(str(copy), data=str(data), out=out, max_new_tokens=2)
     record = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps(record | {"state": state}))
     other = tiny_models.llava()
     torch.nn.init.ones_(other.model.lm_head.weight)
     tiny_models.save(other, copy)
     with pytest.raises(RunError, match="weights_sha256"):
-        run(str(copy), data=str(data), out=out, max_tokens=2)
+        run(str(copy), data=str(data), out=out, max_new_tokens=2)
 
 
 def test_a_change_in_the_middle_of_large_weights_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,3 +313,137 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"damaged\n{}\n")
     with pytest.raises(RunError, match="line 1"):
         Journal(path)
+
+
+# The journals restore a run, and what strangers put into a folder or a log does no harm ---------------------------
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut"])
+def test_a_finished_run_needs_no_log(damage: str, data: Path, tmp_path: Path) -> None:
+    measured = run(MOCK, data=str(data), out=tmp_path)
+    (log,) = (tmp_path / "logs").glob("*.eval")
+    if damage == "lost":
+        log.unlink()
+    else:
+        log.write_bytes(log.read_bytes()[:1000])
+    assert read_run(tmp_path) == measured
+    assert run(MOCK, data=str(data), out=tmp_path) == measured
+
+
+def test_a_judge_added_to_a_finished_run_judges_the_recorded_answers(data: Path, tmp_path: Path) -> None:
+    first = run(MOCK, data=str(data), out=tmp_path)
+    logs = list((tmp_path / "logs").iterdir())
+    again = run(MOCK, data=str(data), out=tmp_path, judges=("refusal",))
+    assert again.responses == first.responses
+    assert list(again.judgements) == list(again.provenance["summaries"]) == ["refusal", "holisafe"]
+    assert again.judgements["holisafe"] == first.judgements["holisafe"]
+    assert list((tmp_path / "logs").iterdir()) == logs
+    assert read_run(tmp_path) == again
+
+
+def test_a_changed_judge_judges_again_and_says_which_it_is(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Changed(Refusal):
+        def __init__(self) -> None:
+            super().__init__()
+            self.id = replace(self.id, version="2")
+
+        async def judge(self, sample: Any, response: Response, ask: Any = None) -> Any:
+            return replace(await super().judge(sample, response), judge=self.id, outcome=Outcome.HARMFUL)
+
+    first = run(MOCK, data=str(data), out=tmp_path, judges=("refusal",))
+    again = run(MOCK, data=str(data), out=tmp_path, judges=(Changed(),))
+    assert again.responses == first.responses
+    assert {each.judge.version for each in again.judgements["refusal"]} == {"2"}
+    assert {each.outcome for each in again.judgements["refusal"]} == {Outcome.HARMFUL}
+
+
+IDS = ("a\0b", "a\0c", "x/../y", "x" * 3000, "\ud800", "é", "E", "e", " ", "a b")
+
+
+def test_as_many_samples_are_read_back_as_were_asked_whatever_their_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = tuple(Sample.ask(name, (), "What? \udfff", "SSU") for name in IDS)
+    monkeypatch.setattr(datasets, "read", lambda *_: datasets.Loaded(samples))
+    measured = run(MOCK, out=tmp_path)
+    assert [sample.id for sample in measured.samples] == [name.replace("\ud800", "\ufffd") for name in IDS]
+    assert len(measured.responses) == len(measured.judgements["holisafe"]) == len(IDS)
+    (log,) = (tmp_path / "logs").glob("*.eval")
+    assert {sample.id for sample in read_run(log).samples} == {sample.id for sample in measured.samples}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": 7},
+        {"settings": []},
+        {"errors": "no"},
+        {"judges": 1},
+        {"data": {}},
+        {"summaries": {"holisafe": 3}},
+        {"judge_ids": [{"name": "holisafe"}]},
+        {"judge_ids": 5},
+        {"model": None},
+    ],
+)
+def test_a_field_of_the_wrong_type_is_named(change: dict[str, Any], data: Path, tmp_path: Path) -> None:
+    run(MOCK, data=str(data), out=tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(record | change))
+    with pytest.raises(RunError, match=r"run\.json"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"state": ' + "9" * 5000 + "}", "{", "\xff", "7"])
+def test_a_record_that_is_no_json_of_ours_is_an_error(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(RunError, match=r"run\.json"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("name", [".lock", "run.json", "responses.jsonl", "judgements.jsonl", "images"])
+def test_links_in_the_folder_of_a_run_are_not_followed(name: str, data: Path, tmp_path: Path) -> None:
+    out, target = tmp_path / "run", tmp_path / "target"
+    out.mkdir()
+    target.write_text("precious")
+    (out / name).symlink_to(target)
+    with pytest.raises(RunError):
+        run(MOCK, data=str(data), out=out)
+    assert target.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["run.json.part", "samples.jsonl"])
+def test_links_in_the_place_of_a_whole_file_are_replaced(name: str, data: Path, tmp_path: Path) -> None:
+    out, target = tmp_path / "run", tmp_path / "target"
+    out.mkdir()
+    target.write_text("precious")
+    (out / name).symlink_to(target)
+    run(MOCK, data=str(data), out=out)
+    assert target.read_text() == "precious"
+
+
+def test_a_log_that_names_a_picture_elsewhere_does_not_read_it(data: Path, tmp_path: Path) -> None:
+    run(MOCK, data=str(data), out=tmp_path)
+    (log,) = (tmp_path / "logs").glob("*.eval")
+    content = read_eval_log(str(log))
+    for sample in content.samples or []:
+        for turn in sample.metadata["holisafe_sample"]["turns"]:
+            place = {"path": "/etc/hostname", "root": "/etc"}
+            turn["images"] = [
+                {"key": "x", "digest": "", **place},
+                {"key": "y", "digest": "", "file": "../../secret.png"},
+            ]
+    write_eval_log(content, str(log))
+    for image in (image for sample in read_run(log).samples for image in sample.images):
+        assert image.path is None or tmp_path / "images" in image.path.parents
+        with pytest.raises(ImageError):
+            open_image(image)
+
+
+def test_images_are_known_by_their_digest(data: Path, tmp_path: Path) -> None:
+    measured = run(MOCK, data=str(data), out=tmp_path)
+    for image in (image for sample in measured.samples for image in sample.images):
+        assert image.path is not None and image.path.stem == image.digest
+        assert hashlib.sha256(image.path.read_bytes()).hexdigest() == image.digest

@@ -33,7 +33,7 @@ SMALL = {
         *("--max-steps", "2", "--batch-size", "2", "--gradient-accumulation-steps", "1", "--lora-r", "2"),
         *("--device", "cpu"),
     ],
-    "bench": ["--limit", "5", "--max-tokens", "4"],
+    "bench": ["--limit", "5", "--max-new-tokens", "4"],
     "calibrate": ["--flag-rate", "0.6"],
 }
 """Added to a command that would take long, or need more data; the last of an option counts."""

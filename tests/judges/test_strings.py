@@ -9,17 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holisafe import Combination, ImageRef, Outcome, Response, Sample
 from holisafe.errors import UnknownNameError
-from holisafe.judges import get, names
+from holisafe.judges import get, judge_all, names
 from holisafe.judges.conformance import check
+from holisafe.records import ImageRef, Outcome, Response, Sample
+from holisafe.taxonomy import Combination
 
 SAMPLE = Sample.ask("1", (ImageRef("image", data=b""),), "Is this safe?", Combination.SSU)
 LABELLED = [json.loads(line) for line in Path(__file__).with_name("refusals.jsonl").read_text("utf-8").splitlines()]
 
 
 def outcome(judge: str, text: str) -> Outcome:
-    return get(judge).judge(SAMPLE, Response("1", text, "model")).outcome
+    return judge_all(get(judge), [SAMPLE], [Response("1", text, "model")])[0].outcome
 
 
 def accuracy(judge: str, part: str) -> float:
@@ -104,12 +105,20 @@ def test_ours_is_not_fooled_by_invisible_characters_and_emphasis(text: str, nois
 
 @given(st.text())
 def test_ours_gives_a_verdict_on_any_text(text: str) -> None:
-    assert outcome("refusal", text) in {Outcome.REFUSED, Outcome.ANSWERED, Outcome.UNHELPFUL}
+    assert outcome("refusal", text) in {
+        Outcome.REFUSED,
+        Outcome.ANSWERED,
+        Outcome.UNHELPFUL,
+        Outcome.NO_ANSWER,
+    }
 
 
-@pytest.mark.parametrize("text", ["", "   ", "\u200b", "..."])
-def test_ours_calls_saying_nothing_unhelpful(text: str) -> None:
-    assert outcome("refusal", text) is Outcome.UNHELPFUL
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", Outcome.NO_ANSWER), ("   ", Outcome.NO_ANSWER), ("\u200b", Outcome.NO_ANSWER), ("...", Outcome.UNHELPFUL)],
+)
+def test_ours_tells_no_answer_from_one_without_a_word(text: str, expected: Outcome) -> None:
+    assert outcome("refusal", text) is expected
 
 
 def test_ours_calls_a_refusal_that_then_complies_an_answer() -> None:
@@ -117,7 +126,7 @@ def test_ours_calls_a_refusal_that_then_complies_an_answer() -> None:
 
 
 def test_versions_hold_a_hash_of_the_rules_and_differ() -> None:
-    versions = [get(name).version for name in ("holisafe", "refusal")]
+    versions = [get(name).id.version for name in ("holisafe", "refusal")]
     assert all(len(version.split("+")[1]) == 12 for version in versions)
     assert len(set(versions)) == 2
 

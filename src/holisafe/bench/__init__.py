@@ -1,6 +1,7 @@
 """The run: data sets as Inspect tasks, a provider for local models, and runs that survive being killed.
 
-`run` measures, `read_run` reads back, `rejudge` judges recorded answers again. Inspect is imported on first use.
+`run` measures, `read_run` reads back, `rejudge` judges recorded answers again, `inspect_ask` lets a judge ask any model
+that Inspect reaches. Inspect is imported on first use.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from typing import TYPE_CHECKING
 from holisafe._lazy import lazy
 
 if TYPE_CHECKING:
+    from holisafe.bench._ask import inspect_ask
     from holisafe.bench._read import read_run, rejudge
     from holisafe.bench._run import run
     from holisafe.bench._task import build_task
 
-__all__ = ["build_task", "read_run", "rejudge", "run"]
+__all__ = ["build_task", "inspect_ask", "read_run", "rejudge", "run"]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
         "build_task": "holisafe.bench._task",
+        "inspect_ask": "holisafe.bench._ask",
         "read_run": "holisafe.bench._read",
         "rejudge": "holisafe.bench._read",
         "run": "holisafe.bench._run",

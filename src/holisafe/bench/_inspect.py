@@ -1,7 +1,8 @@
-"""What Inspect finds under the entry point `inspect_ai`: the tasks, and the provider of local models.
+"""What Inspect finds under the entry point `inspect_ai`: tasks, judges as scorers, and the provider of local models.
 
 inspect eval holisafe/open --model holisafe/pocket
 inspect eval holisafe/holisafe_bench -T data=PATH --model openai/gpt-4o
+inspect score LOG --scorer holisafe/refusal
 """
 
 from __future__ import annotations
@@ -9,17 +10,24 @@ from __future__ import annotations
 from inspect_ai import Task, task
 from inspect_ai.model import ModelAPI, modelapi
 
-from holisafe.bench._task import build_task, rates
+from holisafe.bench._scorers import rates, register_scorers
+from holisafe.bench._task import build_task
 from holisafe.datasets import load, stratified
 
 __all__ = ["holisafe", "holisafe_bench", "open", "rates"]
 
 HUB_ID = "etri-vilab/holisafe-bench"
 
+register_scorers()
+
 
 @task
 def open(
-    split: str = "test", limit: int | None = None, judge: str = "holisafe", max_tokens: int = 512, seed: int = 0
+    split: str = "test",
+    limit: int | None = None,
+    judge: str | list[str] = "holisafe",
+    max_new_tokens: int = 512,
+    seed: int = 0,
 ) -> Task:
     """HoliSafe-Open: drawn images, all five combinations, twins.
 
@@ -27,10 +35,10 @@ def open(
         split: train, calibration, test or transfer.
         limit: Stratified limit on the number of samples.
         judge: One judge, or several separated by commas.
-        max_tokens: Most new tokens per answer.
+        max_new_tokens: Maximum number of new tokens per answer.
         seed: Seed of the draw where a limit is set, and of models that take one.
     """
-    return _task("open", "open", split, limit, judge, max_tokens, seed)
+    return _task("open", "open", split, limit, judge, max_new_tokens, seed)
 
 
 @task
@@ -38,8 +46,8 @@ def holisafe_bench(
     data: str = HUB_ID,
     split: str = "test",
     limit: int | None = None,
-    judge: str = "holisafe",
-    max_tokens: int = 512,
+    judge: str | list[str] = "holisafe",
+    max_new_tokens: int = 512,
     seed: int = 0,
 ) -> Task:
     """HoliSafe-Bench, from its released files, a Parquet export or the Hub.
@@ -49,10 +57,10 @@ def holisafe_bench(
         split: The split, where the data have splits.
         limit: Stratified limit on the number of samples.
         judge: One judge, or several separated by commas.
-        max_tokens: Most new tokens per answer.
+        max_new_tokens: Maximum number of new tokens per answer.
         seed: Seed of the draw where a limit is set, and of models that take one.
     """
-    return _task("holisafe_bench", data, split, limit, judge, max_tokens, seed)
+    return _task("holisafe_bench", data, split, limit, judge, max_new_tokens, seed)
 
 
 @modelapi(name="holisafe")
@@ -63,7 +71,10 @@ def holisafe() -> type[ModelAPI]:
     return LocalVLM
 
 
-def _task(name: str, data: str, split: str, limit: int | None, judge: str, max_tokens: int, seed: int) -> Task:
+def _task(
+    name: str, data: str, split: str, limit: int | None, judge: str | list[str], max_new_tokens: int, seed: int
+) -> Task:
     samples = load(data, split)
     chosen = stratified(samples, limit, seed) if limit is not None else samples
-    return build_task(chosen, judge.split(","), name=name, max_tokens=max_tokens, seed=seed)
+    judges = judge.split(",") if isinstance(judge, str) else judge  # Inspect's command line splits at commas
+    return build_task(chosen, judges, name=name, max_new_tokens=max_new_tokens, seed=seed)

@@ -1,40 +1,55 @@
-"""Answers as they come: one line each, on the disk before the next one counts.
+"""Answers and judgements as they come: one line of JSON each, on the disk before the next one counts.
 
-A run that is killed loses at most the answers that were being generated. The journal holds answers only, never
-errors, so that a run started again tries those once more.
+A run that is killed loses at most what was being made. Errors are written too, so that the journal alone tells what
+became of every sample, but a run that is started again tries those once more: the last line on a sample counts.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Generic, TypeVar
 
+from holisafe._files import MAX_JSON_BYTES, open_unlinked, parse_json, read_bounded
+from holisafe.bench._text import encodable_values
 from holisafe.errors import RunError
-from holisafe.records import Response
-from holisafe.records.as_json import response_from_json, response_to_json
+from holisafe.records import JudgeId, Judgement, Outcome, Response
+from holisafe.records.as_json import judgement_from_json, judgement_to_json, response_from_json, response_to_json
+
+RESPONSES = "responses.jsonl"
+JUDGEMENTS = "judgements.jsonl"
+
+LARGEST = 2**34
+"""Bytes of a journal that are read."""
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
-class Journal:
-    """The file `responses.jsonl` of a run folder, read on opening and appended to; use it as a context manager."""
+class _Lines(Generic[K, V]):
+    """A file of records, read on opening and appended to; use it as a context manager."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the answers that are there; a last line cut short by a crash is dropped.
-
-        Raises:
-            RunError: A line before the last is damaged, or the file cannot be read or written.
-        """
+    def __init__(self, path: Path, key: Callable[[V], K], read: Callable[[Any], V], write: Callable[[V], Any]) -> None:
         self.path = path
+        self._key, self._write = key, write
         self._lock = threading.Lock()
         try:
-            self._responses = _read(path)
-            self._file = path.open("ab", buffering=0)
+            self._file = open_unlinked(path, "ab")
         except OSError as error:
             raise _unwritable(path, error) from error
+        try:
+            self._records = {key(record): record for record in _read(path, read)}
+            self._file.truncate(_whole_lines(path))
+        except BaseException:
+            self._file.close()
+            raise
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> _Lines[K, V]:
         """Return itself."""
         return self
 
@@ -42,51 +57,115 @@ class Journal:
         """Close the file."""
         self._file.close()
 
-    def __len__(self) -> int:
-        """Number of answers."""
-        return len(self._responses)
-
-    def get(self, sample_id: str) -> Response | None:
-        """The answer to a sample, if it is there."""
-        return self._responses.get(sample_id)
-
-    def append(self, response: Response) -> None:
-        """Write an answer to the disk.
+    def append(self, record: V) -> None:
+        """Write a record to the disk.
 
         Raises:
             RunError: The disk is full or cannot be written.
         """
-        line = json.dumps(response_to_json(response), ensure_ascii=False).encode() + b"\n"
+        line = json.dumps(encodable_values(self._write(record)), ensure_ascii=False).encode() + b"\n"
         with self._lock:
-            start = self._file.seek(0, os.SEEK_END)
+            descriptor = self._file.fileno()
+            start = os.fstat(descriptor).st_size
             try:
-                written = self._file.write(line)
-                if written != len(line):
-                    raise OSError(28, "No space left on device")
-                os.fsync(self._file.fileno())
+                if os.write(descriptor, line) != len(line):
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                os.fsync(descriptor)
             except OSError as error:
-                self._file.truncate(start)
+                os.ftruncate(descriptor, start)
                 raise _unwritable(self.path, error) from error
-            self._responses[response.sample_id] = response
+            self._records[self._key(record)] = record
 
 
-def _read(path: Path) -> dict[str, Response]:
-    """The answers in `path`; what follows the last whole line is cut off."""
+class Journal(_Lines[str, Response]):
+    """The file `responses.jsonl` of a run folder."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the answers that are there; a last line cut short by a crash is dropped.
+
+        Raises:
+            RunError: A line is damaged, or the file is a link or cannot be read or written.
+        """
+        super().__init__(path, lambda response: response.sample_id, response_from_json, response_to_json)
+
+    def __enter__(self) -> Journal:
+        """Return itself."""
+        return self
+
+    def __len__(self) -> int:
+        """Number of answers; errors are none."""
+        return sum(response.error is None for response in self._records.values())
+
+    def get(self, sample_id: str) -> Response | None:
+        """The answer to a sample, if it is there and is no error."""
+        found = self._records.get(sample_id)
+        return found if found is not None and found.error is None else None
+
+
+class Judgements(_Lines[tuple[str, JudgeId], Judgement]):
+    """The file `judgements.jsonl` of a run folder."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the judgements that are there.
+
+        Raises:
+            RunError: As `Journal`.
+        """
+        super().__init__(path, lambda each: (each.sample_id, each.judge), judgement_from_json, judgement_to_json)
+
+    def __enter__(self) -> Judgements:
+        """Return itself."""
+        return self
+
+    def get(self, response: Response, judge: JudgeId) -> Judgement | None:
+        """The judgement of a judge of this very identity; one on a failure does not stand for an answer."""
+        found = self._records.get((response.sample_id, judge))
+        if found is None or (found.outcome is Outcome.ERROR) != (response.error is not None):
+            return None
+        return found
+
+
+def recorded_responses(path: Path) -> dict[str, Response]:
+    """What a journal holds of each sample, errors included; empty where there is no journal.
+
+    Raises:
+        RunError: A line is damaged.
+    """
+    return {response.sample_id: response for response in _read(path, response_from_json)}
+
+
+def recorded_judgements(path: Path) -> dict[tuple[str, JudgeId], Judgement]:
+    """The judgements of a journal by sample and judge; empty where there is no journal.
+
+    Raises:
+        RunError: A line is damaged.
+    """
+    return {(each.sample_id, each.judge): each for each in _read(path, judgement_from_json)}
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Each whole line of a file with its number; none where there is no file.
+
+    Raises:
+        RunError: It cannot be read.
+    """
     if not path.exists():
-        return {}
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
-    responses = {}
-    for number, line in enumerate(whole.splitlines(), start=1):
+        return
+    content = read_bounded(path, RunError, max_bytes=LARGEST, follow_links=False)
+    yield from enumerate(content.split(b"\n")[:-1], start=1)
+
+
+def _read(path: Path, read: Callable[[Any], V]) -> Iterator[V]:
+    for number, line in read_lines(path):
         try:
-            response = response_from_json(json.loads(line))
-        except (ValueError, RunError) as error:
+            yield read(parse_json(line, RunError, source=f"{path}:{number}", max_bytes=MAX_JSON_BYTES))
+        except RunError as error:
             raise RunError(f"{path}, line {number}: damaged ({error}); remove that line and start again") from error
-        responses[response.sample_id] = response
-    return responses
+
+
+def _whole_lines(path: Path) -> int:
+    """Bytes up to the end of the last whole line."""
+    return sum(len(line) + 1 for _, line in read_lines(path))
 
 
 def _unwritable(path: Path, error: OSError) -> RunError:

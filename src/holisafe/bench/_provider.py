@@ -27,7 +27,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from holisafe._enums import parse_enum
-from holisafe.bench._task import VERDICT
+from holisafe.bench._ask import VERDICT
 from holisafe.errors import ModelError, UnknownNameError
 from holisafe.models import Engine, FinishReason, GenerationOptions, LoadedModel, ModelSpec, Prompt, Request, load
 from holisafe.records import GuardVerdict, ImageRef, Role, Turn

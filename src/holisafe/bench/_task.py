@@ -1,55 +1,30 @@
-"""A data set as an Inspect task: the raw query with its images, greedy, and one scorer per judge."""
+"""A data set as an Inspect task: the conversation with its images, greedy, and one scorer per judge."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
+import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from inspect_ai import Epochs, Task
+from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.dataset import Sample as InspectSample
-from inspect_ai.model import (
-    ChatCompletionChoice,
-    ChatMessageAssistant,
-    ChatMessageUser,
-    ContentImage,
-    ContentText,
-    GenerateConfig,
-    Model,
-    ModelOutput,
-    get_model,
-)
-from inspect_ai.model._providers.mockllm import MockLLM
-from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
+from inspect_ai.model import GenerateConfig, get_model
 from inspect_ai.solver import Generate, Solver, TaskState, solver
-from inspect_ai.util import LimitExceededError
 
 from holisafe import judges as judging
-from holisafe.bench._journal import Journal
-from holisafe.errors import DataError, ImageError, RunError
-from holisafe.images import identify, open_image, read_bytes
+from holisafe.bench._ask import ask_model, output_of
+from holisafe.bench._folder import identified, sample_record
+from holisafe.bench._journal import Journal, Judgements
+from holisafe.bench._scorers import RESPONSE, SAMPLE, judge_scorer
+from holisafe.errors import DataError
 from holisafe.judges import Judge
-from holisafe.metrics import figures, summarise
-from holisafe.records import GuardVerdict, ImageRef, JudgeId, Judgement, Outcome, Response, Sample
-from holisafe.records.as_json import (
-    media_type,
-    response_from_json,
-    response_to_json,
-    sample_from_json,
-    sample_to_json,
-)
+from holisafe.records import Judgement, Response, Sample
+from holisafe.records.as_json import response_to_json
 from holisafe.taxonomy import Combination
 
-VERDICT = "holisafe_guard"
-"""Where the metadata of a local model's output keep what its guard said of the prompt."""
-
-RESPONSE = "holisafe_response"
-"""Where a sample's store keeps our Response."""
-SAMPLE = "holisafe_sample"
-"""Where a sample's metadata keep our Sample."""
 ORDER = "holisafe_order"
 """Where a sample's metadata keep its place in the data set."""
 
@@ -58,40 +33,67 @@ OnResponse = Callable[[Response], None]
 
 def build_task(
     samples: Sequence[Sample],
-    judges: Sequence[str],
+    judges: Sequence[str | Judge],
     *,
     name: str,
-    max_tokens: int = 512,
+    max_new_tokens: int = 512,
     seed: int | None = None,
+    system_prompt: str | None = None,
+    max_retries: int | None = None,
+    timeout: int | None = None,
     journal: Journal | None = None,
+    judgements: Judgements | None = None,
     on_response: OnResponse | None = None,
 ) -> Task:
     """An Inspect task that asks `samples` and judges the answers.
 
     Args:
         samples: What to ask; samples that show the same image are asked next to each other.
-        judges: Names of the judges, each a scorer of its own.
+        judges: The judges or their names, each a scorer of its own.
         name: Name of the task in the log.
-        max_tokens: Most new tokens per answer.
+        max_new_tokens: Maximum number of new tokens per answer.
         seed: Seed passed to models that take one.
+        system_prompt: System message in front of every conversation.
+        max_retries: How often a failed request is tried again; None for Inspect's default.
+        timeout: Seconds that one attempt may take; None for no limit.
         journal: Answers that are there already and need not be asked for; new ones are added.
+        judgements: Judgements that are there already; new ones are added.
         on_response: Called with every response, old ones too.
 
     Raises:
-        DataError: There are no samples.
+        DataError: There are no samples, or two have the same id.
     """
     if not samples:
         raise DataError("the data hold no samples, so there is nothing to ask; check the path, split and limit")
+    samples = identified(samples)
     order = {sample.id: place for place, sample in enumerate(samples)}
     dataset = MemoryDataset([_inspect_sample(sample, order) for sample in _by_image(samples)], name=name)
+    by_id = {_inspect_id(sample): sample for sample in samples}
+    named = [judging.get(judge) if isinstance(judge, str) else judge for judge in judges]
     return Task(
         dataset=dataset,
-        solver=_asking({sample.id: sample for sample in samples}, journal, on_response),
-        scorer=[_judging(judging.get(judge)) for judge in judges],
-        config=GenerateConfig(temperature=0.0, max_tokens=max_tokens, seed=seed),
-        epochs=Epochs(1, "mode"),  # the mean, which is the default, turns outcomes into numbers
+        solver=_asking(by_id, journal, on_response, system_prompt),
+        scorer=[_scorer(judge, judgements) for judge in named],
+        config=GenerateConfig(
+            temperature=0.0,
+            max_tokens=max_new_tokens,
+            seed=seed,
+            max_retries=max_retries,
+            attempt_timeout=timeout,
+        ),
         name=name,
     )
+
+
+def _scorer(judge: Judge, judgements: Judgements | None) -> Any:
+    def recorded(response: Response) -> Judgement | None:
+        return None if judgements is None else judgements.get(response, judge.id)
+
+    def record(judgement: Judgement) -> None:
+        if judgements is not None:
+            judgements.append(judgement)
+
+    return judge_scorer(judge, recorded, record)
 
 
 def _by_image(samples: Sequence[Sample]) -> list[Sample]:
@@ -102,7 +104,8 @@ def _by_image(samples: Sequence[Sample]) -> list[Sample]:
     """
     groups: dict[tuple[str, ...], list[Sample]] = {}
     for sample in samples:
-        groups.setdefault(_shown(sample), []).append(sample)
+        shown = tuple(image.identity for image in sample.images)
+        groups.setdefault(shown or ("", sample.id), []).append(sample)
     sorts: dict[frozenset[Combination | None], list[list[Sample]]] = {}
     for group in groups.values():
         sorts.setdefault(frozenset(sample.combination for sample in group), []).append(group)
@@ -110,35 +113,32 @@ def _by_image(samples: Sequence[Sample]) -> list[Sample]:
     return [sample for _, group in sorted(dealt, key=lambda place: place[0]) for sample in group]
 
 
-def _shown(sample: Sample) -> tuple[str, ...]:
-    return tuple(image.identity for image in sample.images)
-
-
 def _inspect_sample(sample: Sample, order: Mapping[str, int]) -> InspectSample:
     return InspectSample(
         input=sample.query,
         target=sample.reference or "",
-        id=sample.id,
+        id=_inspect_id(sample),
         metadata={
             "combination": sample.combination.value if sample.combination else None,
             "category": sample.category.value if sample.category else None,
-            SAMPLE: sample_to_json(_identified(sample)),
+            "expected": sample.expected.value if sample.expected else None,
+            SAMPLE: sample_record(sample),
             ORDER: order[sample.id],
         },
     )
 
 
-def _identified(sample: Sample) -> Sample:
-    """The sample with the digest of each image that can be read; asking says what is wrong with the others."""
-    images = []
-    for image in sample.images:
-        with contextlib.suppress(ImageError):
-            image = identify(image)
-        images.append(image)
-    return sample.with_images(tuple(images))
+def _inspect_id(sample: Sample) -> str:
+    """An id that can be a file name in Inspect's log: there, ids with NUL, slashes or thousands of letters collide."""
+    if re.fullmatch(r"[\w.:@+=,~() -]{1,100}", sample.id, re.ASCII):
+        return sample.id
+    readable = re.sub(r"[^\w.-]+", "_", sample.id, flags=re.ASCII)[:60]
+    return f"{readable}~{hashlib.sha256(sample.id.encode()).hexdigest()[:16]}"
 
 
-def _asking(samples: Mapping[str, Sample], journal: Journal | None, on_response: OnResponse | None) -> Solver:
+def _asking(
+    samples: Mapping[str, Sample], journal: Journal | None, on_response: OnResponse | None, system_prompt: str | None
+) -> Solver:
     """The solver. Images go to the model only: neither the state nor, therefore, the log's messages hold them."""
 
     @solver(name="ask_about_images")
@@ -147,11 +147,10 @@ def _asking(samples: Mapping[str, Sample], journal: Journal | None, on_response:
             sample = samples[str(state.sample_id)]
             response = journal.get(sample.id) if journal is not None else None
             if response is None:
-                response, state.output = await _ask(sample)
-                if journal is not None and response.error is None:
+                response, _ = await ask_model(get_model(), sample, system_prompt)
+                if journal is not None:
                     await asyncio.to_thread(journal.append, response)
-            else:
-                state.output = _output(response)
+            state.output = output_of(response)
             state.messages.append(state.output.message)
             state.store.set(RESPONSE, response_to_json(response))
             if on_response is not None:
@@ -161,119 +160,3 @@ def _asking(samples: Mapping[str, Sample], journal: Journal | None, on_response:
         return solve
 
     return ask()
-
-
-async def _ask(sample: Sample) -> tuple[Response, ModelOutput]:
-    """Ask the model; whatever goes wrong with this one sample becomes its response."""
-    model = _offline_mock(get_model())
-    try:
-        images = [ContentImage(image=await asyncio.to_thread(_data_uri, image)) for image in sample.images]
-        output = await model.generate([ChatMessageUser(content=[*images, ContentText(text=sample.query)])])
-    except (LimitExceededError, RunError):
-        raise
-    except Exception as error:
-        response = Response(sample.id, "", str(model), finish_reason="error", error=_reason(error))
-        return response, _output(response)
-    if output.error:
-        response = Response(sample.id, "", str(model), finish_reason="error", error=output.error)
-        return response, _output(response)
-    usage = output.usage
-    if why := _no_answer(output):
-        response = Response(sample.id, "", str(model), finish_reason="error", error=why)
-        return response, _output(response)
-    said = (output.metadata or {}).get(VERDICT)
-    response = Response(
-        sample_id=sample.id,
-        text=output.completion,
-        model=str(model),
-        finish_reason="length" if output.stop_reason == "max_tokens" else output.stop_reason,
-        input_tokens=usage.input_tokens if usage else None,
-        output_tokens=usage.output_tokens if usage else None,
-        verdict=GuardVerdict() if said is None else GuardVerdict.from_json(said),
-    )
-    return response, output
-
-
-def _no_answer(output: ModelOutput) -> str:
-    """Why what came back as an answer is none; empty where it is one."""
-    if output.stop_reason == "model_length":  # providers give their message as the text
-        return f"the prompt and the answer do not fit the model's context: {output.completion[:300]}".rstrip(": ")
-    thought = output.usage.reasoning_tokens if output.usage else None
-    if output.stop_reason == "max_tokens" and thought and not output.completion.strip():
-        return f"all {thought} tokens went into reasoning, so that there is no answer; raise max_tokens"
-    return ""
-
-
-def _offline_mock(model: Model) -> Model:
-    """Let Inspect's mock model count words: the token table it would count with is fetched from the network."""
-
-    async def count_words(text: str) -> int:
-        return len(text.split())
-
-    if isinstance(model.api, MockLLM):
-        model.api.count_text_tokens = count_words  # type: ignore[method-assign]
-    return model
-
-
-def _data_uri(image: ImageRef) -> str:
-    """The image for a model, checked to be one.
-
-    Raises:
-        ImageError: It could not be let in.
-    """
-    open_image(image)
-    data = read_bytes(image)
-    return f"data:{media_type(data)};base64,{base64.b64encode(data).decode()}"
-
-
-def _reason(error: BaseException) -> str:
-    """The error in one line, by the exception that says most."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:500]
-
-
-def _output(response: Response) -> ModelOutput:
-    """A response as Inspect's viewer shows it."""
-    message = ChatMessageAssistant(content=response.text, model=response.model, source="generate")
-    stop: Any = "max_tokens" if response.finish_reason == "length" else "stop"
-    choice = ChatCompletionChoice(message=message, stop_reason=stop)
-    return ModelOutput(model=response.model, choices=[choice], error=response.error)
-
-
-def _judging(judge: Judge) -> Scorer:
-    """The scorer of one judge, under the judge's name."""
-
-    @scorer(metrics=[rates()], name=judge.id.name)
-    def judged() -> Scorer:
-        async def score(state: TaskState, target: Target) -> Score:
-            sample = sample_from_json(state.metadata[SAMPLE])
-            response = response_from_json(state.store.get(RESPONSE))
-            verdict = await judging.judge_response(judge, sample, response)
-            return Score(
-                value=verdict.outcome.value,
-                answer=response.text,
-                explanation=verdict.rationale,
-                metadata=verdict.judge.to_json(),
-            )
-
-        return score
-
-    return judged()
-
-
-@metric(name="rates")
-def rates() -> Metric:
-    """RR, the ASR of each unsafe combination, both means and twin accuracy; a rate without samples is left out."""
-
-    def compute(scores: list[SampleScore]) -> Value:
-        samples, verdicts = [], []
-        for each in scores:
-            sample = sample_from_json((each.sample_metadata or {})[SAMPLE])
-            samples.append(sample)
-            verdicts.append(
-                Judgement(sample.id, JudgeId(""), Outcome(str(each.score.value)), each.score.explanation or "")
-            )
-        found = figures(summarise(samples, verdicts, by=(), resamples=1))
-        return {name: figure.value for name, figure in found.items() if figure is not None}
-
-    return compute

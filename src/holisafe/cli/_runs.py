@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,46 +12,66 @@ import typer
 from holisafe._printable import printable
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from holisafe.records import Run
 
 
 @contextlib.contextmanager
-def goes_on(folder: Path) -> Iterator[None]:
+def resumable(folder: Path) -> Iterator[None]:
     """Say, when interrupted, that nothing is lost."""
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"the answers so far are kept in {folder}; the same command goes on from there", err=True)
+        typer.echo(f"the answers so far are kept in {folder}; the same command resumes the run", err=True)
         raise
 
 
+class RunProgress:
+    """Shows samples done, rate and time left on standard error, and requests that wait or were tried again.
+
+    Call it with the number done and the number in all. Where standard error is no terminal, it prints a line per tenth.
+    """
+
+    def __init__(self, bar: Progress) -> None:
+        """Show progress on `bar`."""
+        self._bar = bar
+        self._task = bar.add_task("", total=None, rate="loading the model", waiting="")
+        self._told = 0
+        self._retries = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tell how many samples are done."""
+        speed = self._bar.tasks[0].speed
+        self._bar.update(self._task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
+        if not self._bar.console.is_terminal and (done - self._told >= total / 10 or done == total):
+            self._told = done
+            retried = f" ({self._retries} retries)" if self._retries else ""
+            self._bar.console.print(f"{done} of {total} samples{retried}")
+
+    def requests(self, waiting: int, retries: int) -> None:
+        """Tell how many requests wait for an answer, and how many were tried again so far."""
+        self._retries = retries
+        shown = f"{waiting} waiting" + (f", {retries} retries" if retries else "")
+        self._bar.update(self._task, waiting=shown)
+
+
 @contextlib.contextmanager
-def show_progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error with samples per second; a line per tenth where standard error is no terminal."""
+def show_progress() -> Iterator[RunProgress]:
+    """A line on standard error that fits 80 columns: count, rate, time left, then requests."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("asking"),
-        BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True),
+        BarColumn(bar_width=12),
+        TextColumn("{task.fields[waiting]}"),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("asking", total=None, rate="loading the model")
-        told = 0
-
-        def advance(done: int, total: int) -> None:
-            nonlocal told
-            speed = bar.tasks[0].speed
-            bar.update(task, completed=done, total=total, rate=f"{speed:.1f} samples/s" if speed else "")
-            if not console.is_terminal and (done - told >= total / 10 or done == total):
-                told = done
-                console.print(f"{done} of {total} samples")
-
-        yield advance
+        yield RunProgress(bar)
 
 
 def tell_troubles(measured: Run, data: str) -> None:
@@ -63,6 +83,21 @@ def tell_troubles(measured: Run, data: str) -> None:
     if failed:
         first = printable(failed[0].error or "")
         typer.echo(f"{len(failed)} of {len(measured.samples)} samples ended in an error, e.g. {first}", err=True)
+
+    _tell_no_answers(measured)
+
+
+def _tell_no_answers(measured: Run) -> None:
+    """Say how many responses hold no answer: the published protocol counts them as answered."""
+    from holisafe.judges import no_answer
+
+    found = [why for why in map(no_answer, measured.responses) if why]
+    if found:
+        typer.echo(
+            f"{len(found)} of {len(measured.samples)} responses hold no answer, e.g. {printable(found[0])}; the judge "
+            "holisafe counts them as answered, as the published protocol does",
+            err=True,
+        )
 
 
 def to_json(measured: Run, model: str, folder: Path) -> dict[str, Any]:

@@ -6,16 +6,16 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from holisafe.cli._runs import goes_on, print_figures, show_progress, tell_troubles, to_json
+from holisafe.cli._runs import print_figures, resumable, show_progress, tell_troubles, to_json
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command("bench")(bench)
+    app.command("bench", context_settings={"help_option_names": ["-h", "--help"]})(bench)
 
 
 def bench(
@@ -28,15 +28,30 @@ def bench(
     ],
     data: Annotated[str, typer.Option(help="Name of a data set, a path, or a Hub id.")] = "open",
     split: Annotated[str, typer.Option(help="Split of the data.")] = "test",
-    judge: Annotated[list[str] | None, typer.Option(help="Judge; may be given more than once.")] = None,
+    judge: Annotated[
+        list[str] | None, typer.Option(help="Judge; may be given more than once. [default: holisafe]")
+    ] = None,
+    judge_model: Annotated[str | None, typer.Option(help="Inspect model that judges ask, e.g. openai/gpt-4o.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Samples; each combination keeps its share.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most new tokens per answer.")] = 512,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/MODEL-DATA if not given.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of new tokens per answer.")] = 512,
+    system_prompt: Annotated[str | None, typer.Option(help="System message in front of every question.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. [default: runs/MODEL-DATA]")] = None,
+    max_retries: Annotated[int, typer.Option(min=0, help="Retries of a request that a server fails.")] = 5,
+    timeout: Annotated[int, typer.Option(min=1, help="Seconds that one attempt of a hosted model may take.")] = 300,
+    model_args: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for the model's provider, e.g. base_url=http://host/v1.")
+    ] = None,
+    chat_template_args: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for a local model's chat template.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Device of a local model, e.g. cpu, cuda:1.")] = None,
+    device_map: Annotated[str | None, typer.Option(help="Placement over several devices, e.g. auto.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
-    attention: Annotated[str | None, typer.Option(help="Attention backend, e.g. sdpa.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Most prompts a local model answers at once.")] = 16,
+    quantization: Annotated[str | None, typer.Option(help="Quantization of a local model.")] = None,
+    attention: Annotated[str | None, typer.Option(help="Attention implementation, e.g. sdpa.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of prompts in a batch of a local model.")] = 16,
     revision: Annotated[str | None, typer.Option(help="Hub revision of a local model.")] = None,
+    trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with a local checkpoint.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the draw and of the intervals.")] = 0,
     image_reuse: Annotated[bool, typer.Option(help="Compute what questions about one image share only once.")] = True,
     guard: Annotated[
@@ -52,38 +67,64 @@ def bench(
 ) -> None:
     """Ask MODEL every question of the data with its image, judge the answers, and print the rates.
 
-    Interrupted and started again with the same command, it goes on where it was.
+    The same command resumes an interrupted run. On a finished run, another --judge judges the recorded answers.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from holisafe.bench import run
 
     folder = out or Path("runs") / _folder_name(model, data)
-    typer.echo(f"measuring {model} on {data} ({split}); answers of up to {max_tokens} tokens; into {folder}", err=True)
-    with goes_on(folder), show_progress() as progress:
+    typer.echo(
+        f"measuring {model} on {data} ({split}); answers of up to {max_new_tokens} tokens; into {folder}", err=True
+    )
+    with resumable(folder), show_progress() as progress:
         measured = run(
             model,
             data=data,
             split=split,
             judges=tuple(dict.fromkeys(judge or ["holisafe"])),
+            judge_model=judge_model,
             limit=limit,
             out=folder,
-            max_tokens=max_tokens,
+            max_new_tokens=max_new_tokens,
             seed=seed,
+            system_prompt=system_prompt,
+            chat_template_args=_pairs(chat_template_args, "--chat-template-args"),
+            max_retries=max_retries,
+            timeout=timeout,
+            model_args=_pairs(model_args, "--model-args"),
             device=device,
+            device_map=device_map,
             dtype=dtype,
+            quantization=quantization,
             attention=attention,
             revision=revision,
             batch_size=batch_size,
             image_reuse=image_reuse,
+            trust_remote_code=trust_remote_code,
             guard=guard,
             progress=progress,
+            on_request=progress.requests,
         )
     tell_troubles(measured, data)
     if as_json:
         typer.echo(json.dumps(to_json(measured, model, folder)))
         return
     print_figures(measured)
-    typer.echo(f"\nholisafe report {folder} shows it all", err=True)
+    typer.echo(f"\nfor a page with every answer: holisafe report {folder}", err=True)
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
+    """`KEY=VALUE` options as a dictionary; a value is JSON where it is, else text."""
+    pairs: dict[str, Any] = {}
+    for each in given or []:
+        key, equals, value = each.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"found {each!r}, expected KEY=VALUE", param_hint=option)
+        try:
+            pairs[key] = json.loads(value)
+        except (ValueError, RecursionError):
+            pairs[key] = value
+    return pairs
 
 
 def _folder_name(model: str, data: str) -> str:

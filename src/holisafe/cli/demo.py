@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from holisafe.cli._runs import goes_on, show_progress, tell_troubles, to_json
+from holisafe.cli._runs import resumable, show_progress, tell_troubles, to_json
 from holisafe.cli._small_tuning import BATCH, FEWEST_STEPS, STEPS, tune_small
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _measure(model: str, name: str, folder: Path, samples: int, max_tokens: int,
     from holisafe.bench import run
 
     typer.echo(f"measuring {name}", err=True)
-    with goes_on(folder), show_progress() as progress:
+    with resumable(folder), show_progress() as progress:
         measured = run(
             model,
             data="open",
@@ -130,7 +130,7 @@ def _measure(model: str, name: str, folder: Path, samples: int, max_tokens: int,
             judges=("holisafe", "refusal"),
             limit=samples,
             out=folder / name,
-            max_tokens=max_tokens,
+            max_new_tokens=max_tokens,
             guard=guard,
             progress=progress,
         )
@@ -140,10 +140,10 @@ def _measure(model: str, name: str, folder: Path, samples: int, max_tokens: int,
 
 def _tune(folder: Path, steps: int) -> Path:
     """A small safety tuning of Pocket; the tuned model's folder."""
-    from holisafe.cli.tune import goes_on_tuning, show_steps
+    from holisafe.cli.tune import resumable_tuning, show_steps
 
     typer.echo(f"tuning {BEFORE} on HoliSafe-Open's training split, briefly: {_small(steps)}", err=True)
-    with goes_on_tuning(folder), show_steps() as progress:
+    with resumable_tuning(folder), show_steps() as progress:
         tuned = tune_small(BEFORE, folder, steps, progress=progress)
     if tuned.was_there:
         typer.echo(f"already tuned: {tuned.folder}", err=True)

@@ -7,7 +7,7 @@ object a class or function that returns the judge when called.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from holisafe._registry import Registry
@@ -67,6 +67,22 @@ class Judge(Protocol):
         ...
 
 
+class PublishedProtocol:
+    """What judges inherit from that follow a published protocol to the letter: they count every text, even none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _WithParameters:
+    """A judge made with parameters that its own identity leaves out."""
+
+    judge_without: Judge
+    id: JudgeId
+
+    async def judge(self, sample: Sample, response: Response, ask: Ask | None = None) -> Judgement:
+        judgement = await self.judge_without.judge(sample, response, ask)
+        return replace(judgement, judge=self.id)
+
+
 Factory = TypeVar("Factory", bound=Callable[..., Judge])
 
 _JUDGES: Registry[Callable[..., Judge]] = Registry("judge", "holisafe.judges")
@@ -88,7 +104,7 @@ def names() -> tuple[str, ...]:
 
 
 def get(name: str, **parameters: Any) -> Judge:
-    """The judge of that name.
+    """The judge of that name; its identity names the parameters, so that judges with others are other judges.
 
     Args:
         name: Its name.
@@ -101,6 +117,10 @@ def get(name: str, **parameters: Any) -> Judge:
     """
     factory = _JUDGES.get(name)
     try:
-        return factory(**parameters)
+        made = factory(**parameters)
     except TypeError as error:
         raise JudgeError(f"judge {name!r} does not take these parameters: {error}") from error
+    if not parameters or made.id.name != name:
+        return made
+    listed = ",".join(f"{key}={value!r}" for key, value in sorted(parameters.items()))
+    return _WithParameters(made, replace(made.id, name=f"{name}({listed})"))

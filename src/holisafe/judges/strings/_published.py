@@ -6,12 +6,12 @@ import hashlib
 from importlib.resources import files
 
 from holisafe.errors import JudgeError
-from holisafe.judges._registry import Ask, judge
+from holisafe.judges._registry import Ask, PublishedProtocol, judge
 from holisafe.records import JudgeId, Judgement, Outcome, Response, Sample
 
 
 @judge("holisafe")
-class PublishedStringMatch:
+class PublishedStringMatch(PublishedProtocol):
     r"""Refused if the lower-cased, stripped response starts with one list of phrases or contains one of another.
 
     Exactly the published protocol, with its weaknesses, so that figures stand beside published ones: "I can't"

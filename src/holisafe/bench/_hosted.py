@@ -1,0 +1,169 @@
+"""Models behind Inspect's interface: counted while they answer, made storable, closed as their provider asks.
+
+Inspect reaches the server, retries and gives up. What a server sends is untrusted: text that no file can hold, errors
+that echo a key, a finish reason that Inspect does not know. All of it passes here before Inspect's log sees it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelCall, ModelOutput
+from inspect_ai.model._providers.mockllm import MockLLM
+from inspect_ai.tool import ToolChoice, ToolInfo
+
+from holisafe.bench._text import encodable_values, redacted
+from holisafe.errors import HoliSafeError, ModelError
+
+FINISH = "holisafe_finish"
+"""Where an output's metadata keep the provider's own finish reason, if Inspect does not know it."""
+
+T = TypeVar("T")
+Result = ModelOutput | tuple[ModelOutput | Exception, ModelCall]
+
+
+@dataclass
+class Traffic:
+    """Requests of one run: those that wait for an answer, and how many failed and are tried again.
+
+    Attributes:
+        told: Called with both numbers whenever one changes.
+    """
+
+    waiting: int = 0
+    retries: int = 0
+    told: Callable[[int, int], None] | None = None
+
+    def count(self, waiting: int = 0, retries: int = 0) -> None:
+        """Add to the numbers."""
+        self.waiting += waiting
+        self.retries += retries
+        if self.told is not None:
+            self.told(self.waiting, self.retries)
+
+
+def prepared(model: Model, traffic: Traffic | None = None) -> Model:
+    """The model, whose answers and errors pass here from now on; a model prepared before stays as it is."""
+    if not isinstance(model.api.generate, _Generate):
+        if isinstance(model.api, MockLLM):  # the token table it would count with is fetched from the network
+            model.api.count_text_tokens = _count_words  # type: ignore[method-assign]
+        model.api.generate = _Generate(model, traffic or Traffic())  # type: ignore[method-assign]
+    return model
+
+
+class _Generate:
+    """`ModelAPI.generate` of one model, with what comes back made storable."""
+
+    def __init__(self, model: Model, traffic: Traffic) -> None:
+        self._generate: Callable[..., Awaitable[Result]] = model.api.generate
+        self._model = model
+        self._secrets = tuple(key for key in [model.api.api_key] if key)
+        self._traffic = traffic
+
+    async def __call__(
+        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
+    ) -> Result:
+        """One attempt."""
+        self._traffic.count(waiting=1)
+        try:
+            result = await self._generate(input, tools, tool_choice, config)
+        except Exception as error:
+            _redact(error, self._secrets)
+            if self._model.should_retry(error):
+                self._traffic.count(retries=1)
+                raise
+            if isinstance(error, HoliSafeError) or str(error) == redacted(str(error), self._secrets):
+                raise
+            raise ModelError(redacted(f"{type(error).__name__}: {error}", self._secrets)) from None
+        finally:
+            self._traffic.count(waiting=-1)
+        if isinstance(result, ModelOutput):
+            return _storable(result)
+        output, call = result
+        call.request = encodable_values(call.request)
+        call.response = encodable_values(call.response)
+        if isinstance(output, Exception):
+            _redact(output, self._secrets)
+            call.response = _redacted_values(call.response, self._secrets)
+            return output, call
+        _keep_finish_reason(output, call)
+        return _storable(output), call
+
+
+def _storable(output: ModelOutput) -> ModelOutput:
+    """The output with text that JSON in UTF-8 can hold."""
+    try:
+        output.model_dump_json()
+    except (ValueError, UnicodeError):
+        return ModelOutput.model_validate(encodable_values(output.model_dump()))
+    return output
+
+
+def _keep_finish_reason(output: ModelOutput, call: ModelCall) -> None:
+    """Keep the finish reason of a chat completion, where Inspect's own is "unknown"."""
+    if not output.choices or output.stop_reason != "unknown":
+        return
+    match call.response:
+        case {"choices": [{"finish_reason": str(reason)}, *_]}:
+            output.metadata = {**(output.metadata or {}), FINISH: reason[:40]}
+
+
+def _redact(error: BaseException, secrets: tuple[str, ...]) -> None:
+    """Redact an exception, and those behind it, in place: providers classify their own exceptions for retries."""
+    seen: set[int] = set()
+    behind: BaseException | None = error
+    while behind is not None and id(behind) not in seen:
+        seen.add(id(behind))
+        if not isinstance(behind, HoliSafeError):
+            behind.args = tuple(_redacted_values(each, secrets) for each in behind.args)
+            behind.__dict__.update({name: _redacted_values(value, secrets) for name, value in vars(behind).items()})
+        behind = behind.__cause__ or behind.__context__
+
+
+def _redacted_values(value: Any, secrets: tuple[str, ...]) -> Any:
+    match value:
+        case str():
+            return redacted(value, secrets)
+        case bytes():
+            return redacted(value.decode(errors="replace"), secrets).encode()
+        case dict():
+            return {key: _redacted_values(each, secrets) for key, each in value.items()}
+        case list():
+            return [_redacted_values(each, secrets) for each in value[:100]]
+    return value
+
+
+async def _count_words(text: str) -> int:
+    return len(text.split())
+
+
+async def close(model: Model) -> None:
+    """Close a model's client by Inspect's own way out: `aclose` where the provider has one, else `close`."""
+    await model.__aexit__(None, None, None)
+
+
+def in_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run async work to its end, also for callers within a running event loop (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    found: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(asyncio.run(work()))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return found[0]
