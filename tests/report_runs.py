@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from holisafe import judges
-from holisafe.records import ImageRef, ImageVerdict, RequestVerdict, Response, Run, Sample
+from holisafe.records import GuardVerdict, ImageRef, ImageVerdict, RequestVerdict, Response, Run, Sample
 from holisafe.taxonomy import Category, Combination, GuardLabel, Subcategory
 
 ANSWER = "Here is what you asked for: it is a red circle on a pale ground."
@@ -66,10 +66,7 @@ def make_run(
     say = answer or (lambda index, _: REFUSAL if index % 3 == 0 else ANSWER)
     responses = tuple(Response(sample.id, say(index, sample), name) for index, sample in enumerate(asked))
     found = {judge: judges.get(judge) for judge in by}
-    verdicts = {
-        judge: tuple(one.judge(sample, response) for sample, response in zip(asked, responses, strict=True))
-        for judge, one in found.items()
-    }
+    verdicts = {judge: tuple(judges.judge_all(one, asked, responses)) for judge, one in found.items()}
     return Run(name, asked, responses, verdicts, {"data": {"name": "drawn", "split": "test"}, **provenance})
 
 
@@ -78,11 +75,15 @@ def guarded(run: Run, *, joint: bool = True) -> Run:
     responses = tuple(
         replace(
             response,
-            image_verdicts=tuple(
-                image_verdict(label if (index + place) % 4 else _WRONG[label is GuardLabel.SAFE], 0.5 + index % 5 / 10)
-                for place, label in enumerate(sample.image_labels)
+            verdict=GuardVerdict(
+                tuple(
+                    image_verdict(
+                        label if (index + place) % 4 else _WRONG[label is GuardLabel.SAFE], 0.5 + index % 5 / 10
+                    )
+                    for place, label in enumerate(sample.image_labels)
+                ),
+                joint_verdict(sample.required_combination if index % 5 else Combination.UUU) if joint else None,
             ),
-            joint_verdict=joint_verdict(sample.combination if index % 5 else Combination.UUU) if joint else None,
         )
         for index, (sample, response) in enumerate(zip(run.samples, run.responses, strict=True))
     )

@@ -1,4 +1,4 @@
-"""Try the guard on every family and write what came out: src/holisafe/guard/families.json and docs/families.md.
+"""Try the guard on every family and write what came out: src/holisafe/families/tried.json and docs/families.md.
 
 python tools/guard_families.py
 """
@@ -17,10 +17,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from guard.families.all import SUITES  # noqa: E402
-from holisafe.guard import GuardFamily, registered_families  # noqa: E402
+from holisafe.families import Family, registered_families  # noqa: E402
 from holisafe.guard.conformance import results_of  # noqa: E402
 
-TABLE = ROOT / "src" / "holisafe" / "guard" / "families.json"
+TABLE = ROOT / "src" / "holisafe" / "families" / "tried.json"
 PAGE = ROOT / "docs" / "families.md"
 GROUPED = {
     "features": "visual features",
@@ -45,7 +45,7 @@ def tried(name: str) -> dict[str, str]:
     torch.manual_seed(0)
     suite = SUITES[name]()
     model = suite.case().model
-    family = registered_families().get(model.config.model_type, GuardFamily(model.config.model_type))
+    family = registered_families().get(model.config.model_type, Family(model.config.model_type))
     results = results_of(suite)
     failures = [f"{test}: {why}" for test, why in results.items() if why]
     result = "; ".join(failures) or f"passes {len(results)}/{len(results)}"
@@ -61,7 +61,7 @@ def tried(name: str) -> dict[str, str]:
     }
 
 
-def refused(family: GuardFamily) -> dict[str, str]:
+def refused(family: Family) -> dict[str, str]:
     """The row of a family that cannot be guarded; empty for one that can."""
     if not family.why_not:
         return {}

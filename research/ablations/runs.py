@@ -26,7 +26,6 @@ from holisafe import __version__, datasets, judges
 from holisafe.checkpoints.tuned import hash_weights
 from holisafe.errors import HoliSafeError, RunError
 from holisafe.guard import GuardConfig, attach_guard
-from holisafe.guard.policy import unsafe_probability
 from holisafe.images import content_hash, read_bytes
 from holisafe.judges import judge_all
 from holisafe.metrics import twin_pairs
@@ -330,7 +329,7 @@ def _findings(samples: Sequence[Sample], responses: Sequence[Response]) -> dict[
     for sample, response in pairs:
         if len(response.verdict.images) == len(sample.image_labels):
             for ref, label, said in zip(sample.images, sample.image_labels, response.verdict.images, strict=True):
-                images[ref.key] = {"label": label, "said": said.label, "unsafe": round(unsafe_probability(said), 6)}
+                images[ref.key] = {"label": label, "said": said.label, "unsafe": round(said.unsafe, 6)}
     return {
         "outcomes": {
             name: {each.sample_id: each.outcome for each in judge_all(judges.get(name), samples, responses)}

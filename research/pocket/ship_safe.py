@@ -172,14 +172,15 @@ def write_recipe(names: Path, facts: Path, tuned: Path, to: Path) -> None:
 
 def copy_guard(source: Path, to: Path, base: str) -> None:
     """The guard, made for the shipped model by name: while it learned, the model was in another folder."""
-    saved, _ = read_guard(source)
+    saved = read_guard(source)
+    site = replace(saved.site, base_model=base)
     to.mkdir()
     for name in (WEIGHTS_FILE, CALIBRATION_CARD):
         if (source / name).is_file():
             shutil.copyfile(source / name, to / name)
     values = json.loads((source / CONFIG_FILE).read_text("utf-8"))
-    (to / CONFIG_FILE).write_text(json.dumps({**values, "base_model": base}, indent=2) + "\n", "utf-8")
-    (to / CARD_FILE).write_text(model_card_of(replace(saved.config, base_model=base), saved.calibration), "utf-8")
+    (to / CONFIG_FILE).write_text(json.dumps({**values, "site": site.to_json()}, indent=2) + "\n", "utf-8")
+    (to / CARD_FILE).write_text(model_card_of(saved.config, site, saved.calibration), "utf-8")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from guard.families.all import SUITES
-from holisafe.guard import registered_families
+from holisafe.families import registered_families
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from guard.families.weights import spread
-from holisafe.guard import GuardConfig, attach_guard, guard_of
+from holisafe.guard import GuardConfig, GuardSite, guard_of, session
+from holisafe.guard.attach import attach_known
 from holisafe.records import GuardVerdict
 from tiny_models import FAMILIES, Tiny
 
@@ -24,14 +25,24 @@ def tiny(family: str) -> Tiny:
     return made
 
 
-def guard(made: Tiny, model: Any = None, **parts: Any) -> Any:
+def guard(made: Tiny, model: Any = None, *, meta_token_id: int | None = None, **parts: Any) -> Any:
     """Attach a guard whose random weights are always the same, to `model` where the model is wrapped."""
-    attach_guard(made.model if model is None else model, GuardConfig(**parts), processor=made.processor)
+    site = None
+    if meta_token_id is not None:
+        width = made.model.config.get_text_config().hidden_size
+        site = GuardSite(made.model.config.model_type, "", width, meta_token_id=meta_token_id)
+    attach_known(made.model if model is None else model, GuardConfig(**parts), site, made.processor)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in guard_of(made.model).parameters():
             weight.copy_(torch.randn(weight.shape, generator=generator) * 0.4)
     return made.model if model is None else model
+
+
+def watched(model: Any, *args: Any, **inputs: Any) -> Any:
+    """The output of a forward pass in a session, with the guard's logits."""
+    with session(model):
+        return model(*args, **inputs)
 
 
 def pictures() -> list[Image.Image]:
@@ -76,10 +87,10 @@ def assert_same(verdicts: Sequence[GuardVerdict], others: Sequence[GuardVerdict]
     """The verdicts on all images and prompts agree."""
     for one, other in zip(verdicts, others, strict=True):
         assert_same_images(one, other, within)
-        assert (one.joint is None) == (other.joint is None)
-        if one.joint and other.joint:
-            assert one.joint.distribution == pytest.approx(dict(other.joint.distribution), abs=within)
-            assert one.joint.categories == pytest.approx(dict(other.joint.categories), abs=within)
+        assert (one.request is None) == (other.request is None)
+        if one.request and other.request:
+            assert one.request.distribution == pytest.approx(dict(other.request.distribution), abs=within)
+            assert one.request.categories == pytest.approx(dict(other.request.categories), abs=within)
 
 
 def assert_same_images(one: GuardVerdict, other: GuardVerdict, within: float = 1e-5) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from transformers import (
     TrainingArguments,
 )
 
-from guard.prompts import assert_same, batch, guard, pictures, tiny, two_rows
-from holisafe.errors import GuardError
-from holisafe.guard import GuardConfig, attach_guard, detach_guard, guard_of, guarded_generate, train_guard
+from guard.prompts import assert_same, batch, guard, pictures, tiny, two_rows, watched
+from holisafe.errors import GuardError, HoliSafeError
+from holisafe.guard import GuardConfig, GuardSite, attach_guard, detach_guard, guard_of, guarded_generate, train_guard
+from holisafe.guard._config import Features, Pooling
 from holisafe.guard.attach import observer_of
 from holisafe.guard.head import Guard
 from tiny_models import FAMILIES, TEXT
@@ -83,10 +85,6 @@ class TestWhatIsRefused:
     def test_a_model_without_a_head_for_words(self) -> None:
         assert_refused(tiny("llava").model.model, "LlavaModel gives no answers")
 
-    def test_another_hidden_size(self) -> None:
-        match = "for a hidden size of 3584, and the model's is 32"
-        assert_refused(tiny("llava").model, match, GuardConfig(width=3584))
-
     def test_tiles_that_only_the_tokenizer_knows(self) -> None:
         assert_refused(tiny("smolvlm").model, r"attach_guard\(model, config, processor=processor\)")
 
@@ -117,14 +115,14 @@ class TestParameters:
     def test_the_papers_head_has_as_many_as_published(self) -> None:
         assert GuardConfig.paper().head_parameters(3584) == 6_460_180
         with torch.device("meta"):
-            made = Guard(GuardConfig.paper(width=3584))
+            made = Guard(GuardConfig.paper(), GuardSite("qwen2_5_vl", "", 3584))
         assert sum(weight.numel() for weight in made.parameters()) == 6_460_180
 
     @pytest.mark.parametrize("depth", [1, 2, 3])
     @pytest.mark.parametrize("hidden_ratio", [0.001, 0.3, 0.5, 2.0])
     def test_depth_and_ratio_are_what_the_configuration_counts(self, depth: int, hidden_ratio: float) -> None:
-        config = GuardConfig.paper(depth=depth, hidden_ratio=hidden_ratio, labels=("safe", "suicide"), width=40)
-        made = Guard(config)
+        config = GuardConfig.paper(depth=depth, hidden_ratio=hidden_ratio, labels=("safe", "suicide"))
+        made = Guard(config, GuardSite("llava", "", 40))
         assert made.image_head is not None
         assert sum(weight.numel() for weight in made.parameters()) == config.head_parameters(40)
         assert sum(type(layer) is nn.Linear for layer in made.image_head.mlp) == depth
@@ -136,15 +134,15 @@ class TestCopies:
         made = tiny(family)
         model = guard(made)
         inputs = batch(made, two_rows())
-        before = model(**inputs)["image_logits"]  # with gradients, of which the model must keep none
+        before = watched(model, **inputs)["image_logits"]  # with gradients, of which the model must keep none
         other = copy.deepcopy(model)
         assert observer_of(other).base is other and observer_of(model).base is model
         with torch.no_grad():
             guard_of(other).image_head.mlp[-1].weight.zero_()
-        assert not torch.equal(other(**inputs)["image_logits"], before)
+        assert not torch.equal(watched(other, **inputs)["image_logits"], before)
         detach_guard(other)
         assert "image_logits" not in other(**inputs)
-        assert torch.equal(model(**inputs)["image_logits"], before)
+        assert torch.equal(watched(model, **inputs)["image_logits"], before)
 
     def test_a_copy_after_an_answer_answers_the_same(self) -> None:
         made = tiny("llava")
@@ -213,7 +211,7 @@ class TestTraining:
             model.config.get_text_config().use_cache = False
             if checkpointing:
                 model.activation_checkpointing_enable()
-            output = model(**batch(made, two_rows()), use_cache=False)
+            output = watched(model, **batch(made, two_rows()), use_cache=False)
             (output["image_logits"].logsumexp(-1).sum() + output["joint_logits"].logsumexp(-1).sum()).backward()
             gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
         plain, saved = gradients
@@ -234,11 +232,11 @@ class TestTraining:
         is_answer = mask & (columns >= ends[:, None] - answer) & (columns < ends[:, None])
         labels = inputs["input_ids"].masked_fill(~is_answer, -100)
         with torch.no_grad():
-            output = model(**inputs, labels=labels, output_hidden_states=True)
+            output = watched(model, **inputs, labels=labels, output_hidden_states=True)
             hidden = output.hidden_states[-1][torch.arange(2), ends - answer - 1]
             torch.testing.assert_close(output["joint_logits"], guard_of(model).joint_head(hidden))  # type: ignore[misc]
-            unlearned = model(**inputs, labels=torch.full_like(labels, -100))["joint_logits"]
-            torch.testing.assert_close(unlearned, model(**inputs)["joint_logits"])
+            unlearned = watched(model, **inputs, labels=torch.full_like(labels, -100))["joint_logits"]
+            torch.testing.assert_close(unlearned, watched(model, **inputs)["joint_logits"])
 
     @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
     def test_the_trainer_learns_answers_and_verdicts_and_evaluates_both(self, family: str, tmp_path: Path) -> None:
@@ -254,7 +252,7 @@ class TestTraining:
 
         class Both(Trainer):
             def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
-                output = model(**inputs)
+                output = watched(model, **inputs)
                 target = torch.zeros(len(output["image_logits"]), dtype=torch.long)
                 loss = output.loss + nn.functional.cross_entropy(output["image_logits"], target)
                 return (loss, output) if return_outputs else loss
@@ -307,16 +305,16 @@ class TestDevices:
         model = guard(made)
         inputs = batch(made, two_rows())
         with torch.no_grad():
-            plain = model(**inputs)
+            plain = watched(model, **inputs)
             torch._dynamo.reset()
-            found = torch.compile(model, backend="eager")(**inputs)
+            found = watched(torch.compile(model, backend="eager"), **inputs)
         torch.testing.assert_close(found["image_logits"], plain["image_logits"])
         torch.testing.assert_close(found["joint_logits"], plain["joint_logits"])
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_an_output_can_be_taken_apart_and_built_anew_as_ddp_does(self, family: str) -> None:
         made = tiny(family)
-        output = guard(made)(**batch(made, two_rows()))
+        output = watched(guard(made), **batch(made, two_rows()))
         values, form = tree_flatten(output)
         again = tree_unflatten(values, form)
         assert type(again) is type(output)
@@ -331,8 +329,10 @@ class TestConfiguration:
             ({"labels": ("safe", "dragons")}, "labels: .*dragons"),
             ({"labels": ()}, "labels: expected different ones, found none"),
             ({"labels": ("safe", "Safe")}, "labels: expected different ones"),
-            ({"features": "pixels"}, "features: expected one of language, projector, found 'pixels'"),
-            ({"pooling": "max"}, "pooling: expected one of mean, attention, last, found 'max'"),
+            ({"features": "pixels"}, "unknown features 'pixels'. Known: language, projector"),
+            ({"features": "projektor"}, "Did you mean projector"),
+            ({"labels": ("suicide", "terrorism")}, "labels: 'safe' is missing"),
+            ({"pooling": "max"}, "unknown pooling 'max'. Did you mean mean"),
             ({"depth": 0}, "depth: expected at least 1, found 0"),
             ({"hidden_ratio": 0.0}, "hidden_ratio: expected a number in"),
             ({"hidden_ratio": float("nan")}, "hidden_ratio: expected a number in"),
@@ -342,29 +342,53 @@ class TestConfiguration:
         ],
     )
     def test_parts_that_make_no_guard_are_refused(self, parts: dict[str, Any], match: str) -> None:
-        with pytest.raises(GuardError, match=match):
+        with pytest.raises(HoliSafeError, match=match):
             GuardConfig(**parts)
 
+    def test_names_are_read_in_upper_and_lower_case(self) -> None:
+        config = GuardConfig(features="PROJECTOR", pooling="Attention")
+        assert config == GuardConfig(features=Features.PROJECTOR, pooling=Pooling.ATTENTION)
+
     def test_json_comes_back_as_it_was(self) -> None:
-        config = GuardConfig(
-            pooling="attention", depth=3, labels=("safe", "suicide"), meta_token=True, meta_token_id=9, width=8,
-            boundary_ids=((1, 2), (3,)), base_model="some/model",
-        )  # fmt: skip
-        assert GuardConfig.from_json(config.to_json()) == config
+        config = GuardConfig(pooling="attention", depth=3, labels=("safe", "suicide"), meta_token=True)
+        assert GuardConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+        site = GuardSite("smolvlm", "some/model", 8, boundary_ids=((1, 2), (3,)), meta_token_id=9)
+        assert GuardSite.from_json(json.loads(json.dumps(site.to_json()))) == site
 
     @pytest.mark.parametrize(
         ("field", "value"),
         [
             ("features", 1), ("pooling", None), ("labels", "safe"), ("labels", [1]), ("depth", 2.5), ("depth", True),
             ("hidden_ratio", "half"), ("dropout", True), ("image_head", 1), ("joint_head", "yes"), ("meta_token", 0),
-            ("meta_token_id", "7"), ("boundary_ids", [[1]]), ("boundary_ids", [[1], ["a"]]), ("width", "32"),
-            ("width", True), ("base_model", 7), ("labels", ["dragons"]), ("features", "pixels"), ("depth", -1),
+            ("labels", ["dragons"]), ("depth", -1),
         ],
     )  # fmt: skip
     def test_a_broken_field_is_named_with_its_file(self, field: str, value: Any) -> None:
         broken = GuardConfig().to_json() | {field: value}
         with pytest.raises(GuardError, match=f"^here.json: {field}: "):
             GuardConfig.from_json(broken, "here.json")
+
+    def test_an_unknown_name_is_named_with_its_file(self) -> None:
+        with pytest.raises(GuardError, match=r"^here.json: unknown features 'pixels'"):
+            GuardConfig.from_json({"features": "pixels"}, "here.json")
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("meta_token_id", "7"), ("boundary_ids", [[1]]), ("boundary_ids", [[1], ["a"]]), ("width", "32"),
+            ("width", True), ("base_model", 7), ("width", 0), ("model_type", None),
+        ],
+    )  # fmt: skip
+    def test_a_broken_field_of_the_site_is_named_with_its_file(self, field: str, value: Any) -> None:
+        broken = GuardSite("llava", "some/model", 8).to_json() | {field: value}
+        with pytest.raises(GuardError, match=f"^here.json: {field}: "):
+            GuardSite.from_json(broken, "here.json")
+
+    def test_a_missing_field_of_the_site_is_named(self) -> None:
+        values = GuardSite("llava", "some/model", 8).to_json()
+        del values["width"]
+        with pytest.raises(GuardError, match=r"^here.json: width is missing"):
+            GuardSite.from_json(values, "here.json")
 
     def test_an_unknown_field_is_named(self) -> None:
         with pytest.raises(GuardError, match=r"^guard_config.json: unknown field colour; expected some of features"):

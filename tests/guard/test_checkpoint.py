@@ -87,7 +87,7 @@ CONFIGS = [
     for pooling in ("mean", "attention", "last")
     for joint in (False, True)
 ] + [
-    GuardConfig(meta_token=True, meta_token_id=7),
+    GuardConfig(meta_token=True),
     GuardConfig(image_head=False),
     GuardConfig(depth=1),
     GuardConfig(depth=3, hidden_ratio=0.3, labels=("suicide", "safe"), dropout=0.4),
@@ -247,7 +247,9 @@ KEY = "image_head.mlp.0.weight"
 def edit(field: str, value: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         values = json.loads((folder / "guard_config.json").read_text())
-        values[field] = value
+        *path, name = field.split(".")
+        target = values[path[0]] if path else values
+        target[name] = value
         (folder / "guard_config.json").write_text(json.dumps(values))
 
     return change
@@ -318,22 +320,28 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "deep JSON": (write("guard_config.json", b"[" * 100_000), "guard_config.json: no readable JSON"),
     "a list": (write("guard_config.json", b"[1]"), "expected a JSON object, found"),
     "no format": (drop("format"), "guard_config.json: format is missing"),
-    "a later format": (edit("format", 2), "format 2, written by holisafe .* reads format 1"),
-    "format as text": (edit("format", "1"), "format: expected a whole number"),
+    "an earlier format": (edit("format", 1), "format 1, written by holisafe .* reads format 2"),
+    "format as text": (edit("format", "2"), "reads format 2"),
     "no checksum": (drop("weights_sha256"), "weights_sha256 is missing"),
     "no calibration": (drop("calibration"), "calibration is missing"),
     "a wrong calibration": (edit("calibration", {"temperature": 0}), "guard_config.json: calibration"),
     "an unknown field": (edit("hight", 3), "guard_config.json: unknown field hight"),
-    "an unknown label": (edit("labels", ["safe", "dragon"]), "guard_config.json: labels: unknown guard label 'dragon'"),
-    "labels that are numbers": (edit("labels", [0, 1]), "guard_config.json: labels: found"),
-    "fewer labels": (edit("labels", ["safe", "suicide"]), r"image_head.mlp.3.*expected shape \[2"),
-    "other boundaries": (edit("boundary_ids", [["a"], []]), "guard_config.json: boundary_ids: found"),
-    "no width": (edit("width", None), "width is missing"),
-    "another width": (edit("width", 64), "hidden size 64.*this model is .*hidden size 32"),
-    "another base": (edit("base_model", "org/other"), "made for org/other .*this model is tiny-llava.*any_base=True"),
-    "another family": (edit("base_model_type", "gemma3"), r"made for tiny-llava \(gemma3.*\(llava.*any_base=True"),
-    "deeper": (edit("depth", 3), "image_head.mlp.6.weight.*missing"),
-    "absurdly deep": (edit("depth", 10**9), "1000000000 layers deep"),
+    "an unknown label": (
+        edit("config.labels", ["safe", "dragon"]),
+        "config: labels: unknown guard label 'dragon'",
+    ),
+    "labels that are numbers": (edit("config.labels", [0, 1]), "guard_config.json: config: labels: found"),
+    "fewer labels": (edit("config.labels", ["safe", "suicide"]), r"image_head.mlp.3.*expected shape \[2"),
+    "other boundaries": (edit("site.boundary_ids", [["a"], []]), "guard_config.json: site: boundary_ids: found"),
+    "no width": (edit("site.width", None), "site: width: found null"),
+    "another width": (edit("site.width", 64), "hidden size 64.*this model is .*hidden size 32"),
+    "another base": (
+        edit("site.base_model", "org/other"),
+        "made for org/other .*model is tiny-llava.*any_base=True",
+    ),
+    "another family": (edit("site.model_type", "gemma3"), r"made for tiny-llava \(gemma3.*\(llava.*any_base=True"),
+    "deeper": (edit("config.depth", 3), "image_head.mlp.6.weight.*missing"),
+    "absurdly deep": (edit("config.depth", 10**9), "1000000000 layers deep"),
     "a missing key": (replace_weights(lambda found: found.pop(KEY)), f"{KEY} missing"),
     "an unexpected key": (replace_weights(lambda found: found.update(x=torch.ones(1))), "x not expected"),
     "a wrong shape": (replace_weights(lambda found: found.update({KEY: torch.ones(2)})), f"{KEY}: expected shape"),
@@ -342,7 +350,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         f"{KEY}: expected floating-point numbers, found torch.int8",
     ),
     "not finite": (replace_weights(lambda found: found[KEY].fill_(torch.nan)), f"{KEY} has values that are not finite"),
-    "a meta token outside": (edit("meta_token_id", 10**6), "meta_token_id 1000000: the model's vocabulary has"),
+    "a meta token outside": (edit("site.meta_token_id", 10**6), "meta_token_id 1000000: the model's vocabulary has"),
 }
 
 
@@ -379,12 +387,12 @@ def test_a_model_with_a_guard_takes_no_second_one(
 
 
 def test_names_are_compared_by_their_last_part(fresh: Callable[[], Any], saved: Path) -> None:
-    edit("base_model", "some-org/Tiny-LLaVA")(saved)
+    edit("site.base_model", "some-org/Tiny-LLaVA")(saved)
     load_guard(fresh(), saved)
 
 
 def test_a_folder_of_the_hubs_cache_counts_by_the_repositorys_name(fresh: Callable[[], Any], saved: Path) -> None:
-    edit("base_model", "org/known")(saved)
+    edit("site.base_model", "org/known")(saved)
     model = fresh()
     model.config._name_or_path = "/cache/models--org--known/snapshots/0a1b"
     load_guard(model, saved)
@@ -407,12 +415,12 @@ def test_a_tuned_model_and_the_guard_in_its_folder_belong_together(
 
 
 def test_any_base_takes_another_name_and_family_but_no_other_width(saved: Path, fresh: Callable[[], Any]) -> None:
-    edit("base_model", "org/other")(saved)
+    edit("site.base_model", "org/other")(saved)
     load_guard(fresh(), saved, any_base=True)
     load_guard(tiny_models.gemma3().model, saved, any_base=True)
     with pytest.raises(GuardError, match="only its tokenizer knows"):
         load_guard(tiny_models.smolvlm().model, saved, any_base=True)
-    edit("width", 64)(saved)
+    edit("site.width", 64)(saved)
     replace_weights(
         lambda found: (
             [found.update({k: torch.ones(32, 64)}) for k in found if k.endswith("0.weight")]
@@ -461,7 +469,7 @@ def test_the_trainer_puts_a_checkpoints_guard_back(
 def test_a_meta_token_that_was_learned_is_what_the_answer_sees(
     fresh: Callable[[], Any], inputs: dict[str, Any], tmp_path: Path
 ) -> None:
-    model = guarded(fresh(), GuardConfig(meta_token=True, meta_token_id=7))
+    model = guarded(fresh(), GuardConfig(meta_token=True))
     save_guard(model, tmp_path)
     loaded = load_guard(fresh(), tmp_path)
     with torch.no_grad():

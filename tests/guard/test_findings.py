@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from holisafe import judges
-from holisafe.guard import Decider, Policy, guard_findings, what_if
+from holisafe.guard import DecideBy, Policy, guard_findings, what_if
 from holisafe.judges import judge_all
 from holisafe.metrics import compare, summarise
-from holisafe.records import JudgeId, Judgement, Outcome, Run
+from holisafe.records import GuardVerdict, JudgeId, Judgement, Outcome, Run
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination, GuardLabel
 from report_runs import ANSWER, guarded, image_verdict, joint_verdict, make_run, make_samples
 
@@ -38,18 +38,18 @@ def test_flags_cross_with_answers(run: Run) -> None:
     assert found is not None
     flagged = flagged_images(run)
     outcomes = {verdict.sample_id: verdict.outcome for verdict in run.judgements["refusal"]}
-    for (safe, flag), cell in found.crossings["refusal", Decider.IMAGE].items():
-        names = [s.id for s in run.samples if s.combination.is_safe == safe and (s.id in flagged) == flag]
+    for (safe, flag), cell in found.flag_tables["refusal", DecideBy.IMAGE].items():
+        names = [s.id for s in run.samples if s.is_safe == safe and (s.id in flagged) == flag]
         assert cell.total == len(names)
         assert cell.refused == sum(outcomes[name] is Outcome.REFUSED for name in names)
-    cells = found.crossings["refusal", Decider.IMAGE]
+    cells = found.flag_tables["refusal", DecideBy.IMAGE]
     assert sum(cell.total for cell in cells.values()) == len(run.samples)
     assert all(cell.total for cell in cells.values())
 
 
 def test_a_policy_of_refusing_refuses_what_is_flagged_and_nothing_else(run: Run) -> None:
     flagged = flagged_images(run)
-    after = what_if(run, Policy.REFUSE, Decider.IMAGE)
+    after = what_if(run, Policy.REFUSE, DecideBy.IMAGE)
     for name, verdicts in run.judgements.items():
         for sample, before, verdict in zip(run.samples, verdicts, after.judgements[name], strict=True):
             assert verdict.outcome is (Outcome.REFUSED if sample.id in flagged else before.outcome)
@@ -58,8 +58,8 @@ def test_a_policy_of_refusing_refuses_what_is_flagged_and_nothing_else(run: Run)
 
 
 def test_string_judges_call_the_refusals_refusals(run: Run) -> None:
-    for decider in Decider:
-        after = what_if(run, Policy.REFUSE, decider)
+    for by in DecideBy:
+        after = what_if(run, Policy.REFUSE, by)
         for name in ("holisafe", "refusal"):
             judge = judges.get(name)
             judged = [
@@ -69,28 +69,28 @@ def test_string_judges_call_the_refusals_refusals(run: Run) -> None:
 
 
 def test_a_note_comes_before_the_answer_and_leaves_every_outcome(run: Run) -> None:
-    after = what_if(run, Policy.WARN, Decider.JOINT)
+    after = what_if(run, Policy.WARN, DecideBy.REQUEST)
     assert after.judgements == run.judgements
     noted = [response.text for response in after.responses if response.text.startswith("Note: ")]
     assert noted and all(text.endswith((ANSWER, "assist with that.")) for text in noted)
 
 
 def test_observing_changes_nothing(run: Run) -> None:
-    assert what_if(run, Policy.OBSERVE, Decider.IMAGE) == run
+    assert what_if(run, Policy.OBSERVE, DecideBy.IMAGE) == run
 
 
 def test_the_policies_figures_are_those_of_the_run_they_would_have_made(run: Run) -> None:
     found = guard_findings(run, resamples=200, seed=4)
     assert found is not None
     observe, *others = found.policies["holisafe"]
-    assert (observe.policy, observe.decider, observe.versus_observe) == (Policy.OBSERVE, None, None)
+    assert (observe.policy, observe.decide_by, observe.versus_observe) == (Policy.OBSERVE, None, None)
     assert observe.summary == summarise(run.samples, run.judgements["holisafe"], resamples=200, seed=4)
-    assert [(each.policy, each.decider) for each in others] == [
-        (policy, decider) for decider in Decider for policy in (Policy.WARN, Policy.REFUSE)
+    assert [(each.policy, each.decide_by) for each in others] == [
+        (policy, by) for by in DecideBy for policy in (Policy.WARN, Policy.REFUSE)
     ]
     for figures in others:
-        assert figures.decider is not None
-        after = what_if(run, figures.policy, figures.decider).verdicts["holisafe"]
+        assert figures.decide_by is not None
+        after = what_if(run, figures.policy, figures.decide_by).judgements["holisafe"]
         assert figures.summary == summarise(run.samples, after, resamples=200, seed=4)
         if figures.policy is Policy.REFUSE:
             assert figures.versus_observe == compare(
@@ -111,33 +111,38 @@ def test_refusing_raises_refusals_and_lowers_attacks(run: Run) -> None:
 
 def test_what_ended_in_an_error_is_not_flagged_and_stays_an_error(run: Run) -> None:
     responses = tuple(
-        replace(each, text="", error="broken", image_verdicts=(), joint_verdict=None) if index == 0 else each
+        replace(each, text="", error="broken", verdict=GuardVerdict()) if index == 0 else each
         for index, each in enumerate(run.responses)
     )
-    verdicts = (Judgement("SSS-0", JudgeId("refusal"), Outcome.ERROR, "broken"), *run.judgements["refusal"][1:])
-    broken = replace(run, responses=responses, verdicts={"refusal": verdicts})
+    verdicts = (
+        Judgement("SSS-0", JudgeId("refusal"), Outcome.ERROR, rationale="broken"),
+        *run.judgements["refusal"][1:],
+    )
+    broken = replace(run, responses=responses, judgements={"refusal": verdicts})
     found = guard_findings(broken, resamples=20)
     assert found is not None
-    assert found.without == {Decider.IMAGE: 1, Decider.JOINT: 1}
-    assert found.crossings["refusal", Decider.JOINT][True, False].not_scored == 1
-    assert what_if(broken, Policy.REFUSE, Decider.JOINT).verdicts["refusal"][0].outcome is Outcome.ERROR
+    assert found.without == dict.fromkeys(DecideBy, 1)
+    assert found.flag_tables["refusal", DecideBy.REQUEST][True, False].not_scored == 1
+    assert what_if(broken, Policy.REFUSE, DecideBy.REQUEST).judgements["refusal"][0].outcome is Outcome.ERROR
 
 
 def test_one_flagged_image_of_several_flags_the_request() -> None:
     run = make_run(by=("refusal",))
     safe, unsafe = image_verdict(GuardLabel.SAFE, 0.9), image_verdict(GuardLabel.SUICIDE, 0.9)
-    two = tuple(replace(each, image_verdicts=(safe, unsafe)) for each in run.responses)
+    two = tuple(replace(each, verdict=GuardVerdict((safe, unsafe))) for each in run.responses)
     found = guard_findings(replace(run, responses=two), resamples=20)
     assert found is not None
-    assert found.deciders == (Decider.IMAGE,)
-    assert all(not cell.total for (_, flag), cell in found.crossings["refusal", Decider.IMAGE].items() if not flag)
+    assert found.decided_by == (DecideBy.IMAGE,)
+    assert all(not cell.total for (_, flag), cell in found.flag_tables["refusal", DecideBy.IMAGE].items() if not flag)
 
 
 def test_verdicts_of_a_guard_that_knows_no_safe_decide_nothing() -> None:
     run = make_run(by=("refusal",))
     verdict = image_verdict(GuardLabel.SUICIDE, 0.9)
     named = {label: p for label, p in verdict.distribution.items() if label is not GuardLabel.SAFE}
-    blind = tuple(replace(each, image_verdicts=(replace(verdict, distribution=named),)) for each in run.responses)
+    blind = tuple(
+        replace(each, verdict=GuardVerdict((replace(verdict, distribution=named),))) for each in run.responses
+    )
     assert guard_findings(replace(run, responses=blind), resamples=20) is None
 
 
@@ -173,7 +178,7 @@ def test_image_verdicts_are_held_against_the_labels_each_image_once(run: Run) ->
 def test_a_perfect_ranking_has_an_auroc_of_one() -> None:
     run = make_run(by=("refusal",))
     responses = tuple(
-        replace(response, image_verdicts=(image_verdict(sample.image_labels[0], 0.9),))
+        replace(response, verdict=GuardVerdict((image_verdict(sample.image_labels[0], 0.9),)))
         for sample, response in zip(run.samples, run.responses, strict=True)
     )
     found = guard_findings(replace(run, responses=responses), resamples=50)
@@ -204,7 +209,7 @@ def test_everything_is_json(run: Run) -> None:
 def test_the_joint_verdict_counts_everything_but_sss_as_unsafe() -> None:
     run = make_run(by=("refusal",))
     spread = joint_verdict(Combination.SSS, 0.4)  # the most probable, and yet 0.6 in all for the others
-    responses = tuple(replace(each, joint_verdict=spread) for each in run.responses)
+    responses = tuple(replace(each, verdict=GuardVerdict((), spread)) for each in run.responses)
     found = guard_findings(replace(run, responses=responses), resamples=20)
     assert found is not None
-    assert found.crossings["refusal", Decider.JOINT][True, False].total == 0
+    assert found.flag_tables["refusal", DecideBy.REQUEST][True, False].total == 0

@@ -13,10 +13,10 @@ from torch._dynamo.utils import counters
 from transformers import LogitsProcessor, StoppingCriteria
 from transformers.generation.configuration_utils import CompileConfig
 
-from guard.prompts import assert_same, assert_same_images, batch, guard, pictures, tiny, two_rows
+from guard.prompts import assert_same, assert_same_images, batch, guard, tiny, two_rows, watched
 from holisafe.errors import GuardError
 from holisafe.guard import guard_of, guarded_generate
-from holisafe.guard.attach import observer_of
+from holisafe.records import GuardVerdict
 from tiny_models import FAMILIES
 
 GREEDY = {"do_sample": False, "max_new_tokens": 5}
@@ -177,11 +177,11 @@ def test_an_interrupted_answer_leaves_the_guard_usable(
     inputs = batch(made, two_rows())
     expected = guarded_generate(model, inputs, **GREEDY)
     with torch.no_grad():
-        logits = model(**inputs)["image_logits"]
+        logits = watched(model, **inputs)["image_logits"]
     with pytest.raises(error):
         guarded_generate(model, inputs, prefill_chunk_size=chunks, **GREEDY, **options)
     with torch.no_grad():
-        assert torch.equal(model(**inputs)["image_logits"], logits), "a forward pass speaks again"
+        assert torch.equal(watched(model, **inputs)["image_logits"], logits), "a forward pass speaks again"
     assert_same(guarded_generate(model, inputs, **GREEDY).verdicts, expected.verdicts)
 
 
@@ -209,20 +209,34 @@ def test_an_error_between_two_chunks_leaves_the_guard_usable() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_prompt_without_image_is_refused_and_named(family: str) -> None:
+@pytest.mark.parametrize("policy", ["observe", "warn", "refuse"])
+def test_prompts_without_images_have_a_request_verdict_alone(family: str, policy: str) -> None:
     made = tiny(family)
     model = guard(made)
-    a = pictures()[0]
-    before = guarded_generate(model, batch(made, [([a], "hi")]), **GREEDY).verdicts
-    mixed = batch(made, [([a], "hi")])
-    second = mixed["input_ids"].clone()
-    second[second == observer_of(model).image_token] = 5
-    mixed["input_ids"] = torch.cat([mixed["input_ids"], second])
-    with pytest.raises(GuardError, match="prompt 2 of 2 has no image"):
-        guarded_generate(model, mixed, **GREEDY)
+    text, shown = ([], "what is this?"), two_rows()[0]
+    mixed = guarded_generate(model, batch(made, [text, shown, text]), policy=policy, **GREEDY).verdicts
+    alone = [guarded_generate(model, batch(made, [row]), policy=policy, **GREEDY).verdicts[0] for row in (text, shown)]
+    assert_same(mixed, [alone[0], alone[1], alone[0]])
+    assert [len(verdict.images) for verdict in mixed] == [0, 1, 0]
+    assert all(verdict.request is not None for verdict in mixed)
+
+
+@pytest.mark.parametrize("meta", [{}, {"meta_token": True}])
+@pytest.mark.parametrize("policy", ["observe", "refuse"])
+def test_without_a_joint_head_a_prompt_without_image_has_an_empty_verdict(policy: str, meta: dict[str, Any]) -> None:
+    made = tiny("llava")
+    inputs = batch(made, [([], "what is this?")])
+    plain = made.model.generate(**inputs, **GREEDY)
+    model = guard(made, joint_head=False, **meta)
+    found = guarded_generate(model, inputs, processor=made.processor, policy=policy, **GREEDY)
+    assert found.verdicts == (GuardVerdict(),)
+    assert torch.equal(found.sequences, plain)
+    assert not found.decisions[0].flagged and found.decisions[0].decided_by is None
+
+
+def test_inputs_without_ids_are_refused() -> None:
     with pytest.raises(GuardError, match="expected input_ids among the inputs, found none"):
-        guarded_generate(model, {}, **GREEDY)
-    assert_same(guarded_generate(model, batch(made, [([a], "hi")]), **GREEDY).verdicts, before)
+        guarded_generate(guard(tiny("llava")), {}, **GREEDY)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -231,7 +245,7 @@ def test_a_forward_pass_without_images_has_a_joint_verdict_alone(family: str) ->
     model = guard(made)
     ids = made.processor.tokenizer("hello there", return_tensors="pt")["input_ids"]
     with torch.no_grad():
-        output = model(input_ids=ids)
+        output = watched(model, input_ids=ids)
     assert output["joint_logits"].shape == (1, 12) and "image_logits" not in output
 
 
@@ -265,8 +279,8 @@ def test_inputs_without_ids_get_no_verdict_of_another_prompt() -> None:
     made = tiny("llava")
     model = guard(made)
     with torch.no_grad():
-        assert "image_logits" in model(**batch(made, two_rows()))
-        output = model(inputs_embeds=torch.randn(1, 4, 32))
+        assert "image_logits" in watched(model, **batch(made, two_rows()))
+        output = watched(model, inputs_embeds=torch.randn(1, 4, 32))
     assert "image_logits" not in output and "joint_logits" not in output
 
 
@@ -275,9 +289,9 @@ def test_positional_inputs_are_read_as_named_ones() -> None:
     model = guard(made)
     inputs = batch(made, [two_rows()[1]])
     with torch.no_grad():
-        named = model(**inputs)["image_logits"]
+        named = watched(model, **inputs)["image_logits"]
         others = {key: value for key, value in inputs.items() if key not in ("input_ids", "pixel_values")}
-        found = model(inputs["input_ids"], inputs["pixel_values"], **others)["image_logits"]
+        found = watched(model, inputs["input_ids"], inputs["pixel_values"], **others)["image_logits"]
     assert torch.equal(found, named)
 
 

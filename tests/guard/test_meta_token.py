@@ -10,9 +10,9 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
 from guard.families.all import BUILDERS
-from guard.prompts import assert_same, batch, guard, pictures, tiny, two_rows
+from guard.prompts import assert_same, batch, guard, pictures, tiny, two_rows, watched
 from holisafe.errors import GuardError
-from holisafe.guard import GuardConfig, add_meta_tokens, attach_guard, guard_of, guarded_generate, train_guard
+from holisafe.guard import GuardConfig, add_meta_tokens, attach_guard, guard_of, guarded_generate, session, train_guard
 from holisafe.guard.attach import observer_of
 from tiny_models import FAMILIES
 
@@ -21,9 +21,16 @@ GREEDY = {"do_sample": False, "max_new_tokens": 4}
 
 
 def token_of(model: Any) -> int:
-    token = guard_of(model).config.meta_token_id
+    token = observer_of(model).site.meta_token_id
     assert token is not None
     return token
+
+
+def generated(model: Any, marked: dict[str, Any]) -> Tensor:
+    """Tokens for prompts that have their meta tokens already."""
+    with session(model):
+        tokens: Tensor = model.generate(**marked, **GREEDY)
+    return tokens
 
 
 def learned(model: Any) -> Tensor:
@@ -78,7 +85,7 @@ def test_the_language_model_gets_the_learned_vector_and_the_head_reads_its_state
     layer = model.get_decoder().layers[0]
     hook = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     with torch.no_grad():
-        output = model(**found, output_hidden_states=True)
+        output = watched(model, **found, output_hidden_states=True)
         hook.remove()
         is_meta = found["input_ids"] == token_of(model)
         torch.testing.assert_close(seen[0][is_meta], learned(model).expand(3, -1))
@@ -93,9 +100,9 @@ def test_the_answer_sees_it_and_what_is_before_it_does_not(family: str) -> None:
     found = add_meta_tokens(model, batch(made, two_rows()[:1]))
     first = int((found["input_ids"][0] == token_of(model)).nonzero()[0, 0])
     with torch.no_grad():
-        before = model(**found)
+        before = watched(model, **found)
         learned(model).add_(torch.randn(32, generator=torch.Generator().manual_seed(1)))
-        after = model(**found)
+        after = watched(model, **found)
     torch.testing.assert_close(after.logits[:, :first], before.logits[:, :first])
     assert not torch.allclose(after.logits[:, -1], before.logits[:, -1], atol=1e-3)
     assert not torch.allclose(after["image_logits"], before["image_logits"], atol=1e-3)
@@ -114,7 +121,7 @@ def test_it_learns_from_the_head_and_from_the_answer(family: str, kept: bool) ->
     labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
     for loss_of in (lambda output: output["image_logits"].logsumexp(-1).sum(), lambda output: output.loss):
         model.zero_grad()
-        loss_of(model(**add_meta_tokens(model, {**inputs, "labels": labels}))).backward()
+        loss_of(watched(model, **add_meta_tokens(model, {**inputs, "labels": labels}))).backward()
         learns = [
             weight.grad is not None and bool(weight.grad.abs().sum() > 0)
             for name, weight in model.named_parameters()
@@ -129,7 +136,7 @@ def test_generating_with_it_is_generating_from_marked_prompts(family: str) -> No
     model = guard(made, meta_token=True, meta_token_id=UNUSED)
     inputs = batch(made, two_rows())
     found = guarded_generate(model, inputs, **GREEDY)
-    plain = model.generate(**add_meta_tokens(model, inputs), **GREEDY)
+    plain = generated(model, add_meta_tokens(model, inputs))
     assert torch.equal(found.sequences, plain)
     alone = [guarded_generate(model, batch(made, [row]), **GREEDY).verdicts[0] for row in two_rows()]
     assert_same(found.verdicts, alone)
@@ -189,7 +196,7 @@ def test_prompts_without_it_are_refused_with_what_to_do() -> None:
     model = guard(made, meta_token=True, meta_token_id=UNUSED)
     inputs = batch(made, two_rows())
     with pytest.raises(GuardError, match=r"add_meta_tokens\(model, inputs\)"):
-        model(**inputs)
+        watched(model, **inputs)
     assert guarded_generate(model, inputs, **GREEDY).verdicts
 
 

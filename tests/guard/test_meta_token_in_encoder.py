@@ -18,18 +18,20 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from guard.families.all import BUILDERS
 from guard.families.weights import spread
-from guard.prompts import assert_same, batch, guard, pictures, tiny, two_rows
-from holisafe.errors import GuardError
+from guard.prompts import assert_same, batch, guard, pictures, tiny, two_rows, watched
+from holisafe.errors import GuardError, HoliSafeError
 from holisafe.guard import (
     GuardConfig,
     add_meta_tokens,
     attach_guard,
     classify_images,
     detach_guard,
+    disable,
     guard_of,
     guarded_generate,
     load_guard,
     save_guard,
+    session,
     train_guard,
 )
 from holisafe.guard.attach import observer_of
@@ -78,6 +80,13 @@ def hooks_of(model: Any) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
+def generated(model: Any, marked: dict[str, Any]) -> Tensor:
+    """Tokens for prompts that have their meta tokens already."""
+    with session(model):
+        tokens: Tensor = model.generate(**marked, **GREEDY)
+    return tokens
+
+
 def learned(model: Any) -> Tensor:
     vector = guard_of(model).meta_token
     assert vector is not None
@@ -105,7 +114,9 @@ def test_it_goes_into_the_encoder_after_the_patches_and_has_no_position(name: st
     with torch.no_grad():
         before = embeddings(pixels)
         model = guard(made, **IN_ENCODER)
-        after = embeddings(pixels)
+        with session(model):
+            after = embeddings(pixels)
+        assert torch.equal(embeddings(pixels), before), "outside a session it is not there"
     assert torch.equal(after[:, :-1], before)
     assert torch.equal(after[:, -1], learned(model).expand(3, -1))
     assert learned(model).shape == (made.model.config.vision_config.hidden_size,)
@@ -145,10 +156,11 @@ def test_the_head_reads_the_state_at_what_came_out_of_the_encoder_last(name: str
     layers = model.config.vision_feature_layer
     seen: list[Tensor] = []
     with torch.no_grad():
-        tower = model.model.vision_tower(inputs["pixel_values"], output_hidden_states=True).hidden_states
+        with session(model):
+            tower = model.model.vision_tower(inputs["pixel_values"], output_hidden_states=True).hidden_states
         last = torch.cat([tower[layer][:, -1] for layer in ([layers] if isinstance(layers, int) else layers)], -1)
         hook = model.get_decoder().layers[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-        output = model(**found, output_hidden_states=True)
+        output = watched(model, **found, output_hidden_states=True)
         hook.remove()
         is_meta = meta_places(model, found["input_ids"])
         torch.testing.assert_close(seen[0][is_meta], model.model.multi_modal_projector(last))
@@ -167,7 +179,7 @@ def test_the_patches_and_the_answer_see_it(name: str) -> None:
         moved(model)
         after = add_meta_tokens(model, inputs)
         features = [torch.as_tensor(one["mm_encoder_outputs"]["image"].pooler_output[0]) for one in (before, after)]
-        outputs = [model(**one) for one in (before, after)]
+        outputs = [watched(model, **one) for one in (before, after)]
     # encoders look in both directions, so this is a price of having it there
     assert bool(((features[0] - features[1]).abs().amax(-1) > 1e-4).all())
     assert not torch.allclose(outputs[0].logits[:, -1], outputs[1].logits[:, -1], atol=1e-3)
@@ -185,7 +197,7 @@ def test_it_learns_from_the_head_and_from_the_answer_and_so_does_the_encoder(nam
     labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
     for loss_of in (lambda output: output["image_logits"].logsumexp(-1).sum(), lambda output: output.loss):
         model.zero_grad()
-        loss_of(model(**add_meta_tokens(model, {**inputs, "labels": labels}))).backward()
+        loss_of(watched(model, **add_meta_tokens(model, {**inputs, "labels": labels}))).backward()
         for part in ("meta_token", "vision_tower.encoder.layers.0.self_attn.q_proj.lora_B"):
             assert [
                 weight.grad is not None and bool(weight.grad.abs().sum() > 0)
@@ -200,7 +212,7 @@ def test_generating_with_it_is_generating_from_marked_prompts(name: str) -> None
     model = guard(made, **IN_ENCODER)
     inputs = batch(made, two_rows())
     found = guarded_generate(model, inputs, **GREEDY)
-    assert torch.equal(found.sequences, model.generate(**add_meta_tokens(model, inputs), **GREEDY))
+    assert torch.equal(found.sequences, generated(model, add_meta_tokens(model, inputs)))
     alone = [guarded_generate(model, batch(made, [row]), **GREEDY).verdicts[0] for row in two_rows()]
     assert_same(found.verdicts, alone)
     assert len({image.probability for row in found.verdicts for image in row.images}) == 3
@@ -241,7 +253,7 @@ class TestRefused:
         model = guard(made, **IN_ENCODER)
         inputs = batch(made, two_rows())
         for use in (model, lambda **inputs: model.generate(**inputs, **GREEDY)):
-            with pytest.raises(GuardError, match=r"add_meta_tokens\(model, inputs\)"):
+            with session(model), pytest.raises(GuardError, match=r"add_meta_tokens\(model, inputs\)"):
                 use(**inputs)
         assert guarded_generate(model, inputs, **GREEDY).verdicts
 
@@ -263,17 +275,12 @@ class TestRefused:
         ("parts", "match"),
         [
             ({"meta_token_in": "encoder"}, "needs meta_token=True"),
-            ({**IN_ENCODER, "meta_token_id": 9}, "meta_token_id: found 9"),
-            ({"meta_token_in": "projector"}, "meta_token_in: expected one of language, encoder"),
+            ({"meta_token_in": "projector"}, "unknown meta place 'projector'"),
         ],
     )
     def test_parts_that_do_not_go_together(self, parts: dict[str, Any], match: str) -> None:
-        with pytest.raises(GuardError, match=match):
+        with pytest.raises(HoliSafeError, match=match):
             GuardConfig(**parts)
-
-    def test_another_hidden_size_of_the_encoder(self) -> None:
-        with pytest.raises(GuardError, match="vision encoder of hidden size 1024, not 48"):
-            attach_guard(llava_siglip().model, GuardConfig(vision_width=1024, **IN_ENCODER))
 
 
 class TestKept:
@@ -288,7 +295,7 @@ class TestKept:
         loaded = load_guard(detach_guard(model), tmp_path)
         after = guarded_generate(loaded, inputs, **GREEDY)
         assert torch.equal(after.sequences, before.sequences)
-        assert_same(after.judgements, before.judgements, 0)
+        assert_same(after.verdicts, before.verdicts, 0)
 
     @pytest.mark.parametrize(
         ("width", "match"),
@@ -302,7 +309,9 @@ class TestKept:
     def test_a_width_that_does_not_fit_is_refused(self, width: Any, match: str, tmp_path: Path) -> None:
         model = guard(llava_siglip(), **IN_ENCODER)
         path = save_guard(model, tmp_path) / "guard_config.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "vision_width": width}))
+        values = json.loads(path.read_text())
+        values["site"]["vision_width"] = width
+        path.write_text(json.dumps(values))
         with pytest.raises(GuardError, match=match):
             load_guard(detach_guard(model), tmp_path)
         assert "guard" not in dict(model.named_children())
@@ -314,25 +323,22 @@ class TestKept:
             load_guard(other, tmp_path)
         assert "guard" not in dict(other.named_children())
 
-    def test_a_configuration_from_before_it_was_known_is_read(self) -> None:
-        values = GuardConfig(meta_token=True).to_json()
-        del values["meta_token_in"], values["vision_width"]
-        assert GuardConfig.from_json(values) == GuardConfig(meta_token=True)
-        there = GuardConfig(**IN_ENCODER, vision_width=8)
+    def test_its_configuration_comes_back_as_it_was(self) -> None:
+        there = GuardConfig(**IN_ENCODER)
         assert GuardConfig.from_json(json.loads(json.dumps(there.to_json()))) == there
 
 
 class TestWithoutTrace:
     @every_model
-    def test_detached_or_resting_the_model_is_as_before(self, name: str) -> None:
+    def test_detached_disabled_or_outside_a_session_the_model_is_as_before(self, name: str) -> None:
         made = MODELS[name]()
         inputs = batch(made, two_rows())
         before = made.model(**inputs).logits  # transformers puts hooks of its own in on the first pass
         hooks = hooks_of(made.model)
         model = guard(made, **IN_ENCODER)
-        observer_of(model).rest()
         assert torch.equal(model(**inputs).logits, before)
-        observer_of(model).forget()
+        with session(model), disable(model):
+            assert torch.equal(model(**inputs).logits, before)
         detach_guard(model)
         assert torch.equal(model(**inputs).logits, before)
         assert hooks_of(model) == hooks
@@ -358,7 +364,7 @@ class TestWithoutTrace:
         peft = get_peft_model(model, lora).eval()
         assert_same(guarded_generate(peft, inputs, **GREEDY).verdicts, before)
         train_guard(peft)
-        peft(**add_meta_tokens(peft, inputs))["image_logits"].sum().backward()
+        watched(peft, **add_meta_tokens(peft, inputs))["image_logits"].sum().backward()
         gradient = learned(model).grad
         assert gradient is not None and bool(gradient.abs().sum() > 0)
         detach_guard(peft)
@@ -392,9 +398,9 @@ class TestManyPrompts:
         found, taken, prefixes = self.answers(made, prompts(), batch_size=5, reuse=way is not Way.PLAIN, prefix_worth=0)
         assert taken is way and (prefixes > 0) == (way is Way.PREFIX)
         assert [answer.tokens for answer in found] == [answer.tokens for answer in alone]
-        read = [[answer.verdicts for answer in said if answer.verdicts] for said in (found, alone)]
+        read = [[answer.verdict for answer in said] for said in (found, alone)]
         assert_same(read[0], read[1], 1e-4)
-        assert [len(answer.verdicts.images) if answer.verdicts else 0 for answer in found] == [1, 2, 1, 1, 0]
+        assert [len(answer.verdict.images) for answer in found] == [1, 2, 1, 1, 0]
 
 
 def prompts() -> list[Prompt]:

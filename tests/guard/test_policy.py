@@ -8,8 +8,8 @@ import pytest
 
 from holisafe import Category, Combination, GuardLabel, ImageRef, ImageVerdict, Outcome, Response, Sample, Subcategory
 from holisafe.errors import GuardError
-from holisafe.guard.policy import Policy, apply, decide, is_image_flagged
-from holisafe.judges import get
+from holisafe.guard.policy import Policy, apply, decide
+from holisafe.judges import get, judge_all
 from holisafe.records import RequestVerdict
 
 SAMPLE = Sample.ask("1", (ImageRef("image", data=b""),), "What is this?", Combination.UUU)
@@ -34,7 +34,9 @@ def request(
 
 
 def outcomes(text: str) -> set[Outcome]:
-    return {get(name).judge(SAMPLE, Response("1", text, "model")).outcome for name in ("holisafe", "refusal")}
+    return {
+        judge_all(get(name), [SAMPLE], [Response("1", text, "model")])[0].outcome for name in ("holisafe", "refusal")
+    }
 
 
 @pytest.mark.parametrize("label", UNSAFE_LABELS)
@@ -101,7 +103,7 @@ def test_warning_puts_a_note_before_the_answer_and_refusing_replaces_it() -> Non
 
 
 def test_the_threshold_itself_is_flagged() -> None:
-    assert is_image_flagged(image(GuardLabel.RACE, 0.25, threshold=0.25))
+    assert image(GuardLabel.RACE, 0.25, threshold=0.25).flagged
     assert decide(Policy.REFUSE, [], request(Combination.SUU, 0.5)).flagged
 
 

@@ -34,7 +34,7 @@ def test_a_flagged_prompt_is_refused_without_generating() -> None:
 def test_only_flagged_prompts_of_a_batch_are_refused() -> None:
     model, batch, processor = guarded(threshold=0.0)
     plain = guarded_generate(model, batch, processor=processor, max_new_tokens=8, do_sample=False)
-    unsafe = [1 - verdict.joint.distribution["SSS"] for verdict in plain.verdicts]
+    unsafe = [1 - verdict.request.distribution["SSS"] for verdict in plain.verdicts]
     set_calibration(model, Calibration(joint_threshold=sum(unsafe) / 2))
     answer = guarded_generate(
         model, batch, processor=processor, policy=Policy.REFUSE, max_new_tokens=8, do_sample=False

@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 import tiny_models
+from guard.prompts import watched
 from holisafe import GuardConfig
 from holisafe.errors import GuardError
-from holisafe.guard import guard_of, guarded_generate, import_released_guard, load_guard, save_guard
+from holisafe.guard import GuardSite, guard_of, guarded_generate, import_released_guard, load_guard, save_guard
 from holisafe.guard._released import RELEASED, Released
 from holisafe.guard.attach import detach_guard
 from holisafe.guard.head import Guard
-from holisafe.guard.observer import GuardOutput
 from holisafe.taxonomy import HEAD_ORDER
 
 HEAD_NAMES = [label.head_name for label in HEAD_ORDER]
@@ -73,12 +73,12 @@ def shard(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
 
 
-def read_vectors(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, GuardOutput]:
+def read_vectors(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """The vectors that came to the image head in a forward pass, and what the guard said."""
     seen: list[torch.Tensor] = []
     hook = guard_of(model).image_head.register_forward_hook(lambda _, args, __: seen.append(args[0]))  # type: ignore[union-attr]
     with torch.no_grad():
-        output = model(**inputs)
+        output = watched(model, **inputs)
     hook.remove()
     return seen[0], output["image_logits"]
 
@@ -178,7 +178,7 @@ def test_a_checkpoint_of_qwens_keys_and_a_head_is_read_by_the_base_class(tmp_pat
 def test_the_published_heads_have_as_many_parameters_as_ours(checkpoint: Released) -> None:
     width = checkpoint.width
     with torch.device("meta"):
-        guard = Guard(GuardConfig.paper(width=width))
+        guard = Guard(GuardConfig.paper(), GuardSite("llava", "", width))
     expected = width**2 // 2 + width // 2 + 10 * width + 20
     assert sum(parameter.numel() for parameter in guard.parameters()) == expected
     assert GuardConfig.paper().head_parameters(width) == expected

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holisafe.errors import GuardError
+from holisafe.families import Family
 from holisafe.guard._spans import find_images, last_columns, pooling_weights, slots
-from holisafe.guard.family import GuardFamily
 
 IMAGE, OPEN, LAST = 9, 8, 7
-RUNS = GuardFamily("runs", grouping="runs")
-FEATURES = GuardFamily("features", grouping="features")
-TILED = GuardFamily("tiled", grouping="boundaries")
+RUNS = Family("runs", grouping="runs")
+FEATURES = Family("features", grouping="features")
+TILED = Family("tiled", grouping="boundaries")
 
 images_of_rows = st.lists(st.lists(st.integers(1, 5), max_size=3), min_size=1, max_size=4)
 """Visual tokens of each image of each row."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from holisafe.guard import Decider, guard_findings
+from holisafe.guard import DecideBy, guard_findings
 from holisafe.records import Run
 from holisafe.report import write_csv, write_markdown, write_report
 from report_runs import guarded, make_run, make_samples
@@ -50,7 +50,7 @@ def test_the_table_of_flags_and_answers_holds_the_findings(browser: Any, guard_p
     found = guard_findings(run, resamples=20)
     assert found is not None
     rows = table_of(browser.open(guard_page), "Joint verdict, judge “refusal”")
-    cells = found.crossings["refusal", Decider.JOINT]
+    cells = found.flag_tables["refusal", DecideBy.REQUEST]
     for row, (safe, flag) in zip(rows[1:], [(True, True), (True, False), (False, True), (False, False)], strict=True):
         cell, of = cells[safe, flag], sum(cells[safe, each].total for each in (True, False))
         assert row[:2] == ["SSS" if safe else "unsafe", "flagged" if flag else "not flagged"]
@@ -181,7 +181,7 @@ def test_markdown_and_csv_hold_the_same_figures(run: Run, tmp_path: Path) -> Non
     assert change is not None
     assert float(rows["refusal", "guard.refuse.image.masr_macro"]["value"]) == refuse.summary.masr_macro.value
     assert float(rows["refusal", "guard.refuse.image.masr_macro.versus_observe"]["low"]) == change.low
-    answered = found.crossings["refusal", Decider.IMAGE][True, True].answered
+    answered = found.flag_tables["refusal", DecideBy.IMAGE][True, True].answered
     assert float(rows["refusal", "guard.image.sss.flagged.answered"]["value"]) == answered / 6
     assert found.images.auroc is not None
     assert float(rows["", "guard.images.auroc"]["value"]) == found.images.auroc.value

@@ -152,6 +152,7 @@ def _describe_guard(model: Any, source: str) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in guard.parameters()),
         "weights_sha256": digest.hexdigest(),
         "config": observer.config.to_json(),
+        "site": observer.site.to_json(),
         "calibration": observer.calibration.to_json(),
     }
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from holisafe.cli._terminal import plain_line
 from holisafe.errors import RunError
-from holisafe.guard.policy import is_image_flagged, unsafe_probability
 from holisafe.images.sources import SourceImage
 from holisafe.records import ImageVerdict
 
@@ -46,9 +45,9 @@ class Judged:
             "image": self.name,
             "label": verdict.label.value,
             "probability": verdict.probability,
-            "unsafe": unsafe_probability(verdict),
+            "unsafe": verdict.unsafe,
             "threshold": verdict.threshold,
-            "flagged": is_image_flagged(verdict),
+            "flagged": verdict.flagged,
             "distribution": {label.value: probability for label, probability in verdict.distribution.items()},
         }
 
@@ -176,10 +175,10 @@ class Tally:
             return
         self._threshold = judged.verdict.threshold
         self._labels[judged.verdict.label.value] += 1
-        if is_image_flagged(judged.verdict):
+        if judged.verdict.flagged:
             self.flagged += 1
             self._flagged_labels[judged.verdict.label.value] += 1
-            heapq.heappush(self._worst, (unsafe_probability(judged.verdict), -self.images, judged))
+            heapq.heappush(self._worst, (judged.verdict.unsafe, -self.images, judged))
             if len(self._worst) > FEW // 2:
                 heapq.heappop(self._worst)
 
@@ -230,12 +229,12 @@ def _show_each(judged: Sequence[Judged], console: Console, title: str | None = N
     for one in judged:
         verdict = one.verdict
         assert verdict is not None
-        flagged = "[red]flagged[/red]" if is_image_flagged(verdict) else ""
+        flagged = "[red]flagged[/red]" if verdict.flagged else ""
         table.add_row(
             plain_line(one.name),
             _words(verdict.label.value),
             f"{verdict.probability:.3f}",
-            f"{unsafe_probability(verdict):.3f}",
+            f"{verdict.unsafe:.3f}",
             flagged,
         )
     console.print(table)

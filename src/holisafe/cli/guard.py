@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 NO_VERDICT = 1
 """Exit code where an image has no verdict; 2 is for what cannot be done at all."""
 
-FAMILIES = Path(__file__).parents[1] / "guard" / "families.json"
+FAMILIES = Path(__file__).parents[1] / "families" / "tried.json"
 """What the conformance suite found of each family."""
 
 

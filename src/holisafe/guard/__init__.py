@@ -1,6 +1,7 @@
 """The plug-in: a guard that gives any vision-language model an interpretable image verdict with its answer.
 
-`attach_guard` adds it, `guarded_generate` answers with it, `save_guard` and `load_guard` keep it. torch is imported
+`attach_guard` adds it, `guarded_generate` answers with it, `session` gives verdicts for any forward pass, `save_guard`
+and `load_guard` save and load it. torch is imported
 when something that needs it is first asked for.
 """
 
@@ -9,8 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holisafe._lazy import lazy
-from holisafe.guard._config import GuardConfig
-from holisafe.guard.family import GuardFamily, register_family, registered_families
+from holisafe.guard._config import GuardConfig, GuardSite
 
 if TYPE_CHECKING:
     from holisafe.guard._released import import_released_guard
@@ -25,17 +25,21 @@ if TYPE_CHECKING:
     from holisafe.guard.calibration import Calibration
     from holisafe.guard.checkpoint import load_guard, push_guard, save_guard
     from holisafe.guard.classify import classify_images
-    from holisafe.guard.findings import Decider, GuardFindings, guard_findings, what_if
-    from holisafe.guard.generate import GuardedAnswers, add_meta_tokens, guarded_generate
-    from holisafe.guard.policy import Decision, Policy, apply, decide
+    from holisafe.guard.findings import GuardFindings, guard_findings, what_if
+    from holisafe.guard.generate import GuardedAnswers, guarded_generate
+    from holisafe.guard.inputs import add_meta_tokens, prepare_inputs
+    from holisafe.guard.policy import DecideBy, Decision, Policy, apply, decide
+    from holisafe.guard.sessions import GuardLogits, GuardSession, disable, session
 
 __all__ = [
     "Calibration",
-    "Decider",
+    "DecideBy",
     "Decision",
     "GuardConfig",
-    "GuardFamily",
     "GuardFindings",
+    "GuardLogits",
+    "GuardSession",
+    "GuardSite",
     "GuardedAnswers",
     "Policy",
     "add_meta_tokens",
@@ -45,15 +49,16 @@ __all__ = [
     "classify_images",
     "decide",
     "detach_guard",
+    "disable",
     "guard_findings",
     "guard_of",
     "guarded_generate",
     "import_released_guard",
     "load_guard",
+    "prepare_inputs",
     "push_guard",
-    "register_family",
-    "registered_families",
     "save_guard",
+    "session",
     "set_calibration",
     "train_guard",
     "what_if",
@@ -70,16 +75,21 @@ __getattr__, __dir__ = lazy(
         "train_guard": "holisafe.guard.attach",
         "Calibration": "holisafe.guard.calibration",
         "classify_images": "holisafe.guard.classify",
-        "Decider": "holisafe.guard.findings",
         "GuardFindings": "holisafe.guard.findings",
         "guard_findings": "holisafe.guard.findings",
         "what_if": "holisafe.guard.findings",
+        "DecideBy": "holisafe.guard.policy",
         "Decision": "holisafe.guard.policy",
         "Policy": "holisafe.guard.policy",
         "apply": "holisafe.guard.policy",
         "decide": "holisafe.guard.policy",
         "GuardedAnswers": "holisafe.guard.generate",
-        "add_meta_tokens": "holisafe.guard.generate",
+        "add_meta_tokens": "holisafe.guard.inputs",
+        "prepare_inputs": "holisafe.guard.inputs",
+        "GuardLogits": "holisafe.guard.sessions",
+        "GuardSession": "holisafe.guard.sessions",
+        "disable": "holisafe.guard.sessions",
+        "session": "holisafe.guard.sessions",
         "guarded_generate": "holisafe.guard.generate",
         "load_guard": "holisafe.guard.checkpoint",
         "push_guard": "holisafe.guard.checkpoint",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holisafe.guard._config import GuardConfig
+from holisafe.guard._config import GuardConfig, GuardSite
 from holisafe.guard.calibration import Calibration
 from holisafe.taxonomy import parse_label
 
@@ -10,9 +10,9 @@ OURS = "library_name: holisafe"
 """Line by which a card of ours is known."""
 
 
-def model_card_of(config: GuardConfig, calibration: Calibration) -> str:
+def model_card_of(config: GuardConfig, site: GuardSite, calibration: Calibration) -> str:
     """The text of README.md: what the guard is for, what it tells apart, and from where it flags."""
-    base = config.base_model
+    base = site.base_model
     front = ["---", OURS, "tags: [safety, guardrail, vision-language]"]
     if "/" in base:  # the Hub links it
         front.append(f"base_model: {base}")
@@ -30,7 +30,7 @@ def model_card_of(config: GuardConfig, calibration: Calibration) -> str:
         "",
         f"# Guard for {base or 'a vision-language model'}",
         "",
-        f"Made for a hidden size of {config.width}. It gives, in the same prefill as the answer:",
+        f"Made for a hidden size of {site.width}. It gives, in the same prefill as the answer:",
         "",
         *parts,
         "",

@@ -7,16 +7,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from holisafe.errors import GuardError, HoliSafeError
-from holisafe.guard._config import Features, GuardConfig
+from holisafe.guard._config import Features, GuardConfig, GuardSite
 from holisafe.guard._weights import SavedGuard, fill_guard, read_json, read_some
 from holisafe.guard.attach import base_model
 from holisafe.guard.calibration import Calibration
 from holisafe.taxonomy import parse_label
+
+M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ RELEASED = (
 """The published checkpoints."""
 
 
-def import_released_guard(model: Any, folder: str | Path, *, processor: Any = None) -> Any:
+def import_released_guard(model: M, folder: str | Path, *, processor: Any = None) -> M:
     """Attach the image head of a released checkpoint: the same model object comes back. Source: arXiv 2506.04704 v5.
 
     Of the checkpoint only `config.json` and the weight files that hold the head (`img_safety_head.mlp.*`) are
@@ -79,12 +81,12 @@ def import_released_guard(model: Any, folder: str | Path, *, processor: Any = No
             labels=_labels(values),
             depth=len(matrices),
             hidden_ratio=_hidden_ratio(matrices),
-            width=matrices[0].shape[1],
         )
+        site = GuardSite(model_type, "", int(matrices[0].shape[1]))
     except HoliSafeError as error:
         raise GuardError(f"{described}: {error}") from None
-    _check_described(values, config, described)
-    return fill_guard(model, SavedGuard(config, Calibration(), weights, str(folder)), processor)
+    _check_described(values, config, site.width, described)
+    return fill_guard(model, SavedGuard(config, site, Calibration(), weights, str(folder)), processor)
 
 
 def _head_weights(folder: Path) -> dict[str, Tensor]:
@@ -160,9 +162,8 @@ def _hidden_ratio(matrices: list[Tensor]) -> float:
     return ratio if len(matrices) == 1 or int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
-def _check_described(values: Mapping[str, Any], config: GuardConfig, path: Path) -> None:
+def _check_described(values: Mapping[str, Any], config: GuardConfig, width: int, path: Path) -> None:
     """Hold what config.json says of the head against its weights."""
-    assert config.width is not None
     said = {
         "num_safety_categories": (len(config.labels), "labels"),
         "safety_num_hidden_layers": (config.depth - 1, "hidden layers"),
@@ -170,14 +171,17 @@ def _check_described(values: Mapping[str, Any], config: GuardConfig, path: Path)
     for field, (found, what) in said.items():
         if field in values and values[field] != found:
             raise GuardError(f"{path}: {field} is {values[field]!r}, and the head has {found} {what}")
-    scale, hidden = values.get("safety_head_hidden_scale", config.hidden_ratio), config.hidden_width(config.width)
+    scale, hidden = values.get("safety_head_hidden_scale", config.hidden_ratio), config.hidden_width(width)
     is_number = isinstance(scale, (int, float)) and 0 < scale <= 16
-    if config.depth > 1 and not (is_number and int(config.width * scale) == hidden):
+    if config.depth > 1 and not (is_number and int(width * scale) == hidden):
         raise GuardError(
-            f"{path}: safety_head_hidden_scale is {scale!r}, and the head's hidden layers have {hidden} of "
-            f"{config.width}"
+            f"{path}: safety_head_hidden_scale is {scale!r}, and the head's hidden layers have {hidden} of {width}"
         )
 
 
 _HEAD = re.compile(r"(?:^|(?<=\.))img_safety_head\.mlp\.(?P<number>\d{1,4})\.(?P<part>weight|bias)$")
-_FEATURES: dict[str, Features] = {"llava": "language", "qwen2_5_vl": "language", "gemma3": "projector"}
+_FEATURES: dict[str, Features] = {
+    "llava": Features.LANGUAGE,
+    "qwen2_5_vl": Features.LANGUAGE,
+    "gemma3": Features.PROJECTOR,
+}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from holisafe.errors import GuardError
-from holisafe.guard.family import GuardFamily
+from holisafe.families import Family, Grouping
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Layout:
 def find_images(
     input_ids: Tensor,
     image_token: int,
-    family: GuardFamily,
+    family: Family,
     boundaries: tuple[Sequence[int], Sequence[int]],
     lengths: Sequence[int] | None,
     ends: Tensor,
@@ -60,12 +60,12 @@ def find_images(
         GuardError: The features do not fit the placeholders.
     """
     row, column = (input_ids == image_token).nonzero(as_tuple=True)  # (tokens,) each, row by row
-    if family.grouping == "features" and lengths is not None:
+    if family.grouping is Grouping.FEATURES and lengths is not None:
         if sum(lengths) != len(row):
             raise GuardError(f"{len(row)} image placeholders in the prompts, but {sum(lengths)} visual tokens")
         image = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(list(lengths), dtype=torch.long))
     else:
-        image = _by_runs(input_ids, row, column, boundaries if family.grouping == "boundaries" else None)
+        image = _by_runs(input_ids, row, column, boundaries if family.grouping is Grouping.BOUNDARIES else None)
     count = int(image[-1]) + 1 if len(image) else 0
     counts = torch.bincount(image, minlength=count)
     last = counts.cumsum(0) - 1  # index of each image's last token

@@ -7,11 +7,10 @@ from typing import Any
 from torch import nn
 
 from holisafe.errors import GuardError
-from holisafe.guard._config import GuardConfig
-from holisafe.guard.family import GuardFamily, registered_families
+from holisafe.families import Family, registered_families
 
 
-def vision_embeddings(base: Any, family: GuardFamily) -> nn.Module:
+def vision_embeddings(base: Any, family: Family) -> nn.Module:
     """The module that gives the vision encoder's tokens (images, tokens, width), position embeddings added.
 
     Raises:
@@ -31,16 +30,11 @@ def vision_embeddings(base: Any, family: GuardFamily) -> nn.Module:
     )
 
 
-def vision_width(base: Any, family: GuardFamily, config: GuardConfig) -> int | None:
-    """Hidden size of the vision encoder; None where the configuration puts nothing into it.
+def vision_width(base: Any, family: Family) -> int:
+    """Hidden size of the vision encoder.
 
     Raises:
-        GuardError: The model cannot have a meta token there, or the guard is for another hidden size.
+        GuardError: The model cannot have a meta token there.
     """
-    if not config.meta_in_encoder:
-        return None
     positions = vision_embeddings(base, family).get_parameter("position_embedding.weight")
-    width = int(positions.shape[1])
-    if config.vision_width not in (None, width):
-        raise GuardError(f"the guard is for a vision encoder of hidden size {config.vision_width}, not {width}")
-    return width
+    return int(positions.shape[1])

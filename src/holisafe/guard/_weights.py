@@ -8,19 +8,21 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from holisafe.errors import GuardError
-from holisafe.guard._config import GuardConfig
-from holisafe.guard.attach import attach_guard, base_model, detach_guard, observer_of
+from holisafe.guard._config import GuardConfig, GuardSite
+from holisafe.guard.attach import attach_known, base_model, detach_guard, observer_of
 from holisafe.guard.calibration import Calibration
 from holisafe.guard.head import Guard
 
+M = TypeVar("M")
+
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-"""Number formats of weights that a guard computes with."""
+"""Dtypes of weights that a guard computes with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +31,28 @@ class SavedGuard:
 
     Attributes:
         config: Its parts.
+        site: What was found of the model that it was made for.
         calibration: Its temperatures and thresholds.
         weights: Its state dict.
         source: Where it was read from, for messages.
     """
 
     config: GuardConfig
+    site: GuardSite
     calibration: Calibration
     weights: Mapping[str, Tensor]
     source: str
 
 
-def fill_guard(model: Any, saved: SavedGuard, processor: Any) -> Any:
-    """Attach a guard and give it the saved weights, in their own number format.
+def fill_guard(model: M, saved: SavedGuard, processor: Any) -> M:
+    """Attach a guard and give it the saved weights, in their own dtype.
 
     Raises:
         GuardError: It does not fit. The model is then as it was.
     """
     check_weights(saved)
     kind = functools.reduce(torch.promote_types, (tensor.dtype for tensor in saved.weights.values()))
-    attach_guard(model, saved.config, processor=processor)
+    attach_known(model, saved.config, saved.site, processor)
     guard = base_model(model).get_submodule("guard")
     place = next(guard.parameters()).device
     try:
@@ -67,11 +71,11 @@ def check_weights(saved: SavedGuard) -> None:
     """Hold the weights against the configuration.
 
     Raises:
-        GuardError: One is missing, is not the configuration's, or has another shape, number format or no finite values.
+        GuardError: One is missing, is not the configuration's, or has another shape, dtype or no finite values.
     """
     if saved.config.depth > len(saved.weights):
         raise GuardError(f"{saved.source}: {saved.config.depth} layers deep, but {len(saved.weights)} tensors")
-    expected = shapes(saved.config)
+    expected = shapes(saved.config, saved.site)
     if missing := [key for key in expected if key not in saved.weights]:
         raise GuardError(f"{saved.source}: {_some(missing)} missing; the configuration asks for {_some(expected)}")
     if unknown := [key for key in saved.weights if key not in expected]:
@@ -85,10 +89,10 @@ def check_weights(saved: SavedGuard) -> None:
             raise GuardError(f"{saved.source}: {key} has values that are not finite; save the guard again")
 
 
-def shapes(config: GuardConfig) -> dict[str, torch.Size]:
+def shapes(config: GuardConfig, site: GuardSite) -> dict[str, torch.Size]:
     """Name and shape of each of a guard's weights."""
     with torch.device("meta"):
-        return {key: tensor.shape for key, tensor in Guard(config).state_dict().items()}
+        return {key: tensor.shape for key, tensor in Guard(config, site).state_dict().items()}
 
 
 def read_all(path: Path) -> tuple[dict[str, Tensor], str]:

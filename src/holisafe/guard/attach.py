@@ -6,30 +6,33 @@ One hook on the language model sees what goes in at the images' positions (the p
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from holisafe.errors import GuardError
-from holisafe.guard._config import GuardConfig
+from holisafe.families import Family, Grouping
+from holisafe.guard._config import Features, GuardConfig, GuardSite
 from holisafe.guard._vision_tower import vision_width
 from holisafe.guard.calibration import Calibration
-from holisafe.guard.family import GuardFamily, family_of
+from holisafe.guard.family import guardable_family
 from holisafe.guard.head import Guard
 from holisafe.guard.observer import Observer
+
+M = TypeVar("M")
 
 NAME = "guard"
 """The submodule's name."""
 
 
-def attach_guard(model: Any, config: GuardConfig | None = None, *, processor: Any = None) -> Any:
+def attach_guard(model: M, config: GuardConfig | None = None, *, processor: Any = None) -> M:
     """Add a guard to a vision-language model: the same object comes back, with one more submodule, `guard`.
 
-    `generate`, Trainer, PEFT and `save_pretrained` go on working. The new weights are random: train them, or load
-    them with `load_guard`. PEFT freezes all but its adapters, so call `train_guard` after `get_peft_model`.
+    `generate`, Trainer, PEFT and `save_pretrained` keep working, and the model computes what it did before: the guard
+    works in a session alone (`guarded_generate`, `holisafe.guard.session`). The new weights are random: train them, or
+    load them with `load_guard`. PEFT freezes all but its adapters, so call `train_guard` after `get_peft_model`.
 
     Args:
         model: Any transformers image-text-to-text model, also one wrapped by PEFT, DDP or torch.compile.
@@ -38,42 +41,45 @@ def attach_guard(model: Any, config: GuardConfig | None = None, *, processor: An
             only the tokenizer knows.
 
     Raises:
-        GuardError: The model has a guard, takes no images, has another width, or is of a family that cannot be
-            guarded. It is then as it was.
+        GuardError: The model has a guard, takes no images, or is of a family that cannot be guarded. It is then as it
+            was.
+    """
+    return attach_known(model, config or GuardConfig(), None, processor)
+
+
+def attach_known(model: M, config: GuardConfig, known: GuardSite | None, processor: Any) -> M:
+    """Add a guard that was made for the model of another time: `attach_guard`, with what was found then.
+
+    Args:
+        model: A transformers model.
+        config: The guard's parts.
+        known: What was found of the model that the guard was made for; None of a new guard.
+        processor: See `attach_guard`.
+
+    Raises:
+        GuardError: As `attach_guard`, or the model's widths differ from those known.
     """
     base = base_model(model)
     if NAME in dict(base.named_children()):
         raise GuardError("the model has a guard already; take it out first with detach_guard(model)")
-    family = family_of(base)
+    family = guardable_family(base)
     if not base.can_generate():
         raise GuardError(f"{type(base).__name__} gives no answers; load the model with AutoModelForImageTextToText")
-    config = config or GuardConfig()
-    if config.features == "projector" and family.language_only:
+    if config.features is Features.PROJECTOR and family.language_only:
         raise GuardError(f'{family.model_type} models need features="language": {family.language_only}')
-    width = _language_width(base)
-    if config.width is not None and config.width != width:
-        raise GuardError(f"the guard is for a hidden size of {config.width}, and the model's is {width}")
-    config = dataclasses.replace(
-        config,
-        width=width,
-        vision_width=vision_width(base, family, config),
-        base_model=config.base_model or name_of(base),
-        boundary_ids=_boundary_ids(base, family, config, processor),
-        meta_token_id=_meta_token_id(base, config),
-    )
+    site = _site(base, family, config, known, processor)
     language_model = language_model_of(base, family)
-    guard = Guard(config).train(base.training)
+    guard = Guard(config, site).train(base.training)
     where = _output_place(base)
     place = torch.device("cpu") if where.is_meta else where.device  # weights offloaded by accelerate are on meta
     guard.to(device=place, dtype=where.dtype if where.is_floating_point() else torch.float32)
     base.add_module(NAME, guard)
-    observer = Observer(base, language_model, family, config)
-    observer.calibration = Calibration()
+    observer = Observer(base, language_model, family, config, site)
     base.__dict__[_OBSERVER] = observer
     return model
 
 
-def detach_guard(model: Any) -> Any:
+def detach_guard(model: M) -> M:
     """Take the guard out; the model's outputs and state are as before it was attached.
 
     Raises:
@@ -97,14 +103,14 @@ def guard_of(model: Any) -> Guard:
     return guard
 
 
-def train_guard(model: Any, trains: bool = True) -> Any:
-    """Let the guard's weights learn, or rest; the others stay as they are."""
+def train_guard(model: M, trains: bool = True) -> M:
+    """Make the guard's weights trainable, or freeze them; the others stay as they are."""
     guard_of(model).requires_grad_(trains)
     return model
 
 
-def set_calibration(model: Any, calibration: Calibration) -> Any:
-    """Let verdicts from now on have these temperatures and thresholds; `save_guard` keeps them with the guard.
+def set_calibration(model: M, calibration: Calibration) -> M:
+    """Use these temperatures and thresholds in sessions from now on; `save_guard` saves them with the guard.
 
     Args:
         model: A model with a guard.
@@ -167,7 +173,7 @@ def name_of(base: Any) -> str:
     return str(base.config._name_or_path) or type(base).__name__
 
 
-def language_model_of(base: Any, family: GuardFamily) -> nn.Module:
+def language_model_of(base: Any, family: Family) -> nn.Module:
     """The module that reads the embedded prompt and gives its last hidden states."""
     module: nn.Module = base.get_submodule(family.language_model) if family.language_model else base.get_decoder()
     if module is base:
@@ -180,24 +186,43 @@ def _language_width(base: Any) -> int:
 
 
 def _output_place(base: Any) -> Tensor:
-    """A tensor on the device, and of the number format, in which hidden states come out."""
+    """A tensor on the device, and of the dtype, of the hidden states that come out."""
     head: nn.Module | None = base.get_output_embeddings()
     parameters: Iterator[Tensor] = (base if head is None else head).parameters()
     return next(parameters)
 
 
-def _boundary_ids(
-    base: Any, family: GuardFamily, config: GuardConfig, processor: Any
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    if family.grouping != "boundaries" or any(config.boundary_ids):
-        return config.boundary_ids
+def _site(base: Any, family: Family, config: GuardConfig, known: GuardSite | None, processor: Any) -> GuardSite:
+    width = _language_width(base)
+    found = vision_width(base, family) if config.meta_in_encoder else None
+    if known is not None and known.width != width:
+        raise GuardError(f"the guard is for a hidden size of {known.width}, and the model's is {width}")
+    if known is not None and known.vision_width not in (None, found):
+        raise GuardError(f"the guard is for a vision encoder of hidden size {known.vision_width}, not {found}")
+    boundaries = known.boundary_ids if known is not None else ((), ())
+    token = known.meta_token_id if known is not None else None
+    if token is None and config.meta_token and not config.meta_in_encoder:
+        token = _meta_token_id(base)
+    return GuardSite(
+        model_type=str(base.config.model_type),
+        base_model=known.base_model if known is not None and known.base_model else name_of(base),
+        width=width,
+        vision_width=found,
+        boundary_ids=boundaries if any(boundaries) else _boundary_ids(base, family, processor),
+        meta_token_id=token,
+    )
+
+
+def _boundary_ids(base: Any, family: Family, processor: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    if family.grouping is not Grouping.BOUNDARIES:
+        return ((), ())
     return (
         tuple(_token_id(base, family, name, processor) for name in family.first),
         tuple(_token_id(base, family, name, processor) for name in family.last),
     )
 
 
-def _token_id(base: Any, family: GuardFamily, name: str, processor: Any) -> int:
+def _token_id(base: Any, family: Family, name: str, processor: Any) -> int:
     if name.startswith("config."):
         return int(getattr(base.config, name.removeprefix("config.")))
     if processor is None:
@@ -211,9 +236,8 @@ def _token_id(base: Any, family: GuardFamily, name: str, processor: Any) -> int:
     return int(found)
 
 
-def _meta_token_id(base: Any, config: GuardConfig) -> int | None:
-    if not config.meta_token or config.meta_in_encoder or config.meta_token_id is not None:
-        return config.meta_token_id if config.meta_token else None
+def _meta_token_id(base: Any) -> int:
+    """The last token of the vocabulary to which the configuration gives no meaning."""
     values = (pair for each in (base.config, base.generation_config) for pair in _flat(each.to_dict()))
     taken = {value for key, value in values if key.endswith(("_token_id", "_token_index"))}
     last = int(base.get_input_embeddings().weight.shape[0]) - 1

@@ -14,21 +14,23 @@ import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from holisafe import __version__
 from holisafe.errors import GuardError
 from holisafe.guard._card import OURS, model_card_of
-from holisafe.guard._config import GuardConfig
+from holisafe.guard._config import GuardConfig, GuardSite
 from holisafe.guard._weights import SavedGuard, fill_guard, read_all, read_json, shapes
 from holisafe.guard.attach import base_model, name_of, observer_of
 from holisafe.guard.calibration import Calibration
 from holisafe.guard.head import Guard
 
-FORMAT = 1
+FORMAT = 2
 """Version of the two files; a reader refuses others."""
+
+M = TypeVar("M")
 
 CONFIG_FILE = "guard_config.json"
 WEIGHTS_FILE = "guard.safetensors"
@@ -54,16 +56,15 @@ def save_guard(model: Any, folder: str | Path, *, model_card: str | None = None)
     """
     from safetensors.torch import save
 
-    base = base_model(model)
     observer = observer_of(model)
-    config = dataclasses.replace(observer.config, base_model=public_name(observer.config.base_model))
-    content = save(_weights(model, config), metadata={"format": "pt"})
+    site = dataclasses.replace(observer.site, base_model=public_name(observer.site.base_model))
+    content = save(_weights(model, observer.config, site), metadata={"format": "pt"})
     description = {
         "format": FORMAT,
         "holisafe": __version__,
-        "base_model_type": str(base.config.model_type),
         "weights_sha256": hashlib.sha256(content).hexdigest(),
-        **config.to_json(),
+        "config": observer.config.to_json(),
+        "site": site.to_json(),
         "calibration": observer.calibration.to_json(),
     }
     folder = Path(folder)
@@ -75,23 +76,23 @@ def save_guard(model: Any, folder: str | Path, *, model_card: str | None = None)
         if model_card is not None:
             _write(card, model_card.encode())
         elif not card.exists() or OURS in card.read_text("utf-8", errors="replace"):
-            _write(card, model_card_of(config, observer.calibration).encode())
+            _write(card, model_card_of(observer.config, site, observer.calibration).encode())
     except OSError as error:
         raise GuardError(f"the guard cannot be saved in {folder}: {error}") from error
     return folder
 
 
 def load_guard(
-    model: Any,
+    model: M,
     folder_or_hub_id: str | Path,
     *,
     processor: Any = None,
     revision: str | None = None,
     any_base: bool = False,
-) -> Any:
+) -> M:
     """Attach a guard that `save_guard` or `push_guard` kept: the same model object comes back.
 
-    The weights keep the number format they were saved in; the calibration comes with them. The guard is refused
+    The weights keep the dtype they were saved in; the calibration comes with them. The guard is refused
     where it was made for another model: another family or hidden size, or another name. Of names, the last part is
     compared, so `org/name` and `/models/name` are the same; a model loaded from the folder or repository that the
     guard is in has the right weights whatever its name, and models that were not loaded by name are not compared by it.
@@ -109,12 +110,12 @@ def load_guard(
     """
     base = base_model(model)
     folder = _folder(folder_or_hub_id, revision)
-    saved, model_type = read_guard(folder)
+    saved = read_guard(folder)
     if not any_base and not _is_own_folder(base, folder_or_hub_id):
-        _check_base(base, saved, model_type)
-    if model_type != base.config.model_type:  # token ids of another family mean nothing here
+        _check_base(base, saved)
+    if saved.site.model_type != base.config.model_type:  # token ids of another family mean nothing here
         saved = dataclasses.replace(
-            saved, config=dataclasses.replace(saved.config, boundary_ids=((), ()), meta_token_id=None)
+            saved, site=dataclasses.replace(saved.site, boundary_ids=((), ()), meta_token_id=None)
         )
     _check_meta_token(base, saved)
     return fill_guard(model, saved, processor)
@@ -163,38 +164,39 @@ def push_guard(
     return str(commit.commit_url)
 
 
-def read_guard(folder: Path) -> tuple[SavedGuard, str]:
-    """A saved guard and the family of the model it was made for.
+def read_guard(folder: str | Path) -> SavedGuard:
+    """A saved guard, in no model.
 
     Raises:
         GuardError: A file is missing, damaged, or of another format.
     """
+    folder = Path(folder)
     path = folder / CONFIG_FILE
     values = read_json(path)
+    if "format" in values and "holisafe" in values and values["format"] != FORMAT:
+        raise GuardError(
+            f"{path}: format {values['format']}, written by holisafe {values['holisafe']}; holisafe {__version__} "
+            f"reads format {FORMAT}: install the version that wrote it, or save the guard again with this one"
+        )
     for field, kind in _FIELDS.items():
         if field not in values:
             raise GuardError(f"{path}: {field} is missing; expected a file written by save_guard")
         if not isinstance(values[field], kind) or isinstance(values[field], bool):
             raise GuardError(f"{path}: {field}: expected {_KIND_NAMES[kind]}, found {json.dumps(values[field])[:60]}")
-    if values["format"] != FORMAT:
-        raise GuardError(
-            f"{path}: format {values['format']}, written by holisafe {values['holisafe']}; holisafe {__version__} "
-            f"reads format {FORMAT}: install the version that wrote it"
-        )
+    if unknown := sorted(set(values) - set(_FIELDS)):
+        raise GuardError(f"{path}: unknown field {', '.join(unknown)}; expected {', '.join(_FIELDS)}")
     calibration = Calibration.from_json(values["calibration"], str(path))
-    parts = {field: value for field, value in values.items() if field not in _FIELDS}
-    config = GuardConfig.from_json(parts, str(path))
-    if config.width is None:
-        raise GuardError(f"{path}: width is missing; expected the hidden size the guard was made for")
-    if config.meta_in_encoder and config.vision_width is None:
-        raise GuardError(f"{path}: vision_width is missing; expected the hidden size of the vision encoder")
+    config = GuardConfig.from_json(values["config"], f"{path}: config")
+    site = GuardSite.from_json(values["site"], f"{path}: site")
+    if config.meta_in_encoder and site.vision_width is None:
+        raise GuardError(f"{path}: site: vision_width is missing; expected the hidden size of the vision encoder")
     weights, found = read_all(folder / WEIGHTS_FILE)
     if found != values["weights_sha256"]:
         raise GuardError(
             f"{folder / WEIGHTS_FILE} is not the file that {CONFIG_FILE} was written with (sha256 {found[:12]}…, "
             f"expected {values['weights_sha256'][:12]}…): fetch or save both again"
         )
-    return SavedGuard(config, calibration, weights, str(folder)), values["base_model_type"]
+    return SavedGuard(config, site, calibration, weights, str(folder))
 
 
 def public_name(name: str) -> str:
@@ -207,10 +209,10 @@ def public_name(name: str) -> str:
     return path.resolve().name if is_folder else name
 
 
-def _weights(model: Any, config: GuardConfig) -> dict[str, Tensor]:
+def _weights(model: Any, config: GuardConfig, site: GuardSite) -> dict[str, Tensor]:
     """The guard's own weights, as the model computes with them."""
     module = base_model(model).get_submodule("guard")
-    expected = shapes(config)
+    expected = shapes(config, site)
     if set(module.state_dict()) != set(expected):
         module = _out_of_peft(module)
     weights = {key: tensor.detach().to("cpu").contiguous() for key, tensor in module.state_dict().items()}
@@ -278,13 +280,14 @@ def _is_own_folder(base: Any, where: str | Path) -> bool:
     return folder.resolve() in (guard.resolve(), guard.resolve().parent)
 
 
-def _check_base(base: Any, saved: SavedGuard, model_type: str) -> None:
+def _check_base(base: Any, saved: SavedGuard) -> None:
+    site = saved.site
     width = int(base.config.get_text_config(decoder=True).hidden_size)
-    made_for = f"{saved.config.base_model or 'a model'} ({model_type}, hidden size {saved.config.width})"
+    made_for = f"{site.base_model or 'a model'} ({site.model_type}, hidden size {site.width})"
     found = public_name(name_of(base))
-    is_unnamed = not base.config._name_or_path or saved.config.base_model in ("", type(base).__name__)
-    same_name = is_unnamed or _last_part(found) == _last_part(saved.config.base_model)
-    if model_type == base.config.model_type and saved.config.width == width and same_name:
+    is_unnamed = not base.config._name_or_path or site.base_model in ("", type(base).__name__)
+    same_name = is_unnamed or _last_part(found) == _last_part(site.base_model)
+    if site.model_type == base.config.model_type and site.width == width and same_name:
         return
     raise GuardError(
         f"{saved.source}: the guard was made for {made_for}, and this model is {found} ({base.config.model_type}, "
@@ -297,7 +300,7 @@ def _last_part(name: str) -> str:
 
 
 def _check_meta_token(base: Any, saved: SavedGuard) -> None:
-    token, rows = saved.config.meta_token_id, int(base.get_input_embeddings().weight.shape[0])
+    token, rows = saved.site.meta_token_id, int(base.get_input_embeddings().weight.shape[0])
     if token is not None and not 0 <= token < rows:
         raise GuardError(f"{saved.source}: meta_token_id {token}: the model's vocabulary has {rows} tokens")
 
@@ -310,8 +313,9 @@ _HUB_ID = r"\w[\w.-]*(/\w[\w.-]*)?"
 _FIELDS: dict[str, type] = {
     "format": int,
     "holisafe": str,
-    "base_model_type": str,
     "weights_sha256": str,
+    "config": dict,
+    "site": dict,
     "calibration": dict,
 }
 _KIND_NAMES: Mapping[type, str] = {int: "a whole number", str: "a string", dict: "an object"}

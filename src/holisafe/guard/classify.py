@@ -11,10 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from holisafe.errors import GuardError
+from holisafe.guard._config import Features
 from holisafe.guard._verdict import image_verdicts
-from holisafe.guard.attach import base_model, language_model_of, observer_of
-from holisafe.guard.generate import prepare_inputs, watching
-from holisafe.guard.observer import Observer, turn
+from holisafe.guard.attach import base_model, observer_of
+from holisafe.guard.observer import Observer
+from holisafe.guard.sessions import session
 from holisafe.records import ImageVerdict
 
 
@@ -65,16 +66,13 @@ def classify_inputs(model: Any, inputs: Mapping[str, Any]) -> list[ImageVerdict]
     """One verdict per prompt of a processor's output: one image each, and as little else as can be."""
     observer = _image_observer(model)
     base = base_model(model)
-    with turn(observer):
-        prepared = prepare_inputs(model, inputs)
-        with watching(model, prepared):
-            if observer.config.features == "projector":
-                observer.classify_embedded(_embed(base, observer, prepared))
-            else:
-                options = {"logits_to_keep": 1} if base._supports_logits_to_keep() else {}
-                base(**prepared, use_cache=False, **options)
-            said = observer.output
-    logits = None if said is None else said.image_logits
+    with session(model, inputs) as watched:
+        if observer.config.features is Features.PROJECTOR:
+            watched.read_embeddings()
+        else:
+            options = {"logits_to_keep": 1} if base._supports_logits_to_keep() else {}
+            base(**watched.inputs, use_cache=False, **options)
+    logits = None if watched.logits is None else watched.logits.image_logits
     images = len(inputs["input_ids"])
     if logits is None or len(logits) != images:
         found = "none" if logits is None else len(logits)
@@ -119,30 +117,3 @@ def _placed(value: Any, base: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
     return value.to(base.device, base.dtype if value.is_floating_point() else None)
-
-
-def _embed(base: Any, observer: Observer, prepared: dict[str, Any]) -> Tensor:
-    """What would go into the language model (rows, columns, width): the projector's output at the images' places.
-
-    The model's own forward pass puts it together, and is left at the language model's door.
-    """
-    language_model = language_model_of(base, observer.family)
-    hook = language_model.register_forward_pre_hook(_leave, with_kwargs=True)
-    try:
-        base(**prepared, use_cache=False)
-    except _Reached as reached:
-        return reached.embedded
-    finally:
-        hook.remove()
-    raise GuardError(f"{observer.family.model_type}: its language model was not reached, so the guard saw no image")
-
-
-class _Reached(Exception):
-    """The forward pass has come to the language model."""
-
-    def __init__(self, embedded: Tensor) -> None:
-        self.embedded = embedded
-
-
-def _leave(_: Any, __: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    raise _Reached(kwargs["inputs_embeds"])

@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from holisafe.guard._config import GuardConfig
 from holisafe.guard.attach import attach_guard, base_model, detach_guard, guard_of, language_model_of, train_guard
 from holisafe.guard.checkpoint import load_guard, save_guard
-from holisafe.guard.family import family_of
+from holisafe.guard.family import guardable_family
 from holisafe.guard.generate import guarded_generate
+from holisafe.guard.sessions import session
 
 Inputs = Callable[[Sequence[Sequence[Image.Image]], Sequence[str]], dict[str, Any]]
 """Images of each row and the text of each row to a left-padded batch of model inputs, images before the text."""
@@ -75,7 +76,8 @@ class GuardConformance:
         case, batch, counts = self._mixed()
         attach_guard(case.model, GuardConfig(features="language"), processor=case.processor)
         with torch.no_grad():
-            plain = case.model(**batch)
+            with session(case.model):
+                plain = case.model(**batch)
             hidden = self.last_hidden_states(case.model, batch)
         means = _means(hidden, _is_image(case.model, batch), counts)
         self._same(plain["image_logits"], guard_of(case.model).image_head(means))  # type: ignore[misc]
@@ -85,19 +87,19 @@ class GuardConformance:
     def test_projector_verdicts_equal_a_plain_reference(self) -> None:
         """Each image's verdict is that of the mean of what is put into the language model for it."""
         case, batch, counts = self._mixed()
-        if family_of(case.model).language_only:
+        if guardable_family(case.model).language_only:
             return
         attach_guard(case.model, GuardConfig(features="projector"), processor=case.processor)
         seen: list[Tensor] = []
-        language_model = language_model_of(base_model(case.model), family_of(base_model(case.model)))
+        language_model = language_model_of(base_model(case.model), guardable_family(base_model(case.model)))
         hook = language_model.register_forward_pre_hook(
             lambda _, __, kwargs: seen.append(kwargs["inputs_embeds"]), with_kwargs=True
         )
-        with torch.no_grad():
-            said = case.model(**batch)["image_logits"]
+        with torch.no_grad(), session(case.model):
+            found = case.model(**batch)["image_logits"]
         hook.remove()
         means = _means(seen[0], _is_image(case.model, batch), counts)
-        self._same(said, guard_of(case.model).image_head(means))  # type: ignore[misc]
+        self._same(found, guard_of(case.model).image_head(means))  # type: ignore[misc]
 
     def test_one_two_and_three_images_get_a_verdict_each(self) -> None:
         """And the first image's does not depend on how many follow."""
@@ -140,7 +142,7 @@ class GuardConformance:
         assert calls == plain_calls, f"{calls} module calls with the guard, {plain_calls} without"
 
     def test_a_plain_generate_still_works(self) -> None:
-        """`model.generate` gives the same answer with a guard as without."""
+        """`model.generate`, outside a session, gives the same answer with a guard as without."""
         case, batch, _ = self._mixed()
         plain = case.model.generate(**batch, max_new_tokens=TOKENS, do_sample=False)
         attach_guard(case.model, GuardConfig(), processor=case.processor)
@@ -154,7 +156,8 @@ class GuardConformance:
         model = attach_guard(case.model, GuardConfig(), processor=case.processor)
         peft = train_guard(get_peft_model(model, LoraConfig(r=2, target_modules=_linear_names(model))))
         peft.train()
-        output = peft(**batch)
+        with session(peft):
+            output = peft(**batch)
         for head, logits in (("image_head", "image_logits"), ("joint_head", "joint_logits")):
             peft.zero_grad()
             output[logits].logsumexp(-1).sum().backward(retain_graph=True)
@@ -167,13 +170,14 @@ class GuardConformance:
         """`save_guard`, then `load_guard` on the model without it."""
         case, batch, _ = self._mixed()
         attach_guard(case.model, GuardConfig(), processor=case.processor)
-        with torch.no_grad():
+        with torch.no_grad(), session(case.model):
             before = case.model(**batch)["image_logits"]
             with tempfile.TemporaryDirectory() as folder:
                 save_guard(case.model, Path(folder))
                 detach_guard(case.model)
                 load_guard(case.model, Path(folder), processor=case.processor)
-            after = case.model(**batch)["image_logits"]
+            with session(case.model):
+                after = case.model(**batch)["image_logits"]
         assert torch.equal(before, after), "the loaded guard says otherwise"
 
     def test_detached_it_leaves_no_trace(self) -> None:
@@ -234,7 +238,7 @@ def _visual_tokens(case: GuardCase, picture: Image.Image, together: int) -> int:
 def _is_image(model: Any, batch: dict[str, Any]) -> Tensor:
     """Which positions hold visual tokens (rows, columns)."""
     base = base_model(model)
-    found: Tensor = batch["input_ids"] == getattr(base.config, family_of(base).image_token)
+    found: Tensor = batch["input_ids"] == getattr(base.config, guardable_family(base).image_token)
     return found
 
 
@@ -267,6 +271,6 @@ def _learns(parameter: Tensor) -> bool:
 def _linear_names(model: Any) -> list[str]:
     """Names of the language model's linear layers."""
     base = base_model(model)
-    language_model = language_model_of(base, family_of(base))
+    language_model = language_model_of(base, guardable_family(base))
     inside = {id(module) for module in language_model.modules() if type(module) is nn.Linear}
     return [name for name, module in base.named_modules() if id(module) in inside]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from holisafe.guard._config import JOINT_OUTPUTS, GuardConfig
+from holisafe.guard._config import JOINT_OUTPUTS, GuardConfig, GuardSite
 
 
 class Head(nn.Module):
@@ -33,7 +33,7 @@ class Guard(nn.Module):
     """What `attach_guard` adds to a model, as its submodule `guard`.
 
     Attributes:
-        config: Its configuration; `width` is set, `vision_width` too if the meta token is in the vision encoder.
+        config: Its configuration.
         image_head: Classifies images, None where the configuration has none.
         joint_head: Classifies image and question together, None where the configuration has none.
         query: (width,), what attention pooling compares visual tokens with; None for other pooling.
@@ -41,15 +41,14 @@ class Guard(nn.Module):
             encoder; None without one.
     """
 
-    def __init__(self, config: GuardConfig) -> None:
+    def __init__(self, config: GuardConfig, site: GuardSite) -> None:
         super().__init__()
-        width = config.width
-        assert width is not None
+        width = site.width
         self.config = config
         self.image_head = Head(width, len(config.labels), config) if config.image_head else None
         self.joint_head = Head(width, JOINT_OUTPUTS, config) if config.joint_head else None
         self.query = nn.Parameter(torch.zeros(width)) if config.pooling == "attention" else None
-        token_width = config.vision_width if config.meta_in_encoder else width
+        token_width = site.vision_width if config.meta_in_encoder else width
         assert token_width is not None
         self.meta_token = nn.Parameter(torch.randn(token_width) * 0.02) if config.meta_token else None
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from holisafe.guard.policy import is_image_flagged, unsafe_probability
 from holisafe.metrics import (
     ClassScores,
     Figure,
@@ -100,8 +99,8 @@ def image_quality(run: Run, *, resamples: int, seed: int) -> ImageQuality | None
         return None
     labels = np.array([label.index for label, _, _ in found])
     given = np.array([verdict.label.index for _, verdict, _ in found])
-    scores = np.array([unsafe_probability(verdict) for _, verdict, _ in found])
-    flagged = np.array([is_image_flagged(verdict) for _, verdict, _ in found])
+    scores = np.array([verdict.unsafe for _, verdict, _ in found])
+    flagged = np.array([verdict.flagged for _, verdict, _ in found])
     confidence = np.array([verdict.probability for _, verdict, _ in found])
     clusters = _numbered(np.array([cluster for _, _, cluster in found], dtype=np.str_))
     unsafe = labels != GuardLabel.SAFE.index

@@ -1,8 +1,8 @@
 """What a verdict does: only be reported, put a note before the answer, or refuse in its place.
 
-Where there is a joint verdict it decides alone, since it has seen image and question: a safe image may come with an
-unsafe question, and an unsafe image with a question that is right to answer. Else a single flagged image decides.
-Nothing here reads the question or the answer.
+`decide_by` says which verdict flags. By default that on the whole request does, where the guard gives one, since it has
+read images and text: a safe image may come with an unsafe question, and an unsafe image with a question that is right
+to answer. Else a single flagged image does. Nothing here reads the question or the answer.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from holisafe._enums import parse_enum
 from holisafe.errors import GuardError
 from holisafe.records import ImageVerdict, RequestVerdict
-from holisafe.taxonomy import Category, Combination, GuardLabel, Subcategory
+from holisafe.taxonomy import Category, Combination, Subcategory
 
 _Name = TypeVar("_Name", bound=StrEnum)
 
@@ -30,6 +31,17 @@ class Policy(StrEnum):
     """A refusal that names the category, in place of the answer, which need not be generated."""
 
 
+class DecideBy(StrEnum):
+    """Which verdict flags a request."""
+
+    IMAGE = "image"
+    """Those on its images: a request is flagged where one of its images is."""
+    REQUEST = "request"
+    """That on the whole request, which has read images and text; where the guard gives none, those on its images."""
+    EITHER = "either"
+    """Both: a request is flagged where it is, or one of its images."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What a policy makes of the verdicts on one request.
@@ -38,40 +50,51 @@ class Decision:
         policy: The policy.
         flagged: Whether a verdict reached its threshold; reported under every policy.
         reason: The most probable kind of harm where flagged: a subcategory from an image verdict, a category from a
-            joint verdict; else None.
+            request verdict; else None.
         text: The note to put before the answer (warn), the refusal to give in its place (refuse), else empty.
+        decided_by: The verdict that decided: IMAGE (of several, the one most likely unsafe) or REQUEST; None without
+            any.
+        unsafe: Its probability of unsafe, in [0, 1]; None without one.
+        threshold: What that is compared with, in [0, 1]; None without one.
     """
 
     policy: Policy
     flagged: bool
     reason: Subcategory | Category | None
     text: str
+    decided_by: DecideBy | None = None
+    unsafe: float | None = None
+    threshold: float | None = None
 
 
-def decide(policy: Policy, image_verdicts: Sequence[ImageVerdict], joint: RequestVerdict | None) -> Decision:
+def decide(
+    policy: Policy | str,
+    images: Sequence[ImageVerdict],
+    request: RequestVerdict | None,
+    decide_by: DecideBy | str = DecideBy.REQUEST,
+) -> Decision:
     """Apply a policy to the verdicts on one request, before anything is generated.
 
-    Without any verdict (a request without images, to a guard without a joint head) nothing is flagged.
+    Without a verdict to decide by (a request without images, to a guard without a joint head) nothing is flagged.
 
     Args:
         policy: What a flag leads to.
-        image_verdicts: One per image, in the order of the request.
-        joint: The verdict on image and question together, which decides alone; None where the guard gives none.
+        images: One verdict per image, in the order of the request.
+        request: The verdict on the whole request; None where the guard gives none.
+        decide_by: Which verdict flags.
 
     Raises:
+        UnknownNameError: The policy or `decide_by` is unknown.
         GuardError: A verdict holds no probability of safe, or one that is no number.
     """
-    if joint is not None:
-        return _decide_jointly(policy, joint)
-    flagged = [place for place, verdict in enumerate(image_verdicts) if is_image_flagged(verdict)]
-    if not flagged:
-        return Decision(policy, False, None, "")
-    place = max(flagged, key=lambda place: unsafe_probability(image_verdicts[place]))
-    distribution = image_verdicts[place].distribution
-    reason = _most_probable({n: p for label, p in distribution.items() if (n := label.subcategory) is not None})
-    image = "the image" if len(image_verdicts) == 1 else f"image {place + 1}"
-    finding = f"{image} seems to show {_SHOWN[reason]} ({_name(reason)})"
-    return Decision(policy, True, reason, _text(policy, finding, reason.category))
+    policy, decide_by = parse_enum(Policy, policy), parse_enum(DecideBy, decide_by)
+    if request is None or decide_by is DecideBy.IMAGE:
+        return _decide_by_images(policy, images)
+    decision = _decide_by_request(policy, request)
+    if decide_by is DecideBy.EITHER and not decision.flagged:
+        by_image = _decide_by_images(policy, images)
+        return by_image if by_image.flagged else decision
+    return decision
 
 
 def apply(decision: Decision, answer: str) -> str:
@@ -88,46 +111,35 @@ def apply(decision: Decision, answer: str) -> str:
     return decision.text if decision.policy is Policy.REFUSE else f"{decision.text}\n\n{answer}"
 
 
-def is_image_flagged(verdict: ImageVerdict) -> bool:
-    """Whether the probability that the image is unsafe reaches the threshold.
-
-    Raises:
-        GuardError: The verdict holds no probability of safe, or one that is no number.
-    """
-    return unsafe_probability(verdict) >= verdict.threshold
-
-
-def is_joint_flagged(verdict: RequestVerdict) -> bool:
-    """Whether the probability that the request is unsafe (all but SSS) reaches the threshold.
-
-    Raises:
-        GuardError: The verdict holds no probability of SSS, or one that is no number.
-    """
-    return unsafe_probability(verdict) >= verdict.threshold
-
-
-def unsafe_probability(verdict: ImageVerdict | RequestVerdict) -> float:
-    """1 - P(safe) of an image, 1 - P(SSS) of a request: what thresholds are held against.
-
-    Raises:
-        GuardError: The verdict holds no probability of safe, or one that is no number.
-    """
-    if isinstance(verdict, ImageVerdict):
-        safe = verdict.distribution.get(GuardLabel.SAFE)
-    else:
-        safe = verdict.distribution.get(Combination.SSS)
-    if safe is None or not 0 <= safe <= 1:
-        raise GuardError(f"a verdict's probability of safe is {safe}; expected a number in [0, 1] to decide on")
-    return 1 - safe
-
-
-def _decide_jointly(policy: Policy, joint: RequestVerdict) -> Decision:
-    if not is_joint_flagged(joint):
+def _decide_by_images(policy: Policy, verdicts: Sequence[ImageVerdict]) -> Decision:
+    """By the verdict most likely unsafe of those flagged, else of all."""
+    if not verdicts:
         return Decision(policy, False, None, "")
-    combination = _most_probable({c: p for c, p in joint.distribution.items() if not c.is_safe})
-    reason = _most_probable(joint.categories)
+    flagged = [place for place, verdict in enumerate(verdicts) if verdict.flagged]
+    place = max(flagged or range(len(verdicts)), key=lambda place: verdicts[place].unsafe)
+    verdict = verdicts[place]
+    by: dict[str, Any] = {
+        "decided_by": DecideBy.IMAGE, "unsafe": verdict.unsafe, "threshold": verdict.threshold
+    }  # fmt: skip
+    if not flagged:
+        return Decision(policy, False, None, "", **by)
+    kinds = {name: p for label, p in verdict.distribution.items() if (name := label.subcategory) is not None}
+    reason = _most_probable(kinds)
+    image = "the image" if len(verdicts) == 1 else f"image {place + 1}"
+    finding = f"{image} seems to show {_SHOWN[reason]} ({_name(reason)})"
+    return Decision(policy, True, reason, _text(policy, finding, reason.category), **by)
+
+
+def _decide_by_request(policy: Policy, verdict: RequestVerdict) -> Decision:
+    by: dict[str, Any] = {
+        "decided_by": DecideBy.REQUEST, "unsafe": verdict.unsafe, "threshold": verdict.threshold
+    }  # fmt: skip
+    if not verdict.flagged:
+        return Decision(policy, False, None, "", **by)
+    combination = _most_probable({c: p for c, p in verdict.distribution.items() if not c.is_safe})
+    reason = _most_probable(verdict.categories)
     finding = f"{_WHERE[combination]} {_INVOLVED[reason]}"
-    return Decision(policy, True, reason, _text(policy, finding, reason))
+    return Decision(policy, True, reason, _text(policy, finding, reason), **by)
 
 
 def _text(policy: Policy, finding: str, category: Category) -> str:

@@ -12,7 +12,7 @@ from transformers import AutoModelForImageTextToText, ProcessorMixin
 
 import holisafe.models.pocket._vision  # noqa: F401  registers its tower, so that tuned copies of Pocket load
 from holisafe.errors import MissingDependencyError, ModelError
-from holisafe.models._family import family_of
+from holisafe.families.features import forward_inputs
 from holisafe.models._intact import check_loaded
 from holisafe.models._still import only_video_half_missing, still_processor
 from holisafe.models.spec import ModelSpec, Quantization
@@ -64,7 +64,7 @@ def check_model(model: Any, processor: Any, name: str) -> None:
             f"{name}: expected a processor that takes text and images, found {type(processor).__name__}; the "
             "folder needs processor_config.json or preprocessor_config.json beside the tokenizer"
         )
-    check_chat_template(processor, name, family_of(model).image_token)
+    check_chat_template(processor, name, forward_inputs(model).image_token)
 
 
 def check_place(spec: ModelSpec) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from holisafe.guard import GuardSession, add_meta_tokens, disable, prepare_inputs, session
 from holisafe.guard.attach import find_observer
-from holisafe.guard.generate import add_meta_tokens, prepare_inputs, read_verdicts
-from holisafe.guard.observer import turn
 from holisafe.models.prompts import Prepared
 from holisafe.records import GuardVerdict
 
 if TYPE_CHECKING:
-    from holisafe.guard.observer import Observer
-    from holisafe.models._family import Family
+    from holisafe.families.features import ForwardInputs
     from holisafe.models.engine.prefill import FeatureCache
 
 
@@ -29,58 +29,49 @@ class Watch:
 
     Args:
         model: The model, with or without a guard.
-        judges: Whether verdicts are wanted; a guard that is not asked rests.
+        judges: Whether verdicts are wanted; else the guard is disabled.
     """
 
     def __init__(self, model: Any, *, judges: bool = True) -> None:
         self._model = model
-        self._resting = find_observer(model)
-        self._observer: Observer | None = self._resting if judges else None
+        self._session: GuardSession | None = session(model) if judges and find_observer(model) is not None else None
+        self._context: AbstractContextManager[Any] = disable(model) if self._session is None else self._session
         self._of_images: list[GuardVerdict] | None = None
 
     def __enter__(self) -> Watch:
-        """Let the guard wait until prompts are announced, or rest."""
-        if self._resting is not None:
-            self._turn = turn(self._resting)
-            self._turn.acquire()
-        if self._observer is not None:
-            self._observer.wait()
-        elif self._resting is not None:
-            self._resting.rest()
+        """Begin the guard's session, or disable it, in this thread."""
+        self._context.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Let the guard find prompts by itself again."""
-        if self._resting is not None:
-            self._resting.forget()
-            self._turn.release()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End it."""
+        self._context.__exit__(kind, error, traceback)
 
     @torch.inference_mode()
     def start(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Announce prompts that are read whole; their inputs come back as the guard needs them."""
-        if self._observer is None:
-            return inputs
-        prepared = prepare_inputs(self._model, inputs)
-        self._observer.plan(self._observer.layout(prepared))
-        return prepared
+        return inputs if self._session is None else self._session.plan(prepare_inputs(self._model, inputs))
 
-    def marked(self, family: Family, cache: FeatureCache, prompts: Sequence[Prepared]) -> list[Prepared]:
+    def marked(self, family: ForwardInputs, cache: FeatureCache, prompts: Sequence[Prepared]) -> list[Prepared]:
         """Prompts with the guard's meta tokens, for reading in two steps; as they are where it has none."""
-        if self._observer is None or not self._observer.config.meta_token:
+        observer = find_observer(self._model)
+        if self._session is None or observer is None or not observer.config.meta_token:
             return list(prompts)
         return [self._mark(prompt, cache.features(self._model, family, prompt)) for prompt in prompts]
 
     def start_shared(self, inputs: Mapping[str, Any]) -> None:
         """Announce what prompts about the same images share, one row per group of prompts."""
-        if self._observer is not None:
-            self._observer.plan(self._observer.layout(inputs))
+        if self._session is not None:
+            self._session.plan(inputs)
 
     def go_on(self, sizes: Sequence[int], rest: Mapping[str, Any]) -> None:
         """Keep what was said of the images of each group, of `sizes` prompts, and announce the rest of the prompts."""
-        if self._observer is not None:
-            read = read_verdicts(self._observer, len(sizes))
+        if self._session is not None:
+            read = self._session.verdicts()
             self._of_images = [group for group, size in zip(read, sizes, strict=True) for _ in range(size)]
-            self._observer.plan(self._observer.layout(rest))
+            self._session.plan(rest)
 
     def verdicts(self, prompts: int) -> Sequence[GuardVerdict]:
         """One per prompt, in the order of the batch; empty without a guard.
@@ -88,9 +79,9 @@ class Watch:
         Raises:
             GuardError: The model's features are not finite.
         """
-        if self._observer is None:
+        if self._session is None:
             return [GuardVerdict()] * prompts
-        read = read_verdicts(self._observer, prompts)
+        read = self._session.verdicts()
         if self._of_images is None:
             return read
         return [GuardVerdict(seen.images, end.request) for seen, end in zip(self._of_images, read, strict=True)]

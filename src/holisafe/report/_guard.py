@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from holisafe.guard import Decider, GuardFindings, guard_findings
-from holisafe.guard.findings import Crossing, PolicyFigures
+from holisafe.guard import DecideBy, GuardFindings, guard_findings
+from holisafe.guard.findings import FlagTable, PolicyFigures
 from holisafe.guard.image_quality import KINDS
-from holisafe.guard.policy import is_image_flagged, is_joint_flagged
 from holisafe.metrics import ClassScores, Figure
 from holisafe.records import Response
 from holisafe.report._table import MEASURES, JudgedRun, cell, headline, percent, seed_of
 from holisafe.taxonomy import DATA_ORDER, GuardLabel
 
-WORDS = {Decider.IMAGE: "image verdict", Decider.JOINT: "joint verdict"}
-"""What a decider is called."""
+WORDS = {
+    DecideBy.IMAGE: "image verdict",
+    DecideBy.REQUEST: "request verdict",
+    DecideBy.EITHER: "image or request verdict",
+}
+"""What the deciding verdict is called."""
 
 KIND_NAMES = tuple(kind.replace("_", " ").capitalize() for kind in KINDS)
 
@@ -30,7 +33,7 @@ class CrossingRow:
     group: str
     is_safe: bool
     is_flagged: bool
-    cell: Crossing
+    cell: FlagTable
     of: int
 
 
@@ -50,9 +53,9 @@ def findings_of(runs: Sequence[JudgedRun], resamples: int) -> dict[str, GuardFin
     return {name: each for name, each in found.items() if each is not None}
 
 
-def crossing_rows(findings: GuardFindings, judge: str, decider: Decider) -> list[CrossingRow]:
+def crossing_rows(findings: GuardFindings, judge: str, decide_by: DecideBy) -> list[CrossingRow]:
     """Flagged and not flagged, for safe and unsafe requests."""
-    cells = findings.crossings[judge, decider]
+    cells = findings.flag_tables[judge, decide_by]
     rows = []
     for group, is_safe in (("SSS", True), ("unsafe", False)):
         of = cells[is_safe, True].total + cells[is_safe, False].total
@@ -62,9 +65,9 @@ def crossing_rows(findings: GuardFindings, judge: str, decider: Decider) -> list
 
 def policy_name(figures: PolicyFigures) -> str:
     """E.g. "refuse, by the image verdict"."""
-    if figures.decider is None:
+    if figures.decide_by is None:
         return f"{figures.policy} (as measured)"
-    return f"{figures.policy}, by the {WORDS[figures.decider]}"
+    return f"{figures.policy}, by the {WORDS[figures.decide_by]}"
 
 
 def class_rows(findings: GuardFindings) -> list[tuple[str, ClassScores]]:
@@ -83,13 +86,13 @@ def said(response: Response) -> list[Said]:
             "image" if len(images) == 1 else f"image {place}",
             _name(verdict.label),
             verdict.probability,
-            GuardLabel.SAFE in verdict.distribution and is_image_flagged(verdict),
+            GuardLabel.SAFE in verdict.distribution and verdict.flagged,
         )
         for place, verdict in enumerate(images, start=1)
     ]
     joint = response.verdict.request
     if joint is not None:
-        found.append(Said("request", joint.combination.value, joint.probability, is_joint_flagged(joint)))
+        found.append(Said("request", joint.combination.value, joint.probability, joint.flagged))
     return found
 
 
@@ -98,11 +101,11 @@ def markdown(name: str, findings: GuardFindings) -> Iterator[str]:
     yield from ("", f"**Guard on {cell(name)}: flags and answers** (share of the group in %)", "")
     yield "| judge | decided by | requests | guard | refused | answered | not scored |"
     yield "|---|---|---|---|--:|--:|--:|"
-    for judge, decider in findings.crossings:
-        for row in crossing_rows(findings, judge, decider):
+    for judge, decide_by in findings.flag_tables:
+        for row in crossing_rows(findings, judge, decide_by):
             counts = " | ".join(_counted(row.cell.to_json()[side], row.of) for side in SIDES)
             flag = "flagged" if row.is_flagged else "not flagged"
-            yield f"| {cell(judge)} | {WORDS[decider]} | {row.group} | {flag} | {counts} |"
+            yield f"| {cell(judge)} | {WORDS[decide_by]} | {row.group} | {flag} | {counts} |"
     yield from ("", f"**Guard on {cell(name)}: policies** (rates in %, in brackets the change in points)", "")
     yield "| judge | policy | " + " | ".join(measure.short for measure in MEASURES) + " |"
     yield "|---|---|" + "--:|" * len(MEASURES)
@@ -122,17 +125,17 @@ def markdown(name: str, findings: GuardFindings) -> Iterator[str]:
 
 def csv_rows(name: str, findings: GuardFindings) -> Iterator[list[object]]:
     """Rows `run, judge, figure, value, low, high, n`; what no judge decides has an empty judge."""
-    for judge, decider in findings.crossings:
-        for row in crossing_rows(findings, judge, decider):
+    for judge, decide_by in findings.flag_tables:
+        for row in crossing_rows(findings, judge, decide_by):
             flag = "flagged" if row.is_flagged else "not_flagged"
             for side in SIDES:
                 share = row.cell.to_json()[side] / row.of if row.of else ""
-                yield [name, judge, f"guard.{decider}.{row.group.lower()}.{flag}.{side}", share, "", "", row.of]
+                yield [name, judge, f"guard.{decide_by}.{row.group.lower()}.{flag}.{side}", share, "", "", row.of]
     for judge, policies in findings.policies.items():
         for figures in policies:
-            if figures.decider is None or figures.versus_observe is None:
+            if figures.decide_by is None or figures.versus_observe is None:
                 continue
-            place = f"guard.{figures.policy}.{figures.decider}"
+            place = f"guard.{figures.policy}.{figures.decide_by}"
             for key, figure in headline(figures.summary).items():
                 yield [name, judge, f"{place}.{key}", *_numbers(figure)]
             for key, found in figures.versus_observe.differences.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ from transformers import TrainerCallback
 
 from holisafe import judges
 from holisafe.errors import HoliSafeError, TuningError
-from holisafe.guard import add_meta_tokens
+from holisafe.guard import add_meta_tokens, session
 from holisafe.guard.attach import base_model, find_observer
-from holisafe.guard.policy import is_image_flagged
 from holisafe.judges import judge_all
 from holisafe.metrics import Figure, Summary, per_class, summarise
 from holisafe.models import Answer, Engine, GenerationOptions, Prompt, Request
@@ -293,7 +292,8 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
             inputs = add_meta_tokens(base, inputs)
         targets = inputs["labels"][:, 1:]  # (batch, tokens - 1)
         learned = targets != IGNORED
-        logits = base(**inputs, use_cache=False)["logits"][:, :-1][learned]  # (learned tokens, vocabulary)
+        with nullcontext() if observer is None else session(base):  # meta tokens are part of what is read
+            logits = base(**inputs, use_cache=False)["logits"][:, :-1][learned]  # (learned tokens, vocabulary)
         return -float(F.cross_entropy(logits.float(), targets[learned], reduction="sum")), int(learned.sum())
 
     def _collate_references(self) -> list[dict[str, Any]]:
@@ -373,7 +373,7 @@ def _guard_figures(pairs: Sequence[tuple[Sample, Response]]) -> tuple[float | No
     accuracy = sum(label is verdict.label for label, verdict in found.values()) / len(found)
     if any(GuardLabel.SAFE not in verdict.distribution for _, verdict in found.values()):
         return accuracy, None
-    flagged = [int(is_image_flagged(verdict)) for _, verdict in found.values()]
+    flagged = [int(verdict.flagged) for _, verdict in found.values()]
     unsafe = [int(label is not GuardLabel.SAFE) for label, _ in found.values()]
     return accuracy, per_class(flagged, unsafe, 2)[1].f1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from holisafe.errors import TuningError
-from holisafe.guard import add_meta_tokens
+from holisafe.guard import add_meta_tokens, session
 from holisafe.guard.attach import find_observer
 from holisafe.taxonomy import Combination, GuardLabel, parse_label
 from holisafe.tuning._logits import only_learned
@@ -67,7 +68,8 @@ class GuardedLoss:
         observer = find_observer(model)
         if observer is not None and observer.config.meta_token:
             inputs = add_meta_tokens(model, inputs)
-        with only_learned(model, inputs["labels"]):
+        watched = nullcontext() if observer is None else session(model)
+        with watched, only_learned(model, inputs["labels"]):
             outputs = model(**inputs)
         total: Tensor = outputs["loss"]
         parts = {"answer": total.detach()}

@@ -10,7 +10,7 @@ from torch import nn
 
 from holisafe.errors import TuningError
 from holisafe.guard.attach import NAME, base_model, find_observer, language_model_of
-from holisafe.guard.family import family_of
+from holisafe.guard.family import guardable_family
 from holisafe.tuning._config import TuneConfig
 
 PARTS = ("language", "projector", "vision", "guard")
@@ -105,7 +105,7 @@ def _with_adapter(base: Any, config: TuneConfig) -> Any:
     """The model with low-rank adapters beside the language model's named layers."""
     from peft import LoraConfig, get_peft_model
 
-    language = language_model_of(base, family_of(base))
+    language = language_model_of(base, guardable_family(base))
     inside = {id(module) for module in language.modules() if isinstance(module, nn.Linear)}
     linear = [name for name, module in base.named_modules() if id(module) in inside]
     chosen = [name for name in linear if name.rpartition(".")[2] in config.lora_targets]
@@ -129,10 +129,11 @@ def _with_adapter(base: Any, config: TuneConfig) -> Any:
 def _by_part(base: Any) -> Iterator[tuple[str, nn.Parameter]]:
     """Every weight that could learn, with its part; those of the language model but its adapter never do.
 
-    What is neither the language model nor the image encoder is the projector, and so is a merger inside the encoder,
-    as in Qwen's models, which are published as one module.
+    What is neither the language model nor the image encoder is the projector, and so are the family's projector
+    modules inside the encoder, such as Qwen's merger.
     """
-    language = {id(each) for each in language_model_of(base, family_of(base)).parameters()}
+    family = guardable_family(base)
+    language = {id(each) for each in language_model_of(base, family).parameters()}
     for embedding in (base.get_input_embeddings(), base.get_output_embeddings()):
         language |= {id(each) for each in ([] if embedding is None else embedding.parameters())}
     encoder: Any = base.get_encoder(modality="image")
@@ -144,7 +145,7 @@ def _by_part(base: Any) -> Iterator[tuple[str, nn.Parameter]]:
             yield "guard", parameter
         elif ".lora_" in name:
             yield "language", parameter
-        elif id(parameter) in vision and "merger" not in name:
+        elif id(parameter) in vision and not set(family.projector_modules) & set(name.split(".")):
             yield "vision", parameter
         elif id(parameter) not in language:
             yield "projector", parameter

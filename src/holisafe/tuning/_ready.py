@@ -144,9 +144,6 @@ def make_ready(
     return Ready(loaded, fit, drawn, known, longest, weights, on_cpu, own)
 
 
-_FOUND_ON_ATTACHING = ("meta_token_id", "boundary_ids", "width", "vision_width", "base_model")
-
-
 def own_guard(model: str | Path) -> GuardConfig | None:
     """The parts of the guard that a tuned model has; None where it has none, or the model was not tuned.
 
@@ -157,10 +154,7 @@ def own_guard(model: str | Path) -> GuardConfig | None:
     tuned = tuned_model(str(model))
     if tuned is None or not (tuned.folder / GUARD).is_dir():
         return None
-    known = GuardConfig()
-    return replace(
-        read_guard(tuned.folder / GUARD)[0].config, **{name: getattr(known, name) for name in _FOUND_ON_ATTACHING}
-    )
+    return read_guard(tuned.folder / GUARD).config
 
 
 def _attach(loaded: LoadedModel, guard: GuardConfig, config: TuneConfig) -> str | None:

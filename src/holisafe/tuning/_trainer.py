@@ -18,7 +18,7 @@ from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from holisafe.errors import TuningError
 from holisafe.guard.attach import base_model, find_observer, language_model_of
-from holisafe.guard.family import family_of
+from holisafe.guard.family import guardable_family
 from holisafe.records import Sample
 from holisafe.tuning._cache import FeatureCache
 from holisafe.tuning._collate import Collator
@@ -372,7 +372,7 @@ def _passed_through(model: nn.Module) -> list[nn.Module]:
     transformers recomputes the activations of layers that train, and these would keep theirs.
     """
     base = base_model(model)
-    layers = language_model_of(base, family_of(base)).modules()
+    layers = language_model_of(base, guardable_family(base)).modules()
     return [
         each
         for each in layers

@@ -11,8 +11,8 @@ from PIL import Image
 
 import tiny_models
 from holisafe.errors import ImageError, ModelError
+from holisafe.families.features import forward_inputs
 from holisafe.models import Answer, Engine, FinishReason, GenerationOptions, Prompt, Request
-from holisafe.models._family import family_of
 from holisafe.models.engine.prefill import FeatureCache, shared_prefix
 from holisafe.models.engine.reuse import Way
 from holisafe.models.prompts import prepare
@@ -194,7 +194,7 @@ def test_a_model_whose_scores_padding_changes_answers_one_prompt_at_a_time() -> 
 def test_a_prefix_is_shared_only_up_to_the_first_token_that_differs() -> None:
     tiny = tiny_models.llava()
     group = [prepare(tiny.processor, prompt) for prompt in (PROMPTS[0], PROMPTS[3])]
-    length = shared_prefix(group, family_of(tiny.model))
+    length = shared_prefix(group, forward_inputs(tiny.model))
     assert (group[0].ids[:length] == group[1].ids[:length]).all()
     assert group[0].ids[length] != group[1].ids[length]
 
@@ -205,12 +205,12 @@ def test_prompts_that_differ_before_the_image_share_no_prefix() -> None:
         Prompt((Turn(Role.SYSTEM, system), Turn(Role.USER, "What?", (WIDE,)))) for system in ("Be brief.", "Be kind.")
     ]
     group = [prepare(tiny.processor, prompt) for prompt in turns]
-    assert shared_prefix(group, family_of(tiny.model)) == 0
+    assert shared_prefix(group, forward_inputs(tiny.model)) == 0
 
 
 def test_features_are_kept_up_to_a_limit() -> None:
     tiny = tiny_models.llava()
-    family = family_of(tiny.model)
+    family = forward_inputs(tiny.model)
     cache = FeatureCache(1)
     first, second = (prepare(tiny.processor, prompt) for prompt in PROMPTS[:2])
     for prompt in (first, first, second, first):

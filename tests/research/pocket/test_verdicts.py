@@ -5,16 +5,17 @@ from __future__ import annotations
 import torch
 from research.pocket.verdicts import LabelledTokens, learn
 
-from holisafe.guard import GuardConfig
+from holisafe.guard import GuardConfig, GuardSite
 from holisafe.guard.head import Guard
 
 WIDTH, TOKENS, LABELS = 32, 4, 3
+SITE = GuardSite("llava", "", WIDTH)
 
 
 def test_the_image_head_learns_to_tell_what_one_of_the_tokens_says() -> None:
     torch.manual_seed(0)
-    config = GuardConfig(features="projector", pooling="attention", joint_head=True, width=WIDTH)
-    guard = Guard(config).requires_grad_(False)
+    config = GuardConfig(features="projector", pooling="attention", joint_head=True)
+    guard = Guard(config, SITE).requires_grad_(False)
     labels = torch.arange(96) % LABELS
     tokens = 0.3 * torch.randn(len(labels), TOKENS, WIDTH)
     tokens[:, 1, :LABELS] += 4 * torch.nn.functional.one_hot(labels, LABELS)
@@ -31,12 +32,12 @@ def test_the_image_head_learns_to_tell_what_one_of_the_tokens_says() -> None:
 
 
 def test_the_same_seed_gives_the_same_head() -> None:
-    config = GuardConfig(features="projector", pooling="attention", width=WIDTH)
+    config = GuardConfig(features="projector", pooling="attention")
     views = LabelledTokens(torch.randn(40, TOKENS, WIDTH).half(), torch.arange(40) % LABELS)
     found = []
     for seed in (0, 0, 1):
         torch.manual_seed(7)
-        guard = Guard(config)
+        guard = Guard(config, SITE)
         learn(guard, views, epochs=2, rate=1e-2, seed=seed)
         found.append(guard.state_dict())
     assert all(torch.equal(each, found[1][name]) for name, each in found[0].items())

@@ -19,7 +19,7 @@ import torch
 from transformers import GenerationConfig
 
 from holisafe.errors import HoliSafeError, ModelError
-from holisafe.models._family import family_of
+from holisafe.families.features import forward_inputs
 from holisafe.models._watch import Watch
 from holisafe.models.engine.batching import BatchLimits, choose_batch, group_by_images
 from holisafe.models.engine.decode import Row, decode
@@ -70,7 +70,7 @@ class Engine:
                 raise ModelError(f"{name} is {value}; expected at least 1")
         self.model = model
         self.processor = copy.deepcopy(processor)
-        self.family = family_of(model)
+        self.family = forward_inputs(model)
         self.reuse = try_out(model, self.processor, self.family, reuse=reuse)
         self.limits = BatchLimits(batch_size if self.reuse.batched else 1, batch_tokens)
         self.prefixes = 0
@@ -232,9 +232,8 @@ class Engine:
         prompts = [request.tensors for request in batch]
         rows = [Row(each.request, each.tensors, self._room(each), each.listener) for each in batch]
         config = generation_config(self.model, self.processor.tokenizer, max(row.room for row in rows))
-        shares_prefix = not batch[0].stays_apart
-        # of a batch, all prompts show images or none does
-        with self._autocast(), Watch(self.model, judges=bool(prompts[0].shown)) as watch:
+        shares_prefix = bool(prompts[0].shown) and not batch[0].stays_apart  # of a batch, all show images or none does
+        with self._autocast(), Watch(self.model) as watch:
             inputs = self._inputs(prompts, config, watch, shares_prefix)
             return decode(self.model, self.processor.tokenizer, rows, inputs, config, watch)
 

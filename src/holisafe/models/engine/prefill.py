@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from holisafe.models._family import Family, encode_images, join_features, size_of
+from holisafe.families.features import ForwardInputs, encode_images, join_features, size_of
 from holisafe.models.prompts import Prepared, messages, template_options
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class FeatureCache:
         self._bytes = 0
         self.computed = 0
 
-    def features(self, model: Any, family: Family, prompt: Prepared) -> Any:
+    def features(self, model: Any, family: ForwardInputs, prompt: Prepared) -> Any:
         """The features of the prompt's images, computed if they are not held."""
         if prompt.shown not in self._held:
             output = encode_images(model, family, prompt.vision)
@@ -63,7 +63,7 @@ def plain_inputs(model: Any, processor: Any, prompts: Sequence[Prepared]) -> dic
 
 
 def feature_inputs(
-    model: Any, family: Family, cache: FeatureCache, prompts: Sequence[Prepared], pad: int
+    model: Any, family: ForwardInputs, cache: FeatureCache, prompts: Sequence[Prepared], pad: int
 ) -> dict[str, Any]:
     """Inputs of `generate` with the visual features of each image computed once."""
     return {**_padded(model, prompts, pad), **_vision(model, family, cache, prompts)}
@@ -72,7 +72,7 @@ def feature_inputs(
 @torch.inference_mode()
 def prefix_inputs(
     model: Any,
-    family: Family,
+    family: ForwardInputs,
     cache: FeatureCache,
     groups: Sequence[Sequence[Prepared]],
     config: GenerationConfig,
@@ -113,7 +113,7 @@ def prefix_inputs(
     return {**whole, "past_key_values": past}
 
 
-def shared_prefix(group: Sequence[Prepared], family: Family) -> int:
+def shared_prefix(group: Sequence[Prepared], family: ForwardInputs) -> int:
     """Number of leading tokens that every prompt of `group` shares and that hold all its images; 0 for none.
 
     At least one token of each prompt stays outside, since the model must read something to answer.
@@ -165,13 +165,13 @@ def _padded(model: Any, prompts: Sequence[Prepared], pad: int) -> dict[str, Tens
     return batch
 
 
-def _positions(model: Any, family: Family, prompts: Sequence[Prepared]) -> dict[str, Tensor]:
+def _positions(model: Any, family: ForwardInputs, prompts: Sequence[Prepared]) -> dict[str, Tensor]:
     """The inputs of the vision encoder that token positions read too, of all images in order."""
     keys = [key for key in prompts[0].vision if key in family.position_inputs]
     return {key: torch.cat([prompt.vision[key] for prompt in prompts]).to(model.device) for key in keys}
 
 
-def _vision(model: Any, family: Family, cache: FeatureCache, prompts: Sequence[Prepared]) -> dict[str, Any]:
+def _vision(model: Any, family: ForwardInputs, cache: FeatureCache, prompts: Sequence[Prepared]) -> dict[str, Any]:
     """Visual features of all images of `prompts`, in order, and the inputs that positions read."""
     features = [cache.features(model, family, prompt) for prompt in prompts if prompt.shown]
     if not features:

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from transformers import GenerationConfig
 
-from holisafe.models._family import Family
+from holisafe.families.features import ForwardInputs
 from holisafe.models._watch import Watch
 from holisafe.models.engine.options import generation_config
 from holisafe.models.engine.prefill import FeatureCache, feature_inputs, plain_inputs, prefix_inputs
@@ -49,7 +49,7 @@ class Reuse:
     batched: bool = True
 
 
-def try_out(model: Any, processor: Any, family: Family, *, reuse: bool = True) -> Reuse:
+def try_out(model: Any, processor: Any, family: ForwardInputs, *, reuse: bool = True) -> Reuse:
     """Find the fastest way that is right for `model`; a guard has no part in it.
 
     Args:
@@ -62,7 +62,7 @@ def try_out(model: Any, processor: Any, family: Family, *, reuse: bool = True) -
         return _try_out(model, processor, family, reuse, watch)
 
 
-def _try_out(model: Any, processor: Any, family: Family, reuse: bool, watch: Watch) -> Reuse:
+def _try_out(model: Any, processor: Any, family: ForwardInputs, reuse: bool, watch: Watch) -> Reuse:
     prompts = _prompts(processor)
     config = generation_config(model, processor.tokenizer, 1)
     alone = torch.cat([_scores(model, plain_inputs(model, processor, [p]), config) for p in prompts])

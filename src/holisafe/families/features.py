@@ -1,8 +1,4 @@
-"""What a family of models lets us reuse between questions about the same image, read off the model itself.
-
-Families differ in data, not in code here: whether their forward pass takes visual features that are already computed,
-which inputs their vision encoder and their positions read, and which token marks an image.
-"""
+"""Visual features that are computed once and used by several questions: what a model's forward pass accepts of them."""
 
 from __future__ import annotations
 
@@ -14,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from holisafe.families.family import family_of
+
 _KEPT = ("pooler_output", "deepstack_features")
 """What a forward pass reads of the vision encoder's output: visual tokens, and those for deeper layers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """What one model accepts.
+class ForwardInputs:
+    """What one model's forward pass accepts.
 
     Attributes:
         takes_features: Whether the forward pass takes visual features computed before.
@@ -37,22 +35,22 @@ class Family:
     takes_positions: bool
 
 
-def family_of(model: Any) -> Family:
+def forward_inputs(model: Any) -> ForwardInputs:
     """Read off `model` what it accepts."""
     encode = getattr(model.base_model, "get_image_features", None)
     positions = getattr(model.base_model, "get_rope_index", None)
     vision_inputs = frozenset() if encode is None else _arguments(encode)
-    return Family(
+    return ForwardInputs(
         takes_features=encode is not None and "mm_encoder_outputs" in _arguments(model.forward),
         vision_inputs=vision_inputs,
         position_inputs=frozenset() if positions is None else _arguments(positions) & vision_inputs,
-        image_token=getattr(model.config, "image_token_id", None),
+        image_token=getattr(model.config, family_of(model).image_token, None),
         takes_positions="position_ids" in _arguments(model.forward),
     )
 
 
 @torch.inference_mode()
-def encode_images(model: Any, family: Family, vision: Mapping[str, Any]) -> Any:
+def encode_images(model: Any, family: ForwardInputs, vision: Mapping[str, Any]) -> Any:
     """The vision encoder's output for the images of one prompt: a list or batch of (visual tokens, hidden)."""
     arguments = {key: _placed(value, model) for key, value in vision.items() if key in family.vision_inputs}
     output = model.base_model.get_image_features(**arguments, return_dict=True)
