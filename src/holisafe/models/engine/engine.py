@@ -232,9 +232,8 @@ class Engine:
         prompts = [request.tensors for request in batch]
         rows = [Row(each.request, each.tensors, self._room(each), each.listener) for each in batch]
         config = generation_config(self.model, self.processor.tokenizer, max(row.room for row in rows))
-        shares_prefix = not batch[0].stays_apart
-        # of a batch, all prompts show images or none does
-        with self._autocast(), Watch(self.model, judges=bool(prompts[0].shown)) as watch:
+        shares_prefix = bool(prompts[0].shown) and not batch[0].stays_apart  # of a batch, all show images or none does
+        with self._autocast(), Watch(self.model) as watch:
             inputs = self._inputs(prompts, config, watch, shares_prefix)
             return decode(self.model, self.processor.tokenizer, rows, inputs, config, watch)
 
