@@ -25,9 +25,10 @@ from inspect_ai.model import Model, get_model
 from inspect_ai.util._display import init_display_type
 from rich.text import Text
 
-from holisafe import __version__, datasets
+from holisafe import datasets
 from holisafe import judges as judging
 from holisafe._files import hold
+from holisafe._version import __version__
 from holisafe.bench._ask import inspect_ask
 from holisafe.bench._folder import RUN_FILE, SAMPLES, identified, read_record, write_record, write_samples
 from holisafe.bench._hosted import Traffic, close, in_loop, prepared

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from holisafe import __version__
+from holisafe._version import __version__
 from holisafe.errors import GuardError
 from holisafe.guard._card import OURS, model_card_of
 from holisafe.guard._config import GuardConfig, GuardSite
