@@ -119,11 +119,11 @@ def demo(
 
 def _measure(model: str, name: str, folder: Path, samples: int, max_tokens: int, guard: str | None = None) -> Run:
     """One of the two runs, in the subfolder of its name."""
-    from holisafe.bench import run
+    from holisafe.bench import measure
 
     typer.echo(f"measuring {name}", err=True)
     with resumable(folder), show_progress() as progress:
-        measured = run(
+        measured = measure(
             model,
             data="open",
             split="test",

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from holisafe.calibration import CalibrationReport, calibrate
+from holisafe.calibration import CalibrationReport, fit_calibration
 from holisafe.errors import DataError, GuardError, ImageError, TuningError
 from holisafe.guard import (
     Calibration,
@@ -330,7 +330,7 @@ def _calibrated(
 ) -> tuple[CalibrationReport | None, str]:
     """Calibrate on the held-out pictures; why not, where they are too few."""
     try:
-        calibration, report = calibrate(
+        calibration, report = fit_calibration(
             image_logits=logits.numpy(),
             image_labels=labels.numpy(),
             flag_rate=training.flag_rate,
