@@ -34,7 +34,7 @@ from holisafe.taxonomy import UNSAFE_COMBINATIONS, Category, Combination, GuardL
 
 if TYPE_CHECKING:
     from holisafe.bench import measure, read_run
-    from holisafe.calibration import fit_calibration
+    from holisafe.calibration import calibrate
     from holisafe.guard import (
         DecideBy,
         GuardConfig,

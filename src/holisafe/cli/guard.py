@@ -44,6 +44,7 @@ _guard = typer.Typer(cls=_Guard, help="Say what images show, without a question 
 
 def register(app: typer.Typer) -> None:
     """Add `guard` and its commands."""
+    _guard_train.register(_guard)
     app.add_typer(_guard, name="guard")
 
 
@@ -169,7 +170,8 @@ def families(
     from rich.console import Console
     from rich.table import Table
 
-    from holisafe.cli._terminal import plain_line
+    from holisafe.cli import _guard_train
+from holisafe.cli._terminal import plain_line
     from holisafe.errors import GuardError
 
     if not FAMILIES.is_file():
