@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from holisafe.cli import _guard_train
+
 if TYPE_CHECKING:
     from holisafe.cli._verdicts import AboutGuard
 
@@ -170,8 +172,7 @@ def families(
     from rich.console import Console
     from rich.table import Table
 
-    from holisafe.cli import _guard_train
-from holisafe.cli._terminal import plain_line
+    from holisafe.cli._terminal import plain_line
     from holisafe.errors import GuardError
 
     if not FAMILIES.is_file():
