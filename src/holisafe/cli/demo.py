@@ -138,10 +138,10 @@ def _measure(model: str, name: str, folder: Path, samples: int, max_tokens: int,
 
 def _tune(folder: Path, steps: int) -> Path:
     """A small safety tuning of Pocket; the tuned model's folder."""
-    from holisafe.cli.tune import resumable_tuning, show_steps
+    from holisafe.cli.tune import goes_on_tuning, show_steps
 
     typer.echo(f"tuning {BEFORE} on HoliSafe-Open's training split, a small version: {_small(steps)}", err=True)
-    with resumable_tuning(folder), show_steps() as progress:
+    with goes_on_tuning(folder), show_steps() as progress:
         tuned = tune_small(BEFORE, folder, steps, progress=progress)
     if tuned.was_there:
         typer.echo(f"it was tuned already: {tuned.folder}", err=True)
