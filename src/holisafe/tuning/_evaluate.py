@@ -266,6 +266,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
             self._processor,
             batch_size=self._batch_size,
             autocast=trainer.accelerator.autocast,
+            chat_template_args=trainer.config.chat_template_args,
         ) as engine:
             asked = [self._samples[place] for place in mine]
             options = GenerationOptions(max_new_tokens=self._max_new_tokens)
