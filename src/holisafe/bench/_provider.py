@@ -46,8 +46,8 @@ class LocalVLM(ModelAPI):
     """A local model; `model_name` is what `holisafe.models.load` takes.
 
     Model arguments (`-M name=value` on Inspect's command line): those of `holisafe.models.ModelSpec` (device, dtype,
-    device_map, quantization, attention, revision, trust_remote_code, guard), batch_size, image_reuse and chat_template_args. With a
-    guard, an output's metadata hold its verdicts under `holisafe_guard`.
+    device_map, quantization, attention, revision, trust_remote_code, guard), batch_size, image_reuse and
+    chat_template_args. With a guard, an output's metadata hold its verdicts under `holisafe_guard`.
     """
 
     def __init__(
