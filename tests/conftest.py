@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 FROM_INSPECT = (
     "ignore:Unclosed <MemoryObject:ResourceWarning",  # streams it leaves to the garbage collector, in any later test
+    r"ignore:unclosed event loop <_UnixSelectorEventLoop:ResourceWarning",  # of its readers of logs, and their
+    r"ignore:unclosed <socket.socket fd=\d+, family=1, type=1:ResourceWarning",  # pairs of sockets
     "ignore:The 'initial' parameter is deprecated:DeprecationWarning",  # how it calls tenacity
 )
 

@@ -16,7 +16,7 @@ from holisafe.calibration import calibrate, fit_calibration
 from holisafe.calibration.guards import Records, ask_guard
 from holisafe.datasets import fingerprint
 from holisafe.errors import DataError, GuardError
-from holisafe.guard import Calibration, GuardConfig, attach_guard, calibration_of, guard_of, set_calibration
+from holisafe.guard import Calibration, GuardConfig, attach_guard, calibration_of, guard_of, session, set_calibration
 from holisafe.images import content_hash, identify
 from holisafe.models import Prompt
 from holisafe.models.engine.prefill import plain_inputs
@@ -44,7 +44,7 @@ def samples() -> list[Sample]:
 def plain(made: Tiny, asked: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log-probabilities of each image (images, 20) and of the request (5,), from a plain forward pass."""
     prompt = prepare(made.processor, Prompt.ask(asked.query, *asked.images), keep_prompt=True)
-    with torch.no_grad():
+    with torch.no_grad(), session(made.model):
         output = made.model(**plain_inputs(made.model, made.processor, [prompt]))
     return normal(output.image_logits), normal(output.joint_logits[0, : len(Combination)])
 
