@@ -98,7 +98,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_the_answers(
     checkpoint: Path, larger: Path, tmp_path: Path
 ) -> None:
     def small_disk() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (32_000, 32_000))
 
     process = start(checkpoint, larger, tmp_path, small_disk)
     _, errors = process.communicate(timeout=120)
