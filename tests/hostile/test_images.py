@@ -14,8 +14,9 @@ SEED = 28
 
 
 def test_deliberate_images_open_or_are_refused(tmp_path: Path) -> None:
-    wanted = {image.name: image.is_good for image in images.deliberate()}
-    paths = images.write(images.deliberate(), tmp_path / "images")
+    made = list(images.deliberate())
+    wanted = {image.name: image.is_good for image in made}
+    paths = images.write(iter(made), tmp_path / "images")
     assert len(paths) == len(wanted) > 200
     found = feed(doors.open_image, [(name, str(path)) for name, path in paths.items()], tmp_path, seed=SEED)
     wrong = [each for name, each in found.items() if wanted[name] not in (None, each.is_good)]
@@ -37,7 +38,7 @@ def test_thousands_of_images_damaged_at_random_open_or_are_refused(seed: int, tm
 
 
 def test_a_scan_gives_a_row_for_every_hostile_image_of_a_folder(tmp_path: Path) -> None:
-    some = islice(images.corpus(SEED, 100), 0, None, 4)
+    some = islice(images.corpus(SEED, 200), 0, None, 6)
     paths = images.write(some, tmp_path / "images")
     before = content_of(tmp_path / "images")
     found = feed(doors.scan, [("all", str(tmp_path / "images"))], tmp_path, seed=SEED)
