@@ -64,7 +64,7 @@ def scan(path: str) -> object:
     demand(rows and rows[-1].id.endswith("good.png") and rows[-1].verdict is not None, "what comes after is lost")
     for row in rows:
         demand((row.verdict is None) == bool(row.error), f"neither or both: {row!r}"[:200])
-        demand("\n" not in row.error and "/etc/passwd" not in row.error, f"a message: {row.error!r}"[:200])
+        demand("\n" not in row.error and "root:" not in row.error, f"a message: {row.error!r}"[:200])
         row.id.encode()
     return [len(rows) - 1, sum(row.verdict is not None for row in rows) - 1]
 
