@@ -111,8 +111,10 @@ def score(path: str) -> object:
 
 
 def read_run(path: str) -> object:
-    """A run whose parts fit together, and whose pictures lie in its folder."""
+    """A run whose parts fit together, and of whose pictures those can be read that lie in its folder."""
     from holisafe.bench import read_run as read
+    from holisafe.errors import ImageError
+    from holisafe.images import read_bytes
 
     run = read(path)
     ids = [sample.id for sample in run.samples]
@@ -122,7 +124,11 @@ def read_run(path: str) -> object:
         demand([each.sample_id for each in judgements] == ids, "judgements that are not those of the samples")
     for sample in run.samples:
         for image in sample.images:
-            inside = image.path is None or image.path.resolve().is_relative_to(Path(path).resolve())
+            try:
+                read_bytes(image)
+            except ImageError:
+                continue
+            inside = image.path is not None and image.path.resolve().is_relative_to(Path(path).resolve())
             demand(inside, f"a picture from elsewhere: {image.path}")
     return len(ids)
 
