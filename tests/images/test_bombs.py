@@ -223,3 +223,13 @@ def test_pixels_are_counted_from_the_header() -> None:
 def test_pixels_and_digest_come_from_one_reading() -> None:
     image, digest = open_identified(ImageRef("x", data=png()))
     assert image.size == (4, 3) and digest == content_hash(png())
+
+
+@pytest.mark.parametrize("size", [512, 1024, 2048])
+def test_a_sparse_file_of_negative_size_ends_a_tar_archive(tmp_path: Path, size: int) -> None:
+    # its size is the unpacked one, which says nothing of where the next header is
+    data = header("a.png", b"%011o\0" % len(png())) + png().ljust(512, b"\0")
+    data += header("b.png", negative(size), tarfile.GNUTYPE_SPARSE) + bytes(2048)
+    (tmp_path / "x.tar").write_bytes(data)
+    items = items_of(tmp_path / "x.tar")
+    assert items[0].ref is not None and len(items) <= 3

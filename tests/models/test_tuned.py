@@ -23,7 +23,7 @@ from holisafe.models import load
 from holisafe.tuning import TuneConfig, configure_trainable_parts
 from holisafe.tuning._save import save_tuned
 
-CONFIG = TuneConfig(precision="float32", lora_rank=2)
+CONFIG = TuneConfig(precision="float32", lora_r=2)
 
 
 def write(family: str, folder: Path) -> Any:

@@ -43,9 +43,10 @@ class Problem:
     def __str__(self) -> str:
         """The problem in one line."""
         record = "" if self.index is None else f" record {self.index}"
-        named = "" if self.id is None else f" (id {self.id})"
-        where = f"{self.file}{record}{named}: {self.field}"
-        return printable(f"{where}: found {self.found}, expected {self.expected}; {self.remedy}")
+        named = "" if self.id is None else f" (id {_short(self.id)})"
+        where = f"{self.file}{record}{named}: {_short(self.field)}"
+        found = f"{where}: found {_short(self.found)}, expected {self.expected}; {_short(self.remedy)}"
+        return printable(found).replace("\n", "\\n")
 
     def to_json(self) -> dict[str, str | int | None]:
         """All fields as JSON values."""
@@ -80,3 +81,8 @@ class Loaded:
     def notes(self) -> tuple[Problem, ...]:
         """The problems that cost nothing."""
         return tuple(problem for problem in self.problems if problem.level is Level.NOTE)
+
+
+def _short(text: str, most: int = 600) -> str:
+    """A text as a message shows it: names of images may be of any length."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"

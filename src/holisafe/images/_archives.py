@@ -197,7 +197,7 @@ class _Headers:
 
     def __init__(self, file: _Forward) -> None:
         self._file = file
-        self._furthest = 0
+        self._furthest = -1
         self.allowed = _MAX_HEADERS
         self.latest = b""
 
@@ -209,7 +209,7 @@ class _Headers:
         return self.latest
 
     def seek(self, position: int) -> int:
-        if position < self._furthest:
+        if position <= self._furthest:  # a sparse file of negative size leads to its own header
             raise ImageError("a header leads back to an earlier one; get the archive again")
         self._furthest = position
         return self._file.seek(position)

@@ -27,8 +27,8 @@ from holisafe.models.registry import registered_guard
 from holisafe.tuning import TuneConfig, configure_trainable_parts
 from holisafe.tuning._save import save_tuned
 
-CONFIG = TuneConfig(lora_rank=2, vision_rate=None, precision="float32")
-FACTS = replace(CONFIG, method="sft", lora_rank=3, lora_alpha=9.0, projector_rate=None)
+CONFIG = TuneConfig(lora_r=2, learning_rates={"vision": None}, precision="float32")
+FACTS = replace(CONFIG, method="sft", lora_r=3, lora_alpha=9.0, learning_rates={"vision": None, "projector": None})
 TOWER, PROJECTOR = "model.vision_tower._bn1.bias", "model.multi_modal_projector.linear_1.bias"
 QUERY = "model.language_model.layers.3.self_attn.q_proj.weight"
 
