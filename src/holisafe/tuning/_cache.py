@@ -34,7 +34,7 @@ class FeatureCache:
     runs as ever and `reason` says why.
 
     Args:
-        model: A transformers model, its parts at rest or learning.
+        model: A transformers model, its parts frozen or trainable.
         max_bytes: How much is kept.
         why_not: Why nothing shall be cached, if so.
 

@@ -72,7 +72,7 @@ class Evaluation:
         return None if self.log_likelihood is None else math.exp(-self.log_likelihood)
 
     def to_json(self) -> dict[str, Any]:
-        """All figures as JSON values; null where one cannot be had."""
+        """All figures as JSON values; null where one is undefined."""
         skipped = ("judge", "by")
         return {
             "step": self.step,

@@ -391,7 +391,7 @@ def _frozen_modules(module: nn.Module) -> list[nn.Module]:
 
 
 def _passed_through(model: nn.Module) -> list[nn.Module]:
-    """Layers of the language model that rest while gradients go through them to what comes before.
+    """Frozen layers of the language model, while gradients go through them to what comes before.
 
     transformers recomputes the activations of layers that train, and these would keep theirs.
     """

@@ -94,7 +94,7 @@ def tune(
 ) -> Tuned:
     """Tune a model on all combinations that the data hold, and keep everything in `out`.
 
-    A run that was interrupted, also by a kill at any moment, goes on where it was when called again with the same
+    A run that was interrupted, also by a kill at any moment, resumes when called again with the same
     arguments, to the same weights (bit for bit on one process of a CPU); one that is complete is read back. Under
     `accelerate launch` or `torchrun` all processes call it.
 
