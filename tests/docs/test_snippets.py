@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ SMALL = {
     "calibrate": ["--flag-rate", "0.6", "--limit", "20"],
     "demo": ["--samples", "5", "--max-new-tokens", "2"],
     "score": ["--no-by-category"],
-    "tune": ["--max-steps", "1", "--batch-size", "2", "--gradient-accumulation-steps", "1", "--lora-r", "2"],
+    "tune": ["--max-steps", "1", "--batch-size", "4", "--gradient-accumulation-steps", "1", "--lora-r", "2"],
 }
 """Added to commands that would take long, or need more data; the last of an option counts."""
 
@@ -34,7 +35,7 @@ IN_PYTHON = {
     r"limit=200\)": "limit=5, max_new_tokens=2)",
     r"limit=200\b": "limit=5",
     r"max_new_tokens=\d+": "max_new_tokens=2",
-    r"max_steps=300, batch_size=4(, gradient_accumulation_steps=4)?": "max_steps=1, batch_size=2, lora_r=2",
+    r"max_steps=300, batch_size=4(, gradient_accumulation_steps=4)?": "max_steps=1, batch_size=4, lora_r=2",
     r'load_samples\("open", "calibration"\)': 'load_samples("open", "calibration")[:20]',
     r"flag_rate=0\.05": "flag_rate=0.6",
 }
@@ -69,12 +70,13 @@ def test_the_page_runs_as_written(page: str, place: Path, tmp_path: Path, monkey
     monkeypatch.chdir(folder)
     if page in RUNS:
         add_runs(folder, *RUNS[page])
-    names: dict[str, Any] = {"__name__": "page"}
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # where dataclasses look for the names in annotations
     for block in blocks(page):
         if block.why_not:
             continue
         if block.language == "python":
-            _run_python(block, names)
+            _run_python(block, vars(module))
         elif block.language in SHELLS:
             for words in commands(block):
                 _run_command(block, words)
