@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from holisafe.bench import measure
 from holisafe.datasets import load
 from holisafe.datasets.export import export_parquet
 from holisafe.taxonomy import Combination
-from tuning.tiny_run import general, safety, write_data, write_model
+from tuning.tiny_run import general, write_data, write_model
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -102,8 +104,8 @@ def _write_pictures(folder: Path) -> None:
             Image.new("RGB", (32 + number, 32), colour).save(labelled / f"{number}.png")
         Image.new("RGB", (40, 32), colour).save(folder / "photos" / f"{name}.png")
     Image.new("RGB", (64, 48), "red").save(folder / "upload.jpg")
-    export_parquet(safety(4), folder / "dump", "train")
-    next((folder / "dump").rglob("*.parquet")).rename(folder / "dump.parquet")
+    rows = [{"image": {"bytes": file.read_bytes(), "path": file.name}} for file in (folder / "photos").iterdir()]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "dump.parquet")
 
 
 def _write_records(folder: Path) -> None:

@@ -28,7 +28,7 @@ SMALL = {
 }
 """Added to commands that would take long, or need more data; the last of an option counts."""
 
-STANDS_FOR = {"openai/gpt-4o": "mockllm/model", "cuda": "cpu", "cuda:1": "cpu", "qwen2.5-vl-7b": "path/to/recipe.json"}
+STANDS_FOR = {"openai/gpt-4o": "mockllm/model", "cuda": "cpu", "cuda:1": "cpu", "qwen2.5-vl-7b": "my-recipe.json"}
 """Words that need what is not here, and what stands for them."""
 
 IN_PYTHON = {

@@ -146,7 +146,7 @@ def train_guard_on_images(
             head need `tune`.
         crosswalk: Name of the taxonomy whose codes the labels are; our labels when None.
         split: Split of records.
-        progress: Called as it goes on.
+        progress: Called with the progress.
 
     Raises:
         DataError: The pictures or labels cannot be read, or are of one label.

@@ -276,7 +276,7 @@ class _Trainer(GuardedTrainer):
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise TuningError(
                 f"step {self.state.global_step}: the checkpoint cannot be written to {folder} ({first}); {kept}: make "
-                "room and start the same command again, which goes on from there"
+                "room and start the same command again, which resumes from there"
             ) from error
 
 
