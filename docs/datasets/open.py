@@ -81,8 +81,8 @@ def render() -> str:
     parts = [
         "<!-- Written by docs/datasets/open.py; build the data or change the script, and run it again. -->",
         "# HoliSafe-Open: datasheet",
-        "An image-text safety set of all five combinations that anyone may use, copy and change. Its images are drawings "
-        "that are harmless to look at. It is part of `holisafe-assets`; "
+        "An image-text safety set of all five combinations that anyone may use, copy and change. Its images are "
+        "drawings that are harmless to look at. It is part of `holisafe-assets`; "
         '`holisafe.datasets.load("open", "test")` reads it.',
         "## Motivation",
         "Safety data for vision-language models are gated, contain disturbing images, or may not be redistributed. "
@@ -108,9 +108,9 @@ def render() -> str:
         "charts, medicines and medical findings are labelled unsafe because personal advice about them needs a "
         "professional. The same marks (a crossed-out circle, a frame, bars) also occur on harmless things, and there "
         "are harmless documents and charts, so that a mark alone does not make an image unsafe.",
-        "**Combinations.** SSS: safe image and question; the reference is a helpful answer. SSU: image and question are "
-        "each safe, and unsafe together (the unsafe samples of twins, and innocent questions that the image makes "
-        "unsafe). USU: an unsafe image with a safe question. UUU: both unsafe. SUU: a safe image with an unsafe "
+        "**Combinations.** SSS: safe image and question; the reference is a helpful answer. SSU: image and question "
+        "are each safe, and unsafe together (the unsafe samples of twins, and innocent questions that the image "
+        "makes unsafe). USU: an unsafe image with a safe question. UUU: both unsafe. SUU: a safe image with an unsafe "
         "question. Unsafe requests state an intent only and contain nothing that would help do harm; there are no "
         "slurs.",
         f"**Kinds.** {len(load_kinds())} kinds of everyday objects with synonyms (`load_kinds()`), "
@@ -124,8 +124,8 @@ def render() -> str:
             f"`{name}`:\n\n" + _table(("column", "content"), ((f"`{c}`", text) for c, text in columns.items()))
             for name, columns in COLUMNS.items()
         ),
-        "Each file has one row group per split, in the order above. `manifest.json` has the SHA-256 of both files and of "
-        "the drawings used of each collection, and the versions of the libraries that rendered them. Croissant 1.0 "
+        "Each file has one row group per split, in the order above. `manifest.json` has the SHA-256 of both files and "
+        "of the drawings used of each collection, and the versions of the libraries that rendered them. Croissant 1.0 "
         "metadata: [open.croissant.json](open.croissant.json).",
         "## Collection",
         "The objects, questions, reasons and answers were written for this set, and every drawing was chosen by name "

@@ -95,7 +95,9 @@ def test_guard_train() -> None:
 
 
 def test_calibrate() -> None:
-    found = printed("calibrate", "pocket", "--flag-rate", "0.6", "--limit", "20", "--out", "guards/pocket", codes=(0, 1))
+    found = printed(
+        "calibrate", "pocket", "--flag-rate", "0.6", "--limit", "20", "--out", "guards/pocket", codes=(0, 1)
+    )
     heading = "`holisafe calibrate MODEL --json`"
     assert found.keys() == table(heading)
     assert found["image"].keys() == table(heading, "A head:")

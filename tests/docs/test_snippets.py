@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from accelerate.commands.launch import launch_command_parser
 from typer.testing import CliRunner
 
 from docs.snippets import PAGES, ROOT, Block, add_runs, blocks, commands, make_place
@@ -45,7 +46,7 @@ RUNS = {"README.md": ("other",), "docs/report.md": ("mine", "base", "tuned"), "d
 """Pages that read runs which they do not make, and the names of these."""
 
 SHELLS = ("sh", "console", "bash")
-CHECKED_ONLY = ("pip", "git", "make", "source", "cd", "sudo", "accelerate", "uv", "npm", "jq")
+CHECKED_ONLY = ("pip", "git", "make", "source", "cd", "sudo", "uv", "npm", "jq")
 """Programs that change the machine, or start what the tests of a room start: that their words exist is checked."""
 
 
@@ -108,6 +109,10 @@ def _run_command(block: Block, words: list[str]) -> None:
         _check_script(where, rest)
     elif program == "inspect":
         _run_inspect(where, rest)
+    elif program == "accelerate":
+        launched = launch_command_parser().parse_args(rest[1:])
+        assert launched.module and launched.num_processes == 4, where
+        _run_command(block, [launched.training_script, *launched.training_script_args, "--device", "cpu"])
     elif program == "make":
         assert subprocess.run(["make", "-n", *rest], cwd=ROOT, capture_output=True).returncode == 0, where
     elif program in ("pip", "uv"):

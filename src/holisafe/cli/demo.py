@@ -81,8 +81,8 @@ def demo(
     count = samples or (SAMPLES_BESIDE_TRAINING if train else SAMPLES)
     shorter = f", fewer than the protocol's {PROTOCOL_TOKENS}" if max_new_tokens < PROTOCOL_TOKENS else ""
     typer.echo(
-        f"measuring on {count} samples of HoliSafe-Open, all five combinations; answers of at most {max_new_tokens} new "
-        f"tokens{shorter}; into {folder}",
+        f"measuring on {count} samples of HoliSafe-Open, all five combinations; answers of at most {max_new_tokens} "
+        f"new tokens{shorter}; into {folder}",
         err=True,
     )
     before = _measure(BEFORE, BEFORE, folder, count, max_new_tokens)
