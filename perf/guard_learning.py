@@ -368,7 +368,8 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         "Written by `perf/guard_learning.py --baselines`: its docstring says how.",
         "",
-        f"Pocket rests; heads learn for {result['epochs']} epochs; mean of {result['seeds']} seeds. Different images:",
+        f"Pocket is frozen; heads are trained for {result['epochs']} epochs; mean of {result['seeds']} seeds. "
+        "Different images:",
         f"{counts}.",
         "",
         f"| | {' | '.join(COLUMNS)} |",

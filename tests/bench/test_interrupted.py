@@ -110,5 +110,5 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_the_answers(
 
 
 def test_a_folder_in_use_by_another_run_is_refused(data: Path, tmp_path: Path) -> None:
-    with hold(tmp_path, RunError), pytest.raises(RunError, match="another run is going on"):
+    with hold(tmp_path, RunError), pytest.raises(RunError, match="another run is active"):
         measure("mockllm/model", data=str(data), out=tmp_path)

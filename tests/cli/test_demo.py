@@ -16,7 +16,7 @@ from holisafe.cli import app
 from holisafe.records import Run
 from holisafe.taxonomy import Combination
 
-SMALL = ("--samples", "6", "--max-tokens", "2")
+SMALL = ("--samples", "6", "--max-new-tokens", "2")
 
 
 def asked(run: Run) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -331,7 +331,7 @@ def _model(name: str, options: dict[str, Any]) -> Model:
     """The model behind Inspect's interface.
 
     Raises:
-        ModelError: It cannot be had, for example because its key or its client library is missing.
+        ModelError: It cannot be loaded, for example because its key or its client library is missing.
     """
     given = {key: value for key, value in options.items() if value is not None}
     try:

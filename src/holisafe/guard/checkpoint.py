@@ -106,7 +106,7 @@ def load_guard(
             another name, or quantised.
 
     Raises:
-        GuardError: The files cannot be had, are damaged or do not fit the model, which is then as it was.
+        GuardError: The files are missing, are damaged or do not fit the model, which is then as it was.
     """
     base = base_model(model)
     folder = _folder(folder_or_hub_id, revision)
