@@ -53,7 +53,7 @@ def describe(base: Path) -> dict[str, Any]:
             "sha256": "0",
             "general": None,
             "licences": [],
-            "left_out": {},
+            "skipped": {},
             "left_out_ids": [],
         },
         "training": {"steps": 1, "drawn": 1, "by_combination": {"SSS": 1}, "processes": 1, "first": loss, "last": loss,
