@@ -20,6 +20,7 @@ from holisafe.errors import GuardError, ModelError
 from holisafe.guard import guard_of
 from holisafe.guard.attach import base_model
 from holisafe.models import load
+from holisafe.guard import session
 from holisafe.tuning import TuneConfig, configure_trainable_parts
 from holisafe.tuning._save import save_tuned
 
@@ -83,7 +84,10 @@ def test_it_computes_what_the_tuned_model_did(family: str, tmp_path: Path) -> No
     tuned = write(family, tmp_path)
     loaded = load(str(tmp_path / "run"), device="cpu", guard="own")
     inputs = batch(tiny(family), two_rows())
-    expected, found = base_model(tuned)(**inputs), loaded.model(**inputs)
+    with session(tuned):
+        expected = base_model(tuned)(**inputs)
+    with session(loaded.model):
+        found = loaded.model(**inputs)
     assert torch.allclose(found.logits, expected.logits, atol=1e-4)
     assert torch.allclose(found["image_logits"], expected["image_logits"], atol=1e-4)
     before = load(str(tmp_path / "base"), device="cpu").model(**inputs)

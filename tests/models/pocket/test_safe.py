@@ -139,7 +139,7 @@ def test_facts_taught_again_take_the_place_of_the_first(made: Path, tmp_path: Pa
     ship(made / "names", again, again, tmp_path / "safe")
     first, second = (load_file(safe / "adapter" / ADAPTER_FILE) for safe in (made / "safe", tmp_path / "safe"))
     name = next(name for name in first if ".lora_A." in name)
-    rank = FACTS.lora_rank
+    rank = FACTS.lora_r
     assert not torch.equal(first[name][:rank], second[name][:rank])
     assert torch.equal(first[name][rank:], second[name][rank:])
     with pytest.raises(SystemExit, match="was tuned from"):
