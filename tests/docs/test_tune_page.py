@@ -103,9 +103,9 @@ def test_the_records_on_the_page_are_in_training_form(tmp_path: Path) -> None:
 
 
 def test_the_page_names_every_recipe_and_setting() -> None:
-    section = TEXT.split("## Recipes")[1].split("\n## ")[0]
+    section = TEXT.split("## Settings and recipes")[1].split("\n## ")[0]
     assert all(f"`{name}`" in section for name in recipe_names())
-    without = section.split("without an option:\n")[1].split(". `guard`")[0]
+    without = section.split("These have no option:\n")[1].split(". `guard`")[0]
     assert {field.name for field in fields(TuneConfig)} >= set(re.findall(r"`(\w+)`", without))
 
 
