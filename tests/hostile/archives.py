@@ -137,7 +137,9 @@ def _tars() -> Iterator[HostileArchive]:
         data = entry("x", record, kind=tarfile.XHDTYPE) + good + END
         yield HostileArchive(f"tar: extended header {record[:12]!r}", data, ".tar")
     yield HostileArchive("tar: 3,000 long names in a row", entry("x" * 90, b"y", kind=b"L") * 3000 + good + END, ".tar")
-    yield HostileArchive("tar: 5,000 folders", entry("d", b"", kind=tarfile.DIRTYPE) * 5000 + good + END, ".tar", good=1)
+    yield HostileArchive(
+        "tar: 5,000 folders", entry("d", b"", kind=tarfile.DIRTYPE) * 5000 + good + END, ".tar", good=1
+    )
     yield HostileArchive("tar: a wrong checksum", entry(checked=False, size=b"0" * 12) + good + END, ".tar")
     zeros = gzip.compress(entry("a.bin", bytes(2**25)) * 10, 9)
     yield HostileArchive("tar: 320 MiB of zeros in 300 kB", zeros, ".tar.gz")

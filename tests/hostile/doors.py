@@ -193,8 +193,7 @@ def load_tuned(folder: str) -> object:
 
 
 DOORS: dict[str, Door] = {
-    door.__name__: door
-    for door in (open_image, scan, read_data, score, read_run, command, load_guard, load_tuned)
+    door.__name__: door for door in (open_image, scan, read_data, score, read_run, command, load_guard, load_tuned)
 }
 
 

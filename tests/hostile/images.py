@@ -315,7 +315,9 @@ def _metadata() -> Iterator[HostileImage]:
         webp = encoded("WEBP", exif=b"Exif\0\0" + (block or b"\0"))
         yield HostileImage(f"WEBP with metadata {name}", webp, ".webp", is_good=True)
     yield HostileImage("PNG with a profile of garbage", png(chunk(b"iCCP", b"x\0\0" + zlib.compress(b"junk"))))
-    yield HostileImage("JPEG with a profile of garbage", encoded("JPEG", icc_profile=b"junk" * 999), ".jpg", is_good=True)
+    yield HostileImage(
+        "JPEG with a profile of garbage", encoded("JPEG", icc_profile=b"junk" * 999), ".jpg", is_good=True
+    )
     packet = b"<x:xmpmeta>" + b"<a>" * 20_000
     yield HostileImage("WEBP with deep XMP", encoded("WEBP", xmp=packet), ".webp", is_good=True)
     yield HostileImage("JPEG with deep XMP", encoded("JPEG", xmp=packet), ".jpg", is_good=True)
