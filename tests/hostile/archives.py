@@ -48,8 +48,9 @@ def write(archives: Iterator[HostileArchive], folder: Path) -> dict[str, Path]:
 
 NAMES = (
     "/etc/cron.d/a.png", "../../../a.png", "..\\..\\a.png", "a/../../b.png", "C:\\a.png", "//server/share/a.png",
-    "~/a.png", "a\0.png", "a\nerror: b.png", "\x1b[2J.png", "\u202egnp.a.png", "n" * 60_000 + ".png", "d/" * 5000 + "a.png",
-    ".png", "./a.png", "a.png/", "nul.png", "-rf.png", "$(touch x).png", "\ud83d\ude00.png".encode("utf-16", "surrogatepass").decode("utf-16"),
+    "~/a.png", "a\0.png", "a\nerror: b.png", "\x1b[2J.png", "\u202egnp.a.png", "n" * 60_000 + ".png",
+    "d/" * 5000 + "a.png",
+    ".png", "./a.png", "a.png/", "nul.png", "-rf.png", "$(touch x).png", "\U0001f600.png",
 )  # fmt: skip
 """Names that lead out, cannot be written, or say more than a name."""
 
@@ -127,8 +128,11 @@ def _tars() -> Iterator[HostileArchive]:
             yield HostileArchive(f"tar: {called} link to {target}", data, ".tar", good=1)
     for called, kind in {"device": tarfile.CHRTYPE, "pipe": tarfile.FIFOTYPE, "block": tarfile.BLKTYPE}.items():
         yield HostileArchive(f"tar: {called}", entry("b.png", b"", kind=kind) + good + END, ".tar", good=1)
-    for field in ("size=-1024", "size=99999999999999999999", "size=x", "path=../x.png", "path=/x.png", "mtime=nan",
-                  "hdrcharset=BINARY", "GNU.sparse.map=0,-1", "GNU.sparse.size=-5", "GNU.sparse.numblocks=99999999"):  # fmt: skip
+    fields = (
+        "size=-1024", "size=99999999999999999999", "size=x", "path=../x.png", "path=/x.png", "mtime=nan",
+        "hdrcharset=BINARY", "GNU.sparse.map=0,-1", "GNU.sparse.size=-5", "GNU.sparse.numblocks=99999999",
+    )  # fmt: skip
+    for field in fields:
         record = f" {field}\n"
         record = f"{len(record) + 2}{record}"
         data = entry("x", record.encode(), kind=tarfile.XHDTYPE) + good + entry("b.png") + END

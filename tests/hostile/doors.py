@@ -2,7 +2,8 @@
 
 Run by `hostile.feeding`: `python doors.py DOOR MEMORY` reads one JSON object a line from standard input (`name`,
 `argument`) and writes one a line to standard output: first `{"begun": name}`, then the fields of
-`hostile.feeding.Outcome`. An outcome is "good", the name of a `HoliSafeError`, or "FAULT: …" for anything that a door must not do.
+`hostile.feeding.Outcome`. An outcome is "good", the name of a `HoliSafeError`, or "FAULT: …" for anything that a
+door must not do.
 """
 
 from __future__ import annotations

@@ -189,9 +189,7 @@ def _jpegs() -> Iterator[HostileImage]:
     last = progressive.rindex(b"\xff\xda")
     for scans in (20, 70, 2000, 10_000):
         data = progressive[:last] + progressive[last:-2] * scans + progressive[-2:]
-        yield HostileImage(
-            f"progressive JPEG of {scans} more scans", data, ".jpg", is_good=False if scans > 64 else True
-        )
+        yield HostileImage(f"progressive JPEG of {scans} more scans", data, ".jpg", is_good=scans <= 64)
     large = encoded("JPEG", size=(2000, 2000), progressive=True)
     cut = large.rindex(b"\xff\xda")
     yield HostileImage("large JPEG of 500 scans", large[:cut] + large[cut : cut + 500] * 500 + b"\xff\xd9", ".jpg")
