@@ -9,7 +9,7 @@ SAMPLES ?= 240
 OUT ?= out/demo
 ART ?= build/art
 
-.PHONY: help setup setup-dev demo test lint docs wheels oldest art clean browser
+.PHONY: help setup setup-dev demo test test-slow lint docs wheels oldest art clean browser
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -23,7 +23,10 @@ demo: $(VENV)/.demo ## measure the embedded model before and after safety tuning
 	$(BIN)/holisafe demo --samples $(SAMPLES) --out $(OUT)
 
 test: setup-dev ## run the tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: setup-dev ## run the tests that take long
+	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: $(VENV)/.dev ## check style, types and the import order of the rooms
 	$(BIN)/ruff check .

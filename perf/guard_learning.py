@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from holisafe.calibration import calibrate, plot_reliability
+from holisafe.calibration import fit_calibration, plot_reliability
 from holisafe.datasets import fingerprint
 from holisafe.datasets.open import load_open
 from holisafe.guard import GuardConfig, attach_guard, guard_of, save_guard, set_calibration
@@ -250,7 +250,7 @@ def ship(
     if pooling == "attention":
         guard.query.copy_(best.model.query)
     data = fingerprint(load_open("calibration"))
-    calibration, report = calibrate(best.logits["calibration"].numpy(), labels, data=data)
+    calibration, report = fit_calibration(best.logits["calibration"].numpy(), labels, data=data)
     set_calibration(vlm, calibration)
     save_guard(vlm, folder)
     (folder / "calibration.md").write_text(report.to_markdown())
@@ -368,7 +368,8 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         "Written by `perf/guard_learning.py --baselines`: its docstring says how.",
         "",
-        f"Pocket rests; heads learn for {result['epochs']} epochs; mean of {result['seeds']} seeds. Different images:",
+        f"Pocket is frozen; heads are trained for {result['epochs']} epochs; mean of {result['seeds']} seeds. "
+        "Different images:",
         f"{counts}.",
         "",
         f"| | {' | '.join(COLUMNS)} |",

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from holisafe.bench import run
+from holisafe.bench import measure
 from holisafe.metrics import Summary, asr_name
 from holisafe.records import Run
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, GuardLabel
@@ -61,7 +61,7 @@ def main() -> None:
         for split in SPLITS:
             folder = args.runs / f"{name}-{split}"
             print(f"{model}, {split}", file=sys.stderr, flush=True)
-            measured = run(
+            measured = measure(
                 model, data="open", split=split, judges=JUDGES, limit=args.limit, out=folder,
                 max_new_tokens=args.max_tokens, guard="own", progress=_say,
             )  # fmt: skip

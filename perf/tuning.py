@@ -5,7 +5,7 @@
     python perf/tuning.py --model llava-hf/llava-1.5-7b-hf --device cuda --precision bfloat16 --samples 64
 
 Five ways learn from the same samples in turn, in one process, with the same adapter, projector and learning rates; the
-vision encoder rests:
+vision encoder is frozen:
 
 - loop: AdamW, cosine and clipping around `model(**batch).loss.backward()`, batches by one call of the processor;
 - trainer: `GuardedTrainer` without a guard, features of images kept (the default);

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holisafe._files import (
@@ -197,7 +197,6 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
         read_bounded(tmp_path / "link", RunError, max_bytes=10, follow_links=False)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(alphabet='[]{}",:\\ud89NaInfity1e+-.0 \n', max_size=200).map(str.encode))
 def test_any_bytes_are_parsed_or_refused_by_one_error(content: bytes) -> None:
     try:

@@ -81,14 +81,15 @@ def render() -> str:
     parts = [
         "<!-- Written by docs/datasets/open.py; build the data or change the script, and run it again. -->",
         "# HoliSafe-Open: datasheet",
-        "An image-text safety set of all five combinations that anyone may use, copy and change: drawn pictures that "
-        'are harmless to look at, shipped in the package. `holisafe.datasets.load("open", "test")` reads it.',
+        "An image-text safety set of all five combinations that anyone may use, copy and change. Its images are "
+        "drawings that are harmless to look at. It is part of `holisafe-assets`; "
+        '`holisafe.datasets.load("open", "test")` reads it.',
         "## Motivation",
-        "Sets for the safety of vision-language models are gated, hold disturbing pictures or may not be passed on. "
-        "Tests, tutorials, continuous integration and teaching need one that is none of this. It measures whether a "
-        "model reads picture and question *together*: in its twins the same question is right about one picture and "
-        "wrong about the other, so that neither half tells the answer. It does not replace HoliSafe-Bench, whose "
-        "pictures are photographs; figures on the two are not comparable.",
+        "Safety data for vision-language models are gated, contain disturbing images, or may not be redistributed. "
+        "Tests, tutorials, continuous integration and teaching need data without these limits. The set measures "
+        "whether a model reads image and question *together*: in its twins the same question is safe about one image "
+        "and unsafe about the other, so that neither alone determines the answer. It does not replace "
+        "HoliSafe-Bench, whose images are photographs; figures on the two are not comparable.",
         "## Composition",
         f"{len(everything):,} samples on {sum(map(len, images.values())):,} images, "
         f"{len({s.query for s in everything}):,} different queries, {size:.1f} MB.",
@@ -96,38 +97,39 @@ def render() -> str:
             ("split", "samples", "images", "artworks", *Combination, "twin pairs"),
             (_split_row(split, samples[split], images[split]) for split in SPLITS),
         ),
-        f"Of the twin pairs {same_image} are one image with two queries, the others one query with two images. "
-        f"Splits share no image and no artwork. `transfer` holds {COLLECTIONS['noto'].title} alone, which occurs in no "
-        f"other split. {_new_queries(samples):.0%} of the queries of `test` do not occur in `train`.",
-        "Samples by subcategory, and the different artworks that stand for it:",
+        f"{same_image} twin pairs have one image and two queries, the others one query and two images. "
+        f"Splits share no image and no artwork. `transfer` uses only {COLLECTIONS['noto'].title}, which no other split "
+        f"uses. {_new_queries(samples):.0%} of the queries of `test` do not occur in `train`.",
+        "Samples by subcategory, and the number of artworks that represent it:",
         _table(("subcategory", *Combination, "images", "artworks"), _subcategory_rows(everything, images)),
         _few_artworks(images),
-        "**An unsafe image** is harmless to look at and stands for a harm by a symbol: a drawn weapon, pills beside a "
+        "**An unsafe image** is harmless to look at and represents a harm by a symbol: a drawn weapon, pills beside a "
         "skull, a crossed-out religious symbol, a face inside a recognition frame, a drawn identity card. Money, price "
-        "charts, medicines and findings are labelled because tailored advice about them needs a professional. The same "
-        "marks (a crossed-out circle, a frame, bars) also lie over harmless things, and there are harmless documents "
-        "and charts, so that a mark alone does not make an image unsafe.",
-        "**Combinations.** SSS: harmless image and question, a helpful answer. SSU: each harmless, harmful together "
-        "(the twins' wrong halves, and innocent questions that the picture turns). USU: an unsafe image with an "
-        "innocuous request. UUU: both unsafe. SUU: a harmless image beside a request that is unsafe by itself. "
-        "Requests state an intent and nothing that would help; there are no slurs.",
+        "charts, medicines and medical findings are labelled unsafe because personal advice about them needs a "
+        "professional. The same marks (a crossed-out circle, a frame, bars) also occur on harmless things, and there "
+        "are harmless documents and charts, so that a mark alone does not make an image unsafe.",
+        "**Combinations.** SSS: safe image and question; the reference is a helpful answer. SSU: image and question "
+        "are each safe, and unsafe together (the unsafe samples of twins, and innocent questions that the image "
+        "makes unsafe). USU: an unsafe image with a safe question. UUU: both unsafe. SUU: a safe image with an unsafe "
+        "question. Unsafe requests state an intent only and contain nothing that would help do harm; there are no "
+        "slurs.",
         f"**Kinds.** {len(load_kinds())} kinds of everyday objects with synonyms (`load_kinds()`), "
         f"{len(read_table('frames'))} twin questions with a reason for every kind.",
-        "**Shortcuts.** Among the twins of every split each image and each query is as often right as wrong, so every "
-        "classifier that sees only one of them is right in exactly 50 %. `perf/shortcuts.py` tries bag-of-words, "
-        "pixels, EfficientNet-Lite0 features and object identity, and the nuisances collection, background and file "
-        "size; a test recomputes it.",
+        "**Shortcuts.** Among the twins of every split, each image and each query is safe as often as unsafe, so a "
+        "classifier that sees only one of them has an accuracy of exactly 50 %. `perf/shortcuts.py` tries "
+        "bag-of-words, pixels, EfficientNet-Lite0 features and object identity, and collection, background and file "
+        "size as confounders; a test recomputes it.",
         "## Format",
         *(
-            f"`{name}`:\n\n" + _table(("column", "holds"), ((f"`{c}`", text) for c, text in columns.items()))
+            f"`{name}`:\n\n" + _table(("column", "content"), ((f"`{c}`", text) for c, text in columns.items()))
             for name, columns in COLUMNS.items()
         ),
-        "Each file has one row group per split, in the order above. `manifest.json` has the SHA-256 of both files, of "
-        "the drawings used of each collection, and the versions of the libraries that drew them. The same in Croissant "
-        "1.0: [open.croissant.json](open.croissant.json).",
+        "Each file has one row group per split, in the order above. `manifest.json` has the SHA-256 of both files and "
+        "of the drawings used of each collection, and the versions of the libraries that rendered them. Croissant 1.0 "
+        "metadata: [open.croissant.json](open.croissant.json).",
         "## Collection",
         "The objects, questions, reasons and answers were written for this set, and every drawing was chosen by name "
-        "and looked at. No text or picture comes from a user or a model under test, and no real person is shown or "
+        "and checked by eye. No text or image comes from a user or a model under test, and no real person is shown or "
         "named. Drawings are rendered with resvg, documents and signs are our own SVG with the DejaVu Sans Bold font "
         "(a subset is shipped). Backgrounds, sizes, positions and colours are drawn from one distribution for all "
         "images. `python -m research.holisafe_open open --art DIR` builds the same bytes again from the same art with "
@@ -139,15 +141,15 @@ def render() -> str:
         _table(("collection", "licence", "images", "by"), _licence_rows(images)),
         "DejaVu fonts: © Bitstream, Inc. (Bitstream Vera), with changes in the public domain by the DejaVu authors.",
         "## Uses and limits",
-        "- For: testing pipelines, comparing models and guards on joint reading, teaching, examples. `train` may be "
-        "trained on; report which splits a model has seen.\n"
-        "- Drawings are easier to see than photographs, and unlike them. A model that is safe here is not thereby "
-        "safe in use.\n"
-        "- The harm of most twins is an accident or an animal's harm rather than malice, since these turn on an "
-        "object; malice is covered by the other SSU samples, a few dozen in `test`.\n"
+        "- Intended uses: testing pipelines, comparing how models and guards read image and text together, teaching, "
+        "examples. `train` is for training; report which splits a model was trained on.\n"
+        "- Drawings differ from photographs and are easier to recognize. A model that is safe here need not be safe in "
+        "use.\n"
+        "- The harm in most twins is an accident, or harm to an animal, rather than malice, since it depends on an "
+        "object. Malice is covered by the other SSU samples, a few dozen in `test`.\n"
         "- What counts as safe follows common European and North American sense; law and custom differ elsewhere.\n"
         "- English only. Subcategories hold few samples in the smaller splits: use the intervals.\n"
-        "- References are templates; they are right, and not a style to copy.",
+        "- Reference answers are made from templates. They are correct, but not a style to imitate.",
         "## Maintenance",
         "Part of holisafe and versioned with it; a change of the data changes the manifest. Report a wrong label in "
         "the issue tracker, with the sample's id.",

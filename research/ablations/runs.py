@@ -182,7 +182,7 @@ def _counts(samples: Sequence[Sample]) -> dict[str, Any]:
 def pool(samples: Sequence[Sample], arm: Arm) -> list[Sample]:
     """The training samples that an arm can draw from; smaller sizes are parts of larger ones.
 
-    A size is that of each category of each combination. Samples are taken in an order of chance of their clusters, so
+    A size is that of each category of each combination. Samples are taken in shuffled order of their clusters, so
     that those of one image tend to stay together.
     """
     wanted = arm.combinations or frozenset(Combination)

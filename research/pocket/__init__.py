@@ -7,7 +7,7 @@
     python -m research.pocket.instruct  --out DIR             projector and LoRA, by conversations
     python -m research.pocket.ship      --out DIR             into the package, with the recipe
 
-Align, answers and instruct go on where they were; pictures and project start anew (minutes each). None of them shows
+Align, answers and instruct resume; pictures and project start anew (minutes each). None of them shows
 the model a refusal. Sources and settings are in docs/pocket.md.
 
 Then Safe Pocket (docs/pocket-safe.md), from what is drawn for training alone:
@@ -28,7 +28,7 @@ Then Safe Pocket (docs/pocket-safe.md), from what is drawn for training alone:
 
 To go on from the weights that ship instead: harm with `--start pocket-safe` for another tower, or NAMES as it was for
 the same one; facts with `--start ADAPTER --steps 0`, ADAPTER being `adapter` of the shipped folder. The weights that
-ship came about so, with the tower of the release before. Harm, facts and tune go on where they were. On two cores,
+ship came about so, with the tower of the release before. Harm, facts and tune resume. On two cores,
 tuning is quicker by two processes, each with half of a batch:
 `accelerate launch --multi_gpu --num_processes 2 -m holisafe tune ... --device cpu --batch 8`.
 With glibc, convolutions over large batches are quicker where freed memory is kept:

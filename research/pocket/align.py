@@ -33,7 +33,7 @@ NEARNESS = 14.0
 
 
 def main() -> None:
-    """Train, checkpointing every epoch; the same command goes on where it was."""
+    """Train, checkpointing every epoch; the same command resumes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--art", type=Path, required=True, help="folder with the art collections")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the result")

@@ -29,7 +29,7 @@ QUESTIONS: dict[str, str] = {
 
 
 def main() -> None:
-    """Ask about every name that at least two drawings carry, commonest first; the same command goes on where it was."""
+    """Ask about every name that at least two drawings carry, commonest first; the same command resumes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--art", type=Path, required=True, help="folder with the art collections")
     parser.add_argument("--out", type=Path, required=True, help="folder that gets answers.jsonl")

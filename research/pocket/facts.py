@@ -59,7 +59,7 @@ NEAR = 8
 
 
 def main() -> None:
-    """Train, with a checkpoint now and then; the same command goes on where it was."""
+    """Train, with a checkpoint now and then; the same command resumes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--names", type=Path, required=True, help="folder of the finished second stage")
     parser.add_argument(

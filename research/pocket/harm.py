@@ -62,7 +62,7 @@ KINDS = list(load_kinds(EMOJI))
 
 
 def main() -> None:
-    """Train, with a checkpoint now and then; the same command goes on where it was."""
+    """Train, with a checkpoint now and then; the same command resumes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--data", type=Path, required=True, help="folder of `python -m research.holisafe_open open-more`"

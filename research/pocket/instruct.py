@@ -43,7 +43,7 @@ LORA = LoraConfig(
 
 
 def main() -> None:
-    """Train, checkpointing; the same command goes on where it was."""
+    """Train, checkpointing; the same command resumes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--art", type=Path, required=True, help="folder with the art collections")
     parser.add_argument("--out", type=Path, required=True, help="folder of the earlier stages")

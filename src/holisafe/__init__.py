@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holisafe._lazy import lazy
+from holisafe._version import __version__
 from holisafe.errors import HoliSafeError
 from holisafe.records import (
     Behaviour,
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
     from holisafe.models import ModelSpec, load
     from holisafe.report import write_report
     from holisafe.tuning import TuneConfig, tune
-
-__version__ = "0.2.0"
 
 __all__ = [
     "UNSAFE_COMBINATIONS",

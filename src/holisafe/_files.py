@@ -116,7 +116,7 @@ def hold(folder: Path, error: type[HoliSafeError], *, alone: bool = True) -> Ite
             if alone:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as why:
-            raise error(f"another run is going on in {folder}; wait for it, or choose another --out") from why
+            raise error(f"another run is active in {folder}; wait for it, or choose another --out") from why
         yield
 
 

@@ -28,7 +28,7 @@ class GuardError(HoliSafeError):
 
 
 class TuningError(HoliSafeError):
-    """Data, settings or a chat template cannot be tuned on, or tuning could not go on."""
+    """Data, settings or a chat template cannot be tuned on, or tuning could not continue."""
 
 
 class RunError(HoliSafeError):

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import tiny_models
 from holisafe import datasets
-from holisafe.bench import read_run, run
+from holisafe.bench import measure, read_run
 from holisafe.cli import app
 from holisafe.errors import ModelError, RunError
 from holisafe.guard import attach_guard, guard_findings, save_guard
@@ -36,7 +36,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def measured(guarded: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
     """A run with the guard, and its folder."""
     folder = tmp_path_factory.mktemp("run")
-    return run(str(guarded), data=str(data), out=folder, max_new_tokens=4, guard="own"), folder
+    return measure(str(guarded), data=str(data), out=folder, max_new_tokens=4, guard="own"), folder
 
 
 def test_every_answer_is_recorded_with_the_verdicts_on_its_images_and_its_request(
@@ -72,7 +72,7 @@ def test_verdicts_in_the_journal_are_not_asked_for_again(
     (out / "run.json").write_text(json.dumps(record | {"state": "running"}))
     lines = (out / "responses.jsonl").read_bytes().splitlines(keepends=True)
     (out / "responses.jsonl").write_bytes(b"".join(lines[:-3]))
-    again = run(str(guarded), data=str(data), out=out, max_new_tokens=4, guard="own")
+    again = measure(str(guarded), data=str(data), out=out, max_new_tokens=4, guard="own")
     assert (out / "responses.jsonl").read_bytes().startswith(b"".join(lines[:-3]))
     assert [response.text for response in again.responses] == [response.text for response in found.responses]
     assert all(response.verdict.images and response.verdict.request for response in again.responses)
@@ -81,7 +81,7 @@ def test_verdicts_in_the_journal_are_not_asked_for_again(
 def test_answers_are_those_of_a_run_without_the_guard(
     measured: tuple[Run, Path], guarded: Path, data: Path, tmp_path: Path
 ) -> None:
-    without = run(str(guarded), data=str(data), out=tmp_path, max_new_tokens=4)
+    without = measure(str(guarded), data=str(data), out=tmp_path, max_new_tokens=4)
     assert [response.text for response in without.responses] == [response.text for response in measured[0].responses]
     assert not any(response.verdict.images or response.verdict.request for response in without.responses)
 
@@ -110,7 +110,7 @@ def test_the_command_prints_them(guarded: Path, measured: tuple[Run, Path], data
 
 def test_another_guard_in_the_same_folder_is_refused(measured: tuple[Run, Path], guarded: Path, data: Path) -> None:
     with pytest.raises(RunError, match="guard is 'own' there, None now"):
-        run(str(guarded), data=str(data), out=measured[1], max_new_tokens=4)
+        measure(str(guarded), data=str(data), out=measured[1], max_new_tokens=4)
 
 
 def test_a_guard_changed_under_its_name_does_not_go_on(
@@ -121,17 +121,17 @@ def test_a_guard_changed_under_its_name_does_not_go_on(
     record["model"]["guard"]["calibration"]["threshold"] = 0.9
     (out / "run.json").write_text(json.dumps(record | {"state": "running"}))
     with pytest.raises(RunError, match=r"was changed.*guard"):
-        run(str(guarded), data=str(data), out=out, max_new_tokens=4, guard="own")
+        measure(str(guarded), data=str(data), out=out, max_new_tokens=4, guard="own")
 
 
 def test_a_model_that_is_not_local_has_no_guard(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="local models only"):
-        run("mockllm/model", data=str(data), out=tmp_path, guard="own")
+        measure("mockllm/model", data=str(data), out=tmp_path, guard="own")
 
 
 def test_a_checkpoint_without_a_guard_is_refused(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no guard comes with"):
-        run(str(checkpoint), data=str(data), out=tmp_path, guard="own")
+        measure(str(checkpoint), data=str(data), out=tmp_path, guard="own")
 
 
 def test_inspect_runs_a_guarded_model(guarded: Path, data: Path, tmp_path: Path) -> None:
@@ -166,6 +166,6 @@ def test_a_damaged_verdict_is_an_error(damage: dict[str, Any]) -> None:
 def test_a_complete_run_is_read_back_when_its_guard_is_gone(guarded: Path, data: Path, tmp_path: Path) -> None:
     shutil.copytree(guarded / "guard", tmp_path / "guard")
     given: dict[str, Any] = {"data": str(data), "out": tmp_path / "run", "max_new_tokens": 2, "limit": 5}
-    first = run(str(guarded), guard=str(tmp_path / "guard"), **given)
+    first = measure(str(guarded), guard=str(tmp_path / "guard"), **given)
     shutil.rmtree(tmp_path / "guard")
-    assert run(str(guarded), guard=str(tmp_path / "guard"), **given) == first
+    assert measure(str(guarded), guard=str(tmp_path / "guard"), **given) == first

@@ -14,7 +14,7 @@ import pytest
 
 from endpoint import Body, Endpoint, Exchange, completion, failure, serve, slowly
 from holisafe import datasets
-from holisafe.bench import inspect_ask, read_run, rejudge, run
+from holisafe.bench import inspect_ask, measure, read_run, rejudge
 from holisafe.records import Outcome, Role, Run, Sample, Turn
 
 pytest.importorskip("openai")
@@ -37,7 +37,9 @@ def endpoint() -> Iterator[Endpoint]:
 def ask(endpoint: Endpoint, out: Path, data: str | Path, **settings: Any) -> Run:
     given = {"judges": ("holisafe", "refusal"), "max_retries": 1, "timeout": 8, "resamples": 50, **settings}
     model = given.pop("model", "openai/gpt-4o")
-    return run(model, data=data, out=out, model_args={"base_url": endpoint.url, **given.pop("model_args", {})}, **given)
+    return measure(
+        model, data=data, out=out, model_args={"base_url": endpoint.url, **given.pop("model_args", {})}, **given
+    )
 
 
 def test_a_hosted_model_ends_in_figures_and_is_read_back(endpoint: Endpoint, data: Path, tmp_path: Path) -> None:

@@ -145,18 +145,18 @@ def test_the_provider_answers_tasks_that_are_not_ours(checkpoint: Path, tmp_path
     assert usage is not None and 0 < usage.output_tokens <= 5
 
 
-def test_sampling_is_refused_rather_than_ignored(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_setting_that_the_engine_lacks_is_refused_rather_than_ignored(checkpoint: Path, tmp_path: Path) -> None:
     task = inspect_ai.Task(dataset=[inspect_ai.dataset.Sample(input="What?")], solver=generate())
     (log,) = inspect_ai.eval(
         task,
         model=f"holisafe/{checkpoint}",
-        temperature=0.7,
+        num_choices=2,
         log_dir=str(tmp_path),
         display="none",
         log_realtime=False,
     )
     assert log.status == "error"
-    assert log.error is not None and "greedily" in log.error.message
+    assert log.error is not None and "num_choices" in log.error.message
 
 
 @pytest.mark.parametrize(

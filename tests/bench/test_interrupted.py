@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from holisafe._files import hold
-from holisafe.bench import run
+from holisafe.bench import measure
 from holisafe.errors import RunError
 from holisafe.records import Run
 from small_bench import write_small_bench
@@ -32,7 +32,7 @@ def larger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def unbroken(checkpoint: Path, larger: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The run that nothing interrupts."""
-    return run(str(checkpoint), out=tmp_path_factory.mktemp("unbroken"), **settings(larger))
+    return measure(str(checkpoint), out=tmp_path_factory.mktemp("unbroken"), **settings(larger))
 
 
 def settings(data: Path) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_an_unbroken_one(
     kept = answered(out)
     assert 6 <= kept < 40
 
-    resumed = run(str(checkpoint), out=out, **settings(larger))
+    resumed = measure(str(checkpoint), out=out, **settings(larger))
     assert resumed.responses == unbroken.responses
     assert resumed.judgements == unbroken.judgements
     assert resumed.provenance["summaries"] == unbroken.provenance["summaries"]
@@ -98,7 +98,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_the_answers(
     checkpoint: Path, larger: Path, tmp_path: Path
 ) -> None:
     def small_disk() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (32_000, 32_000))
 
     process = start(checkpoint, larger, tmp_path, small_disk)
     _, errors = process.communicate(timeout=120)
@@ -110,5 +110,5 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_the_answers(
 
 
 def test_a_folder_in_use_by_another_run_is_refused(data: Path, tmp_path: Path) -> None:
-    with hold(tmp_path, RunError), pytest.raises(RunError, match="another run is going on"):
-        run("mockllm/model", data=str(data), out=tmp_path)
+    with hold(tmp_path, RunError), pytest.raises(RunError, match="another run is active"):
+        measure("mockllm/model", data=str(data), out=tmp_path)

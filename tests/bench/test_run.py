@@ -16,7 +16,7 @@ from inspect_ai.log import read_eval_log, write_eval_log
 
 import tiny_models
 from holisafe import datasets
-from holisafe.bench import _provider, _run, read_run, rejudge, run
+from holisafe.bench import _provider, _run, measure, read_run, rejudge
 from holisafe.bench._journal import Journal
 from holisafe.errors import DataError, ImageError, ModelError, RunError, UnknownNameError
 from holisafe.images import open_image
@@ -29,7 +29,7 @@ MOCK = "mockllm/model"
 
 
 def test_a_local_model_answers_as_it_does_when_asked_directly(data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    measured = run(str(checkpoint), data=str(data), out=tmp_path / "run", max_new_tokens=12)
+    measured = measure(str(checkpoint), data=str(data), out=tmp_path / "run", max_new_tokens=12)
     samples = datasets.load(str(data), "test")
     tiny = tiny_models.llava()
     with Engine(tiny.model, tiny.processor, batch_size=1, reuse=False) as engine:
@@ -41,13 +41,13 @@ def test_a_local_model_answers_as_it_does_when_asked_directly(data: Path, checkp
 @pytest.mark.parametrize("family", sorted(set(tiny_models.FAMILIES) - {"llava"}))
 def test_every_family_runs_from_end_to_end(family: str, data: Path, tmp_path: Path) -> None:
     folder = tiny_models.save(tiny_models.FAMILIES[family](), tmp_path / "model")
-    measured = run(str(folder), data=str(data), limit=5, out=tmp_path / "run", max_new_tokens=4)
+    measured = measure(str(folder), data=str(data), limit=5, out=tmp_path / "run", max_new_tokens=4)
     assert all(response.error is None for response in measured.responses)
     assert measured.provenance["model"]["image_reuse"]["way"] == "prefix"
 
 
 def test_a_run_reads_back_from_its_log_alone(data: Path, tmp_path: Path) -> None:
-    measured = run(MOCK, data=str(data), out=tmp_path / "run")
+    measured = measure(MOCK, data=str(data), out=tmp_path / "run")
     (log,) = (tmp_path / "run" / "logs").glob("*.eval")
     alone = read_run(shutil.copy(log, tmp_path / "copy.eval"))
     loaded = datasets.load(str(data), "test")
@@ -59,13 +59,13 @@ def test_a_run_reads_back_from_its_log_alone(data: Path, tmp_path: Path) -> None
 
 
 def test_the_figures_beside_the_log_are_those_of_its_verdicts(data: Path, tmp_path: Path) -> None:
-    measured = run(MOCK, data=str(data), out=tmp_path, resamples=500, seed=3)
+    measured = measure(MOCK, data=str(data), out=tmp_path, resamples=500, seed=3)
     again = summarise(measured.samples, measured.judgements["holisafe"], resamples=500, seed=3)
     assert measured.provenance["summaries"]["holisafe"] == again.to_json()
 
 
 def test_provenance_names_all_that_answers_depend_on(data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    record = run(str(checkpoint), data=str(data), out=tmp_path, max_new_tokens=2, seed=7).provenance
+    record = measure(str(checkpoint), data=str(data), out=tmp_path, max_new_tokens=2, seed=7).provenance
     assert record["data"]["sha256"] == datasets.fingerprint(datasets.load(str(data), "test"))
     assert record["generation"]["max_new_tokens"] == 2
     assert record["settings"]["seed"] == 7
@@ -78,7 +78,7 @@ def test_provenance_names_all_that_answers_depend_on(data: Path, checkpoint: Pat
 
 
 def test_the_log_holds_no_image(data: Path, checkpoint: Path, tmp_path: Path) -> None:
-    run(str(checkpoint), data=str(data), out=tmp_path, max_new_tokens=2)
+    measure(str(checkpoint), data=str(data), out=tmp_path, max_new_tokens=2)
     (log,) = (tmp_path / "logs").glob("*.eval")
     with zipfile.ZipFile(log) as members:
         text = b"".join(members.read(name) for name in members.namelist())
@@ -90,7 +90,7 @@ def test_images_that_were_only_in_memory_are_kept_once(
 ) -> None:
     samples = [_in_memory(sample) for sample in datasets.load(str(data), "test")]
     monkeypatch.setattr(datasets, "read", lambda *_: datasets.Loaded(tuple(samples)))
-    measured = run(MOCK, data=str(data), out=tmp_path)
+    measured = measure(MOCK, data=str(data), out=tmp_path)
     assert len(list((tmp_path / "images").iterdir())) == len({image.data for s in samples for image in s.images})
     assert [image.path.read_bytes() for s in measured.samples for image in s.images if image.path] == [
         image.data for s in samples for image in s.images
@@ -103,7 +103,7 @@ def _in_memory(sample: Any) -> Any:
 
 
 def test_the_log_of_a_run_folder_finds_the_images_beside_it(tmp_path: Path) -> None:
-    run(MOCK, data="open", split="test", limit=5, out=tmp_path)
+    measure(MOCK, data="open", split="test", limit=5, out=tmp_path)
     (log,) = (tmp_path / "logs").glob("*.eval")
     assert all(open_image(image) for sample in read_run(log).samples for image in sample.images)
 
@@ -112,7 +112,7 @@ def test_an_image_that_cannot_be_read_is_one_error_and_the_run_goes_on(data: Pat
     copy = shutil.copytree(data, tmp_path / "data")
     whole = (copy / "images/hate/race/race_0.png").read_bytes()
     (copy / "images/hate/race/race_0.png").write_bytes(whole[: len(whole) // 2])
-    measured = run(MOCK, data=str(copy), out=tmp_path / "run")
+    measured = measure(MOCK, data=str(copy), out=tmp_path / "run")
     failed = [response for response in measured.responses if response.error]
     assert {response.sample_id for response in failed} == {"300", "301"}
     assert all("race_0.png" in response.error for response in failed if response.error)
@@ -126,13 +126,13 @@ def test_what_ended_in_an_error_is_tried_again_and_nothing_else(data: Path, tmp_
     copy = shutil.copytree(data, tmp_path / "data")
     broken = copy / "images/hate/race/race_0.png"
     out = tmp_path / "run"
-    run(MOCK, data=str(copy), out=out)
+    measure(MOCK, data=str(copy), out=out)
     answers = (out / "responses.jsonl").read_bytes().splitlines(keepends=True)
     (out / "responses.jsonl").write_bytes(b"".join(line for line in answers if b'"sample_id": "300"' not in line))
     record = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps(record | {"errors": 1}))
     assert broken.exists()
-    again = run(MOCK, data=str(copy), out=out)
+    again = measure(MOCK, data=str(copy), out=out)
     assert again.provenance["errors"] == 0
     assert len((out / "responses.jsonl").read_bytes().splitlines()) == len(answers)
 
@@ -142,7 +142,7 @@ def test_no_answer_at_all_is_an_error(data: Path, tmp_path: Path) -> None:
     for image in (copy / "images").rglob("*.png"):
         image.write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(RunError, match="no sample could be answered; the first error was: ImageError"):
-        run(MOCK, data=str(copy), out=tmp_path / "run")
+        measure(MOCK, data=str(copy), out=tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -157,30 +157,30 @@ def test_other_settings_in_the_same_folder_are_refused(
     change: dict[str, Any], named: str, data: Path, tmp_path: Path
 ) -> None:
     settings: dict[str, Any] = {"data": str(data), "out": tmp_path, "max_new_tokens": 2}
-    run(MOCK, **settings)
+    measure(MOCK, **settings)
     with pytest.raises(RunError, match=named):
-        run(MOCK, **(settings | change))
+        measure(MOCK, **(settings | change))
 
 
 def test_changed_data_in_the_same_folder_are_refused(data: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(data, tmp_path / "data")
-    run(MOCK, data=str(copy), out=tmp_path / "run")
+    measure(MOCK, data=str(copy), out=tmp_path / "run")
     (copy / "holisafe_bench.json").write_text((copy / "holisafe_bench.json").read_text().replace("shown", "drawn"))
     with pytest.raises(RunError, match="data_sha256"):
-        run(MOCK, data=str(copy), out=tmp_path / "run")
+        measure(MOCK, data=str(copy), out=tmp_path / "run")
 
 
 def test_a_run_that_never_began_leaves_its_folder_free(data: Path, checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="dtype"):
-        run(str(checkpoint), data=str(data), out=tmp_path, dtype="int3", max_new_tokens=2)
-    assert run(str(checkpoint), data=str(data), out=tmp_path, max_new_tokens=2).provenance["state"] == "complete"
+        measure(str(checkpoint), data=str(data), out=tmp_path, dtype="int3", max_new_tokens=2)
+    assert measure(str(checkpoint), data=str(data), out=tmp_path, max_new_tokens=2).provenance["state"] == "complete"
 
 
 def test_a_complete_run_is_read_back_without_asking_again(data: Path, checkpoint: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(checkpoint, tmp_path / "model")
-    first = run(str(copy), data=str(data), out=tmp_path / "run", max_new_tokens=2)
+    first = measure(str(copy), data=str(data), out=tmp_path / "run", max_new_tokens=2)
     (copy / "model.safetensors").unlink()
-    assert run(str(copy), data=str(data), out=tmp_path / "run", max_new_tokens=2) == first
+    assert measure(str(copy), data=str(data), out=tmp_path / "run", max_new_tokens=2) == first
 
 
 @pytest.mark.parametrize("state", ["running", "complete"])
@@ -189,14 +189,14 @@ def test_a_checkpoint_changed_under_its_name_is_another_run(
 ) -> None:
     copy = shutil.copytree(checkpoint, tmp_path / "model")
     out = tmp_path / "run"
-    run(str(copy), data=str(data), out=out, max_new_tokens=2)
+    measure(str(copy), data=str(data), out=out, max_new_tokens=2)
     record = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps(record | {"state": state}))
     other = tiny_models.llava()
     torch.nn.init.ones_(other.model.lm_head.weight)
     tiny_models.save(other, copy)
     with pytest.raises(RunError, match="weights_sha256"):
-        run(str(copy), data=str(data), out=out, max_new_tokens=2)
+        measure(str(copy), data=str(data), out=out, max_new_tokens=2)
 
 
 def test_a_change_in_the_middle_of_large_weights_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,24 +220,24 @@ def test_a_run_that_ends_while_its_figures_are_made_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(_run, "summarise", killed)
         with pytest.raises(KeyboardInterrupt):
-            run(MOCK, data=str(data), out=tmp_path)
+            measure(MOCK, data=str(data), out=tmp_path)
     assert json.loads((tmp_path / "run.json").read_text())["state"] == "running"
-    assert "summaries" in run(MOCK, data=str(data), out=tmp_path).provenance
+    assert "summaries" in measure(MOCK, data=str(data), out=tmp_path).provenance
 
 
 def test_a_limit_keeps_every_combination(data: Path, tmp_path: Path) -> None:
-    measured = run(MOCK, data=str(data), limit=5, out=tmp_path)
+    measured = measure(MOCK, data=str(data), limit=5, out=tmp_path)
     assert len({sample.combination for sample in measured.samples}) == 5
 
 
 def test_progress_counts_every_sample(data: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    run(MOCK, data=str(data), out=tmp_path, progress=lambda done, total: told.append((done, total)))
+    measure(MOCK, data=str(data), out=tmp_path, progress=lambda done, total: told.append((done, total)))
     assert told == [(done, 20) for done in range(1, 21)]
 
 
 def test_another_judge_judges_recorded_answers(data: Path, tmp_path: Path) -> None:
-    measured = run(MOCK, data=str(data), out=tmp_path)
+    measured = measure(MOCK, data=str(data), out=tmp_path)
     again = rejudge(measured, "refusal")
     assert again.judgements.keys() == {"holisafe", "refusal"}
     assert [verdict.sample_id for verdict in again.judgements["refusal"]] == [sample.id for sample in measured.samples]
@@ -245,43 +245,43 @@ def test_another_judge_judges_recorded_answers(data: Path, tmp_path: Path) -> No
 
 
 def test_several_judges_are_scored_side_by_side(data: Path, tmp_path: Path) -> None:
-    measured = run(MOCK, data=str(data), out=tmp_path, judges=("holisafe", "refusal"))
+    measured = measure(MOCK, data=str(data), out=tmp_path, judges=("holisafe", "refusal"))
     assert measured.provenance["summaries"].keys() == measured.judgements.keys() == {"holisafe", "refusal"}
 
 
 def test_empty_data_are_refused(tmp_path: Path) -> None:
     (tmp_path / "holisafe_bench.json").write_text("[]")
     with pytest.raises(DataError):
-        run(MOCK, data=str(tmp_path), out=tmp_path / "run")
+        measure(MOCK, data=str(tmp_path), out=tmp_path / "run")
 
 
 def test_an_out_folder_that_cannot_be_made_is_refused(data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot write to"):
-        run(MOCK, data=str(data), out=tmp_path / "file" / "run")
+        measure(MOCK, data=str(data), out=tmp_path / "file" / "run")
 
 
 def test_an_unknown_model_offers_the_closest(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="pocket"):
-        run("poket", data=str(data), out=tmp_path)
+        measure("poket", data=str(data), out=tmp_path)
 
 
 def test_a_hosted_model_without_its_key_says_which(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(ModelError, match="openai"):
-        run("openai/gpt-4o", data=str(data), out=tmp_path)
+        measure("openai/gpt-4o", data=str(data), out=tmp_path)
 
 
 def test_an_unknown_judge_is_refused_before_anything_is_written(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="holisafe"):
-        run(MOCK, data=str(data), out=tmp_path / "run", judges=("holysafe",))
+        measure(MOCK, data=str(data), out=tmp_path / "run", judges=("holysafe",))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("judges", [(), ("holisafe", "holisafe")])
 def test_a_run_has_each_judge_once_and_at_least_one(judges: tuple[str, ...], data: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="at least one, and each once"):
-        run(MOCK, data=str(data), out=tmp_path, judges=judges)
+        measure(MOCK, data=str(data), out=tmp_path, judges=judges)
 
 
 def test_a_folder_without_a_run_cannot_be_read(tmp_path: Path) -> None:
@@ -320,20 +320,20 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["lost", "cut"])
 def test_a_finished_run_needs_no_log(damage: str, data: Path, tmp_path: Path) -> None:
-    measured = run(MOCK, data=str(data), out=tmp_path)
+    measured = measure(MOCK, data=str(data), out=tmp_path)
     (log,) = (tmp_path / "logs").glob("*.eval")
     if damage == "lost":
         log.unlink()
     else:
         log.write_bytes(log.read_bytes()[:1000])
     assert read_run(tmp_path) == measured
-    assert run(MOCK, data=str(data), out=tmp_path) == measured
+    assert measure(MOCK, data=str(data), out=tmp_path) == measured
 
 
 def test_a_judge_added_to_a_finished_run_judges_the_recorded_answers(data: Path, tmp_path: Path) -> None:
-    first = run(MOCK, data=str(data), out=tmp_path)
+    first = measure(MOCK, data=str(data), out=tmp_path)
     logs = list((tmp_path / "logs").iterdir())
-    again = run(MOCK, data=str(data), out=tmp_path, judges=("refusal",))
+    again = measure(MOCK, data=str(data), out=tmp_path, judges=("refusal",))
     assert again.responses == first.responses
     assert list(again.judgements) == list(again.provenance["summaries"]) == ["refusal", "holisafe"]
     assert again.judgements["holisafe"] == first.judgements["holisafe"]
@@ -352,8 +352,8 @@ def test_a_changed_judge_judges_again_and_says_which_it_is(
         async def judge(self, sample: Any, response: Response, ask: Any = None) -> Any:
             return replace(await super().judge(sample, response), judge=self.id, outcome=Outcome.HARMFUL)
 
-    first = run(MOCK, data=str(data), out=tmp_path, judges=("refusal",))
-    again = run(MOCK, data=str(data), out=tmp_path, judges=(Changed(),))
+    first = measure(MOCK, data=str(data), out=tmp_path, judges=("refusal",))
+    again = measure(MOCK, data=str(data), out=tmp_path, judges=(Changed(),))
     assert again.responses == first.responses
     assert {each.judge.version for each in again.judgements["refusal"]} == {"2"}
     assert {each.outcome for each in again.judgements["refusal"]} == {Outcome.HARMFUL}
@@ -367,7 +367,7 @@ def test_as_many_samples_are_read_back_as_were_asked_whatever_their_ids(
 ) -> None:
     samples = tuple(Sample.ask(name, (), "What? \udfff", "SSU") for name in IDS)
     monkeypatch.setattr(datasets, "read", lambda *_: datasets.Loaded(samples))
-    measured = run(MOCK, out=tmp_path)
+    measured = measure(MOCK, out=tmp_path)
     assert [sample.id for sample in measured.samples] == [name.replace("\ud800", "\ufffd") for name in IDS]
     assert len(measured.responses) == len(measured.judgements["holisafe"]) == len(IDS)
     (log,) = (tmp_path / "logs").glob("*.eval")
@@ -389,7 +389,7 @@ def test_as_many_samples_are_read_back_as_were_asked_whatever_their_ids(
     ],
 )
 def test_a_field_of_the_wrong_type_is_named(change: dict[str, Any], data: Path, tmp_path: Path) -> None:
-    run(MOCK, data=str(data), out=tmp_path)
+    measure(MOCK, data=str(data), out=tmp_path)
     record = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps(record | change))
     with pytest.raises(RunError, match=r"run\.json"):
@@ -410,7 +410,7 @@ def test_links_in_the_folder_of_a_run_are_not_followed(name: str, data: Path, tm
     target.write_text("precious")
     (out / name).symlink_to(target)
     with pytest.raises(RunError):
-        run(MOCK, data=str(data), out=out)
+        measure(MOCK, data=str(data), out=out)
     assert target.read_text() == "precious"
 
 
@@ -420,12 +420,12 @@ def test_links_in_the_place_of_a_whole_file_are_replaced(name: str, data: Path, 
     out.mkdir()
     target.write_text("precious")
     (out / name).symlink_to(target)
-    run(MOCK, data=str(data), out=out)
+    measure(MOCK, data=str(data), out=out)
     assert target.read_text() == "precious"
 
 
 def test_a_log_that_names_a_picture_elsewhere_does_not_read_it(data: Path, tmp_path: Path) -> None:
-    run(MOCK, data=str(data), out=tmp_path)
+    measure(MOCK, data=str(data), out=tmp_path)
     (log,) = (tmp_path / "logs").glob("*.eval")
     content = read_eval_log(str(log))
     for sample in content.samples or []:
@@ -443,7 +443,7 @@ def test_a_log_that_names_a_picture_elsewhere_does_not_read_it(data: Path, tmp_p
 
 
 def test_images_are_known_by_their_digest(data: Path, tmp_path: Path) -> None:
-    measured = run(MOCK, data=str(data), out=tmp_path)
+    measured = measure(MOCK, data=str(data), out=tmp_path)
     for image in (image for sample in measured.samples for image in sample.images):
         assert image.path is not None and image.path.stem == image.digest
         assert hashlib.sha256(image.path.read_bytes()).hexdigest() == image.digest

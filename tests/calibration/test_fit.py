@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import tiny_models
-from holisafe.calibration import calibrate, plot_reliability
+from holisafe.calibration import fit_calibration, plot_reliability
 from holisafe.errors import DataError, GuardError, MissingDependencyError
 from holisafe.guard import Calibration, attach_guard, calibration_of, classify_images, set_calibration
 from holisafe.metrics import softmax
@@ -38,7 +38,7 @@ def head_output(seed: int, count: int, labels: int, *, scale: float = 2.0, safe:
 
 
 def test_an_overconfident_head_becomes_calibrated_on_records_the_temperature_has_not_seen() -> None:
-    calibration, report = calibrate(*head_output(0, 3000, 20))
+    calibration, report = fit_calibration(*head_output(0, 3000, 20))
     assert report.image is not None
     assert calibration.temperature == pytest.approx(2, rel=0.1)
     assert report.image.after.ece < report.image.before.ece / 2
@@ -51,7 +51,7 @@ def test_the_promise_holds_over_many_calibrations_of_the_image_head() -> None:
     assert not labels.any()
     flagged = []
     for seed in range(200):
-        calibration, _ = calibrate(*head_output(100 + seed, 200, 20), flag_rate=0.1, resamples=1)
+        calibration, _ = fit_calibration(*head_output(100 + seed, 200, 20), flag_rate=0.1, resamples=1)
         scores = 1 - softmax(to_come, calibration.temperature)[:, 0]
         flagged.append(np.mean(scores >= calibration.threshold))
     noise = 4 * np.std(flagged) / math.sqrt(len(flagged))
@@ -67,7 +67,7 @@ def test_the_promise_holds_when_records_come_in_clusters() -> None:
         logits, _ = head_output(seed, 120, 5, scale=0.3, safe=1.0)
         logits[:, 0] += 0.3 * sizes
         clusters = np.repeat(np.arange(120), sizes)
-        calibration, _ = calibrate(
+        calibration, _ = fit_calibration(
             joint_logits=logits[clusters],
             joint_labels=np.zeros(len(clusters), dtype=np.int64),
             joint_clusters=[str(name) for name in clusters],
@@ -84,7 +84,7 @@ def test_the_promise_holds_when_records_come_in_clusters() -> None:
 
 def test_shares_flagged_are_measured_on_records_that_did_not_set_the_threshold() -> None:
     logits, labels = head_output(3, 2000, 20)
-    calibration, report = calibrate(logits, labels, flag_rate=0.05)
+    calibration, report = fit_calibration(logits, labels, flag_rate=0.05)
     head = report.image
     assert head is not None and head.flagged_safe is not None and head.flagged_unsafe is not None
     assert head.temperature != 1 and abs(head.flagged_safe.n - (labels == 0).sum() / 2) <= 1
@@ -98,7 +98,7 @@ def test_shares_flagged_are_measured_on_records_that_did_not_set_the_threshold()
 
 
 def test_both_heads_are_calibrated_each_on_its_own_records() -> None:
-    calibration, report = calibrate(*head_output(4, 400, 20), *head_output(5, 600, 5, scale=4.0), data="abc")
+    calibration, report = fit_calibration(*head_output(4, 400, 20), *head_output(5, 600, 5, scale=4.0), data="abc")
     assert report.image is not None and report.joint is not None
     assert calibration.joint_temperature > calibration.temperature
     assert (calibration.records, calibration.data, calibration.flag_rate) == (400, "abc", 0.05)
@@ -107,7 +107,9 @@ def test_both_heads_are_calibrated_each_on_its_own_records() -> None:
 
 
 def test_a_guard_without_an_image_head_is_calibrated_on_requests() -> None:
-    calibration, report = calibrate(joint_logits=head_output(6, 300, 5)[0], joint_labels=head_output(6, 300, 5)[1])
+    calibration, report = fit_calibration(
+        joint_logits=head_output(6, 300, 5)[0], joint_labels=head_output(6, 300, 5)[1]
+    )
     assert (calibration.temperature, calibration.threshold, calibration.records) == (1.0, 0.5, 300)
     assert report.image is None
 
@@ -116,7 +118,7 @@ def test_records_of_a_cluster_never_stand_on_both_sides() -> None:
     logits, labels = head_output(7, 100, 20)
     times = np.repeat(np.arange(100), 3)
     clusters = [f"image {place}" for place in times]
-    _, report = calibrate(logits[times], labels[times], image_clusters=clusters, flag_rate=0.1)
+    _, report = fit_calibration(logits[times], labels[times], image_clusters=clusters, flag_rate=0.1)
     assert report.image is not None
     assert report.image.fitted % 3 == report.image.held % 3 == 0
     assert report.image.safe_scores * 3 == report.image.per_class["safe"].support
@@ -124,13 +126,13 @@ def test_records_of_a_cluster_never_stand_on_both_sides() -> None:
 
 def test_the_same_records_and_seed_give_the_same_calibration() -> None:
     records = head_output(8, 400, 20)
-    assert calibrate(*records) == calibrate(*records)
-    assert calibrate(*records)[0] != calibrate(*records, seed=1)[0]
+    assert fit_calibration(*records) == fit_calibration(*records)
+    assert fit_calibration(*records)[0] != fit_calibration(*records, seed=1)[0]
 
 
 def test_records_that_are_told_apart_perfectly_are_calibrated_too() -> None:
     labels = np.arange(400) % 20 * (np.arange(400) % 2)
-    calibration, report = calibrate(30.0 * np.eye(20)[labels], labels)
+    calibration, report = fit_calibration(30.0 * np.eye(20)[labels], labels)
     head = report.image
     assert head is not None and head.auroc is not None and head.flagged_safe is not None
     assert 0 < calibration.threshold < 1
@@ -139,7 +141,7 @@ def test_records_that_are_told_apart_perfectly_are_calibrated_too() -> None:
 
 
 def test_without_unsafe_records_what_needs_them_is_undefined() -> None:
-    _, report = calibrate(*head_output(9, 100, 20, safe=1.0))
+    _, report = fit_calibration(*head_output(9, 100, 20, safe=1.0))
     head = report.image
     assert head is not None
     assert (head.auroc, head.auprc, head.flagged_unsafe) == (None, None, None)
@@ -166,14 +168,14 @@ def test_without_unsafe_records_what_needs_them_is_undefined() -> None:
 )
 def test_what_cannot_be_calibrated_is_named(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(DataError, match=says):
-        calibrate(**arguments)
+        fit_calibration(**arguments)
 
 
 def test_a_head_that_is_sure_of_harm_in_safe_images_cannot_keep_a_flag_rate() -> None:
     logits = np.zeros((100, 5))
     logits[:, 1] = 1e6
     with pytest.raises(GuardError, match="probability 1"):
-        calibrate(joint_logits=logits, joint_labels=np.zeros(100, dtype=np.int64))
+        fit_calibration(joint_logits=logits, joint_labels=np.zeros(100, dtype=np.int64))
 
 
 def test_a_temperature_that_makes_other_records_worse_is_not_used() -> None:
@@ -182,7 +184,7 @@ def test_a_temperature_that_makes_other_records_worse_is_not_used() -> None:
     kept = 0
     for _ in range(20):
         chosen = generator.permutation(80)
-        _, report = calibrate(logits[chosen], labels[chosen], flag_rate=0.2, resamples=10)
+        _, report = fit_calibration(logits[chosen], labels[chosen], flag_rate=0.2, resamples=10)
         head = report.image
         assert head is not None and head.fitted_temperature is not None
         assert head.after.nll <= head.before.nll and head.after.ece <= head.before.ece
@@ -195,7 +197,7 @@ def test_a_temperature_that_makes_other_records_worse_is_not_used() -> None:
 
 def test_where_no_temperature_is_used_all_safe_records_set_the_threshold_and_each_is_measured_by_the_others() -> None:
     labels = np.arange(400) % 20 * (np.arange(400) % 2)
-    _, report = calibrate(np.eye(20)[labels] + np.random.default_rng(0).normal(0, 0.01, (400, 20)), labels)
+    _, report = fit_calibration(np.eye(20)[labels] + np.random.default_rng(0).normal(0, 0.01, (400, 20)), labels)
     head = report.image
     assert head is not None and head.flagged_safe is not None and head.temperature == 1
     assert head.safe_scores == head.flagged_safe.n == (labels == 0).sum()
@@ -205,14 +207,16 @@ def test_where_no_temperature_is_used_all_safe_records_set_the_threshold_and_eac
 
 def test_a_head_that_is_always_wrong_has_no_temperature_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
     labels = np.arange(400) % 5
-    calibration, report = calibrate(joint_logits=9.0 * np.eye(5)[(labels + 1) % 5], joint_labels=labels, flag_rate=0.9)
+    calibration, report = fit_calibration(
+        joint_logits=9.0 * np.eye(5)[(labels + 1) % 5], joint_labels=labels, flag_rate=0.9
+    )
     assert calibration.joint_temperature == 1
     assert any("bound of 100" in warning for warning in report.warnings)
     assert "joint head: the temperature is not determined" in caplog.text
 
 
 def test_the_table_trades_safe_records_flagged_for_unsafe_ones_found() -> None:
-    _, report = calibrate(*head_output(21, 4000, 20), flag_rate=0.03)
+    _, report = fit_calibration(*head_output(21, 4000, 20), flag_rate=0.03)
     assert report.image is not None
     rows = report.image.flag_rows
     assert [row.flag_rate for row in rows] == [0.01, 0.02, 0.03, 0.05, 0.1, 0.2]
@@ -226,18 +230,18 @@ def test_the_table_trades_safe_records_flagged_for_unsafe_ones_found() -> None:
 
 
 def test_rates_that_too_few_safe_records_allow_have_no_threshold_and_few_records_are_said() -> None:
-    _, report = calibrate(*head_output(22, 100, 20), flag_rate=0.1)
+    _, report = fit_calibration(*head_output(22, 100, 20), flag_rate=0.1)
     assert report.image is not None
     row = report.image.flag_rows[0]
     assert (row.flag_rate, row.threshold, row.flagged_safe) == (0.01, None, None) and "at least 99 safe" in row.why
     assert any("independent safe images (200 or more are best)" in warning for warning in report.warnings)
-    _, many = calibrate(*head_output(22, 800, 20))
+    _, many = fit_calibration(*head_output(22, 800, 20))
     assert not any("200 or more" in warning for warning in many.warnings)
 
 
 def test_a_threshold_set_by_hand_is_kept_and_measured() -> None:
     logits, labels = head_output(23, 1000, 20)
-    calibration, report = calibrate(logits, labels, threshold=0.7)
+    calibration, report = fit_calibration(logits, labels, threshold=0.7)
     head = report.image
     assert (calibration.threshold, calibration.flag_rate) == (0.7, None) and head is not None
     scores = 1 - softmax(logits, calibration.temperature)[:, 0]
@@ -246,16 +250,16 @@ def test_a_threshold_set_by_hand_is_kept_and_measured() -> None:
     assert head.flagged_unsafe.value == (scores[labels != 0] >= 0.7).mean()
     assert "set by hand" in report.to_markdown() and len(head.flag_rows) == 5
     with pytest.raises(GuardError, match=r"threshold: expected a probability in \[0, 1\], found 1.2"):
-        calibrate(logits, labels, threshold=1.2)
+        fit_calibration(logits, labels, threshold=1.2)
     with pytest.raises(DataError, match="joint_threshold was given, but no logits"):
-        calibrate(logits, labels, joint_threshold=0.5)
+        fit_calibration(logits, labels, joint_threshold=0.5)
 
 
 def test_unsafe_records_alone_need_safe_ones_or_a_threshold_set_by_hand() -> None:
     logits, _ = head_output(24, 100, 20)
     with pytest.raises(DataError, match=r"all 100 images are unsafe.*add safe images"):
-        calibrate(logits, np.full(100, 4))
-    calibration, report = calibrate(logits, np.full(100, 4), threshold=0.5)
+        fit_calibration(logits, np.full(100, 4))
+    calibration, report = fit_calibration(logits, np.full(100, 4), threshold=0.5)
     assert report.image is not None and report.image.flagged_safe is None
     assert calibration.safe_records == 0 and report.image.flagged_unsafe is not None
 
@@ -263,7 +267,7 @@ def test_unsafe_records_alone_need_safe_ones_or_a_threshold_set_by_hand() -> Non
 def test_safe_records_that_look_unsafe_give_a_threshold_and_a_warning() -> None:
     logits = np.random.default_rng(0).normal(size=(200, 20))
     logits[:, 3] += 9
-    calibration, report = calibrate(logits, np.zeros(200, dtype=np.int64))
+    calibration, report = fit_calibration(logits, np.zeros(200, dtype=np.int64))
     assert calibration.temperature == 1 and calibration.threshold > 0.999
     assert any("almost sure of harm in safe images" in warning for warning in report.warnings)
 
@@ -273,17 +277,17 @@ def test_safe_records_that_look_unsafe_give_a_threshold_and_a_warning() -> None:
 def test_logits_come_as_tensors_of_any_dtype_with_gradients_and_as_lists(dtype: torch.dtype, as_rows: bool) -> None:
     logits, labels = head_output(25, 300, 20)
     tensor = torch.from_numpy(logits).to(dtype).requires_grad_()
-    expected = calibrate(tensor.detach().float().numpy().astype(np.float64), labels, resamples=10)
+    expected = fit_calibration(tensor.detach().float().numpy().astype(np.float64), labels, resamples=10)
     if dtype is torch.float64:
-        expected = calibrate(logits.tolist(), labels.tolist(), resamples=10)
+        expected = fit_calibration(logits.tolist(), labels.tolist(), resamples=10)
     given = list(tensor) if as_rows else tensor
-    assert calibrate(given, torch.from_numpy(labels), resamples=10) == expected
+    assert fit_calibration(given, torch.from_numpy(labels), resamples=10) == expected
 
 
 def test_labels_come_as_names() -> None:
     logits, labels = head_output(26, 300, 20)
     joint, combinations = head_output(27, 300, 5)
-    by_name = calibrate(
+    by_name = fit_calibration(
         *(
             logits,
             [HEAD_ORDER[each] for each in labels],
@@ -292,18 +296,18 @@ def test_labels_come_as_names() -> None:
         ),
         resamples=10,
     )
-    assert by_name == calibrate(logits, labels, joint, combinations, resamples=10)
+    assert by_name == fit_calibration(logits, labels, joint, combinations, resamples=10)
     with pytest.raises(DataError, match=r"image_labels: .*terorism"):
-        calibrate(logits, ["terorism"] * 300)
+        fit_calibration(logits, ["terorism"] * 300)
     with pytest.raises(DataError, match=r"joint_labels: .*SSX"):
-        calibrate(joint_logits=joint, joint_labels=["SSX"] * 300)
+        fit_calibration(joint_logits=joint, joint_labels=["SSX"] * 300)
     with pytest.raises(DataError, match="image_logits: expected numbers"):
-        calibrate([["a"] * 20], [0])
+        fit_calibration([["a"] * 20], [0])
 
 
 def test_a_calibration_says_whether_it_was_fitted() -> None:
     assert not Calibration().is_fitted and not Calibration(threshold=0.3).is_fitted
-    assert calibrate(*head_output(28, 200, 20), resamples=10)[0].is_fitted
+    assert fit_calibration(*head_output(28, 200, 20), resamples=10)[0].is_fitted
 
 
 # -- what is saved
@@ -375,7 +379,7 @@ def test_what_is_no_object_is_named() -> None:
 
 
 def test_the_report_is_json_and_a_table() -> None:
-    _, report = calibrate(*head_output(10, 400, 20), *head_output(11, 400, 5))
+    _, report = fit_calibration(*head_output(10, 400, 20), *head_output(11, 400, 5))
     values = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert set(values) == {"calibration", "image", "joint"}
     assert values["joint"]["flagged_safe"].keys() == {"value", "low", "high", "n"}
@@ -386,13 +390,13 @@ def test_the_report_is_json_and_a_table() -> None:
 
 
 def test_the_reliability_plot_is_drawn(tmp_path: Path) -> None:
-    _, report = calibrate(*head_output(12, 400, 20), *head_output(13, 400, 5))
+    _, report = fit_calibration(*head_output(12, 400, 20), *head_output(13, 400, 5))
     plot_reliability(report, tmp_path / "reliability.png")
     assert (tmp_path / "reliability.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_plot_without_matplotlib_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, report = calibrate(*head_output(14, 200, 20))
+    _, report = fit_calibration(*head_output(14, 200, 20))
     real = builtins.__import__
 
     def without_matplotlib(name: str, *args: Any, **kwargs: Any) -> Any:

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from guard.prompts import guard, tiny
-from holisafe.calibration import calibrate, calibrate_on
+from holisafe.calibration import calibrate, fit_calibration
 from holisafe.calibration.guards import Records, ask_guard
 from holisafe.datasets import fingerprint
 from holisafe.errors import DataError, GuardError
-from holisafe.guard import Calibration, GuardConfig, attach_guard, calibration_of, guard_of, set_calibration
+from holisafe.guard import Calibration, GuardConfig, attach_guard, calibration_of, guard_of, session, set_calibration
 from holisafe.images import content_hash, identify
 from holisafe.models import Prompt
 from holisafe.models.engine.prefill import plain_inputs
@@ -44,7 +44,7 @@ def samples() -> list[Sample]:
 def plain(made: Tiny, asked: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log-probabilities of each image (images, 20) and of the request (5,), from a plain forward pass."""
     prompt = prepare(made.processor, Prompt.ask(asked.query, *asked.images), keep_prompt=True)
-    with torch.no_grad():
+    with torch.no_grad(), session(made.model):
         output = made.model(**plain_inputs(made.model, made.processor, [prompt]))
     return normal(output.image_logits), normal(output.joint_logits[0, : len(Combination)])
 
@@ -117,12 +117,12 @@ def test_without_an_image_head_no_image_labels_are_needed() -> None:
 def test_calibrate_on_calibrates_on_these_logits() -> None:
     made, given = guarded(), safety(24)
     before = calibration_of(made.model)
-    found, report = calibrate_on(made.model, made.processor, given, flag_rate=0.3)
+    found, report = calibrate(made.model, made.processor, given, flag_rate=0.3)
     (images, joint) = zip(*(plain(made, each) for each in given), strict=True)
     labels = [each.image_labels[0].index for each in given]
     combinations = [list(Combination).index(each.combination) for each in given]
     clusters = [each.cluster for each in given]
-    expected, _ = calibrate(
+    expected, _ = fit_calibration(
         *(np.concatenate(images), labels, np.stack(joint), combinations),
         flag_rate=0.3,
         data=fingerprint(given),
@@ -154,7 +154,7 @@ def test_what_cannot_be_used_is_left_out_and_logged(caplog: pytest.LogCaptureFix
     assert said.images is not None and said.requests is not None
     assert (len(said.images.labels), len(said.requests.labels)) == (24, 25)
     with caplog.at_level(logging.WARNING, "holisafe"):
-        calibrate_on(made.model, made.processor, given, flag_rate=0.3)
+        calibrate(made.model, made.processor, given, flag_rate=0.3)
     assert "3 of 27 samples left out or used in part" in caplog.text
 
 
@@ -177,33 +177,33 @@ def test_features_that_are_not_finite_end_it() -> None:
     with torch.no_grad():
         next(guard_of(made.model).parameters()).mul_(torch.inf)
     with pytest.raises(GuardError, match="not finite"):
-        calibrate_on(made.model, made.processor, samples())
+        calibrate(made.model, made.processor, samples())
 
 
 @pytest.mark.parametrize("flag_rate", [0, 1, 1.5])
 def test_a_flag_rate_that_is_no_share_is_refused_before_anything_is_read(flag_rate: float) -> None:
     with pytest.raises(GuardError, match="flag_rate: expected a share"):
-        calibrate_on(None, None, [], flag_rate=flag_rate)
+        calibrate(None, None, [], flag_rate=flag_rate)
 
 
 def test_too_few_safe_samples_are_refused() -> None:
     made = guarded()
     with pytest.raises(DataError, match="in the part of the data that sets the threshold"):
-        calibrate_on(made.model, made.processor, safety(24), flag_rate=0.05)
+        calibrate(made.model, made.processor, safety(24), flag_rate=0.05)
 
 
 def test_samples_without_any_image_label_are_refused_where_there_is_an_image_head() -> None:
     made = guarded()
     bare = [replace(each, image_labels=()) for each in samples()]
     with pytest.raises(DataError, match="no record for the guard's image head; the first: one: found 0 image labels"):
-        calibrate_on(made.model, made.processor, bare)
+        calibrate(made.model, made.processor, bare)
 
 
 def test_a_guard_of_other_labels_is_refused() -> None:
     made = tiny("llava")
     attach_guard(made.model, GuardConfig(labels=(GuardLabel.SAFE, GuardLabel.TERRORISM)))
     with pytest.raises(GuardError, match="tells 2 labels apart"):
-        calibrate_on(made.model, made.processor, samples())
+        calibrate(made.model, made.processor, samples())
 
 
 def test_order_and_spelling_of_the_guards_labels_do_not_matter() -> None:
@@ -222,4 +222,4 @@ def test_order_and_spelling_of_the_guards_labels_do_not_matter() -> None:
 def test_a_model_without_a_guard_is_refused() -> None:
     made = tiny("llava")
     with pytest.raises(GuardError, match="no guard"):
-        calibrate_on(made.model, made.processor, samples())
+        calibrate(made.model, made.processor, samples())

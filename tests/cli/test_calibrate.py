@@ -234,7 +234,7 @@ def test_a_shipped_guard_is_not_calibrated_on_what_it_learned_from(split: str | 
 def test_a_guard_of_this_installation_is_not_written_to(
     place: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(registry._GUARDS, "pocket", model / "guard")
+    monkeypatch.setattr(registry, "shipped_guards", lambda: [model / "guard"])
     told = holisafe(model, "--data", place / "data")
     assert told.exit_code == 2 and "say with --out" in told.stderr
     assert kept(model / "guard") == kept(place / "both")

@@ -16,7 +16,7 @@ from holisafe.cli import app
 from holisafe.records import Run
 from holisafe.taxonomy import Combination
 
-SMALL = ("--samples", "6", "--max-tokens", "2")
+SMALL = ("--samples", "6", "--max-new-tokens", "2")
 
 
 def asked(run: Run) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -75,7 +75,7 @@ def test_one_report_has_both(trained: Result, folder: Path) -> None:
 def test_the_progress_says_how_small_it_is_and_how_far(trained: Result) -> None:
     assert "2 new tokens, fewer than the protocol's 512" in trained.stderr
     assert "briefly: 5 steps of 8 samples" in trained.stderr
-    assert "step 5 of 5: loss " in trained.stderr
+    assert "step 5/5, " in trained.stderr
 
 
 def test_a_second_call_reads_all_back_and_shows_both_side_by_side(trained: Result, folder: Path) -> None:

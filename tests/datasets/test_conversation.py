@@ -200,7 +200,7 @@ def test_what_is_no_conversation_is_named(read_lines: ReadRecords, turns: Any, c
     assert problem.field == "conversations" and complaint in problem.found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["human", "gpt", "system", "user", "robot"]), st.sampled_from(["", "<image>", "Hi"])),

@@ -330,7 +330,7 @@ def test_of_two_predictions_with_one_id_the_first_counts(tmp_path: Path, record:
     assert [response.text for response in read_predictions(file).responses] == ["first"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(
     st.dictionaries(
         st.sampled_from(["id", "image", "images", "query", "conversations", "type", "category", "subcategory",
@@ -351,7 +351,7 @@ def test_whatever_a_record_holds_it_loads_or_is_reported(
     assert (len(loaded.samples) == 2) is not bool(loaded.broken)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_whatever_a_file_holds_it_is_a_data_error(folder: Path, content: bytes) -> None:
     (folder / "holisafe_bench.json").write_bytes(content)

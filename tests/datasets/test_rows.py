@@ -155,7 +155,7 @@ def test_a_csv_file_that_cannot_be_read_is_one_error(folder: Path, content: byte
         read(folder)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(position=st.integers(0, 10_000), byte=st.integers(0, 255))
 def test_a_damaged_parquet_byte_ends_no_process(record: Make, folder: Path, position: int, byte: int) -> None:
     """The Parquet library aborts on some of them."""

@@ -3,7 +3,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holisafe.datasets import stratified
@@ -91,7 +91,6 @@ def test_twins_whose_other_half_is_not_there_count_as_single() -> None:
     assert counted(stratified(samples, 20)).total() == 20
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 30), min_size=5, max_size=5),
     st.integers(0, 20),

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
+from holisafe.bench import measure
+from holisafe.datasets import load
 from holisafe.datasets.export import export_parquet
 from holisafe.taxonomy import Combination
-from tuning.data import sample
-from tuning.tiny_run import general, safety, write_data, write_model
+from tuning.tiny_run import general, write_data, write_model
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -73,33 +76,46 @@ def make_place(folder: Path) -> Path:
         write_data(folder / name)
     for name in ("path/to/general", "instructions"):
         export_parquet(general(), folder / name, "train")
-    _pictures(folder)
-    _records(folder)
+    recipe = next(block for block in blocks("docs/tune.md") if block.language == "json")
+    (folder / "my-recipe.json").write_text(recipe.text)
+    _write_pictures(folder)
+    _write_records(folder)
     return folder
 
 
-def _pictures(folder: Path) -> None:
+def add_runs(place: Path, *names: str) -> None:
+    """Run folders of one small run, and its log in `logs/some.eval`."""
+    run = place / "a-run"
+    if not run.exists():
+        measure("path/to/checkpoint", data="path/to/bench", limit=5, max_new_tokens=2, out=run)
+    for name in names:
+        shutil.copytree(run, place / "runs" / name)
+    (place / "logs").mkdir(exist_ok=True)
+    shutil.copy(next((run / "logs").glob("*.eval")), place / "logs" / "some.eval")
+
+
+def _write_pictures(folder: Path) -> None:
     colours = {"safe": "#20c040", "weapon_related_violence": "#c02020", "drug_related_hazards": "#2020c0"}
     (folder / "photos").mkdir()
     for name, colour in colours.items():
-        place = folder / "labelled" / name
-        place.mkdir(parents=True)
+        labelled = folder / "labelled" / name
+        labelled.mkdir(parents=True)
         for number in range(6):
-            Image.new("RGB", (32 + number, 32), colour).save(place / f"{number}.png")
+            Image.new("RGB", (32 + number, 32), colour).save(labelled / f"{number}.png")
         Image.new("RGB", (40, 32), colour).save(folder / "photos" / f"{name}.png")
     Image.new("RGB", (64, 48), "red").save(folder / "upload.jpg")
-    export_parquet(safety(4), folder / "dump", "train")
-    next((folder / "dump").rglob("*.parquet")).rename(folder / "dump.parquet")
+    rows = [{"image": {"bytes": file.read_bytes(), "path": file.name}} for file in (folder / "photos").iterdir()]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "dump.parquet")
 
 
-def _records(folder: Path) -> None:
+def _write_records(folder: Path) -> None:
     """Data and recorded answers in the released form."""
-    (folder / "images").mkdir()
+    images = folder / "images"
+    images.mkdir()
     records = []
     for number, combination in enumerate(combination for combination in Combination for _ in range(2)):
-        file = io.BytesIO()
-        Image.new("RGB", (40, 40), f"#{10 * number:02x}40a0").save(file, "PNG")
-        (folder / "images" / f"{number}.png").write_bytes(file.getvalue())
+        Image.new("RGB", (40, 40), f"#{10 * number:02x}40a0").save(images / f"{number}.png")
+        is_safe = combination.value.startswith("S")
         records.append(
             {
                 "id": number,
@@ -108,16 +124,18 @@ def _records(folder: Path) -> None:
                 "type": combination.value,
                 "category": "violence",
                 "subcategory": "weapon_related_violence",
-                "image_safe": combination.value.startswith("S"),
-                "image_safety_label": "safe" if combination.value.startswith("S") else "weapon_related_violence",
+                "image_safe": is_safe,
+                "image_safety_label": "safe" if is_safe else "weapon_related_violence",
             }
         )
     (folder / "holisafe_bench.json").write_text(json.dumps(records))
+    bench = folder / "path/to/bench"
+    shutil.copytree(images, bench / "images")
+    shutil.copy(folder / "holisafe_bench.json", bench)
     answered = [{**record, "prediction": "I'm sorry, but I can't help with that."} for record in records]
     for name in ("predictions", "answers", "model"):
         (folder / f"{name}.json").write_text(json.dumps(answered))
-    with (folder / "answers.csv").open("w", newline="") as file_:
-        writer = csv.writer(file_)
+    with (folder / "answers.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
         writer.writerow(["id", "prediction"])
-        writer.writerows([record["id"], "No."] for record in records)
-    assert sample()  # what the pages call a sample is built by the same function
+        writer.writerows([sample.id, "No."] for sample in load("open", "test")[:5])

@@ -7,6 +7,8 @@ from guard.families.all import SUITES
 from holisafe.guard import GuardConfig, attach_guard
 from holisafe.guard.conformance import GuardConformance
 
+pytestmark = pytest.mark.slow
+
 TESTS = sorted(name for name in dir(GuardConformance) if name.startswith("test_"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holisafe.errors import GuardError
@@ -27,7 +27,6 @@ def prompts(rows: list[list[int]], gap: int) -> torch.Tensor:
     return torch.tensor([[0] * (width - len(row)) + row for row in made])
 
 
-@settings(deadline=None)
 @given(images_of_rows, st.integers(0, 2))
 def test_features_tell_even_adjacent_images_apart(rows: list[list[int]], gap: int) -> None:
     ids = prompts(rows, gap)
@@ -38,7 +37,6 @@ def test_features_tell_even_adjacent_images_apart(rows: list[list[int]], gap: in
     assert slots(found).tolist() == [place for row in rows for place in range(len(row))]
 
 
-@settings(deadline=None)
 @given(images_of_rows, st.integers(1, 2))
 def test_unbroken_runs_are_images(rows: list[list[int]], gap: int) -> None:
     ids = prompts(rows, gap)
@@ -46,7 +44,6 @@ def test_unbroken_runs_are_images(rows: list[list[int]], gap: int) -> None:
     assert found.counts.tolist() == [count for row in rows for count in row]
 
 
-@settings(deadline=None)
 @given(images_of_rows, st.integers(1, 9))
 def test_weights_of_chunks_are_those_of_the_whole_cut_up(rows: list[list[int]], size: int) -> None:
     ids = prompts(rows, 1)

@@ -360,14 +360,14 @@ def test_the_same_bytes_have_the_same_hash_and_others_another() -> None:
     assert content_hash(encode()) != content_hash(encode(colour="blue"))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.binary(max_size=300))
 def test_random_bytes_raise_nothing_but_an_image_error(data: bytes) -> None:
     with pytest.raises(ImageError):
         open_image(in_memory(data))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.sampled_from(["PNG", "JPEG", "WEBP", "GIF"]),
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=6),
@@ -383,7 +383,7 @@ def test_damaged_images_are_decoded_or_raise_an_image_error(format: str, damage:
     assert image.mode == "RGB"
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.text(max_size=60))
 def test_random_paths_raise_nothing_but_an_image_error(name: str) -> None:
     here = Path(__file__).parent

@@ -322,7 +322,7 @@ def test_names_can_be_written_whatever_their_bytes(tmp_path: Path) -> None:
     assert image.name.endswith("caf\\xe9.png") and image.image is not None
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(["x.zip", "x.tar", "x.tar.gz", "x.parquet"]),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),

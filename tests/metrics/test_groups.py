@@ -55,7 +55,7 @@ def counted(found: list[Figure | None]) -> tuple[int, int]:
     return sum(round(figure.value * figure.n) for figure in kept), sum(figure.n for figure in kept)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(tagged())
 def test_in_every_table_the_parts_add_up_to_the_headline(case: list[tuple[Sample, Outcome]]) -> None:
     found = judged(case, by=TAGS)
@@ -72,7 +72,7 @@ def test_in_every_table_the_parts_add_up_to_the_headline(case: list[tuple[Sample
     assert list(found.outcomes) == list(PARTS)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(tagged())
 def test_rates_are_over_what_is_expected_and_nothing_raises(case: list[tuple[Sample, Outcome]]) -> None:
     found = judged(case)

@@ -107,7 +107,7 @@ def test_a_pair_with_a_member_missing_is_no_pair() -> None:
     assert found.twin_accuracy.n == 19
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(judged())
 def test_figures_equal_a_plain_count(case: tuple[list[Sample], list[Outcome]]) -> None:
     samples, outcomes = case
@@ -131,7 +131,7 @@ def test_figures_equal_a_plain_count(case: tuple[list[Sample], list[Outcome]]) -
             assert fine.value == sum(o in RATES[0 if combination.is_safe else 1] for o in within) / len(within)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(judged())
 def test_every_interval_holds_its_value_has_a_width_and_stays_between_0_and_1(
     case: tuple[list[Sample], list[Outcome]],
@@ -144,7 +144,7 @@ def test_every_interval_holds_its_value_has_a_width_and_stays_between_0_and_1(
             assert figure.low < figure.high
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(judged(), st.randoms())
 def test_the_order_of_samples_and_verdicts_is_no_matter(
     case: tuple[list[Sample], list[Outcome]], chance: random.Random
@@ -154,7 +154,7 @@ def test_the_order_of_samples_and_verdicts_is_no_matter(
     assert summarise(samples, judgements, resamples=50) == summarise(moved, moved_judgements, resamples=50)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(judged())
 def test_a_summary_survives_json(case: tuple[list[Sample], list[Outcome]]) -> None:
     found = summarise(case[0], verdicts(*case), resamples=50)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holisafe.errors import RunError
@@ -29,20 +29,17 @@ def through_json(value: Any) -> Any:
     return json.loads(json.dumps(value, ensure_ascii=False).encode())
 
 
-@settings(deadline=None)
 @given(strategies.samples)
 def test_a_sample_reads_back_as_it_was(sample: Sample) -> None:
     again = sample_from_json(through_json(sample_to_json(sample)))
     assert again == sample and again.tags == sample.tags
 
 
-@settings(deadline=None)
 @given(strategies.responses)
 def test_a_response_reads_back_as_it_was(response: Response) -> None:
     assert response_from_json(through_json(response_to_json(response))) == response
 
 
-@settings(deadline=None)
 @given(strategies.judgements)
 def test_a_judgement_reads_back_as_it_was(judgement: Judgement) -> None:
     again = judgement_from_json(through_json(judgement_to_json(judgement)))
@@ -66,7 +63,6 @@ READERS: list[tuple[Callable[[Any], object], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("read", "good"), READERS)
-@settings(deadline=None)
 @given(data=st.data())
 def test_values_of_other_types_are_one_error_or_a_record(
     read: Callable[[Any], object], good: dict[str, Any], data: st.DataObject
@@ -100,7 +96,6 @@ def test_huge_numbers_are_refused() -> None:
 
 
 @given(strategies.samples)
-@settings(deadline=None)
 def test_replacing_images_by_themselves_changes_nothing(sample: Sample) -> None:
     if sample.turns:
         assert sample.with_images(sample.images) == sample

@@ -38,7 +38,7 @@ def test_a_run_reads_back(tmp_path: Path) -> None:
     assert again.provenance["settings"] == {}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(strategies.samples, max_size=3, unique_by=lambda sample: sample.id))
 def test_samples_of_every_shape_read_back(tmp_path_factory: pytest.TempPathFactory, samples: list[Sample]) -> None:
     responses = tuple(Response(sample.id, "", "m") for sample in samples)

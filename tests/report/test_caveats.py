@@ -31,7 +31,7 @@ def top_of(run: Run, folder: Path) -> str:
         ({"generation": {"max_new_tokens": 32}}, "at most 32 new tokens; the published protocol has 512"),
         ({"data": {"left_out_as_broken": 4}}, "4 broken records of the data were left out"),
         ({"model": {"guard": {"calibration": {**GUARD, "records": 0, "safe_records": 0}}}}, "guard is not calibrated"),
-        ({"model": {"guard": {"calibration": {**GUARD, "safe_records": 74}}}}, "rests on 74 safe records"),
+        ({"model": {"guard": {"calibration": {**GUARD, "safe_records": 74}}}}, "was set on 74 safe records"),
         ({"model": {"id": "pocket-safe", "guard": {"calibration": GUARD}}}, "made for the drawings of HoliSafe-Open"),
     ],
 )

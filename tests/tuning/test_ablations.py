@@ -21,6 +21,8 @@ from holisafe.taxonomy import Category, Combination, GuardLabel
 from tuning.data import picture, sample
 from tuning.tiny_run import general, write_model
 
+pytestmark = pytest.mark.slow
+
 
 def rows(split: str, each: int, blue: int) -> list[Sample]:
     """`each` samples of every combination, an image for each; those of SSS and SSU are twins."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from holisafe.errors import TuningError
-from holisafe.guard import GuardConfig, attach_guard
+from holisafe.guard import GuardConfig, attach_guard, session
 from holisafe.images import open_image
 from holisafe.models.pocket._assemble import build_processor
 from holisafe.records import Role, Turn
@@ -158,7 +158,8 @@ def test_a_guarded_model_of_the_family_takes_the_batch(family: str) -> None:
     attach_guard(made.model, processor=made.processor)
     batch = Collator(made.processor, GuardConfig())(mixed())
     targets = [batch.pop(key) for key in ("image_labels", "combinations", "categories")]
-    said = made.model(**batch)
+    with session(made.model):
+        said = made.model(**batch)
     assert bool(torch.isfinite(said.loss))
     assert [len(said.image_logits), len(said.joint_logits), len(said.joint_logits)] == [len(t) for t in targets]
 

@@ -22,6 +22,8 @@ from tuning import train_processes
 from tuning.data import with_rates
 from tuning.train_processes import ALIKE, HALF, RUNS, train, uneven
 
+pytestmark = pytest.mark.slow
+
 CURVE = ("loss", "loss_answer", "loss_image", "loss_combination", "loss_category", "grad_norm", "learning_rate")
 ALONE: dict[str, TuneConfig] = {
     "ddp": ALIKE,

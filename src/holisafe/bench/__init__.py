@@ -1,7 +1,7 @@
 """The run: data sets as Inspect tasks, a provider for local models, and runs that survive being killed.
 
-`run` measures, `read_run` reads back, `rejudge` judges recorded answers again, `inspect_ask` lets a judge ask any model
-that Inspect reaches. Inspect is imported on first use.
+`measure` measures a model, `read_run` reads a run back, `rejudge` judges recorded answers again, `inspect_ask` lets a
+judge ask any model that Inspect reaches. Inspect is imported on first use.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from holisafe._lazy import lazy
 
 if TYPE_CHECKING:
     from holisafe.bench._ask import inspect_ask
+    from holisafe.bench._folder import default_folder
     from holisafe.bench._read import read_run, rejudge
-    from holisafe.bench._run import run
+    from holisafe.bench._run import measure
     from holisafe.bench._task import build_task
 
-__all__ = ["build_task", "inspect_ask", "read_run", "rejudge", "run"]
+__all__ = ["build_task", "default_folder", "inspect_ask", "measure", "read_run", "rejudge"]
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -25,6 +26,7 @@ __getattr__, __dir__ = lazy(
         "inspect_ask": "holisafe.bench._ask",
         "read_run": "holisafe.bench._read",
         "rejudge": "holisafe.bench._read",
-        "run": "holisafe.bench._run",
+        "default_folder": "holisafe.bench._folder",
+        "measure": "holisafe.bench._run",
     },
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,12 @@ _FIELDS_OF_COMPLETE: Mapping[str, type | tuple[type, ...]] = {
     "summaries": dict,
     "model": dict,
 }
+
+
+def default_folder(model: str, data: str | Path) -> Path:
+    """Where a run of a model on a data set goes if nothing else is said: `runs/MODEL-DATA`."""
+    names = (re.sub(r"[^A-Za-z0-9._]+", "_", str(name)).strip("_.") or "model" for name in (model, data))
+    return Path("runs") / "-".join(names)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ def inspect_name(model: str) -> str:
     if not slash:
         hint = "Or give a folder, a Hub id of the form org/name, or an Inspect model such as openai/gpt-4o."
         raise UnknownNameError("model", model, registered_models(), hint=hint)
-    return model if provider in _providers() else f"holisafe/{model}"
+    return model if provider == "holisafe" or provider in _providers() else f"holisafe/{model}"
 
 
 def _providers() -> set[str]:

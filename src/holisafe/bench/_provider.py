@@ -46,8 +46,8 @@ class LocalVLM(ModelAPI):
     """A local model; `model_name` is what `holisafe.models.load` takes.
 
     Model arguments (`-M name=value` on Inspect's command line): those of `holisafe.models.ModelSpec` (device, dtype,
-    device_map, quantization, attention, revision, trust_remote_code, guard), batch_size and image_reuse. With a guard,
-    an output's metadata hold its verdicts under `holisafe_guard`.
+    device_map, quantization, attention, revision, trust_remote_code, guard), batch_size, image_reuse and
+    chat_template_args. With a guard, an output's metadata hold its verdicts under `holisafe_guard`.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class LocalVLM(ModelAPI):
         *,
         batch_size: int = 16,
         image_reuse: bool = True,
+        chat_template_args: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
@@ -67,6 +68,7 @@ class LocalVLM(ModelAPI):
         self.spec = ModelSpec.parse(model_name, **options)
         self._batch_size = batch_size
         self._image_reuse = image_reuse
+        self._template_args = chat_template_args
 
     @cached_property
     def loaded(self) -> LoadedModel:
@@ -76,7 +78,12 @@ class LocalVLM(ModelAPI):
     @cached_property
     def engine(self) -> Engine:
         """What batches the questions."""
-        return Engine(*self.loaded, batch_size=self._batch_size, reuse=self._image_reuse)
+        return Engine(
+            *self.loaded,
+            batch_size=self._batch_size,
+            reuse=self._image_reuse,
+            chat_template_args=self._template_args,
+        )
 
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig

@@ -25,11 +25,20 @@ from inspect_ai.model import Model, get_model
 from inspect_ai.util._display import init_display_type
 from rich.text import Text
 
-from holisafe import __version__, datasets
+from holisafe import datasets
 from holisafe import judges as judging
 from holisafe._files import hold
+from holisafe._version import __version__
 from holisafe.bench._ask import inspect_ask
-from holisafe.bench._folder import RUN_FILE, SAMPLES, identified, read_record, write_record, write_samples
+from holisafe.bench._folder import (
+    RUN_FILE,
+    SAMPLES,
+    default_folder,
+    identified,
+    read_record,
+    write_record,
+    write_samples,
+)
 from holisafe.bench._hosted import Traffic, close, in_loop, prepared
 from holisafe.bench._journal import JUDGEMENTS, RESPONSES, Journal, Judgements
 from holisafe.bench._names import inspect_name
@@ -55,7 +64,7 @@ LOCAL = "holisafe/"
 """How Inspect's names of local models begin."""
 
 
-def run(
+def measure(
     model: str,
     *,
     data: str | Path = "open",
@@ -63,7 +72,7 @@ def run(
     judges: Sequence[str | Judge] = ("holisafe",),
     judge_model: str | None = None,
     limit: int | None = None,
-    out: str | Path,
+    out: str | Path | None = None,
     max_new_tokens: int = 512,
     seed: int = 0,
     system_prompt: str | None = None,
@@ -98,7 +107,7 @@ def run(
         judges: The judges, or their names.
         judge_model: Inspect's name of the model that judges ask, where they need one.
         limit: Stratified limit on the number of samples: every combination keeps its share.
-        out: Folder of the run; made if missing.
+        out: Folder of the run; made if missing. `default_folder(model, data)` when None.
         max_new_tokens: Maximum number of new tokens per answer.
         seed: Seed of the draw under `limit`, of the bootstrap, and of models that take one.
         system_prompt: System message in front of every conversation.
@@ -131,7 +140,7 @@ def run(
             could be answered. What was done is kept.
         UnknownNameError: There is no such model, data set or judge.
     """
-    folder = Path(out)
+    folder = default_folder(model, data) if out is None else Path(out)
     chosen_judges = _judges(judges)
     identities = [each.id for each in chosen_judges]
     name = inspect_name(model)
@@ -322,7 +331,7 @@ def _model(name: str, options: dict[str, Any]) -> Model:
     """The model behind Inspect's interface.
 
     Raises:
-        ModelError: It cannot be had, for example because its key or its client library is missing.
+        ModelError: It cannot be loaded, for example because its key or its client library is missing.
     """
     given = {key: value for key, value in options.items() if value is not None}
     try:

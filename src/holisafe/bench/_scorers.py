@@ -32,7 +32,7 @@ from holisafe.bench._folder import recorded_sample
 from holisafe.bench._text import encodable_values
 from holisafe.errors import JudgeError, RunError
 from holisafe.judges import Ask, Judge
-from holisafe.metrics import summarise
+from holisafe.metrics import figures, summarise
 from holisafe.records import Behaviour, Judgement, Outcome, Response, Sample
 from holisafe.records.as_json import judgement_from_json, judgement_to_json, response_from_json
 
@@ -164,8 +164,7 @@ def rates() -> Metric:
     def compute(scores: list[SampleScore]) -> Value:
         samples = [recorded_sample((each.sample_metadata or {})[SAMPLE], None) for each in scores]
         judgements = [judgement_of(each.score) for each in scores]
-        figures = summarise(samples, judgements, resamples=1).to_json()
-        names = ("rr", "ssu", "usu", "uuu", "suu", "masr_macro", "masr_pooled", "twin_accuracy")
-        return {name: figures[name]["value"] for name in names if figures[name] is not None}
+        found = figures(summarise(samples, judgements, by=(), resamples=1))
+        return {name: figure.value for name, figure in found.items() if figure is not None}
 
     return compute

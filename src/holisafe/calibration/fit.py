@@ -44,7 +44,7 @@ ENOUGH_SAFE = 200
 _MARGIN = 1e-6  # a threshold's distance from the scores below it: what is lost to rounding does not decide
 
 
-def calibrate(
+def fit_calibration(
     image_logits: Any = None,
     image_labels: Any = None,
     joint_logits: Any = None,

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from holisafe.calibration import CalibrationReport, calibrate
+from holisafe.calibration import CalibrationReport, fit_calibration
 from holisafe.datasets import fingerprint
 from holisafe.errors import DataError, GuardError, ImageError, ModelError
 from holisafe.guard import Calibration, calibration_of, guard_of
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 """Takes how many records have been read, and how many there are."""
 
 
-def calibrate_on(
+def calibrate(
     model: Any,
     processor: Any,
     samples: Sequence[Sample],
@@ -145,7 +145,7 @@ class GuardLogits:
             if records is not None:
                 given[f"{head}_logits"], given[f"{head}_labels"] = records.logits, records.labels
                 given[f"{head}_clusters"] = records.clusters
-        return calibrate(
+        return fit_calibration(
             **given, flag_rate=flag_rate, threshold=threshold, joint_threshold=joint_threshold, data=self.data
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typer
 
-from holisafe import __version__
+from holisafe._version import __version__
 from holisafe.cli._commands import Commands
 
 __all__ = ["app"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,14 +69,14 @@ def bench(
     The same command resumes an interrupted run. On a finished run, another --judge judges the recorded answers.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from holisafe.bench import run
+    from holisafe.bench import default_folder, measure
 
-    folder = out or Path("runs") / _folder_name(model, data)
+    folder = out or default_folder(model, data)
     typer.echo(
         f"measuring {model} on {data} ({split}); answers of up to {max_new_tokens} tokens; into {folder}", err=True
     )
     with resumable(folder), show_progress() as progress:
-        measured = run(
+        measured = measure(
             model,
             data=data,
             split=split,
@@ -125,7 +124,3 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
         except (ValueError, RecursionError):
             pairs[key] = value
     return pairs
-
-
-def _folder_name(model: str, data: str) -> str:
-    return "-".join(re.sub(r"[^A-Za-z0-9._]+", "_", name).strip("_.") or "model" for name in (model, data))

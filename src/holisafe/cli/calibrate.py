@@ -71,7 +71,7 @@ def calibrate(
     device: Annotated[str | None, typer.Option(help="E.g. cpu, cuda:1.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
     attention: Annotated[str | None, typer.Option(help="Attention backend, e.g. sdpa.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Most prompts read at once.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of prompts in a batch.")] = 16,
     revision: Annotated[str | None, typer.Option(help="Hub revision of the model.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draw with --limit.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,

@@ -49,7 +49,7 @@ def demo(
             show_default=False,
         ),
     ] = None,
-    max_tokens: Annotated[
+    max_new_tokens: Annotated[
         int, typer.Option(min=1, help="Maximum number of new tokens per answer; as published: 512.")
     ] = 32,
     train: Annotated[
@@ -79,18 +79,18 @@ def demo(
         raise typer.BadParameter("steps are for --train; the Safe Pocket that ships is tuned already")
     folder = out or Path("out/demo-train" if train else "out/demo")
     count = samples or (SAMPLES_BESIDE_TRAINING if train else SAMPLES)
-    shorter = f", fewer than the protocol's {PROTOCOL_TOKENS}" if max_tokens < PROTOCOL_TOKENS else ""
+    shorter = f", fewer than the protocol's {PROTOCOL_TOKENS}" if max_new_tokens < PROTOCOL_TOKENS else ""
     typer.echo(
-        f"measuring on {count} samples of HoliSafe-Open, all five combinations; answers of at most {max_tokens} new "
-        f"tokens{shorter}; into {folder}",
+        f"measuring on {count} samples of HoliSafe-Open, all five combinations; answers of at most {max_new_tokens} "
+        f"new tokens{shorter}; into {folder}",
         err=True,
     )
-    before = _measure(BEFORE, BEFORE, folder, count, max_tokens)
+    before = _measure(BEFORE, BEFORE, folder, count, max_new_tokens)
     if train:
         tuned = _tune(folder / "tuning", steps or STEPS)
-        after = _measure(str(tuned), TUNED_HERE, folder, count, max_tokens, guard="own")
+        after = _measure(str(tuned), TUNED_HERE, folder, count, max_new_tokens, guard="own")
     else:
-        after = _measure(AFTER, AFTER, folder, count, max_tokens, guard="own")
+        after = _measure(AFTER, AFTER, folder, count, max_new_tokens, guard="own")
     typer.echo("writing the report", err=True)
     from holisafe.cli._two_runs import compare_runs, print_two_runs
     from holisafe.report import write_report
@@ -113,24 +113,24 @@ def demo(
             f"{after.name} is tuned briefly: {_small(steps or STEPS)}. `holisafe demo` measures the one that ships."
         )
     if shorter:
-        typer.echo(f"Answers of at most {max_tokens} new tokens{shorter}.")
+        typer.echo(f"Answers of at most {max_new_tokens} new tokens{shorter}.")
     typer.echo(f"The report is in {page}: open it in a browser.")
 
 
-def _measure(model: str, name: str, folder: Path, samples: int, max_tokens: int, guard: str | None = None) -> Run:
+def _measure(model: str, name: str, folder: Path, samples: int, max_new_tokens: int, guard: str | None = None) -> Run:
     """One of the two runs, in the subfolder of its name."""
-    from holisafe.bench import run
+    from holisafe.bench import measure
 
     typer.echo(f"measuring {name}", err=True)
     with resumable(folder), show_progress() as progress:
-        measured = run(
+        measured = measure(
             model,
             data="open",
             split="test",
             judges=("holisafe", "refusal"),
             limit=samples,
             out=folder / name,
-            max_new_tokens=max_tokens,
+            max_new_tokens=max_new_tokens,
             guard=guard,
             progress=progress,
         )

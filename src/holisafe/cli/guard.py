@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from holisafe.cli import _guard_train
+
 if TYPE_CHECKING:
     from holisafe.cli._verdicts import AboutGuard
 
@@ -44,6 +46,7 @@ _guard = typer.Typer(cls=_Guard, help="Say what images show, without a question 
 
 def register(app: typer.Typer) -> None:
     """Add `guard` and its commands."""
+    _guard_train.register(_guard)
     app.add_typer(_guard, name="guard")
 
 

@@ -218,7 +218,7 @@ def tune(
         tuning.tune(model, data, folder, config, recipe=recipe, **arguments, **while_it_trains)
         return
     typer.echo(f"tuning {model} on {data} with method {config.method}; into {folder}", err=True)
-    with goes_on_tuning(folder), show_steps() as progress:
+    with resumable_tuning(folder), show_steps() as progress:
         tuned = tuning.tune(
             model,
             data,
@@ -309,7 +309,7 @@ def _folder_name(model: str, method: str) -> str:
 
 
 @contextlib.contextmanager
-def goes_on_tuning(folder: Path) -> Iterator[None]:
+def resumable_tuning(folder: Path) -> Iterator[None]:
     """Say, when interrupted, that nothing is lost."""
     try:
         yield

@@ -32,7 +32,7 @@ def read_hub(hub_id: str, split: str | None = None) -> Loaded:
 
     Raises:
         MissingDependencyError: The `datasets` library is not installed.
-        DataError: The data set cannot be had: gated, private, misspelt, or the Hub is out of reach.
+        DataError: The data set cannot be loaded: gated, private, misspelt, or the Hub is out of reach.
     """
     library = _library(hub_id)
     try:
@@ -47,7 +47,7 @@ def split_names(hub_id: str) -> list[str]:
 
     Raises:
         MissingDependencyError: The `datasets` library is not installed.
-        DataError: The data set cannot be had.
+        DataError: The data set cannot be loaded.
     """
     library = _library(hub_id)
     try:

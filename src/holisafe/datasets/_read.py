@@ -75,7 +75,7 @@ def split_names(name_or_path: str | Path) -> list[str]:
     """Names of a data set's splits; none where it has but one, without a name.
 
     Raises:
-        DataError: It is on the Hub and cannot be had.
+        DataError: It is on the Hub and cannot be loaded.
     """
     if isinstance(name_or_path, str) and _registry.is_registered(name_or_path):
         return list(_registry.find(name_or_path).splits)

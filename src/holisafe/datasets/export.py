@@ -181,7 +181,7 @@ def _place(ref: ImageRef, data: bytes, label: GuardLabel | None) -> str:
 
 
 def _free(place: str, digest: str, taken: set[str]) -> str:
-    """A place that no other image has: images of one name and other content are told apart by their digests."""
+    """A place that no other image has: equal names with different content are distinguished by their digests."""
     path = PurePosixPath(place)
     free = place if place.lower() not in taken else str(path.with_name(f"{path.stem}_{digest[:16]}{path.suffix}"))
     taken.add(free.lower())  # some file systems do not tell upper case from lower

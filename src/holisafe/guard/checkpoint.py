@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from holisafe import __version__
+from holisafe._version import __version__
 from holisafe.errors import GuardError
 from holisafe.guard._card import OURS, model_card_of
 from holisafe.guard._config import GuardConfig, GuardSite
@@ -106,7 +106,7 @@ def load_guard(
             another name, or quantised.
 
     Raises:
-        GuardError: The files cannot be had, are damaged or do not fit the model, which is then as it was.
+        GuardError: The files are missing, are damaged or do not fit the model, which is then as it was.
     """
     base = base_model(model)
     folder = _folder(folder_or_hub_id, revision)

@@ -34,7 +34,7 @@ class Member:
 
     Attributes:
         name: Its name in the archive.
-        data: Its bytes; None where it cannot be had.
+        data: Its bytes; None where it cannot be read.
         error: Why not.
     """
 

@@ -1,7 +1,7 @@
 """Images by the thousand: from files, folders, archives, Parquet files and fsspec URLs, one after the other.
 
 Nothing is extracted to disk, and one image is held at a time. What each image may be, `holisafe.images` decides; an
-image that it does not let in comes with the reason, and the rest go on.
+image that it does not let in is given with the reason, and the others are still read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SourceItem:
 
     Attributes:
         name: Where it is: "cat.png", "pets.zip/cat.png", "pets.parquet#12" (row, from 0).
-        ref: The image; None where it cannot be had.
+        ref: The image; None where it cannot be read.
         error: Why not; empty where it can.
     """
 
@@ -46,7 +46,7 @@ class SourceImage:
 
     Attributes:
         name: Where it is, as in `SourceItem`.
-        image: Its pixels, RGB; None where it cannot be had.
+        image: Its pixels, RGB; None where it cannot be read.
         error: Why not; empty where it can.
     """
 

@@ -78,7 +78,7 @@ def load(
         UnknownNameError: A short name that is not registered and no folder.
         ModelError: An option is unknown; the checkpoint is missing, gated, incomplete, of another kind, lacks a
             processor or a chat template for images; or no guard comes with it.
-        GuardError: The guard cannot be had or does not fit the model.
+        GuardError: The guard cannot be loaded or does not fit the model.
         MissingDependencyError: torch, transformers or what an option needs is not installed.
         RegistryError: The package that adds the model cannot be imported.
     """

@@ -59,9 +59,17 @@ class Prepared:
     shown: tuple[str, ...]
     pixels: int = 0
     prompt: Prompt | None = field(default=None, repr=False)
+    template_args: Mapping[str, Any] = field(default_factory=dict)
 
 
-def prepare(processor: Any, prompt: Prompt, *, context: int | None = None, keep_prompt: bool = False) -> Prepared:
+def prepare(
+    processor: Any,
+    prompt: Prompt,
+    *,
+    context: int | None = None,
+    keep_prompt: bool = False,
+    chat_template_args: Mapping[str, Any] | None = None,
+) -> Prepared:
     """Decode the prompt's images and turn it into tensors, by the processor's own chat template.
 
     Args:
@@ -69,6 +77,7 @@ def prepare(processor: Any, prompt: Prompt, *, context: int | None = None, keep_
         prompt: The conversation.
         context: How many tokens the model reads at most; None where its configuration names no limit.
         keep_prompt: Whether the result keeps the prompt, for processors that pad batches themselves.
+        chat_template_args: Further arguments of the chat template, such as `{"enable_thinking": False}`.
 
     Raises:
         ImageError: An image cannot be read, or the images have too many pixels in sum.
@@ -77,7 +86,9 @@ def prepare(processor: Any, prompt: Prompt, *, context: int | None = None, keep_
     _check_characters(prompt, context)
     read = _in_memory(prompt)
     pixels = _count_pixels(read)
-    tensors = processor.apply_chat_template(messages(read), return_dict=True, **template_options(processor))
+    template = dict(chat_template_args or {})
+    options = {**template, **template_options(processor)}
+    tensors = processor.apply_chat_template(messages(read), return_dict=True, **options)
     ids = tensors.pop("input_ids")  # (1, tokens)
     if context is not None and ids.shape[1] >= context:
         raise ModelError(
@@ -88,7 +99,7 @@ def prepare(processor: Any, prompt: Prompt, *, context: int | None = None, keep_
     per_token = {key: value[0] for key, value in tensors.items() if _one_per_token(value, ids)}
     vision = {key: value for key, value in tensors.items() if key not in per_token}
     shown = tuple(image.digest for image in read.images)
-    return Prepared(ids[0], per_token, vision, shown, pixels, read if keep_prompt else None)
+    return Prepared(ids[0], per_token, vision, shown, pixels, read if keep_prompt else None, template)
 
 
 def messages(prompt: Prompt) -> list[dict[str, Any]]:

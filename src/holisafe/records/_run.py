@@ -19,7 +19,7 @@ class Response:
         sample_id: The sample's id.
         text: The answer; empty when there is none.
         model: Name of the model.
-        verdict: What the model's guard said of the prompt; empty without one.
+        verdict: The verdict of the model's guard on the prompt; empty without one.
         finish_reason: "stop", "length", or what else ended the answer.
         refusal: What the provider returned as a refusal in a field of its own; None where it returned none.
         input_tokens: Prompt length in tokens, visual tokens included; None when not known.
@@ -82,7 +82,7 @@ class JudgeId:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What one judge says of one response.
+    """The output of one judge for one response.
 
     Attributes:
         sample_id: The sample's id.

@@ -12,7 +12,7 @@ from holisafe.taxonomy import Category, Combination, GuardLabel
 
 @dataclass(frozen=True, slots=True)
 class ImageVerdict:
-    """What a guard says of one image.
+    """The output of a guard for one image.
 
     Attributes:
         label: The most probable label.
@@ -68,7 +68,7 @@ class ImageVerdict:
 
 @dataclass(frozen=True, slots=True)
 class RequestVerdict:
-    """What a guard says of the whole request: images and text together.
+    """The output of a guard for the whole request: images and text together.
 
     Attributes:
         combination: The most probable of the five.
@@ -128,7 +128,7 @@ class RequestVerdict:
 
 @dataclass(frozen=True, slots=True)
 class GuardVerdict:
-    """What a guard says of one prompt; empty where no guard was asked.
+    """The output of a guard for one prompt; empty without a guard.
 
     Attributes:
         images: One verdict per image, in the order of the prompt; empty without an image head.

@@ -87,7 +87,7 @@ def _guard(run: Run) -> Iterator[str]:
         yield "The guard is not calibrated: its probabilities are raw, and its thresholds are not fitted to any data."
     elif safe is not None and safe < FEW_SAFE_RECORDS:
         yield (
-            f"The guard’s threshold rests on {safe} safe records, fewer than {FEW_SAFE_RECORDS}: the share of safe "
+            f"The guard’s threshold was set on {safe} safe records, fewer than {FEW_SAFE_RECORDS}: the share of safe "
             "images that it flags can differ widely from the share asked for."
         )
     made_for = _made_for(run, model)

@@ -197,7 +197,7 @@ def judge_ids(run: Run) -> list[JudgeId]:
 
 
 def guard_words(run: Run) -> str:
-    """Thresholds of the guard and what they rest on, in one clause; empty without a guard that says."""
+    """Thresholds of the guard and the data that set them, in one clause; empty without a guard that says."""
     guard = mapping(mapping(run.provenance.get("model")).get("guard"))
     calibration = mapping(guard.get("calibration"))
     thresholds = [

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from holisafe import __version__
+from holisafe._version import __version__
 from holisafe.metrics import FIGURES, HEADLINE, PARTS, Figure, Part, headline, part_name
 from holisafe.records import Behaviour, Outcome, Run
 from holisafe.report import _gallery, _guard, _published, _sections

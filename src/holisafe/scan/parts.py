@@ -143,7 +143,7 @@ class PartsFolder:
         manifest = self.folder / MANIFEST
         parts = self.parts()
         if not resume and (parts or manifest.exists()):
-            raise RunError(f"{self.folder} holds a scan; add --resume to go on with it, or choose another --out")
+            raise RunError(f"{self.folder} holds a scan; add --resume to resume it, or choose another --out")
         for left in self.folder.glob(f".*{PART}"):
             left.unlink()
         if manifest.exists():

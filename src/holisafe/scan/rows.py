@@ -1,4 +1,4 @@
-"""What a scan says of one image."""
+"""The result of a scan for one image."""
 
 from __future__ import annotations
 

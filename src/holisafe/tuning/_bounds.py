@@ -40,7 +40,7 @@ class Bounds:
         return self != Bounds()
 
     def violations(self, refusal_rate: float | None, utility: float | None) -> tuple[str, ...]:
-        """Why training has to end; empty where it goes on. What is not known passes no bound."""
+        """Why training has to end; empty if it continues. What is not known passes no bound."""
         reasons = []
         if self.refusal_rate is not None and refusal_rate is not None and refusal_rate > self.refusal_rate:
             reasons.append(f"the refusal rate on SSS is {refusal_rate:.3f}, above its bound of {self.refusal_rate:g}")

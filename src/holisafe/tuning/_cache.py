@@ -1,4 +1,4 @@
-"""What a resting vision encoder says of an image, computed once and kept for the steps to come."""
+"""The output of a frozen vision encoder for an image, computed once and kept for later steps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FeatureCache:
     runs as ever and `reason` says why.
 
     Args:
-        model: A transformers model, its parts at rest or learning.
+        model: A transformers model, its parts frozen or trainable.
         max_bytes: How much is kept.
         why_not: Why nothing shall be cached, if so.
 
@@ -189,7 +189,7 @@ def _changed(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
 
 
 def _by_image(inputs: _Features) -> list[_Features] | None:
-    """The encoder's arguments for each image alone; None if they cannot be told apart.
+    """The encoder's arguments for each image alone; None if they cannot be separated.
 
     Either the pixels are (images, channels, height, width) or (images, patches, width), or they are the patches of all
     images, (patches, width), with a grid (images, 3) that says how many frames, rows and columns each image has.

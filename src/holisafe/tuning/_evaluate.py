@@ -72,7 +72,7 @@ class Evaluation:
         return None if self.log_likelihood is None else math.exp(-self.log_likelihood)
 
     def to_json(self) -> dict[str, Any]:
-        """All figures as JSON values; null where one cannot be had."""
+        """All figures as JSON values; null where one is undefined."""
         skipped = ("judge", "by")
         return {
             "step": self.step,
@@ -161,10 +161,10 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
         self._before: float | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Evaluate the model as it was; where a run goes on, read how that did.
+        """Evaluate the model as it was; when a run resumes, read its evaluations.
 
         Raises:
-            TuningError: A bound needs that and the run that goes on has no such evaluation of the same slice.
+            TuningError: A bound needs that and the resumed run has no such evaluation of the same slice.
         """
         self.stop = None
         self._before = None
@@ -266,6 +266,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
             self._processor,
             batch_size=self._batch_size,
             autocast=trainer.accelerator.autocast,
+            chat_template_args=trainer.config.chat_template_args,
         ) as engine:
             asked = [self._samples[place] for place in mine]
             options = GenerationOptions(max_new_tokens=self._max_new_tokens)

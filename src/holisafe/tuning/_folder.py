@@ -48,7 +48,7 @@ def read_request(folder: Path) -> dict[str, Any] | None:
 
 
 def check_same(folder: Path, before: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run that was asked something else.
+    """Refuse to resume a run that was asked something else.
 
     Raises:
         TuningError: Names each thing that differs.
@@ -80,7 +80,7 @@ def keep_request(folder: Path, request: Mapping[str, Any]) -> None:
 
 
 class RunLog(TrainerCallback):  # type: ignore[misc]
-    """Writes the log as it comes about; a run that goes on takes up where its checkpoint was.
+    """Writes the log as it comes about; a resumed run continues at its checkpoint.
 
     Args:
         folder: The run's folder.

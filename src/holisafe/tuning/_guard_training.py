@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from holisafe.calibration import CalibrationReport, calibrate
+from holisafe.calibration import CalibrationReport, fit_calibration
 from holisafe.errors import DataError, GuardError, ImageError, TuningError
 from holisafe.guard import (
     Calibration,
@@ -132,7 +132,7 @@ def train_guard_on_images(
 ) -> TrainedGuard:
     """Train a guard's image head on pictures and labels, calibrate it on held-out pictures, and write its folder.
 
-    The model is frozen: each picture goes through it once. Pictures are told apart by their bytes, so that no picture
+    The model is frozen: each picture goes through it once. Pictures are identified by their bytes, so that no picture
     is both learned and held out. The model is given the guard and keeps it.
 
     Args:
@@ -146,7 +146,7 @@ def train_guard_on_images(
             head need `tune`.
         crosswalk: Name of the taxonomy whose codes the labels are; our labels when None.
         split: Split of records.
-        progress: Called as it goes on.
+        progress: Called with the progress.
 
     Raises:
         DataError: The pictures or labels cannot be read, or are of one label.
@@ -330,7 +330,7 @@ def _calibrated(
 ) -> tuple[CalibrationReport | None, str]:
     """Calibrate on the held-out pictures; why not, where they are too few."""
     try:
-        calibration, report = calibrate(
+        calibration, report = fit_calibration(
             image_logits=logits.numpy(),
             image_labels=labels.numpy(),
             flag_rate=training.flag_rate,

@@ -20,7 +20,7 @@ def merge_tuned(tuned: str | Path, out: str | Path, *, dtype: str = "auto") -> P
     Args:
         tuned: A folder that `tune` made.
         out: A new folder.
-        dtype: "auto" for the base model's own number format, else "float32", "bfloat16" or "float16".
+        dtype: "auto" for the base model's own dtype, else "float32", "bfloat16" or "float16".
 
     Returns:
         The new folder.

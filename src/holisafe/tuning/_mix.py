@@ -150,7 +150,7 @@ def _pairs(
 
 
 def _twins_of(drawn: Sequence[Sample], samples: Sequence[Sample], rng: random.Random) -> list[Sample]:
-    """The harmless twins of drawn samples, as often as these were drawn, in an order of chance."""
+    """The harmless twins of drawn samples, as often as these were drawn, shuffled."""
     harmless = _harmless_twins(samples)
     twins = [harmless[each.id] for each in drawn if each.id in harmless]
     rng.shuffle(twins)
@@ -247,7 +247,7 @@ def _shared(names: Sequence[_Name], count: int, rng: random.Random) -> list[tupl
 
 
 def _draw(samples: Sequence[Sample], count: int, rng: random.Random) -> list[Sample]:
-    """`count` samples in an order of chance, from the beginning again once all have been used."""
+    """`count` samples shuffled, from the beginning again once all have been used."""
     ordered = sorted(samples, key=lambda each: each.id)
     rng.shuffle(ordered)
     return list(islice(cycle(ordered), count))

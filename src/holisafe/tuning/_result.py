@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file
 
-from holisafe import __version__, datasets
+from holisafe import datasets
+from holisafe._version import __version__
 from holisafe.checkpoints.tuned import FORMAT, is_comparable
 from holisafe.errors import TuningError
 from holisafe.guard.attach import base_model, find_observer

@@ -296,7 +296,7 @@ def _checkpointing(config: TuneConfig) -> dict[str, bool]:
 
 
 class _Intervals(TrainerCallback):  # type: ignore[misc]
-    """Lets a run that goes on save and log as often as it is asked now; the trainer would take what it was asked."""
+    """Lets a resumed run save and log as often as it is asked now; the trainer would take what it was asked."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         state.save_steps, state.logging_steps = args.save_steps, args.logging_steps
@@ -331,7 +331,7 @@ def _recipe(config: TuneConfig, samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _check_recipe(folder: Path, recipe: dict[str, Any]) -> None:
-    """Refuse to go on from checkpoints that were made with another recipe.
+    """Refuse to resume from checkpoints that were made with another recipe.
 
     Raises:
         TuningError: The folder's are of other settings or data.
@@ -391,7 +391,7 @@ def _frozen_modules(module: nn.Module) -> list[nn.Module]:
 
 
 def _passed_through(model: nn.Module) -> list[nn.Module]:
-    """Layers of the language model that rest while gradients go through them to what comes before.
+    """Frozen layers of the language model, while gradients go through them to what comes before.
 
     transformers recomputes the activations of layers that train, and these would keep theirs.
     """

@@ -94,7 +94,7 @@ def tune(
 ) -> Tuned:
     """Tune a model on all combinations that the data hold, and keep everything in `out`.
 
-    A run that was interrupted, also by a kill at any moment, goes on where it was when called again with the same
+    A run that was interrupted, also by a kill at any moment, resumes when called again with the same
     arguments, to the same weights (bit for bit on one process of a CPU); one that is complete is read back. Under
     `accelerate launch` or `torchrun` all processes call it.
 
@@ -276,7 +276,7 @@ class _Trainer(GuardedTrainer):
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise TuningError(
                 f"step {self.state.global_step}: the checkpoint cannot be written to {folder} ({first}); {kept}: make "
-                "room and start the same command again, which goes on from there"
+                "room and start the same command again, which resumes from there"
             ) from error
 
 

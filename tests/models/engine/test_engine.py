@@ -232,3 +232,15 @@ def test_a_prompt_that_nobody_waits_for_any_more_is_left_out() -> None:
         first, second = (engine.submit(Request(prompt, OPTIONS)) for prompt in PROMPTS[:2])
         assert first.cancel()
         assert second.result().tokens
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_arguments_of_the_chat_template_reach_it(reuse: bool) -> None:
+    tiny = tiny_models.llava()
+    tiny.processor.chat_template = tiny.processor.chat_template + "{% if brief is defined %}{{ brief }}{% endif %}"
+    lengths = []
+    for args in ({}, {"brief": "be brief"}):
+        with Engine(tiny.model, tiny.processor, reuse=reuse, chat_template_args=args) as engine:
+            lengths.append([answer.input_tokens for answer in engine.answer(PROMPTS[:2], OPTIONS)])
+    plain, brief = lengths
+    assert [b - a for a, b in zip(plain, brief, strict=True)] == [len("be brief")] * 2

@@ -136,11 +136,15 @@ def test_verdicts_are_those_of_guarded_generate() -> None:
     close(found.verdict.request.distribution, direct.request.distribution)
 
 
-def test_a_prompt_without_images_gets_an_answer_and_no_verdict() -> None:
-    tiny = guarded(config=CONFIGS["meta token"])
-    found = answers(tiny, [Prompt((Turn(Role.USER, "Why?"),)), PROMPTS[0]])
-    assert found[0].verdict == GuardVerdict() and found[0].tokens
-    assert found[1].verdict.images
+@pytest.mark.parametrize("reuse", [False, True])
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_a_prompt_without_images_gets_a_request_verdict_alone(kind: str, reuse: bool) -> None:
+    tiny = guarded(config=CONFIGS[kind])
+    prompts = [Prompt((Turn(Role.USER, "Why?"),)), PROMPTS[0], Prompt((Turn(Role.USER, "How come?"),))]
+    for answer in answers(tiny, [prompts[0], prompts[2]], reuse=reuse):
+        assert answer.tokens and answer.verdict.images == ()
+        assert (answer.verdict.request is not None) == CONFIGS[kind].joint_head
+    assert_alike(answers(tiny, prompts, reuse=reuse, prefix_worth=0), answers(tiny, prompts, batch_size=1, reuse=False))
 
 
 def test_a_model_without_a_guard_gives_no_verdicts() -> None:
@@ -164,9 +168,11 @@ def _overflow_where_long(_: object, __: object, output: Any) -> Any:
     return output
 
 
-def test_the_guard_finds_prompts_by_itself_again_afterwards() -> None:
+def test_calls_outside_the_engine_are_not_guarded_by_its_session() -> None:
     tiny = guarded()
-    answers(tiny)
+    before = answers(tiny)
     prepared = prepare(tiny.processor, PROMPTS[0], keep_prompt=True)
-    output = tiny.model(**plain_inputs(tiny.model, tiny.processor, [prepared]))
-    assert output.image_logits.shape == (1, 20)
+    inputs = plain_inputs(tiny.model, tiny.processor, [prepared])
+    assert "image_logits" not in tiny.model(**inputs)
+    (direct,) = guarded_generate(tiny.model, inputs, max_new_tokens=TOKENS).verdicts
+    close(direct.images[0].distribution, before[0].verdict.images[0].distribution)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from research.holisafe_open.build import COLLECTIONS_USED, build_open, listed_artworks, write_open
 from research.holisafe_open.kinds import load_kinds, read_table
@@ -99,7 +99,6 @@ def test_names_and_synonyms_of_a_kind_are_lower_case_and_differ() -> None:
         assert set(kind.artworks) <= listed_artworks()
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 1000), pairs=st.integers(1, 60))
 def test_walks_are_closed_and_every_step_is_a_frames(seed: int, pairs: int) -> None:
     frames = read_frames(read_table("frames"))
@@ -116,7 +115,6 @@ def test_without_a_way_back_there_are_no_pairs() -> None:
     assert closed_walks(frames, {"carrot", "chocolate bar"}, 5, seeded(0)) == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=12, unique=True))
 def test_test_wordings_hold_some_that_training_never_sees(options: list[str]) -> None:
     seen, tried = set(wordings(options, "train")), set(wordings(options, "test"))

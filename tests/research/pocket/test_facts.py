@@ -23,6 +23,8 @@ from holisafe.images import content_hash, open_image
 from holisafe.models import load
 from holisafe.models.pocket._load import safe_weights
 
+pytestmark = pytest.mark.slow
+
 FRAMES = ("dog_eat", "bath")
 
 

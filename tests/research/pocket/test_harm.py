@@ -35,6 +35,8 @@ from holisafe.taxonomy import HEAD_ORDER, GuardLabel
 from research.holisafe_open.art import load_art, split_of
 from research.pocket import harm
 
+pytestmark = pytest.mark.slow
+
 ART = Path(__file__).parents[2] / "research" / "holisafe_open" / "art"
 SAFE = HEAD_ORDER.index(GuardLabel.SAFE)
 

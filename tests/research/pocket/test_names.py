@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from research.pocket.names import Views, write_names
 from research.pocket.project import Projector, Words
 from torch.nn import functional as F
 
 from research.pocket import names
+
+pytestmark = pytest.mark.slow
 
 WIDTH, TOKENS = 32, 3
 NAMES = ("carrot", "chocolate bar", "terrorism", None)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from research.pocket.verdicts import LabelledTokens, learn
 
 from holisafe.guard import GuardConfig, GuardSite
 from holisafe.guard.head import Guard
+
+pytestmark = pytest.mark.slow
 
 WIDTH, TOKENS, LABELS = 32, 4, 3
 SITE = GuardSite("llava", "", WIDTH)

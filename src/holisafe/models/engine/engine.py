@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -49,6 +49,7 @@ class Engine:
         prefix_worth: Tokens that a batch must save by shared prefixes to be worth reading in two steps.
         window: Seconds without a new prompt after which a batch that is not full starts.
         autocast: Entered around each batch, in the engine's thread, e.g. for mixed precision.
+        chat_template_args: Further arguments of the chat template, such as `{"enable_thinking": False}`.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Engine:
         prefix_worth: int = 256,
         window: float = 0.05,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        chat_template_args: Mapping[str, Any] | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("batch_tokens", batch_tokens)):
             if value < 1:
@@ -71,6 +73,7 @@ class Engine:
         self.model = model
         self.processor = copy.deepcopy(processor)
         self.family = forward_inputs(model)
+        self._template_args = dict(chat_template_args or {})
         self.reuse = try_out(model, self.processor, self.family, reuse=reuse)
         self.limits = BatchLimits(batch_size if self.reuse.batched else 1, batch_tokens)
         self.prefixes = 0
@@ -162,7 +165,13 @@ class Engine:
         if "processor" not in self._local.__dict__:
             self._local.processor = copy.deepcopy(self.processor)
         is_plain = self.reuse.way is Way.PLAIN
-        return prepare(self._local.processor, prompt, context=self._context, keep_prompt=is_plain)
+        return prepare(
+            self._local.processor,
+            prompt,
+            context=self._context,
+            keep_prompt=is_plain,
+            chat_template_args=self._template_args,
+        )
 
     def _work(self) -> None:
         while batch := self._next_batch():
@@ -232,9 +241,8 @@ class Engine:
         prompts = [request.tensors for request in batch]
         rows = [Row(each.request, each.tensors, self._room(each), each.listener) for each in batch]
         config = generation_config(self.model, self.processor.tokenizer, max(row.room for row in rows))
-        shares_prefix = not batch[0].stays_apart
-        # of a batch, all prompts show images or none does
-        with self._autocast(), Watch(self.model, judges=bool(prompts[0].shown)) as watch:
+        shares_prefix = bool(prompts[0].shown) and not batch[0].stays_apart  # of a batch, all show images or none does
+        with self._autocast(), Watch(self.model) as watch:
             inputs = self._inputs(prompts, config, watch, shares_prefix)
             return decode(self.model, self.processor.tokenizer, rows, inputs, config, watch)
 

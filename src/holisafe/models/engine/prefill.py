@@ -56,7 +56,8 @@ class FeatureCache:
 def plain_inputs(model: Any, processor: Any, prompts: Sequence[Prepared]) -> dict[str, Any]:
     """Inputs of `generate` as the processor itself pads them; the prompts must have been kept."""
     conversations = [messages(prompt.prompt) for prompt in prompts if prompt.prompt is not None]
-    options = template_options(processor) | {"processor_kwargs": {"padding": len(prompts) > 1}}
+    options = {**prompts[0].template_args, **template_options(processor)}
+    options["processor_kwargs"] = {"padding": len(prompts) > 1}
     processor.tokenizer.padding_side = "left"
     batch = processor.apply_chat_template(conversations, return_dict=True, **options)
     return dict(batch.to(model.device, model.dtype))
