@@ -61,7 +61,7 @@ def description(base: Path, weights: str | None = None) -> dict[str, Any]:
             "sha256": "0",
             "general": None,
             "licences": [],
-            "left_out": {},
+            "skipped": {},
         },
         "training": {"steps": 1, "drawn": 1, "by_combination": {"SSS": 1}, "first": {"step": 1}, "last": {"step": 1},
                      "stopped": None},
