@@ -48,8 +48,9 @@ def write(archives: Iterator[HostileArchive], folder: Path) -> dict[str, Path]:
 
 NAMES = (
     "/etc/cron.d/a.png", "../../../a.png", "..\\..\\a.png", "a/../../b.png", "C:\\a.png", "//server/share/a.png",
-    "~/a.png", "a\0.png", "a\nerror: b.png", "\x1b[2J.png", "\u202egnp.a.png", "n" * 60_000 + ".png", "d/" * 5000 + "a.png",
-    ".png", "./a.png", "a.png/", "nul.png", "-rf.png", "$(touch x).png", "\ud83d\ude00.png".encode("utf-16", "surrogatepass").decode("utf-16"),
+    "~/a.png", "a\0.png", "a\nerror: b.png", "\x1b[2J.png", "\u202egnp.a.png", "n" * 60_000 + ".png",
+    "d/" * 5000 + "a.png",
+    ".png", "./a.png", "a.png/", "nul.png", "-rf.png", "$(touch x).png", "\U0001f600.png",
 )  # fmt: skip
 """Names that lead out, cannot be written, or say more than a name."""
 
@@ -127,8 +128,11 @@ def _tars() -> Iterator[HostileArchive]:
             yield HostileArchive(f"tar: {called} link to {target}", data, ".tar", good=1)
     for called, kind in {"device": tarfile.CHRTYPE, "pipe": tarfile.FIFOTYPE, "block": tarfile.BLKTYPE}.items():
         yield HostileArchive(f"tar: {called}", entry("b.png", b"", kind=kind) + good + END, ".tar", good=1)
-    for field in ("size=-1024", "size=99999999999999999999", "size=x", "path=../x.png", "path=/x.png", "mtime=nan",
-                  "hdrcharset=BINARY", "GNU.sparse.map=0,-1", "GNU.sparse.size=-5", "GNU.sparse.numblocks=99999999"):  # fmt: skip
+    fields = (
+        "size=-1024", "size=99999999999999999999", "size=x", "path=../x.png", "path=/x.png", "mtime=nan",
+        "hdrcharset=BINARY", "GNU.sparse.map=0,-1", "GNU.sparse.size=-5", "GNU.sparse.numblocks=99999999",
+    )  # fmt: skip
+    for field in fields:
         record = f" {field}\n"
         record = f"{len(record) + 2}{record}"
         data = entry("x", record.encode(), kind=tarfile.XHDTYPE) + good + entry("b.png") + END
@@ -137,7 +141,9 @@ def _tars() -> Iterator[HostileArchive]:
         data = entry("x", record, kind=tarfile.XHDTYPE) + good + END
         yield HostileArchive(f"tar: extended header {record[:12]!r}", data, ".tar")
     yield HostileArchive("tar: 3,000 long names in a row", entry("x" * 90, b"y", kind=b"L") * 3000 + good + END, ".tar")
-    yield HostileArchive("tar: 5,000 folders", entry("d", b"", kind=tarfile.DIRTYPE) * 5000 + good + END, ".tar", good=1)
+    yield HostileArchive(
+        "tar: 5,000 folders", entry("d", b"", kind=tarfile.DIRTYPE) * 5000 + good + END, ".tar", good=1
+    )
     yield HostileArchive("tar: a wrong checksum", entry(checked=False, size=b"0" * 12) + good + END, ".tar")
     zeros = gzip.compress(entry("a.bin", bytes(2**25)) * 10, 9)
     yield HostileArchive("tar: 320 MiB of zeros in 300 kB", zeros, ".tar.gz")

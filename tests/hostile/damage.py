@@ -260,7 +260,9 @@ def _of_weights() -> dict[str, Change]:
         "infinite": fill(float("inf")),
         "no tensors": tensors(lambda found: found.clear()),
         "half of the tensors": tensors(lambda found: [found.pop(name) for name in sorted(found)[::2]]),
-        "renamed tensors": tensors(lambda found: [found.update({f"x.{name}": found.pop(name)}) for name in sorted(found)]),
+        "renamed tensors": tensors(
+            lambda found: [found.update({f"x.{name}": found.pop(name)}) for name in sorted(found)]
+        ),
     }
 
 

@@ -2,7 +2,8 @@
 
 Run by `hostile.feeding`: `python doors.py DOOR MEMORY` reads one JSON object a line from standard input (`name`,
 `argument`) and writes one a line to standard output: first `{"begun": name}`, then the fields of
-`hostile.feeding.Outcome`. An outcome is "good", the name of a `HoliSafeError`, or "FAULT: …" for anything that a door must not do.
+`hostile.feeding.Outcome`. An outcome is "good", the name of a `HoliSafeError`, or "FAULT: …" for anything that a
+door must not do.
 """
 
 from __future__ import annotations
@@ -193,8 +194,7 @@ def load_tuned(folder: str) -> object:
 
 
 DOORS: dict[str, Door] = {
-    door.__name__: door
-    for door in (open_image, scan, read_data, score, read_run, command, load_guard, load_tuned)
+    door.__name__: door for door in (open_image, scan, read_data, score, read_run, command, load_guard, load_tuned)
 }
 
 

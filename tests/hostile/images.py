@@ -189,9 +189,7 @@ def _jpegs() -> Iterator[HostileImage]:
     last = progressive.rindex(b"\xff\xda")
     for scans in (20, 70, 2000, 10_000):
         data = progressive[:last] + progressive[last:-2] * scans + progressive[-2:]
-        yield HostileImage(
-            f"progressive JPEG of {scans} more scans", data, ".jpg", is_good=False if scans > 64 else True
-        )
+        yield HostileImage(f"progressive JPEG of {scans} more scans", data, ".jpg", is_good=scans <= 64)
     large = encoded("JPEG", size=(2000, 2000), progressive=True)
     cut = large.rindex(b"\xff\xda")
     yield HostileImage("large JPEG of 500 scans", large[:cut] + large[cut : cut + 500] * 500 + b"\xff\xd9", ".jpg")
@@ -315,7 +313,9 @@ def _metadata() -> Iterator[HostileImage]:
         webp = encoded("WEBP", exif=b"Exif\0\0" + (block or b"\0"))
         yield HostileImage(f"WEBP with metadata {name}", webp, ".webp", is_good=True)
     yield HostileImage("PNG with a profile of garbage", png(chunk(b"iCCP", b"x\0\0" + zlib.compress(b"junk"))))
-    yield HostileImage("JPEG with a profile of garbage", encoded("JPEG", icc_profile=b"junk" * 999), ".jpg", is_good=True)
+    yield HostileImage(
+        "JPEG with a profile of garbage", encoded("JPEG", icc_profile=b"junk" * 999), ".jpg", is_good=True
+    )
     packet = b"<x:xmpmeta>" + b"<a>" * 20_000
     yield HostileImage("WEBP with deep XMP", encoded("WEBP", xmp=packet), ".webp", is_good=True)
     yield HostileImage("JPEG with deep XMP", encoded("JPEG", xmp=packet), ".jpg", is_good=True)

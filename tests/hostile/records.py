@@ -268,7 +268,9 @@ def random_file(seed: int, index: int, size: int = 25) -> HostileFile:
 def damaged_file(seed: int, index: int) -> HostileFile:
     """A good file with a few bytes changed, cut or doubled."""
     chance = random.Random(f"{seed}-{index}")
-    data = bytearray(json.dumps([{**GOOD, "id": number} for number in range(5)], indent=chance.choice([None, 1])).encode())
+    data = bytearray(
+        json.dumps([{**GOOD, "id": number} for number in range(5)], indent=chance.choice([None, 1])).encode()
+    )
     for _ in range(chance.randrange(1, 6)):
         place = chance.randrange(len(data))
         match chance.randrange(4):

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from hostile import damage, doors
-from hostile.feeding import content_of, feed
 from holisafe.checkpoints.manifest import file_manifest
 from holisafe.guard import GuardConfig, attach_guard, save_guard
 from holisafe.models import load
 from holisafe.tuning import ModelOptions, tune
+from hostile import damage, doors
+from hostile.feeding import content_of, feed
 from tuning.tiny_run import SETTINGS, write_data, write_model
 
 SEED = 28

@@ -1,4 +1,4 @@
-"""Hostile images through the one door, and through a scan: an RGB image or a typed error, in bounded memory and time."""
+"""Hostile images through the one door and a scan: an RGB image or a typed error, in bounded memory and time."""
 
 from __future__ import annotations
 

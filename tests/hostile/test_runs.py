@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from holisafe.bench import run
 from hostile import damage, doors
 from hostile.feeding import Outcome, content_of, feed
-from holisafe.bench import run
 from small_bench import write_small_bench
 
 SEED = 28

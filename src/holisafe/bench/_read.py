@@ -71,6 +71,8 @@ def recorded_run(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]
     samples = read_samples(folder)
     if not samples:
         raise RunError(f"{folder / SAMPLES} holds no samples; run the bench again with another --out")
+    if len({sample.id for sample in samples}) < len(samples):
+        raise RunError(f"{folder / SAMPLES} holds a sample more than once; restore the file, or use another --out")
     found = recorded_responses(folder / RESPONSES)
     missing = "the run recorded no answer; start the same command again"
     responses = tuple(

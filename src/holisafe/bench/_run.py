@@ -346,6 +346,9 @@ def _evaluate(model: Model, task: inspect_ai.Task, folder: Path, journal: Journa
     Raises:
         RunError: It could not; the journal keeps what was answered.
     """
+    logs_folder = folder / "logs"
+    if logs_folder.is_symlink() or (logs_folder.exists() and not logs_folder.is_dir()):
+        raise RunError(f"{logs_folder} is a link or a file; remove it, or choose another --out")
     platform_init()
     init_display_type("none")
     roles: dict[str, Any] = {} if judge_model is None else {JUDGE_ROLE: get_model(judge_model, memoize=False)}
@@ -358,7 +361,7 @@ def _evaluate(model: Model, task: inspect_ai.Task, folder: Path, journal: Journa
                 task,
                 model=model,
                 model_roles=roles or None,
-                log_dir=str(folder / "logs"),
+                log_dir=str(logs_folder),
                 log_format="eval",
                 log_images=False,
                 log_realtime=False,

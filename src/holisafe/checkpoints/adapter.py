@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from holisafe._files import read_json
 from holisafe.errors import ModelError
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -74,9 +75,9 @@ def _settings(path: Path) -> dict[str, Any]:
         ModelError: It is missing, or asks for something else.
     """
     try:
-        settings = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: cannot be read ({type(error).__name__}); get it again") from error
+        settings = read_json(path, ModelError)
+    except ModelError as error:
+        raise ModelError(f"{path}: cannot be read ({str(error).removeprefix(f'{path}: ')}); get it again") from None
     if not isinstance(settings, dict) or settings.get("peft_type") != "LORA":
         found = settings.get("peft_type") if isinstance(settings, dict) else type(settings).__name__
         raise ModelError(f"{path}: peft_type: found {found!r}, expected 'LORA'; merge other adapters yourself")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from holisafe._files import read_json
 from holisafe.checkpoints.adapter import ADAPTER_FILE, merge_adapter
 from holisafe.checkpoints.manifest import check_files, parse_manifest
 from holisafe.errors import ImageError, ModelError
@@ -104,10 +105,10 @@ def apply_tuned_weights(model: Any, tuned: TunedModel, base: TunedModel | None =
 def _read(folder: Path) -> TunedModel:
     path = folder / TUNED_FILE
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = read_json(path, ModelError)
         kind, base, files = values["format"], values["base"], values.get("files")
         name, revision, weights = base["name"], base["revision"], base.get("weights_sha256")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ModelError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); expected what `holisafe tune` writes"
         ) from error

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from holisafe import _files
 from holisafe.errors import GuardError
 from holisafe.guard._config import GuardConfig, GuardSite
 from holisafe.guard.attach import attach_known, base_model, detach_guard, observer_of
@@ -23,6 +24,9 @@ M = TypeVar("M")
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 """Dtypes of weights that a guard computes with."""
+
+
+_MAX_JSON_BYTES = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +139,12 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         GuardError: The file is missing, is no JSON, or holds no object.
     """
+    if not path.exists() and not path.is_symlink():
+        raise GuardError(f"{path} is missing")
     try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise GuardError(f"{path} is missing") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise GuardError(f"{path}: no readable JSON ({error})") from error
+        values = _files.read_json(path, GuardError, max_bytes=_MAX_JSON_BYTES, allow_nan=True)
+    except GuardError as error:
+        raise GuardError(f"{path}: no readable JSON ({str(error).removeprefix(f'{path}: ')})") from None
     if not isinstance(values, dict):
         raise GuardError(f"{path}: expected a JSON object, found {json.dumps(values)[:60]}")
     return values

@@ -46,7 +46,8 @@ def judge_runs(runs: Sequence[Run], resamples: int) -> tuple[JudgedRun, ...]:
 def seed_of(run: Run) -> int:
     """The seed of the run: it gives the same intervals that its command printed."""
     settings = run.provenance.get("settings")
-    return int(settings.get("seed", 0)) if isinstance(settings, Mapping) else 0
+    seed = settings.get("seed") if isinstance(settings, Mapping) else None
+    return seed if isinstance(seed, int) and 0 <= seed < 2**63 else 0
 
 
 def _summaries(run: Run, resamples: int) -> dict[str, Summary]:
