@@ -20,10 +20,10 @@ from holisafe.errors import GuardError, ModelError
 from holisafe.guard import guard_of
 from holisafe.guard.attach import base_model
 from holisafe.models import load
-from holisafe.tuning import TuneConfig, adapt
+from holisafe.tuning import TuneConfig, configure_trainable_parts
 from holisafe.tuning._save import save_tuned
 
-CONFIG = TuneConfig(precision="float32", lora_rank=2)
+CONFIG = TuneConfig(precision="float32", lora_r=2)
 
 
 def write(family: str, folder: Path) -> Any:
@@ -32,7 +32,7 @@ def write(family: str, folder: Path) -> Any:
     tiny_models.save(made, folder / "base")
     weights = hash_weights(made.model)
     guard(made)
-    model = adapt(made.model, CONFIG)
+    model = configure_trainable_parts(made.model, CONFIG)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in model.parameters():

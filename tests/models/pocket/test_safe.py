@@ -24,11 +24,11 @@ from holisafe.models.pocket import load_pocket, load_safe_pocket
 from holisafe.models.pocket._assemble import parts
 from holisafe.models.pocket._load import build_safe, checkpoint_folder, pocket_weights, safe_weights
 from holisafe.models.registry import registered_guard
-from holisafe.tuning import TuneConfig, adapt
+from holisafe.tuning import TuneConfig, configure_trainable_parts
 from holisafe.tuning._save import save_tuned
 
-CONFIG = TuneConfig(lora_rank=2, vision_rate=None, precision="float32")
-FACTS = replace(CONFIG, method="sft", lora_rank=3, lora_alpha=9.0, projector_rate=None)
+CONFIG = TuneConfig(lora_r=2, vision_rate=None, precision="float32")
+FACTS = replace(CONFIG, method="sft", lora_r=3, lora_alpha=9.0, projector_rate=None)
 TOWER, PROJECTOR = "model.vision_tower._bn1.bias", "model.multi_modal_projector.linear_1.bias"
 QUERY = "model.language_model.layers.3.self_attn.q_proj.weight"
 
@@ -72,13 +72,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "facts").mkdir()
     (place / "facts" / "model").symlink_to(checkpoint_folder())
     (place / "facts" / "facts.json").write_text('{"steps": 1}')
-    shaken(adapt(load_pocket()[0], FACTS), 2).save_pretrained(place / "facts" / "adapter")
+    shaken(configure_trainable_parts(load_pocket()[0], FACTS), 2).save_pretrained(place / "facts" / "adapter")
     vision = load_file(pocket_weights() / "vision.safetensors")
     vision[TOWER] = vision[TOWER] + 1
     save_file(vision, place / "names" / "vision.safetensors")
     model, processor = load_pocket()
     attach_guard(model, GuardConfig(features="projector", joint_head=False), processor=processor)
-    adapted = shaken(adapt(model, CONFIG), 1)
+    adapted = shaken(configure_trainable_parts(model, CONFIG), 1)
     save_tuned(adapted, place / "run" / "tuned", describe(place / "facts" / "model"))
     ship(place / "names", place / "facts", place / "run", place / "safe")
     return place
@@ -133,7 +133,7 @@ def test_facts_taught_again_take_the_place_of_the_first(made: Path, tmp_path: Pa
     again.mkdir()
     (again / "model").symlink_to(checkpoint_folder())
     (again / "facts.json").write_text('{"steps": 2}')
-    shaken(adapt(load_pocket()[0], FACTS), 3).save_pretrained(again / "adapter")
+    shaken(configure_trainable_parts(load_pocket()[0], FACTS), 3).save_pretrained(again / "adapter")
     rebase(tuned, again / "model", "0", again / "tuned")
     assert tuned_from(again, again).weights == "0"
     ship(made / "names", again, again, tmp_path / "safe")
