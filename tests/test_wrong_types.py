@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,12 +30,14 @@ from holisafe import (
     measure,
     write_report,
 )
+from holisafe._lazy import missing
 from holisafe.datasets import find, fingerprint, load, stratified
-from holisafe.errors import DataError, GuardError, HoliSafeError, UnknownNameError
+from holisafe.errors import DataError, GuardError, HoliSafeError, ModelError, RunError, UnknownNameError
 from holisafe.guard import decide, guard_findings, what_if
 from holisafe.judges import get, judge_all, no_answer
 from holisafe.metrics import summarise, twin_pairs
 from holisafe.models import Engine, Prompt, Request
+from holisafe.models import load as load_model
 
 WRONG = (None, 3, "x", object(), b"\xff")
 CALLS: dict[str, Callable[[Any], Any]] = {
@@ -125,3 +130,32 @@ def test_what_a_judge_raises_reaches_the_caller_within_an_event_loop_too() -> No
         judge_all(_Broken(), samples, responses)
     with pytest.raises(DataError, match="1 samples and 0 responses"):
         judge_all(_Broken(), samples, [])
+
+
+def test_numbers_out_of_range_are_refused_before_anything_is_asked() -> None:
+    for name in ("seed", "max_retries", "timeout", "max_new_tokens", "batch_size", "resamples"):
+        with pytest.raises(RunError, match=f"{name}: found -1"):
+            measure("mockllm/model", **{name: -1})
+
+
+def test_an_unknown_judge_model_or_attention_is_a_model_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nope"):
+        measure("mockllm/model", limit=5, judge_model="nope", out=tmp_path / "run")
+    with pytest.raises(ModelError, match="attention 'nope'"):
+        load_model("pocket", attention="nope")
+
+
+def test_a_missing_library_is_named_with_the_extra_that_installs_it() -> None:
+    told = missing(ModuleNotFoundError(name="inspect_ai.log"), "this")
+    assert told is not None
+    assert "pip install 'holisafe[bench]'" in str(told)
+    assert missing(ModuleNotFoundError(name="holisafe.nothing"), "this") is None
+
+
+def test_a_written_run_is_read_and_reported_without_inspect_or_torch() -> None:
+    program = (
+        "import sys; import holisafe.bench._read, holisafe.report; "
+        "print(sorted({'torch', 'transformers', 'inspect_ai'} & set(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"

@@ -47,10 +47,9 @@ def classify_images(
     """
     check_type(batch_size, int, "batch_size")
     check_type(processor, ProcessorMixin, "processor")
-    if isinstance(images, (str, bytes)):
-        raise TypeError(
-            f"images: expected decoded images, found {type(images).__name__}; `holisafe.scan.scan` reads files"
-        )
+    given: object = images
+    if isinstance(given, (str, bytes)):
+        raise TypeError(f"images: expected decoded images, found {type(given).__name__}; `holisafe.scan` reads files")
     if batch_size < 1:
         raise GuardError(f"batch_size: expected at least 1, found {batch_size}")
     _image_observer(model)

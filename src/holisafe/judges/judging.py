@@ -81,9 +81,7 @@ def judge_all(
     check_each(samples, Sample, "samples")
     check_each(responses, Response, "responses")
     if len(samples) != len(responses):
-        raise DataError(
-            f"expected one response per sample, found {len(samples)} samples and {len(responses)} responses"
-        )
+        raise DataError(f"expected one response per sample: {len(samples)} samples and {len(responses)} responses")
 
     async def every() -> tuple[Judgement, ...]:
         pairs = zip(samples, responses, strict=True)
