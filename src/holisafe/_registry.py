@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
+from holisafe._checks import check_type
 from holisafe.errors import RegistryError, UnknownNameError
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class Registry(Generic[T]):
             UnknownNameError: There is none; the closest names are offered.
             RegistryError: The package that adds it cannot be imported, or several packages add the same name.
         """
+        check_type(name, str, f"name of a {self.kind}")
         if name in self._parts:
             return self._parts[name]
         points = list(entry_points(group=self.group, name=name))

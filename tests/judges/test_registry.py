@@ -76,7 +76,6 @@ def test_a_judge_that_keeps_the_rules_conforms() -> None:
         (Curt(change=lambda verdict: replace(verdict, sample_id="0")), "the id of its sample"),
         (Curt(change=lambda verdict: replace(verdict, judge=JudgeId("other", "1"))), "the identity of its judge"),
         (Curt(change=lambda verdict: replace(verdict, outcome=Outcome.ERROR)), "is no error"),
-        (Curt(change=lambda verdict: replace(verdict, outcome="refused")), "is an Outcome"),
     ],
 )
 def test_a_judge_that_breaks_a_rule_is_told_which(broken: Curt, rule: str) -> None:

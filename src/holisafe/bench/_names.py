@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inspect_ai._util.registry import registry_find, registry_info, registry_unqualified_name
 
+from holisafe._checks import check_type
 from holisafe.errors import UnknownNameError
 from holisafe.models import registered_models
 from holisafe.models.loading import looks_local
@@ -18,6 +19,7 @@ def inspect_name(model: str) -> str:
     Raises:
         UnknownNameError: It is neither a registered name, nor a folder, nor has it a slash.
     """
+    check_type(model, str, "model")
     if model in registered_models() or looks_local(model):
         return f"holisafe/{model}"
     provider, slash, _ = model.partition("/")

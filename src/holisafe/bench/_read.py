@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from inspect_ai.log import EvalLog, EvalSample, read_eval_log
-
 from holisafe import judges as judging
-from holisafe.bench._folder import RUN_FILE, SAMPLES, read_record, read_samples, recorded_sample
+from holisafe._checks import check_type
+from holisafe.bench._folder import RUN_FILE, SAMPLES, read_record, read_samples
 from holisafe.bench._journal import JUDGEMENTS, RESPONSES, recorded_judgements, recorded_responses
-from holisafe.bench._scorers import JUDGEMENT, RESPONSE, SAMPLE, judgement_of
-from holisafe.bench._task import ORDER
-from holisafe.bench._text import redacted
 from holisafe.errors import RunError
 from holisafe.judges import Ask, Judge
-from holisafe.records import RUN_FOLDER, JudgeId, Judgement, Outcome, Response, Run, Sample
-from holisafe.records.as_json import response_from_json
+from holisafe.records import JudgeId, Judgement, Outcome, Response, Run
 from holisafe.records.folder import is_written_run, read_written_run
 
 
@@ -40,8 +34,10 @@ def read_run(path: str | Path) -> Run:
         return _from_folder(place)
     if not place.is_file():
         raise RunError(f"no run at {place}; expected the --out folder of holisafe bench, or an .eval log")
+    from holisafe.bench._log import read_log  # the only one that needs Inspect
+
     above = place.absolute().parent.parent  # of the log of a run folder, which keeps the images
-    return _from_log(_read_log(place), above if (above / RUN_FILE).is_file() else None)
+    return read_log(place, above if (above / RUN_FILE).is_file() else None)
 
 
 def rejudge(run: Run, judge: str | Judge, *, ask: Ask | None = None) -> Run:
@@ -55,6 +51,7 @@ def rejudge(run: Run, judge: str | Judge, *, ask: Ask | None = None) -> Run:
     Raises:
         UnknownNameError: There is no such judge.
     """
+    check_type(run, Run, "run")
     by = judging.get(judge) if isinstance(judge, str) else judge
     judgements = judging.judge_all(by, run.samples, run.responses, ask)
     versions = {**run.provenance.get("judges", {}), by.id.name: by.id.version}
@@ -112,84 +109,3 @@ def _from_folder(folder: Path) -> Run:
     if record["state"] != "complete":
         raise RunError(f"the run in {folder} is not complete; start the same command again to resume it")
     return recorded_run(folder, record, judge_ids(record))
-
-
-def _read_log(path: Path) -> EvalLog:
-    try:
-        return read_eval_log(str(path))
-    except Exception as error:  # Inspect raises many kinds for a file that is not a log
-        raise RunError(f"{path} is not an Inspect log that can be read: {redacted(repr(error))}") from error
-
-
-def _from_log(log: EvalLog, folder: Path | None) -> Run:
-    """The run that a log holds, in the order of the data set."""
-    found = list(log.samples or [])
-    _check_whole(log, found)
-    for each in found:
-        if not isinstance(each.metadata.get(SAMPLE), dict):
-            raise RunError(f"{log.location}: sample {each.id!r} is not one of a holisafe task")
-    by_id: dict[str, list[EvalSample]] = collections.defaultdict(list)
-    for each in sorted(found, key=lambda each: (_order(each), each.epoch)):
-        by_id[str(each.id)].append(each)
-    samples = tuple(recorded_sample(epochs[0].metadata[SAMPLE], folder) for epochs in by_id.values())
-    pairs = list(zip(samples, by_id.values(), strict=True))
-    names = list(dict.fromkeys(name for each in found for name, score in (each.scores or {}).items() if _ours(score)))
-    provenance: Mapping[str, Any] = {
-        "log": str(log.location),
-        "model": {"id": log.eval.model},
-        "task": log.eval.task,
-        "epochs": log.eval.config.epochs or 1,
-        "generation": log.eval.model_generate_config.model_dump(exclude_none=True),
-        "date": log.eval.created,
-        "status": log.status,
-        RUN_FOLDER: str(folder) if folder else "",
-        "data": {"name": log.eval.dataset.name or "", "samples": log.eval.dataset.samples},
-        "versions": dict(log.eval.packages),
-    }
-    return Run(
-        log.eval.model,
-        samples,
-        tuple(_response(sample, epochs[0]) for sample, epochs in pairs),
-        {name: tuple(_judgement(sample, epochs, name) for sample, epochs in pairs) for name in names},
-        provenance,
-    )
-
-
-def _check_whole(log: EvalLog, found: Sequence[EvalSample]) -> None:
-    """Refuse a log of which samples are missing: figures on what is left would be those of another data set."""
-    expected = log.results.total_samples if log.results else 0
-    asked = log.eval.dataset.sample_ids
-    expected = max(expected, (len(asked) if asked is not None else 0) * (log.eval.config.epochs or 1))
-    if log.status == "success" and len(found) >= expected and found:
-        return
-    raise RunError(
-        f"{log.location}: this log is not complete (status {log.status!r}, {len(found)} of {expected} samples); "
-        "finish it with `inspect eval-retry`, or read the --out folder of holisafe bench"
-    )
-
-
-def _order(each: EvalSample) -> int:
-    place = each.metadata.get(ORDER)
-    return place if isinstance(place, int) else 0
-
-
-def _ours(score: Any) -> bool:
-    return JUDGEMENT in (score.metadata or {})
-
-
-def _response(sample: Sample, each: EvalSample) -> Response:
-    record = each.store.get(RESPONSE)
-    if record is not None:
-        return response_from_json(record)
-    why = redacted(each.error.message) if each.error else "the log holds no response"
-    return Response(sample.id, "", "", finish_reason="error", error=why)
-
-
-def _judgement(sample: Sample, epochs: Sequence[EvalSample], judge: str) -> Judgement:
-    """The judgement of one judge; of several epochs, the first with the outcome that most have."""
-    scores = [(each.scores or {}).get(judge) for each in epochs]
-    found = [judgement_of(score) for score in scores if score is not None and _ours(score)]
-    if not found:
-        return Judgement(sample.id, JudgeId(judge), Outcome.ERROR, "the log holds no judgement")
-    most = collections.Counter(each.outcome for each in found).most_common(1)[0][0]
-    return next(each for each in found if each.outcome is most)

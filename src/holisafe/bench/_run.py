@@ -27,6 +27,7 @@ from rich.text import Text
 
 from holisafe import datasets
 from holisafe import judges as judging
+from holisafe._checks import check_each, check_type
 from holisafe._files import hold
 from holisafe._version import __version__
 from holisafe.bench._ask import inspect_ask
@@ -140,6 +141,13 @@ def measure(
             could be answered. What was done is kept.
         UnknownNameError: There is no such model, data set or judge.
     """
+    _check_numbers(
+        max_new_tokens=(max_new_tokens, 1), seed=(seed, 0), max_retries=(max_retries, 0), timeout=(timeout, 1)
+    )
+    _check_numbers(batch_size=(batch_size, 1), resamples=(resamples, 1))
+    check_type(model, str, "model")
+    check_type(data, (str, Path), "data")
+    check_each(judges, object, "judges")
     folder = default_folder(model, data) if out is None else Path(out)
     chosen_judges = _judges(judges)
     identities = [each.id for each in chosen_judges]
@@ -236,6 +244,18 @@ def measure(
                 record["log"] = os.path.relpath(log.location, folder)
             _judge_recorded(samples, chosen_judges, folder, judgements, judge_model)
         return _finish(folder, record, identities, resamples, seed)
+
+
+def _check_numbers(**given: tuple[int, int]) -> None:
+    """Refuse a number below its least, before anything is asked.
+
+    Raises:
+        RunError: One is.
+    """
+    for name, (value, least) in given.items():
+        check_type(value, int, name)
+        if value < least:
+            raise RunError(f"{name}: found {value}, expected at least {least}")
 
 
 def _judges(judges: Sequence[str | Judge]) -> list[Judge]:
@@ -351,7 +371,7 @@ def _evaluate(model: Model, task: inspect_ai.Task, folder: Path, journal: Journa
         raise RunError(f"{logs_folder} is a link or a file; remove it, or choose another --out")
     platform_init()
     init_display_type("none")
-    roles: dict[str, Any] = {} if judge_model is None else {JUDGE_ROLE: get_model(judge_model, memoize=False)}
+    roles: dict[str, Any] = {} if judge_model is None else {JUDGE_ROLE: _model(judge_model, {})}
 
     async def evaluate() -> list[EvalLog]:
         async with contextlib.AsyncExitStack() as open_models:

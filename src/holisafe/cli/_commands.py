@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from holisafe._lazy import missing
 from holisafe._printable import printable
 from holisafe.errors import HoliSafeError
 
@@ -64,8 +65,8 @@ def explain(error: BaseException) -> str | None:
     match error:
         case HoliSafeError():
             return printable(" ".join(str(error).split()))
-        case ModuleNotFoundError(name=str(name)) if not name.startswith("holisafe"):
-            return f"this command needs {name!r}, which is not installed; run: pip install 'holisafe[demo]'"
+        case ModuleNotFoundError() if (needed := missing(error, "this command")) is not None:
+            return str(needed)
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return f"no space left on the disk{_where(error)}; free some and run again, what was written is kept"
         case OSError(errno=errno.EACCES | errno.EPERM):

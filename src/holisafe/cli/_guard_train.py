@@ -49,7 +49,7 @@ def train(
     flag_rate: Annotated[
         float, typer.Option(help="Largest share of safe pictures that the guard may flag, in (0, 1).")
     ] = 0.05,
-    seed: Annotated[int, typer.Option(help="Of the split, new weights and the order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, new weights and the order.")] = 0,
     device: Annotated[str | None, typer.Option(help="E.g. cpu, cuda:1.", show_default=False)] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.", show_default=False)] = None,
     trust_remote_code: Annotated[

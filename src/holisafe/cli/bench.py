@@ -51,7 +51,7 @@ def bench(
     batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of prompts in a batch of a local model.")] = 16,
     revision: Annotated[str | None, typer.Option(help="Hub revision of a local model.")] = None,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with a local checkpoint.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the draw and of the intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw and of the intervals.")] = 0,
     image_reuse: Annotated[bool, typer.Option(help="Compute what questions about one image share only once.")] = True,
     guard: Annotated[
         str | None,

@@ -73,7 +73,7 @@ def calibrate(
     attention: Annotated[str | None, typer.Option(help="Attention backend, e.g. sdpa.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of prompts in a batch.")] = 16,
     revision: Annotated[str | None, typer.Option(help="Hub revision of the model.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the draw with --limit.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw with --limit.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Fit the temperatures and thresholds of MODEL's guard on held-out records, and save them with it.

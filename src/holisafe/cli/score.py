@@ -43,7 +43,7 @@ def score(
     out: Annotated[
         Path | None, typer.Option(help="Write the run to this folder, which `holisafe report` reads.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the intervals.")] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object with the figures on standard output.")
     ] = False,

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+from holisafe._checks import check_each
 from holisafe.errors import ImageError
 from holisafe.images import content_hash, read_bytes
 from holisafe.records import CATEGORY_TAG, SUBCATEGORY_TAG, Behaviour, ImageRef, Sample
@@ -17,6 +18,7 @@ def fingerprint(samples: Sequence[Sample]) -> str:
     The order of the samples and the names and places of the files do not matter. An image that cannot be read counts
     as "unreadable", so that the hash changes once it can.
     """
+    check_each(samples, Sample, "samples")
     images: dict[ImageRef, str] = {}
     lines = sorted(json.dumps(_fields(sample, images), ensure_ascii=True) for sample in samples)
     return hashlib.sha256("\n".join(lines).encode("ascii")).hexdigest()

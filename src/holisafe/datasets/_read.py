@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from holisafe._checks import check_type
 from holisafe.datasets import _hub, _registry, holisafe_bench
 from holisafe.datasets._identity import identified
 from holisafe.datasets._loaded import Loaded, Problem
@@ -51,6 +52,7 @@ def read(name_or_path: str | Path, split: str | None = None) -> Loaded:
         UnknownNameError: No data set has that name, or it has no such split.
         DataError: The data cannot be read at all.
     """
+    check_type(name_or_path, (str, Path), "name_or_path")
     if isinstance(name_or_path, str) and _registry.is_registered(name_or_path):
         return _read_registered(_registry.find(name_or_path), split)
     if _is_path(name_or_path):

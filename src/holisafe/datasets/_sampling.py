@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
+from holisafe._checks import check_each
 from holisafe.errors import DataError
 from holisafe.records import Sample
 
@@ -26,6 +27,7 @@ def stratified(samples: Sequence[Sample], limit: int, seed: int = 0) -> list[Sam
     Raises:
         DataError: `limit` is smaller than the number of combinations present.
     """
+    check_each(samples, Sample, "samples")
     counts = Counter(map(_stratum, samples))
     if limit < max(len(counts), 1):
         names = ", ".join(sorted(counts))

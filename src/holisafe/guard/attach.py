@@ -7,11 +7,13 @@ One hook on the language model sees what goes in at the images' positions (the p
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import NoneType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from holisafe._checks import check_type
 from holisafe.errors import GuardError
 from holisafe.families import Family, Grouping
 from holisafe.guard._config import Features, GuardConfig, GuardSite
@@ -44,6 +46,7 @@ def attach_guard(model: M, config: GuardConfig | None = None, *, processor: Any 
         GuardError: The model has a guard, takes no images, or is of a family that cannot be guarded. It is then as it
             was.
     """
+    check_type(config, (GuardConfig, NoneType), "config")
     return attach_known(model, config or GuardConfig(), None, processor)
 
 
@@ -122,6 +125,7 @@ def set_calibration(model: M, calibration: Calibration) -> M:
     Raises:
         GuardError: The model has no guard.
     """
+    check_type(calibration, Calibration, "calibration")
     observer_of(model).calibration = calibration
     return model
 

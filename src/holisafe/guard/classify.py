@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
+from transformers import ProcessorMixin
 
+from holisafe._checks import check_type
 from holisafe.errors import GuardError
 from holisafe.guard._config import Features
 from holisafe.guard._verdict import image_verdicts
@@ -43,6 +45,11 @@ def classify_images(
     Raises:
         GuardError: The model has no guard, the guard has no image head, or an image's features are not finite.
     """
+    check_type(batch_size, int, "batch_size")
+    check_type(processor, ProcessorMixin, "processor")
+    given: object = images
+    if isinstance(given, (str, bytes)):
+        raise TypeError(f"images: expected decoded images, found {type(given).__name__}; `holisafe.scan` reads files")
     if batch_size < 1:
         raise GuardError(f"batch_size: expected at least 1, found {batch_size}")
     _image_observer(model)
@@ -58,6 +65,10 @@ def _batch_by_batch(
 
 def classify_batch(model: Any, images: Sequence[Image.Image], *, processor: Any) -> list[ImageVerdict]:
     """One verdict per image, all at once; see `classify_images`."""
+    for place, image in enumerate(images):
+        check_type(image, Image.Image, f"images[{place}]")
+        if not image.width or not image.height:
+            raise GuardError(f"images[{place}]: found {image.width} x {image.height} pixels, expected at least one")
     if len(images) > 1 and processor.tokenizer.pad_token is None:  # prompts of different lengths cannot share a batch
         return [verdict for image in images for verdict in classify_batch(model, [image], processor=processor)]
     return classify_inputs(model, _shortest_prompts(base_model(model), images, processor))

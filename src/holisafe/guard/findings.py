@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from holisafe._checks import check_type
 from holisafe._enums import parse_enum
 from holisafe.guard.image_quality import ImageQuality, image_quality
 from holisafe.guard.policy import DecideBy, Decision, Policy, apply, decide
@@ -108,6 +109,7 @@ def what_if(run: Run, policy: Policy | str, decide_by: DecideBy | str = DecideBy
         UnknownNameError: The policy or `decide_by` is unknown.
         GuardError: A verdict holds no probability of safe.
     """
+    check_type(run, Run, "run")
     policy, decide_by = parse_enum(Policy, policy), parse_enum(DecideBy, decide_by)
     decisions = {response.sample_id: _decision(response, policy, decide_by) for response in run.responses}
     responses = tuple(
@@ -138,6 +140,7 @@ def guard_findings(run: Run, *, resamples: int = 10_000, seed: int = 0) -> Guard
         resamples: Resamples behind each interval.
         seed: Seed of the resampling.
     """
+    check_type(run, Run, "run")
     decided_by = tuple(by for by in DecideBy if _can_decide(run, by))
     if not decided_by:
         return None

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import PreTrainedTokenizerBase, ProcessorMixin, StoppingCriteria, StoppingCriteriaList
 
+from holisafe._checks import check_type
 from holisafe._enums import parse_enum
 from holisafe.errors import GuardError
 from holisafe.guard.attach import base_model, observer_of
@@ -66,6 +67,9 @@ def guarded_generate(
             (`past_key_values`), or its features are not finite.
     """
     policy, decide_by = parse_enum(Policy, policy), parse_enum(DecideBy, decide_by)
+    check_type(inputs, Mapping, "inputs")
+    if processor is not None:
+        check_type(processor, (ProcessorMixin, PreTrainedTokenizerBase), "processor")
     _check_heads(model, decide_by)
     if goes_on(options.get("past_key_values", inputs.get("past_key_values"))):
         raise GuardError(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from holisafe._checks import check_type
 from holisafe.errors import GuardError
 from holisafe.guard._session import GuardSession
 from holisafe.guard._spans import find_images, last_columns
@@ -24,9 +25,7 @@ def prepare_inputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         GuardError: There are no `input_ids`, or the visual features do not fit them.
     """
     observer = observer_of(model)
-    prepared = dict(inputs)
-    if "input_ids" not in prepared:
-        raise GuardError(f"expected input_ids among the inputs, found {', '.join(prepared) or 'none'}")
+    prepared = _checked(inputs)
     if observer.config.meta_token:
         return add_meta_tokens(model, prepared)
     return encode_first(base_model(model), prepared) if observer.needs_lengths else prepared
@@ -44,7 +43,7 @@ def add_meta_tokens(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         GuardError: The visual features do not fit the placeholders.
     """
     observer = observer_of(model)
-    prepared = dict(inputs)
+    prepared = _checked(inputs)
     prepared.pop("position_ids", None)
     if observer.needs_lengths:
         with GuardSession(observer):  # the vision encoder puts its meta token in
@@ -83,6 +82,26 @@ def add_meta_tokens(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
             rows.append(torch.cat([padding.expand(pad), *joined] if pads_left else [*joined, padding.expand(pad)]))
         prepared[key] = torch.stack(rows)  # (rows, columns + most images of a row)
     return prepared
+
+
+def _checked(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of what a processor returned.
+
+    Raises:
+        GuardError: It holds no `input_ids`, or not one row per prompt.
+        TypeError: It is no mapping, or its `input_ids` are no tensor.
+    """
+    check_type(inputs, Mapping, "inputs")
+    if "input_ids" not in inputs:
+        raise GuardError(f"expected input_ids among the inputs, found {', '.join(inputs) or 'none'}")
+    ids = inputs["input_ids"]
+    if not isinstance(ids, Tensor):
+        raise TypeError(
+            f'input_ids: expected a Tensor, found {type(ids).__name__}; pass return_tensors="pt" to the processor'
+        )
+    if ids.ndim != 2 or not ids.numel():
+        raise GuardError(f"input_ids: expected the shape (prompts, tokens), found {tuple(ids.shape)}")
+    return dict(inputs)
 
 
 def _without_meta(lengths: list[int], placeholders: int) -> list[int]:

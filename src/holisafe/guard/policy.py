@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import NoneType
 from typing import Any, TypeVar
 
+from holisafe._checks import check_each, check_type
 from holisafe._enums import parse_enum
 from holisafe.errors import GuardError
 from holisafe.records import ImageVerdict, RequestVerdict
@@ -88,6 +90,8 @@ def decide(
         GuardError: A verdict holds no probability of safe, or one that is no number.
     """
     policy, decide_by = parse_enum(Policy, policy), parse_enum(DecideBy, decide_by)
+    check_each(images, ImageVerdict, "images")
+    check_type(request, (RequestVerdict, NoneType), "request")
     if request is None or decide_by is DecideBy.IMAGE:
         return _decide_by_images(policy, images)
     decision = _decide_by_request(policy, request)
@@ -106,6 +110,7 @@ def apply(decision: Decision, answer: str) -> str:
         decision: What `decide` returned.
         answer: The model's answer; not used where the decision refuses.
     """
+    check_type(decision, Decision, "decision")
     if not decision.text:
         return answer
     return decision.text if decision.policy is Policy.REFUSE else f"{decision.text}\n\n{answer}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import re
-import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from holisafe.errors import JudgeError
+from holisafe._checks import check_each, check_type
+from holisafe.errors import DataError, JudgeError
 from holisafe.judges._registry import Ask, Judge, PublishedProtocol
 from holisafe.records import Judgement, Outcome, Response, Sample
 
@@ -39,6 +41,8 @@ async def judge_response(judge: Judge, sample: Sample, response: Response, ask: 
         response: What was answered.
         ask: How the judge reaches a model, where it needs one.
     """
+    check_type(sample, Sample, "sample")
+    check_type(response, Response, "response")
     if response.error is not None:
         return Judgement(sample.id, judge.id, Outcome.ERROR, response.error)
     if response.refusal is not None:
@@ -56,6 +60,7 @@ async def judge_response(judge: Judge, sample: Sample, response: Response, ask: 
 
 def no_answer(response: Response) -> str:
     """Why a response without an error holds no answer; empty where it holds one, or a refusal."""
+    check_type(response, Response, "response")
     if response.error is not None or response.refusal is not None:
         return ""
     if response.finish_reason in BROKEN_OFF:
@@ -68,7 +73,15 @@ def no_answer(response: Response) -> str:
 def judge_all(
     judge: Judge, samples: Sequence[Sample], responses: Sequence[Response], ask: Ask | None = None
 ) -> tuple[Judgement, ...]:
-    """One judgement per response, in order; for callers without an event loop of their own, and within one too."""
+    """One judgement per response, in order; for callers without an event loop of their own, and within one too.
+
+    Raises:
+        DataError: There are not as many responses as samples.
+    """
+    check_each(samples, Sample, "samples")
+    check_each(responses, Response, "responses")
+    if len(samples) != len(responses):
+        raise DataError(f"expected one response per sample: {len(samples)} samples and {len(responses)} responses")
 
     async def every() -> tuple[Judgement, ...]:
         pairs = zip(samples, responses, strict=True)
@@ -78,8 +91,6 @@ def judge_all(
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(every())
-    found: list[tuple[Judgement, ...]] = []
-    thread = threading.Thread(target=lambda: found.append(asyncio.run(every())))
-    thread.start()
-    thread.join()
-    return found[0]
+    run = contextvars.copy_context().run  # a judge may depend on the caller's context, as Inspect's models do
+    with ThreadPoolExecutor(1, thread_name_prefix="holisafe-judge") as thread:
+        return thread.submit(run, asyncio.run, every()).result()

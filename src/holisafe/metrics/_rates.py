@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from holisafe._checks import check_each
 from holisafe.errors import DataError
 from holisafe.records import Behaviour, JudgeId, Judgement, Outcome, Sample
 from holisafe.taxonomy import Combination
@@ -128,6 +129,8 @@ def align(samples: Sequence[Sample], judgements: Sequence[Judgement]) -> tuple[J
     Raises:
         DataError: Samples or judgements occur twice, are of several judges, or do not belong together.
     """
+    check_each(samples, Sample, "samples")
+    check_each(judgements, Judgement, "judgements")
     by_id: dict[str, Judgement] = {judgement.sample_id: judgement for judgement in judgements}
     ids = [sample.id for sample in samples]
     if len(set(ids)) != len(ids):
@@ -151,6 +154,7 @@ def judge_of(judgements: Sequence[Judgement]) -> JudgeId:
     Raises:
         DataError: They are of several judges, or of several versions of one.
     """
+    check_each(judgements, Judgement, "judgements")
     names = sorted({judgement.judge.name for judgement in judgements})
     if len(names) > 1:
         raise DataError(f"expected the judgements of one judge, found those of {', '.join(names)}")

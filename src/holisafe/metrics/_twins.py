@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from holisafe._checks import check_each
 from holisafe.metrics._rates import Sums, cluster_name, is_right, sum_by_cluster
 from holisafe.records import Behaviour, Outcome, Sample
 
@@ -29,6 +30,7 @@ def twin_pairs(samples: Sequence[Sample]) -> list[tuple[int, int]]:
 
     One member naming the other is enough; one of them is to be answered and one to be refused, else it is no pair.
     """
+    check_each(samples, Sample, "samples")
     position = {sample.id: index for index, sample in enumerate(samples)}
     found = {
         tuple(sorted((index, position[sample.twin])))

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 from transformers import ProcessorMixin
 
+from holisafe._checks import check_each, check_type
 from holisafe.errors import ImageError, ModelError
 from holisafe.images import LIMITS, content_hash, open_image, pixels_of, read_bytes
 from holisafe.records import ImageRef, Role, Sample, Turn
@@ -24,6 +25,11 @@ class Prompt:
 
     turns: tuple[Turn, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse anything but turns."""
+        check_each(self.turns, Turn, "turns")
+        object.__setattr__(self, "turns", tuple(self.turns))
+
     @classmethod
     def ask(cls, question: str, *images: ImageRef) -> Prompt:
         """One question about `images`, as the evaluation protocol puts it: images first, then the raw query."""
@@ -32,6 +38,7 @@ class Prompt:
     @classmethod
     def of(cls, sample: Sample) -> Prompt:
         """The conversation of a sample."""
+        check_type(sample, Sample, "sample")
         return cls(sample.turns)
 
     @property

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from holisafe._checks import check_type
+from holisafe._enums import parse_enum
 from holisafe.records._sample import Sample
 from holisafe.records._verdict import GuardVerdict
 
@@ -101,6 +103,11 @@ class Judgement:
     scores: Mapping[str, float] = field(default_factory=dict, hash=False)
     votes: tuple[Judgement, ...] = ()
     usage: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Read the outcome's name: figures compare members."""
+        check_type(self.judge, JudgeId, "judge")
+        object.__setattr__(self, "outcome", parse_enum(Outcome, self.outcome))
 
 
 RUN_FOLDER = "folder"

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from holisafe._checks import check_each, check_type
 from holisafe._enums import parse_enum
 from holisafe.errors import DataError
 from holisafe.taxonomy import (
@@ -69,6 +70,13 @@ class Turn:
     text: str
     images: tuple[ImageRef, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Read the role's name."""
+        check_type(self.text, str, "text")
+        check_each(self.images, ImageRef, "images")
+        object.__setattr__(self, "role", parse_enum(Role, self.role))
+        object.__setattr__(self, "images", tuple(self.images))
+
     @classmethod
     def of(cls, role: Role | str, text: str, images: Sequence[ImageRef] = ()) -> Turn:
         """A turn of a role given by name.
@@ -120,6 +128,17 @@ class Sample:
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
     source: str = ""
     licence: str = ""
+
+    def __post_init__(self) -> None:
+        """Read the names of enums: figures compare members."""
+        check_type(self.id, str, "id")
+        check_each(self.turns, Turn, "turns")
+        object.__setattr__(self, "turns", tuple(self.turns))
+        if self.expected is not None:
+            object.__setattr__(self, "expected", parse_enum(Behaviour, self.expected))
+        if self.combination is not None:
+            object.__setattr__(self, "combination", parse_enum(Combination, self.combination))
+        object.__setattr__(self, "image_labels", tuple(map(parse_label, self.image_labels)))
 
     @classmethod
     def ask(

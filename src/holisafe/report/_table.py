@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from holisafe._checks import check_each
 from holisafe.errors import RunError
 from holisafe.metrics import Figure, Summary, summarise
 from holisafe.records import Run
@@ -35,6 +36,7 @@ def judge_runs(runs: Sequence[Run], resamples: int) -> tuple[JudgedRun, ...]:
     Raises:
         RunError: There is no run, or one holds no judgements.
     """
+    check_each(runs, Run, "runs")
     if not runs:
         raise RunError("no run to report on; expected at least one")
     for run in runs:

@@ -83,6 +83,17 @@ def test_a_stream_of_a_bad_prompt_ends_in_its_error(tiny: tiny_models.Tiny) -> N
         list(engine.stream(Request(Prompt.ask("long " * 2000, WIDE), OPTIONS)))
 
 
+def test_a_stream_that_is_dropped_before_its_first_event_is_not_answered(tiny: tiny_models.Tiny) -> None:
+    with Engine(tiny.model, tiny.processor, batch_size=1) as engine:
+        for end in (lambda stream: stream.close(), lambda stream: None):
+            stream = engine.stream(Request(PROMPTS[0], GenerationOptions(max_new_tokens=2000)))
+            listener = stream._listener
+            end(stream)
+            del stream
+            assert not listener.is_open
+        assert engine.answer([PROMPTS[0]], OPTIONS)[0].tokens  # the engine's thread is free again
+
+
 def test_a_stream_that_is_closed_ends_the_answer(tiny: tiny_models.Tiny) -> None:
     steps: list[int] = []
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
+from holisafe._checks import check_type
 from holisafe.errors import HoliSafeError, ModelError
 from holisafe.families.features import forward_inputs
 from holisafe.models._watch import Watch
@@ -28,7 +29,7 @@ from holisafe.models.engine.options import GenerationOptions, generation_config
 from holisafe.models.engine.prefill import FeatureCache, feature_inputs, plain_inputs, prefix_inputs, shared_prefix
 from holisafe.models.engine.request import Answer, Event, Request
 from holisafe.models.engine.reuse import Way, try_out
-from holisafe.models.engine.streaming import Listener
+from holisafe.models.engine.streaming import EventStream, Listener
 from holisafe.models.prompts import Prepared, Prompt, context_length, prepare
 
 
@@ -67,7 +68,10 @@ class Engine:
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
         chat_template_args: Mapping[str, Any] | None = None,
     ) -> None:
+        check_type(model, PreTrainedModel, "model")
+        check_type(processor, ProcessorMixin, "processor")
         for name, value in (("batch_size", batch_size), ("batch_tokens", batch_tokens)):
+            check_type(value, int, name)
             if value < 1:
                 raise ModelError(f"{name} is {value}; expected at least 1")
         self.model = model
@@ -115,6 +119,7 @@ class Engine:
 
     def submit(self, request: Request) -> Future[Answer]:
         """Put a request in the queue; the future holds its answer, or the error that kept it from having one."""
+        check_type(request, Request, "request")
         return self._enqueue([_Pending(request)])[0].answer
 
     def answer(self, prompts: Sequence[Prompt], options: GenerationOptions = GenerationOptions()) -> list[Answer]:
@@ -137,10 +142,11 @@ class Engine:
             ImageError: An image could not be let in.
             ModelError: The prompt does not fit the model's context, or the model failed on it.
         """
+        check_type(request, Request, "request")
         listener = Listener()
         pending = self._enqueue([_Pending(request, listener)])[0]
         pending.answer.add_done_callback(lambda done: _tell_failure(done, listener))
-        return listener.events()
+        return EventStream(listener, pending.answer.cancel)
 
     def close(self) -> None:
         """Stop; prompts still waiting get an error."""
@@ -300,11 +306,11 @@ def _failed(request: _Pending) -> bool:
     """Wait until the prompt is prepared; where that failed, the request has its error."""
     error = request.prepared.exception()
     if error is not None and request.answer.set_running_or_notify_cancel():
-        request.answer.set_exception(error)
+        request.answer.set_exception(_explained(error))
     return error is not None
 
 
-def _explained(error: Exception) -> HoliSafeError:
+def _explained(error: BaseException) -> HoliSafeError:
     if isinstance(error, HoliSafeError):
         return error
     text = f"{type(error).__name__}: {str(error).strip()[:300]}"

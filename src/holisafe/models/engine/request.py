@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from holisafe._checks import check_each, check_type
 from holisafe.models.engine.interventions import Intervention
 from holisafe.models.engine.options import GenerationOptions
 from holisafe.models.prompts import Prompt
@@ -29,6 +30,13 @@ class Request:
     prompt: Prompt
     options: GenerationOptions = field(default_factory=GenerationOptions)
     interventions: tuple[Intervention, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what the engine's thread could not work with."""
+        check_type(self.prompt, Prompt, "prompt")
+        check_type(self.options, GenerationOptions, "options")
+        check_each(self.interventions, Intervention, "interventions")
+        object.__setattr__(self, "interventions", tuple(self.interventions))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from holisafe.models.engine.request import Answer, Event, FinishEvent, TokenEvent, VerdictEvent
 from holisafe.records import GuardVerdict
@@ -44,19 +44,70 @@ class Listener:
         """There is no answer."""
         self._events.put(error)
 
-    def events(self) -> Iterator[Event]:
-        """The events as they come, the last of them a `FinishEvent`; closing the iterator ends the answer.
+    def next_event(self) -> Event:
+        """Wait for the next event.
 
         Raises:
             HoliSafeError: The prompt could not be answered.
         """
+        event = self._events.get()
+        if isinstance(event, BaseException):
+            raise event
+        return event
+
+    def leave(self) -> None:
+        """Nobody listens any more."""
+        self.is_open = False
+
+
+class EventStream(Iterator[Event]):
+    """The events of one answer as they come, the last of them a `FinishEvent`.
+
+    Closing it, or dropping it, ends the answer, whether or not an event has been taken: one that waits in the queue is
+    taken out of it, one that is being generated ends with its next token.
+
+    Args:
+        listener: Where the events come in.
+        cancel: Takes the request out of the queue, where it still waits.
+    """
+
+    def __init__(self, listener: Listener, cancel: Callable[[], object]) -> None:
+        self._listener = listener
+        self._cancel = cancel
+        self._is_over = False
+
+    def __next__(self) -> Event:
+        """The next event.
+
+        Raises:
+            HoliSafeError: The prompt could not be answered.
+        """
+        if self._is_over:
+            raise StopIteration
         try:
-            while True:
-                event = self._events.get()
-                if isinstance(event, BaseException):
-                    raise event
-                yield event
-                if isinstance(event, FinishEvent):
-                    return
-        finally:
-            self.is_open = False
+            event = self._listener.next_event()
+        except BaseException:
+            self.close()
+            raise
+        if isinstance(event, FinishEvent):
+            self._is_over = True
+        return event
+
+    def __enter__(self) -> EventStream:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Nobody can listen any more."""
+        self.close()
+
+    def close(self) -> None:
+        """End the answer."""
+        if not self._is_over:
+            self._is_over = True
+            self._listener.leave()
+            self._cancel()

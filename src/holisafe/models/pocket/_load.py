@@ -148,7 +148,10 @@ def _loaded(
     options: dict[str, Any] = {"dtype": dtype or torch.float32}
     if attention is not None:
         options["attn_implementation"] = attention
-    model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True, **options)
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True, **options)
+    except (ValueError, ImportError) as error:
+        raise ModelError(f"cannot be loaded so (dtype {options['dtype']}, attention {attention!r}): {error}") from error
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     return model.to(device or "cpu").eval(), processor
 
