@@ -15,13 +15,13 @@ import random
 import time
 from collections import defaultdict
 
-from holisafe import Combination, ImageRef, Outcome, Sample, Subcategory, Verdict
+from holisafe import Combination, ImageRef, JudgeId, Judgement, Outcome, Sample, Subcategory
 from holisafe.metrics import FIGURES, is_counted, summarise
 
 SAMPLES, CLUSTERS, RESAMPLES, LOOPED = 4031, 1796, 10_000, 200
 
 
-def simulate(seed: int = 0) -> tuple[list[Sample], list[Verdict]]:
+def simulate(seed: int = 0) -> tuple[list[Sample], list[Judgement]]:
     """Samples spread over clusters, combinations and subcategories, half of them refused."""
     chance = random.Random(seed)
     topics = [chance.choice(list(Subcategory)) for _ in range(CLUSTERS)]
@@ -38,11 +38,11 @@ def simulate(seed: int = 0) -> tuple[list[Sample], list[Verdict]]:
             )
         )  # fmt: skip
         outcome = chance.choice([Outcome.REFUSED, Outcome.ANSWERED])
-        verdicts.append(Verdict(str(index), "simulated", outcome))
+        verdicts.append(Judgement(str(index), JudgeId("simulated"), outcome))
     return samples, verdicts
 
 
-def loop(samples: list[Sample], verdicts: list[Verdict], resamples: int) -> None:
+def loop(samples: list[Sample], verdicts: list[Judgement], resamples: int) -> None:
     """The same figures by a plain loop: draw clusters, gather their samples, count."""
     chance = random.Random(0)
     members = defaultdict(list)

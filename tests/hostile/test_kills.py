@@ -20,6 +20,8 @@ from holisafe.bench import read_run
 from small_bench import write_small_bench
 from tuning.tiny_run import write_data, write_model
 
+pytestmark = pytest.mark.slow
+
 SEED = 28
 
 

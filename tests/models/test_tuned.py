@@ -17,10 +17,9 @@ from guard.prompts import batch, guard, tiny, two_rows
 from holisafe.checkpoints.manifest import file_manifest
 from holisafe.checkpoints.tuned import hash_weights
 from holisafe.errors import GuardError, ModelError
-from holisafe.guard import guard_of
+from holisafe.guard import guard_of, session
 from holisafe.guard.attach import base_model
 from holisafe.models import load
-from holisafe.guard import session
 from holisafe.tuning import TuneConfig, configure_trainable_parts
 from holisafe.tuning._save import save_tuned
 
