@@ -16,7 +16,7 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 from holisafe import Combination, ImageRef, Outcome, Response, Sample
-from holisafe.judges import get
+from holisafe.judges import get, judge_all
 
 LABELLED = Path(__file__).parent.parent / "tests" / "judges" / "refusals.jsonl"
 SAMPLE = Sample.ask("1", (ImageRef("image", data=b""),), "", Combination.SSU)
@@ -35,10 +35,10 @@ def main() -> None:
             table = {(label, said): 0 for label in (True, False) for said in (True, False)}
             for row in rows:
                 if row["part"] == part:
-                    verdict = judge.judge(SAMPLE, Response("1", row["text"], ""))
+                    (verdict,) = judge_all(judge, [SAMPLE], [Response("1", row["text"], "")])
                     table[row["refused"], verdict.outcome is Outcome.REFUSED] += 1
             right, count = table[True, True] + table[False, False], sum(table.values())
-            print(f"{part}, judge {name} {judge.version}: right {share(right, count)}")
+            print(f"{part}, judge {name} {judge.id.version}: right {share(right, count)}")
             print("                    said refused   said answered")
             for label, called in ((True, "is a refusal"), (False, "is an answer")):
                 print(f"  {called:16}{table[label, True]:14}{table[label, False]:16}")

@@ -389,3 +389,9 @@ def test_random_paths_raise_nothing_but_an_image_error(name: str) -> None:
     here = Path(__file__).parent
     with pytest.raises(ImageError):
         read_bytes(ImageRef("odd", path=here / f"no-such-{name}", root=here))
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_path_opens_as_a_reference_does(folder: Path, kind: type) -> None:
+    Image.new("RGB", (3, 2), "red").save(folder / "plain.png")
+    assert open_image(kind(folder / "plain.png")).size == (3, 2)

@@ -58,14 +58,14 @@ LIMITS = ImageLimits()
 _Decoder = Callable[[io.BytesIO], ImageFile.ImageFile]
 
 
-def open_image(ref: ImageRef, *, limits: ImageLimits = LIMITS, allow_network: bool = False) -> Image.Image:
+def open_image(ref: ImageRef | str | Path, *, limits: ImageLimits = LIMITS, allow_network: bool = False) -> Image.Image:
     """Decode an image completely.
 
     EXIF orientation is applied, then all metadata and colour profiles are dropped; transparent parts become white;
     palettes, grey, 16-bit and CMYK become RGB; an animation gives its first frame.
 
     Args:
-        ref: Where the image is.
+        ref: Where the image is; a path for a file anywhere.
         limits: How large it may be.
         allow_network: Whether an http(s) reference is fetched.
 
@@ -75,7 +75,9 @@ def open_image(ref: ImageRef, *, limits: ImageLimits = LIMITS, allow_network: bo
     Raises:
         ImageError: The image cannot be let in; says why and what to do.
     """
-    return open_identified(ref, limits=limits, allow_network=allow_network)[0]
+    place = Path(ref) if isinstance(ref, str) else ref
+    known = ImageRef(str(place), path=place) if isinstance(place, Path) else place
+    return open_identified(known, limits=limits, allow_network=allow_network)[0]
 
 
 def open_identified(

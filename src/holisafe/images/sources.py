@@ -262,7 +262,10 @@ class ImageSources:
             yield from self._of_row(values, f"{name}#{row}", path.parent)
 
     def _of_row(self, values: dict[str, Any], name: str, folder: Path) -> Iterator[SourceItem]:
-        for column, value in values.items():
+        given = {column: value for column, value in values.items() if value is not None and value != []}
+        if not given:
+            yield SourceItem(name, None, "the row holds no image")
+        for column, value in given.items():
             named = name if len(values) == 1 else f"{name}/{_text(column)}"
             several = enumerate(value) if isinstance(value, list) else [(None, value)]
             for place, one in several:

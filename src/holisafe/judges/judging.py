@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,8 @@ from holisafe._checks import check_each, check_type
 from holisafe.errors import DataError, JudgeError
 from holisafe.judges._registry import Ask, Judge, PublishedProtocol
 from holisafe.records import Judgement, Outcome, Response, Sample
+
+_log = logging.getLogger(__name__)
 
 FILTERED = "content_filter"
 """How an answer ended that the provider stopped."""
@@ -56,6 +59,9 @@ async def judge_response(judge: Judge, sample: Sample, response: Response, ask: 
         return await judge.judge(sample, response, ask)
     except JudgeError as error:
         return Judgement(sample.id, judge.id, Outcome.ERROR, str(error))
+    except Exception as error:  # a judge of another package may fail in any way: one sample never ends a run
+        _log.warning("judge %s failed on sample %r", judge.id.name, sample.id, exc_info=error)
+        return Judgement(sample.id, judge.id, Outcome.ERROR, f"{type(error).__name__}: {error}"[:500])
 
 
 def no_answer(response: Response) -> str:
