@@ -17,7 +17,7 @@ from guard.prompts import guard, pictures, tiny
 from holisafe.guard import GuardConfig
 from holisafe.models.pocket._vision import EfficientNetLiteConfig
 from holisafe.tuning import Collator, TuneConfig
-from holisafe.tuning._cache import FeatureCache
+from holisafe.tuning._cache import FrozenFeatures
 from holisafe.tuning._parts import configure_trainable_parts
 from holisafe.tuning._trainer import LEARNED_FILE
 from tiny_models import FAMILIES, TEXT, Tiny
@@ -57,7 +57,7 @@ def test_losses_and_gradients_are_those_without_it(family: str) -> None:
     made = learning(family, ENCODER_AND_MERGER_REST if family == "qwen2_5_vl" else RESTS)
     batch = Collator(made.processor, GuardConfig())(mixed())
     expected = passed(made, batch)
-    with FeatureCache(made.model) as cache:
+    with FrozenFeatures(made.model) as cache:
         first = passed(made, batch)
         assert cache.reason == ""
         seen, computed = cache.hits, cache.misses  # tiles of a plain image are alike
@@ -72,9 +72,9 @@ def test_losses_and_gradients_are_those_without_it(family: str) -> None:
 def test_the_features_of_an_image_do_not_depend_on_the_batch_that_it_was_first_in() -> None:
     made, samples = learning("llava"), mixed()
     collate = Collator(made.processor, GuardConfig())
-    with FeatureCache(made.model):
+    with FrozenFeatures(made.model):
         expected = passed(made, collate(samples))
-    with FeatureCache(made.model) as cache:
+    with FrozenFeatures(made.model) as cache:
         passed(made, collate(samples[:1]))
         assert same(passed(made, collate(samples)), expected)
         assert (cache.hits, cache.misses) == (1, 3)
@@ -95,7 +95,7 @@ def test_pockets_tower_is_served() -> None:
         )
 
     expected = features()
-    with FeatureCache(model) as cache:
+    with FrozenFeatures(model) as cache:
         features()
         found = features()
         assert (cache.reason, cache.hits, cache.misses) == ("", 3, 3)
@@ -110,7 +110,7 @@ def test_bfloat16_is_kept_as_it_is() -> None:
     batch = Collator(made.processor, GuardConfig())(mixed())
     with torch.autocast("cpu", torch.bfloat16):
         expected = float(passed(made, batch)[0])
-        with FeatureCache(made.model) as cache:
+        with FrozenFeatures(made.model) as cache:
             losses = [float(passed(made, batch)[0]) for _ in range(2)]
             assert cache.hits
     assert losses[0] == losses[1] == pytest.approx(expected, rel=0.02)
@@ -131,7 +131,7 @@ def test_an_encoder_with_something_that_learns_runs_as_ever(
     made = learning(family, config, **parts)
     batch = Collator(made.processor, GuardConfig())(mixed())
     expected = passed(made, batch)
-    with FeatureCache(made.model) as cache:
+    with FrozenFeatures(made.model) as cache:
         found = passed(made, batch)
     assert same(found, expected)
     assert cache.hits == cache.misses == 0
@@ -158,7 +158,7 @@ def test_an_encoder_that_compares_images_runs_as_ever() -> None:
     inner.vision_tower = Centred(inner.vision_tower).eval()
     batch = Collator(made.processor, GuardConfig())(mixed())
     expected = passed(made, batch)
-    with FeatureCache(made.model) as cache:
+    with FrozenFeatures(made.model) as cache:
         assert same(passed(made, batch), expected)
     assert cache.reason == "what Centred gives for a batch is not what it gives for its images one by one"
 
@@ -166,10 +166,10 @@ def test_an_encoder_that_compares_images_runs_as_ever() -> None:
 def test_no_more_is_kept_than_allowed() -> None:
     made = learning("llava")
     batch = Collator(made.processor, GuardConfig())(mixed())
-    with FeatureCache(made.model) as cache:
+    with FrozenFeatures(made.model) as cache:
         expected = passed(made, batch)
         full = cache.bytes
-    with FeatureCache(made.model, max_bytes=full - 1) as cache:
+    with FrozenFeatures(made.model, max_bytes=full - 1) as cache:
         for _ in range(2):
             assert same(passed(made, batch), expected)
         assert cache.bytes == full * 2 // 3
@@ -180,7 +180,7 @@ def test_no_more_is_kept_than_allowed() -> None:
 def test_what_is_not_training_passes_by() -> None:
     made = learning("llava")
     batch = Collator(made.processor, GuardConfig())(mixed())
-    with FeatureCache(made.model) as cache:
+    with FrozenFeatures(made.model) as cache:
         with torch.no_grad():
             loss_of(made.model, batch)
         made.model.train()
@@ -192,7 +192,7 @@ def test_the_model_is_left_as_it_was() -> None:
     made = learning("llava")
     encoder = made.model.get_base_model().get_encoder(modality="image")
     names = set(vars(encoder))
-    with FeatureCache(made.model):
+    with FrozenFeatures(made.model):
         assert set(vars(encoder)) != names
     assert set(vars(encoder)) == names
 
@@ -239,7 +239,7 @@ def test_images_are_told_apart_by_their_pixels() -> None:
     )
     batch = collate([sample()])
     losses = []
-    with FeatureCache(made.model) as cache:
+    with FrozenFeatures(made.model) as cache:
         for pixels in (one, other, third, one):
             losses.append(float(passed(made, {**batch, "pixel_values": pixels})[0]))
         assert (cache.hits, cache.misses) == (1, 3)

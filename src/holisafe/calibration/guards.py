@@ -115,7 +115,7 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True)
-class GuardLogits:
+class HeldOutLogits:
     """Logits of a guard for samples.
 
     Attributes:
@@ -152,7 +152,7 @@ class GuardLogits:
 
 def ask_guard(
     model: Any, processor: Any, samples: Sequence[Sample], *, batch_size: int = 16, progress: Progress | None = None
-) -> GuardLogits:
+) -> HeldOutLogits:
     """Let a model read each sample as it is read when it answers, and keep the logits of its guard.
 
     An image that several samples show counts once, by the first of them that could be read, and belongs to its
@@ -192,7 +192,7 @@ def ask_guard(
         if records is not None and not records.labels:
             first = f"; the first: {left_out[0].id}: {left_out[0].why}" if left_out else ""
             raise DataError(f"{len(samples)} samples hold no record for the guard's {head} head{first}")
-    return GuardLogits(images, requests, tuple(left_out), fingerprint(samples))
+    return HeldOutLogits(images, requests, tuple(left_out), fingerprint(samples))
 
 
 def _identified(sample: Sample) -> Sample:

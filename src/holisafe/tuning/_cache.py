@@ -20,7 +20,7 @@ TOLERANCE = 0.05
 """How far, as a share of its norm, an encoder's output for a batch may be from that for its images one by one."""
 
 
-class FeatureCache:
+class FrozenFeatures:
     """Stands before a model's vision encoder while it is entered as a context, and gives again what was computed.
 
     An image is known by its pixels and all else that the encoder is given. What it gives is computed image by image,
@@ -57,7 +57,7 @@ class FeatureCache:
         self._kept: dict[bytes, _Features] = {}
         self._is_tried = False
 
-    def __enter__(self) -> FeatureCache:
+    def __enter__(self) -> FrozenFeatures:
         """Stand before the encoder."""
         self._plain: Callable[..., Any] = self._encoder.forward
         self._before = vars(self._encoder).get("forward")

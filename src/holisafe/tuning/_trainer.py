@@ -20,7 +20,7 @@ from holisafe.errors import TuningError
 from holisafe.guard.attach import base_model, find_observer, language_model_of
 from holisafe.guard.family import guardable_family
 from holisafe.records import Sample
-from holisafe.tuning._cache import FeatureCache
+from holisafe.tuning._cache import FrozenFeatures
 from holisafe.tuning._config import Precision, TuneConfig
 from holisafe.tuning._loss import Loss, LossTerm
 from holisafe.tuning._parts import configure_trainable_parts, parameter_groups
@@ -138,7 +138,7 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         self._frozen = _frozen_modules(self.model)
         self._checkpointed = _passed_through(self.model) if config.gradient_checkpointing else []
         self.add_callback(_Intervals())
-        self.features = FeatureCache(self.model, why_not=self._why_not_cached())
+        self.features = FrozenFeatures(self.model, why_not=self._why_not_cached())
         # the loss of a batch is its share of the step's, so that the trainer must not divide it again
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
