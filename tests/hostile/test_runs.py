@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from holisafe.bench import run
+from holisafe.bench import measure
 from hostile import damage, doors
 from hostile.feeding import Outcome, content_of, feed
 from small_bench import write_small_bench
@@ -20,7 +20,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data, a finished run `run` of a mock model, and a folder `outside` that nobody may change."""
     folder = tmp_path_factory.mktemp("runs")
     write_small_bench(folder / "data", per_combination=2)
-    run("mockllm/model", data=str(folder / "data"), out=folder / "run", limit=5)
+    measure("mockllm/model", data=str(folder / "data"), out=folder / "run", limit=5)
     (folder / "outside").mkdir()
     (folder / "outside" / "victim.json").write_text("{}")
     return folder

@@ -44,7 +44,9 @@ class _Lines(Generic[K, V]):
             raise _unwritable(path, error) from error
         try:
             self._records = {key(record): record for record in _read(path, read)}
-            self._file.truncate(_whole_lines(path))
+            whole = _whole_lines(path)
+            if whole != os.fstat(self._file.fileno()).st_size:  # a finished run is not touched
+                self._file.truncate(whole)
         except BaseException:
             self._file.close()
             raise
