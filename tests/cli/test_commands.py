@@ -44,6 +44,14 @@ def test_help_lists_the_commands() -> None:
     assert all(name in found for name in ("bench", "data", "score"))
 
 
+@pytest.mark.parametrize(
+    ("command", "default"), [("bench", "holisafe if not"), ("bench", "runs/MODEL-DATA"), ("score", "holisafe if not")]
+)
+def test_help_names_the_default_of_what_may_be_left_out(command: str, default: str) -> None:
+    found = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"}).stdout
+    assert default in found
+
+
 def test_help_loads_neither_torch_nor_inspect_nor_numpy() -> None:
     code = (
         "import sys; from holisafe.cli import app; app(['--help'], standalone_mode=False); "

@@ -28,13 +28,15 @@ def bench(
     data: Annotated[str, typer.Option(help="Name of a data set, a path, or a Hub id.")] = "open",
     split: Annotated[str, typer.Option(help="Split of the data.")] = "test",
     judge: Annotated[
-        list[str] | None, typer.Option(help="Judge; may be given more than once. [default: holisafe]")
+        list[str] | None, typer.Option(help="Judge, holisafe if not given; may be given more than once.")
     ] = None,
     judge_model: Annotated[str | None, typer.Option(help="Inspect model that judges ask, e.g. openai/gpt-4o.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Samples; each combination keeps its share.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Number of samples, all if not given; each combination keeps its share.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of new tokens per answer.")] = 512,
     system_prompt: Annotated[str | None, typer.Option(help="System message in front of every question.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run. [default: runs/MODEL-DATA]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/MODEL-DATA if not given.")] = None,
     max_retries: Annotated[int, typer.Option(min=0, help="Retries of a request that a server fails.")] = 5,
     timeout: Annotated[int, typer.Option(min=1, help="Seconds that one attempt of a hosted model may take.")] = 300,
     model_args: Annotated[

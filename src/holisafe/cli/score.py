@@ -33,7 +33,9 @@ def score(
             "--data, `id` and `prediction` suffice."
         ),
     ],
-    judge: Annotated[list[str] | None, typer.Option(help="Judge; may be given more than once.")] = None,
+    judge: Annotated[
+        list[str] | None, typer.Option(help="Judge, holisafe if not given; may be given more than once.")
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="Data set, path or Hub id the answers belong to; joined by id."),
