@@ -61,7 +61,7 @@ class Settings:
         language_rate: Peak learning rate of the adapter.
         projector_rate: Peak learning rate of the projector.
         guard_rate: Peak learning rate of the guard.
-        precision: Number format of training, and of the tuned model when it answers.
+        precision: Dtype of training, and of the tuned model when it answers.
         answer_batch: Samples that are answered at a time.
         max_new_tokens: Longest answer.
         attention: A transformers attention implementation; None for the model's own choice.

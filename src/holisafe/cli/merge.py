@@ -19,7 +19,7 @@ def merge(
     tuned: Annotated[Path, typer.Argument(help="Folder that `holisafe tune` made.", show_default=False)],
     out: Annotated[Path, typer.Option(help="New folder for the checkpoint.", show_default=False)],
     dtype: Annotated[
-        str, typer.Option(help="Number format: auto (the base model's own), float32, bfloat16 or float16.")
+        str, typer.Option(help="Dtype: auto (the base model's own), float32, bfloat16 or float16.")
     ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
