@@ -9,7 +9,7 @@ SAMPLES ?= 240
 OUT ?= out/demo
 ART ?= build/art
 
-.PHONY: help setup setup-dev demo test test-slow lint docs wheels oldest art clean browser
+.PHONY: help setup setup-dev demo test test-slow test-bulk lint docs wheels oldest art clean browser
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -23,10 +23,13 @@ demo: $(VENV)/.demo ## measure the embedded model before and after safety tuning
 	$(BIN)/holisafe demo --samples $(SAMPLES) --out $(OUT)
 
 test: setup-dev ## run the tests
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not bulk"
 
 test-slow: setup-dev ## run the tests that take long
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 -m "slow and not bulk"
+
+test-bulk: setup-dev ## run hostile input in bulk: about an hour
+	$(BIN)/python -m pytest -n 2 -m bulk
 
 lint: $(VENV)/.dev ## check style, types and the import order of the rooms
 	$(BIN)/ruff check .

@@ -51,13 +51,13 @@ def test_tables_damaged_at_random_give_rows_or_errors(tmp_path: Path) -> None:
     scan((parquet.damaged_table(SEED, index) for index in range(12)), tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.bulk
 @pytest.mark.parametrize("seed", range(3))
 def test_many_files_damaged_at_random_give_rows_or_errors(seed: int, tmp_path: Path) -> None:
     scan((archives.damaged_archive(seed, index) for index in range(3000)), tmp_path / "archives", seconds=500)
     scan((parquet.damaged_table(seed, index) for index in range(300)), tmp_path / "tables", seconds=500)
 
 
-@pytest.mark.slow
+@pytest.mark.bulk
 def test_tables_that_unpack_to_gigabytes_are_ended(tmp_path: Path) -> None:
     scan(parquet.bombs(), tmp_path, mib=2500, seconds=300)

@@ -69,7 +69,7 @@ def damaged(place: Path, name: str, tmp_path: Path, step: int, number: int, *, m
 
 
 @pytest.mark.parametrize("meant", [False, True])
-@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.bulk)])
 def test_a_damaged_guard_is_whole_or_named(step: int, meant: bool, place: Path, tmp_path: Path) -> None:
     paths = damaged(place, "guard", tmp_path, step, 240 // step**2, meant=meant)
     given = [(name, [str(place / "base"), str(path)]) for name, path in paths.items()]
@@ -78,8 +78,8 @@ def test_a_damaged_guard_is_whole_or_named(step: int, meant: bool, place: Path, 
     assert sorted(content_of(place / "outside")) == ["victim.json"]
 
 
-@pytest.mark.parametrize("meant", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("step", [16, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("meant", [False, pytest.param(True, marks=pytest.mark.bulk)])
+@pytest.mark.parametrize("step", [16, pytest.param(2, marks=pytest.mark.bulk)])
 def test_a_damaged_tuned_model_is_whole_or_named(step: int, meant: bool, place: Path, tmp_path: Path) -> None:
     paths = damaged(place, "run", tmp_path, step, 240 // step, meant=meant)
     given = [("whole", str(place / "run")), *((name, str(path)) for name, path in paths.items())]

@@ -30,7 +30,7 @@ def test_images_damaged_at_random_open_or_are_refused(tmp_path: Path) -> None:
     assert {each.outcome for each in found.values()} == {"good", "ImageError"}
 
 
-@pytest.mark.slow
+@pytest.mark.bulk
 @pytest.mark.parametrize("seed", range(5))
 def test_thousands_of_images_damaged_at_random_open_or_are_refused(seed: int, tmp_path: Path) -> None:
     paths = images.write((images.damaged_image(seed, index) for index in range(2000)), tmp_path / "images")

@@ -81,7 +81,7 @@ def tune(place: Path, out: Path) -> list[str]:
     return ["tune", str(place / "tune-model"), "--data", str(place / "tune-data"), "--out", str(out), *settings]
 
 
-MORE = [pytest.param(seed, 8, marks=pytest.mark.slow) for seed in range(2)]
+MORE = [pytest.param(seed, 8, marks=pytest.mark.bulk) for seed in range(2)]
 
 
 @pytest.mark.parametrize(("seed", "kills"), [(SEED, 1), *MORE])

@@ -28,7 +28,7 @@ def arguments(paths: dict[str, Path]) -> list[tuple[str, str]]:
     return [(name, str(path)) for name, path in paths.items()]
 
 
-@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.bulk)])
 def test_deliberate_records_are_read_or_named(step: int, place: Path, tmp_path: Path) -> None:
     made = [file for number, file in enumerate(records.deliberate()) if number % step == 0 or file.good is not None]
     wanted = {file.name: file.good for file in made}
@@ -53,7 +53,7 @@ def test_files_damaged_at_random_are_read_or_named(place: Path, tmp_path: Path) 
     assert {each.outcome for each in found.values()} == {"good", "DataError"}
 
 
-@pytest.mark.slow
+@pytest.mark.bulk
 @pytest.mark.parametrize("seed", range(4))
 def test_twenty_thousand_random_records_are_read_or_named(seed: int, place: Path, tmp_path: Path) -> None:
     made = chain(
@@ -71,7 +71,7 @@ def test_hostile_predictions_are_read_or_named(place: Path, tmp_path: Path) -> N
     feed(doors.score, arguments(records.write(made, place)), tmp_path, seed=SEED)
 
 
-@pytest.mark.parametrize("step", [20, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [20, pytest.param(3, marks=pytest.mark.bulk)])
 def test_commands_end_with_one_line_of_error(step: int, place: Path, tmp_path: Path) -> None:
     made = list(chain(records.deliberate(), (records.damaged_file(SEED, index) for index in range(100))))[::step]
     given: list[tuple[str, list[str]]] = []

@@ -40,7 +40,7 @@ def deliberate(place: Path, step: int) -> list[damage.Damage]:
     return list(damage.deliberate(place / "run", place / "outside"))[::step]
 
 
-@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.bulk)])
 def test_damaged_runs_are_read_or_refused(step: int, place: Path, tmp_path: Path) -> None:
     paths = copies(place, tmp_path, deliberate(place, step))
     found = feed(doors.read_run, [(name, str(path)) for name, path in paths.items()], tmp_path, seed=SEED, seconds=400)
@@ -54,7 +54,7 @@ def test_runs_damaged_at_random_are_read_or_refused(place: Path, tmp_path: Path)
     feed(doors.read_run, [(name, str(path)) for name, path in paths.items()], tmp_path, seed=SEED)
 
 
-@pytest.mark.parametrize("step", [60, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [60, pytest.param(4, marks=pytest.mark.bulk)])
 def test_commands_on_damaged_runs_end_with_one_line_of_error(step: int, place: Path, tmp_path: Path) -> None:
     made = deliberate(place, step) + [damage.random_damage(place / "run", SEED, index) for index in range(0, 900, step)]
     given = []
@@ -71,7 +71,7 @@ NAMES = (".lock", "run.json.part", "run.json", "samples.jsonl", "responses.jsonl
          "logs", "report.html", "guard.json")  # fmt: skip
 
 
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.bulk)])
 def test_a_run_in_a_folder_of_links_changes_nothing_outside(step: int, place: Path, tmp_path: Path) -> None:
     given: list[tuple[str, Any]] = []
     for number, name in enumerate(NAMES[::step]):
