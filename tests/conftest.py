@@ -12,22 +12,8 @@ from hypothesis import settings
 sys.path.insert(0, str(Path(__file__).parent))
 
 
-FROM_INSPECT = (
-    "ignore:Unclosed <MemoryObject:ResourceWarning",  # streams it leaves to the garbage collector, in any later test
-    r"ignore:unclosed event loop <_UnixSelectorEventLoop:ResourceWarning",  # of its readers of logs, and their
-    r"ignore:unclosed <socket.socket fd=\d+, family=1, type=1:ResourceWarning",  # pairs of sockets
-    "ignore:The 'initial' parameter is deprecated:DeprecationWarning",  # how it calls tenacity
-)
-
-
 settings.register_profile("holisafe", deadline=None)  # machines are shared, and nothing is timed in a test
 settings.load_profile("holisafe")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Warnings are errors, but for those that Inspect gives about itself."""
-    for line in FROM_INSPECT:
-        config.addinivalue_line("filterwarnings", line)
 
 
 @pytest.fixture(autouse=True)
