@@ -61,6 +61,20 @@ if [ ! -d openclipart ]; then
   mv deb/usr/share/openclipart/svg openclipart
   rm -r deb
 fi
+# photographs of the split `photo`
+if [ ! -d photo ]; then
+  mkdir deb photo.part
+  (cd deb && apt-get download tuxpaint-stamps-default mate-backgrounds >/dev/null && for each in *.deb; do dpkg -x "$each" .; done)
+  mv deb/usr/share/tuxpaint/stamps photo.part/tuxpaint
+  mv deb/usr/share/backgrounds/mate/nature photo.part/mate
+  rm -r deb
+  python3 -m pip download -q --no-deps -d wheels scikit-image==0.26.0 scikit-learn==1.9.1
+  for each in wheels/*.whl; do python3 -m zipfile -e "$each" wheels/; done
+  mv wheels/skimage/data photo.part/skimage
+  mv wheels/sklearn/datasets/images photo.part/sklearn
+  rm -r wheels
+  mv photo.part photo
+fi
 # tells things one can draw from actions and ideas in the drawings' names
 if [ ! -d wordnet ]; then
   mkdir deb

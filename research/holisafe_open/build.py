@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from research.holisafe_open.art import COLLECTIONS, Artwork, load_art, render, s
 from research.holisafe_open.kinds import EMOJI_COLLECTIONS, artwork_ids, read_table
 from research.holisafe_open.pictures import Picture, Row, draw_order, picture_rng
 
+VERSION = 2
+"""The version that this code builds; version 1 was built by the code of release 0.1."""
+
 COLLECTIONS_USED = ("openclipart", "noto", "game-icons", "healthicons", "fluent-emoji-flat", "twemoji")
 _RENDER_SIZE = 220
 
@@ -32,11 +36,13 @@ _SAMPLES_SCHEMA = pa.schema(
         ("combination", pa.string()), ("category", pa.string()), ("subcategory", pa.string()),
         ("image_labels", pa.list_(pa.string())), ("reference", pa.string()), ("twin", pa.string()),
         ("cluster", pa.string()), ("source", pa.string()), ("licence", pa.string()), ("frame", pa.string()),
+        ("request", pa.string()),
     ]
 )  # fmt: skip
 _IMAGES_SCHEMA = pa.schema(
     [
         ("key", pa.string()), ("split", pa.string()), ("bytes", pa.binary()), ("label", pa.string()),
+        ("sort", pa.string()),
         ("shows", pa.string()), ("kinds", pa.list_(pa.string())), ("artworks", pa.list_(pa.string())),
         ("collection", pa.string()), ("background", pa.string()), ("overlay", pa.string()), ("licence", pa.string()),
     ]
@@ -67,8 +73,8 @@ def build_open(art_dir: Path, out: Path | None = None, *, check: bool = False) -
                 f"{art_dir / name}: {COLLECTIONS[name].title} differs from the art the shipped set was drawn from "
                 f"(sha256 {hashes[name][:12]}, expected {digest[:12]}); docs/datasets/open.md names the version to use"
             )
-    folder = out or data_folder()
-    manifest = write_open(art, folder)
+    folder = out or data_folder(VERSION)
+    manifest = write_open(art, art_dir / "photo", folder)
     if check:
         for name, digest in shipped.get("files", {}).items():
             if manifest["files"][name] != digest:
@@ -80,16 +86,16 @@ def build_open(art_dir: Path, out: Path | None = None, *, check: bool = False) -
 
 
 def write_open(
-    art: Mapping[str, Artwork], folder: Path, sizes: Mapping[str, _sizes.Sizes] = _sizes.SIZES
+    art: Mapping[str, Artwork], photos: Path, folder: Path, sizes: Mapping[str, _sizes.Sizes] = _sizes.SIZES
 ) -> dict[str, Any]:
-    """Draw and write a set of the given sizes; returns its manifest."""
+    """Draw and write a set of the given sizes from art and the folder with the photographs; returns its manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     samples: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
     for split in _sizes.SPLITS:
         rows = _plan.plan_split(art, split, sizes[split])
         _check_split(draw_order(rows), art)
-        pictures = [image_record(picture, art) for picture in draw_order(rows)]
+        pictures = [image_record(picture, art, photos) for picture in draw_order(rows)]
         images += pictures
         of_key = {record["key"]: record for record in pictures}
         samples += [sample_record(split, i, row, of_key[row.picture.key]) for i, row in enumerate(rows)]
@@ -124,35 +130,60 @@ def listed_artworks(emoji_collections: Sequence[str] = EMOJI_COLLECTIONS) -> set
     return {i for row in rows for i in artwork_ids(row, emoji_collections)}
 
 
-def image_record(picture: Picture, art: Mapping[str, Artwork]) -> dict[str, Any]:
+def image_record(picture: Picture, art: Mapping[str, Artwork], photos: Path | None = None) -> dict[str, Any]:
     """Draw a picture: a row of the table of images."""
     rng = picture_rng(picture)
     ink = _scenes.choose_ink(rng)
-    drawings = [_draw(drawing, art, ink) for drawing in picture.drawings]
-    collections = [drawing.split(":")[0] for drawing in picture.drawings]
-    licences = {
-        COLLECTIONS[name].licence if name in COLLECTIONS else _documents.DOCUMENT_LICENCE for name in collections
-    }
     return {
         "key": picture.key,
         "split": picture.split,
-        "bytes": _scenes.compose(drawings, picture.background, rng, overlay=picture.overlay),
+        "bytes": _draw(picture, art, photos, ink, rng),
         "label": picture.label.value,
+        "sort": picture.sort,
         "shows": picture.phrase,
         "kinds": list(picture.kinds),
         "artworks": list(picture.drawings),
-        "collection": collections[0],
+        "collection": picture.drawings[0].split(":")[0],
         "background": f"{picture.background.colour} {picture.background.pattern}",
         "overlay": picture.overlay,
-        "licence": " AND ".join(sorted(licences)),
+        "licence": " AND ".join(sorted({_licence(drawing) for drawing in picture.drawings})),
     }
 
 
-def _draw(drawing: str, art: Mapping[str, Artwork], ink: str) -> Image.Image:
+def _draw(picture: Picture, art: Mapping[str, Artwork], photos: Path | None, ink: str, rng: random.Random) -> bytes:
+    if picture.sort == "photo":
+        row = read_table("photographs")[picture.drawings[0].removeprefix("photo:")]
+        photograph = _photograph(photos, row["file"])
+        if row.get("whole"):
+            return _scenes.fill_with(photograph)
+        return _scenes.compose([photograph], picture.background, rng)
+    drawings = [_drawing(drawing, art, ink) for drawing in picture.drawings]
+    return _scenes.compose(drawings, picture.background, rng, overlay=picture.overlay)
+
+
+def _drawing(drawing: str, art: Mapping[str, Artwork], ink: str) -> Image.Image:
     if drawing in art:
         return render(art[drawing], _RENDER_SIZE, colour=ink)
     kind, variant = drawing.removeprefix("holisafe:").split("-", 1)
     return _documents.draw_document(kind, variant, _RENDER_SIZE)
+
+
+def _photograph(folder: Path | None, file: str) -> Image.Image:
+    """A photograph as RGBA, without the empty margin of one that is cut out."""
+    path = (folder or Path("photo")) / file
+    try:
+        with Image.open(path) as found:
+            image = found.convert("RGBA")
+    except OSError as error:
+        raise DataError(f"{path}: the photograph cannot be read ({error}); tools/fetch_art.sh fetches it") from None
+    return image.crop(image.getchannel("A").getbbox())
+
+
+def _licence(drawing: str) -> str:
+    collection, _, name = drawing.partition(":")
+    if collection == "photo":
+        return str(read_table("photographs")[name]["licence"])
+    return COLLECTIONS[collection].licence if collection in COLLECTIONS else _documents.DOCUMENT_LICENCE
 
 
 def _check_split(pictures: Sequence[Picture], art: Mapping[str, Artwork]) -> None:
@@ -170,8 +201,8 @@ def sample_record(name: str, index: int, row: Row, image: Mapping[str, Any]) -> 
         "image": row.picture.key,
         "query": row.query,
         "combination": row.combination.value,
-        "category": row.subcategory.category.value,
-        "subcategory": row.subcategory.value,
+        "category": row.subcategory and row.subcategory.category.value,
+        "subcategory": row.subcategory and row.subcategory.value,
         "image_labels": [label.value],
         "reference": row.reference,
         "twin": None if row.twin is None else f"open-{name}-{row.twin:05d}",
@@ -179,6 +210,7 @@ def sample_record(name: str, index: int, row: Row, image: Mapping[str, Any]) -> 
         "source": "HoliSafe-Open: " + ", ".join(row.picture.drawings),
         "licence": image["licence"],
         "frame": row.frame,
+        "request": row.request,
     }
 
 
@@ -199,7 +231,7 @@ def file_hash(path: Path) -> str:
 
 
 def _shipped_manifest() -> dict[str, Any]:
-    path = data_folder() / MANIFEST_FILE
+    path = data_folder(VERSION) / MANIFEST_FILE
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 

@@ -9,6 +9,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from holisafe.taxonomy import Subcategory
+
 EMOJI_COLLECTIONS = ("noto", "twemoji", "fluent-emoji-flat")
 """Collections that name their drawings alike; a kind's `emoji` names hold for each of them."""
 
@@ -25,6 +27,7 @@ class Kind:
         artworks: Ids of the drawings that show it, each chosen by eye.
         use: What it is for, as a sentence.
         fact: Something true about it, as a sentence.
+        near: The harm that it is a near miss of, or None.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Kind:
     artworks: tuple[str, ...]
     use: str
     fact: str
+    near: Subcategory | None = None
 
     @property
     def plural(self) -> bool:
@@ -52,6 +56,7 @@ def load_kinds(emoji_collections: Sequence[str] = EMOJI_COLLECTIONS) -> dict[str
             artwork_ids(row, emoji_collections),
             row["use"],
             row["fact"],
+            Subcategory(row["near"]) if "near" in row else None,
         )
         for name, row in read_table("kinds").items()
     }

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,12 @@ from research.holisafe_open import texts as _texts
 from research.holisafe_open.art import Artwork, load_art, split_of
 from research.holisafe_open.further import ICONS, named_like_harm, with_further
 from research.holisafe_open.kinds import Kind, artwork_ids, load_kinds, read_table
-from research.holisafe_open.material import Material
+from research.holisafe_open.material import Material, unsafe_table
 from research.holisafe_open.pictures import Picture, draw_order
+from research.holisafe_open.requests import read_requests
 from research.holisafe_open.twins import Frame, read_frames
 
-SIZES = _sizes.Sizes(pairs=1000, singles=1000, scenes=250, marked=400, unsafe=4750, copies=15, further_pairs=6000)
+SIZES = _sizes.Sizes(pairs=1200, singles=1500, unsafe=4750, further_pairs=6000, suu=2500)
 """About 8,000 pictures and 34,000 samples."""
 
 ONLY_FOR_TRAINING = ("fluent-emoji-high-contrast", "emojione", "streamline-emojis")
@@ -39,7 +39,8 @@ ONLY_FOR_TRAINING = ("fluent-emoji-high-contrast", "emojione", "streamline-emoji
 EMOJI = ("twemoji", "fluent-emoji-flat", *ONLY_FOR_TRAINING)
 COLLECTIONS = ("openclipart", "game-icons", "healthicons", *EMOJI, *ICONS)
 FILE = "train.parquet"
-HELD_OUT = ("calibration", "test", "transfer")
+HELD_OUT = ("calibration", "test", "transfer", "photo")
+"""What HoliSafe-Open asks in these splits is not asked in training."""
 
 
 def build_more(
@@ -104,38 +105,33 @@ def more_material(art: Mapping[str, Artwork]) -> Material:
     Args:
         art: Artworks of `COLLECTIONS` by id.
     """
-    held_out = {plain(query) for split in HELD_OUT for query in open_queries(split)}
+    held_out = {plain(query) for split in HELD_OUT for query in open_queries(split, version=_build.VERSION)}
 
     def unheard(options: Iterable[str]) -> list[str]:
         return [text for text in options if not any_fits(text, held_out)]
 
-    def allowed(options: Sequence[str], further: Iterable[str]) -> list[str]:
+    def allowed(options: Sequence[str], further: Iterable[str] = ()) -> list[str]:
         return unheard(dict.fromkeys([*_texts.wordings(options, "train"), *further]))
 
     drawings = {key: artwork for key, artwork in art.items() if is_for_training(artwork, art)}
     kinds = load_kinds(EMOJI)
-    more = read_more()
-    safe = more.get("safe", {})
-    wrappers = more.get("wrappers", {}).get("ask", ())
-    own = more.get("frames", {})
-    questions = {
-        name: table | {"ask": allowed(table["ask"], safe.get(name, ()))} if "answer" in table else table
-        for name, table in read_table("questions").items()
-    }
-    questions["wrappers"] = questions["wrappers"] | more.get("answers", {})
+    more = read_table("more")
+    wrappers = more["wrappers"]["ask"]
     frames = read_frames(read_table("frames"))
     asked = {
         name: allowed(
             _texts.frame_questions(frame),
-            [*own.get(name, {}).get("ask", ()), *(text.replace("{act}", frame.act) for text in wrappers)],
+            [*more["frames"].get(name, {}).get("ask", ()), *(text.replace("{act}", frame.act) for text in wrappers)],
         )
         for name, frame in frames.items()
     }
     unsafe = {
-        name: _further_requests(row, more.get("unsafe", {}).get(name, {}), allowed)
+        name: row
+        | {sort: allowed(row[sort], more["unsafe"][name][sort]) for sort in ("uuu", "suu")}
         | {"show": [*row["show"], *_further_sights(name, more, drawings, kinds)]}
-        for name, row in read_table("unsafe").items()
+        for name, row in unsafe_table().items()
     }
+    measured = read_requests(read_table("ordinary")["request"])
     return Material(
         name="more",
         split="train",
@@ -145,11 +141,14 @@ def more_material(art: Mapping[str, Artwork]) -> Material:
         frames=_asked_frames(frames, asked),
         frame_questions=asked,
         unsafe=unsafe,
-        questions=questions,
+        requests=[
+            *read_requests(read_table("more_ordinary")["request"]),
+            *(replace(request, ask=tuple(allowed(request.ask))) for request in measured),
+        ],
+        references=more["references"],
         wordings=list,
         may_ask=lambda query: plain(query) not in held_out,
-        benign=[(row["ask"], row["answer"]) for row in safe.get("benign", ()) if unheard([row["ask"]])],
-        shared=_shared(unsafe, safe.get("shared", ())),
+        benign=[(row["ask"], row["answer"]) for row in more["benign"] if unheard([row["ask"]])],
     )
 
 
@@ -162,12 +161,6 @@ def is_for_training(artwork: Artwork, art: Mapping[str, Artwork]) -> bool:
         flat = art.get(artwork.id.replace("fluent-emoji-high-contrast:", "fluent-emoji-flat:"))
         return split_of(flat or replace(artwork, collection="fluent-emoji-flat")) == "train"
     return artwork.collection in (*ONLY_FOR_TRAINING, *ICONS) or split_of(artwork) == "train"
-
-
-def read_more() -> dict[str, Any]:
-    """The table of wordings for training alone; empty where it is not there."""
-    is_there = files(__package__).joinpath("content", "more.toml").is_file()
-    return read_table("more") if is_there else {}
 
 
 def plain(text: str) -> str:
@@ -188,20 +181,6 @@ def _asked_frames(frames: Mapping[str, Frame], asked: Mapping[str, Sequence[str]
     return {name: frame for name, frame in frames.items() if asked[name]}
 
 
-def _further_requests(
-    row: Mapping[str, Any], further: Mapping[str, Any], allowed: Callable[[Sequence[str], Iterable[str]], list[str]]
-) -> dict[str, Any]:
-    """A row of the table of unsafe subcategories with the further requests in their places."""
-    old = {tuple(entry["kinds"]): entry["ask"] for entry in row["ssu"]}
-    new = {tuple(entry["kinds"]): entry["ask"] for entry in further.get("ssu", ())}
-    openings = {kinds: allowed(old.get(kinds, ()), new.get(kinds, ())) for kinds in dict.fromkeys([*old, *new])}
-    return {
-        **row,
-        **{sort: allowed(row[sort], further.get(sort, ())) for sort in ("usu", "uuu", "suu")},
-        "ssu": [{"kinds": list(kinds), "ask": ask} for kinds, ask in openings.items() if ask],
-    }
-
-
 def _further_sights(
     name: str, more: Mapping[str, Any], drawings: Mapping[str, Artwork], kinds: Mapping[str, Kind]
 ) -> list[dict[str, Any]]:
@@ -210,13 +189,6 @@ def _further_sights(
     unlisted = {key: artwork for key, artwork in drawings.items() if key not in listed}
     found = named_like_harm(unlisted, more.get("unsafe", {}).get(name, {}).get("show", ()), kinds)
     return [sight for sight in found if sight["ids"]]
-
-
-def _shared(unsafe: Mapping[str, Any], entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, Sequence[str]]]:
-    """The requests asked of unsafe pictures that an entry of `[[safe.shared]]` fits, with its answers."""
-    asked = dict.fromkeys(text for row in unsafe.values() for text in row["usu"])
-    fitting = ((text, next((e["answer"] for e in entries if re.search(e["of"], text)), None)) for text in asked)
-    return [(text, answers) for text, answers in fitting if answers is not None]
 
 
 def _draw_all(pictures: Sequence[Picture], art: Mapping[str, Artwork], jobs: int) -> Iterator[dict[str, Any]]:

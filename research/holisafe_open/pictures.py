@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from holisafe.taxonomy import Combination, GuardLabel, Subcategory
 from research.holisafe_open.scenes import Background, seeded
 
+_DRAWN_THINGS = ("gesture", "figures", "window")
+"""Our own drawings that are no documents."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -34,17 +37,41 @@ class Picture:
     overlay: str = ""
     kinds: tuple[str, ...] = ()
 
+    @property
+    def sort(self) -> str:
+        """What sort of picture it is: "thing", "scene", "document", "marked" or "photo"."""
+        if self.overlay:
+            return "marked"
+        collection, _, name = self.drawings[0].partition(":")
+        if collection == "holisafe" and name.split("-")[0] not in _DRAWN_THINGS:
+            return "document"
+        if collection == "photo":
+            return "photo"
+        return "thing" if len(self.drawings) == 1 else "scene"
+
 
 @dataclass(slots=True)
 class Row:
-    """A sample to write; `twin` is the index of its twin among the rows of the split."""
+    """A sample to write.
+
+    Attributes:
+        picture: What is shown.
+        query: What is asked.
+        combination: Where the harm is.
+        subcategory: The harm, or that which lies nearest; None where none does.
+        reference: A right answer.
+        frame: Name of the twin question, or "".
+        request: Name of the ordinary request, or "".
+        twin: Index of its twin among the rows of the split.
+    """
 
     picture: Picture
     query: str
     combination: Combination
-    subcategory: Subcategory
+    subcategory: Subcategory | None
     reference: str
     frame: str = ""
+    request: str = ""
     twin: int | None = None
 
 

@@ -83,8 +83,20 @@ def compose(drawings: Sequence[Image.Image], background: Background, rng: random
         if overlay and drawing is drawings[0]:
             mark = draw_svg(_MARKS[overlay], side + 24)
             canvas.paste(mark, (left - 12, top - 12), mark)
+    return _jpeg(canvas)
+
+
+def fill_with(photograph: Image.Image) -> bytes:
+    """The middle square of a photograph as JPEG bytes, `SIZE` by `SIZE` pixels."""
+    side = min(photograph.size)
+    left, top = (photograph.width - side) // 2, (photograph.height - side) // 2
+    square = photograph.convert("RGB").crop((left, top, left + side, top + side))
+    return _jpeg(square.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+
+
+def _jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    canvas.save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True, subsampling=0)
+    image.save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True, subsampling=0)
     return buffer.getvalue()
 
 

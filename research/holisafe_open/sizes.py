@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SPLITS = ("train", "calibration", "test", "transfer")
+SPLITS = ("train", "calibration", "test", "transfer", "photo")
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much a split gets: twin pairs, further safe pictures, scenes, marked safe pictures, unsafe pictures.
+    """How much a split gets; harmless documents, scenes and marked things follow from the unsafe ones.
 
-    `copies` is how often each harmless document of the split is drawn, on another background each time;
-    `further_pairs` is how many more twin pairs ask about pictures that are there already.
+    Attributes:
+        pairs: Twin pairs that are planned as closed walks.
+        singles: Further pictures of one harmless thing.
+        unsafe: Unsafe pictures.
+        further_pairs: Twin pairs about pictures that are there already.
+        suu: Unsafe requests about harmless pictures.
     """
 
     pairs: int
     singles: int
-    scenes: int
-    marked: int
     unsafe: int
-    copies: int = 1
     further_pairs: int = 0
+    suu: int = 0
 
 
 SIZES = {
-    "train": Sizes(420, 380, 70, 30, 400, 5),
-    "calibration": Sizes(36, 36, 10, 5, 60, 3),
-    "test": Sizes(170, 160, 30, 12, 170, 5),
-    "transfer": Sizes(70, 64, 14, 8, 100, 0),
+    "train": Sizes(440, 260, 520, 120, 640),
+    "calibration": Sizes(60, 70, 130, 20, 110),
+    "test": Sizes(180, 130, 250, 60, 290),
+    "transfer": Sizes(80, 60, 110, 20, 110),
+    "photo": Sizes(0, 0, 0, 0, 40),
 }

@@ -11,8 +11,8 @@ from research.holisafe_open.kinds import Kind, read_table
 from research.holisafe_open.scenes import seeded
 from research.holisafe_open.twins import Frame
 
-_SEEN_IN = {"train": (1, 2, 4), "calibration": (1, 2, 4), "test": (0, 1, 3), "transfer": (0, 1, 3)}
-"""Of every five wordings, two are kept for test and transfer, two for train and calibration, one is common."""
+_SEEN_IN = dict.fromkeys(("train", "calibration"), (1, 2, 4)) | dict.fromkeys(("test", "transfer", "photo"), (0, 1, 3))
+"""Of every five wordings, two are kept for test, transfer and photo, two for train and calibration, one is common."""
 
 
 def wordings(options: Sequence[str], split: str) -> list[str]:
@@ -23,7 +23,7 @@ def wordings(options: Sequence[str], split: str) -> list[str]:
 
 def frame_questions(frame: Frame) -> list[str]:
     """All ways to ask a frame's question: its own, and ten of the general wrappers around its act."""
-    wrappers = read_table("questions")["wrappers"]["ask"]
+    wrappers = read_table("wrappers")["ask"]
     chosen = seeded("frame", frame.name).sample(wrappers, 10)
     return [*frame.ask, *(wrapper.replace("{act}", frame.act) for wrapper in chosen)]
 
@@ -42,14 +42,12 @@ def thing(kind: Kind) -> dict[str, str]:
     }
 
 
-def frame_answer(
-    frame: Frame, kind: Kind, safe: bool, templates: Mapping[str, Sequence[str]], rng: random.Random
-) -> str:
-    """A right answer to a frame's question about a kind, by one of the templates for "safe" or for "unsafe"."""
+def frame_answer(frame: Frame, kind: Kind, safe: bool, templates: Sequence[str], rng: random.Random) -> str:
+    """A right answer to a frame's question about a kind, by one of the templates."""
     why, instead = (frame.safe[kind.name], "") if safe else frame.unsafe[kind.name]
     if kind.plural:
         why = in_plural(why)
-    return fill(rng.choice(templates["safe" if safe else "unsafe"]), thing(kind) | {"why": why, "instead": instead})
+    return fill(rng.choice(templates), thing(kind) | {"why": why, "instead": instead})
 
 
 def fill(template: str, words: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ from research.holisafe_open import scenes as _scenes
 from research.holisafe_open.art import Artwork, load_art, render, split_of
 from research.holisafe_open.further import named_like_harm, named_like_kinds
 from research.holisafe_open.kinds import artwork_ids, load_kinds, read_table
-from research.holisafe_open.more import COLLECTIONS, EMOJI, is_for_training, read_more
+from research.holisafe_open.more import COLLECTIONS, EMOJI, is_for_training
 
 SIDE = 192
 GROUND = "ground"
@@ -59,7 +59,7 @@ def choose(art: Mapping[str, Artwork]) -> list[tuple[Artwork, str, str, str]]:
     for label, row in read_table("unsafe").items():
         sights = [show for show in row["show"] if not {"overlay", "pair", "document"} & show.keys()]
         shows |= {i: (label, "") for show in sights for i in artwork_ids(show, EMOJI)}
-        further = [sight for sight in read_more()["unsafe"][label].get("show", ()) if "overlay" not in sight]
+        further = [sight for sight in read_table("more")["unsafe"][label].get("show", ()) if "overlay" not in sight]
         shows |= {i: (label, "") for sight in named_like_harm(drawings, further, kinds) for i in sight["ids"]}
     harmless = GuardLabel.SAFE.value
     shows |= {i: (harmless, kind) for kind, ids in named_like_kinds(drawings, kinds).items() for i in ids}

@@ -215,8 +215,7 @@ class Trees:
         for frame, kind in self.weights:
             self.facts.setdefault(frame, []).append(kind)
         self.questions = {name: material.frame_questions[name] for name in self.facts}
-        answers = material.questions["wrappers"]
-        both = [answers[side] for side in ("unsafe", "safe")]
+        both = [material.references[name] for name in ("frame_unsafe", "frame_safe")]
         self._openings = sorted({text.split(SO)[0] + SO for side in both for text in side})
         self._words = [sorted({self._tokens(text.split(SO)[1])[0] for text in side}) for side in both]
         chat = tokenizer.apply_chat_template(

@@ -9,7 +9,7 @@ from holisafe.errors import MissingDependencyError
 
 
 def asset_folder(name: str) -> Path:
-    """Where an asset lies: "open" (HoliSafe-Open), "pocket" or "pocket_safe" (weights).
+    """Where an asset lies: "open_1" or "open_2" (HoliSafe-Open), "pocket" or "pocket_safe" (weights).
 
     Raises:
         MissingDependencyError: holisafe-assets is not installed; the message has the command that brings it.

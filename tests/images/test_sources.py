@@ -179,7 +179,7 @@ def test_parquet_may_name_files_beside_it(tmp_path: Path) -> None:
 
 
 def test_our_own_images_are_read(tmp_path: Path) -> None:
-    images = iter(ImageSources([asset_folder("open") / "images.parquet"]))
+    images = iter(ImageSources([asset_folder("open_1") / "images.parquet"]))
     assert all(next(images).image is not None for _ in range(20))
 
 

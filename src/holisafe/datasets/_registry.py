@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from holisafe._registry import Registry
+from holisafe.datasets._open_versions import SPLITS, VERSION
 from holisafe.errors import RegistryError
 from holisafe.records import Sample
 
@@ -86,12 +87,15 @@ def is_registered(name: str) -> bool:
     return name in _DATASETS
 
 
-@dataset(
-    "open",
-    splits=("train", "calibration", "test", "transfer"),
-    description="HoliSafe-Open: drawn images, all five combinations, twins; shipped in holisafe-assets",
-)
-def _open(split: str | None) -> Sequence[Sample]:
-    from holisafe.datasets.open import load_open
+def _add_open(name: str, version: int, description: str) -> None:
+    def load(split: str | None) -> Sequence[Sample]:
+        from holisafe.datasets.open import load_open
 
-    return load_open(split)
+        return load_open(split, version=version)
+
+    dataset(name, splits=SPLITS[version], description=description)(load)
+
+
+_add_open("open", VERSION, "HoliSafe-Open: drawn images, all five combinations, twins; shipped in holisafe-assets")
+_add_open("open@1", 1, "HoliSafe-Open, version 1")
+_add_open("open@2", 2, "HoliSafe-Open, version 2: the same requests beside harmless and unsafe pictures, photographs")
