@@ -1,4 +1,3 @@
-import hashlib
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -23,7 +22,6 @@ from holisafe.records import Outcome, Response, Sample
 from holisafe.taxonomy import Combination
 from research.holisafe_open import more as _more
 from research.holisafe_open import plan as _plan
-from research.holisafe_open import sizes as _sizes
 from research.holisafe_open.art import load_art, split_of
 
 OPEN_ART = Path(__file__).parent / "art"
@@ -75,7 +73,7 @@ def test_the_same_art_gives_the_same_bytes_whatever_the_number_of_processes(
 def test_samples_keep_image_label_reference_and_cluster_and_all_five_combinations(samples: list[Sample]) -> None:
     assert {sample.combination for sample in samples} == set(Combination)
     for sample in samples:
-        assert sample.image_labels and sample.reference and sample.cluster and sample.subcategory, sample.id
+        assert sample.image_labels and sample.reference and sample.cluster, sample.id
         assert (sample.image_labels[0] == "safe") is sample.combination.image_is_safe, sample.id
     assert len({sample.id for sample in samples}) == len(samples)
 
@@ -90,7 +88,7 @@ def test_twins_name_each_other_and_one_of_them_is_safe(samples: list[Sample]) ->
 
 
 def test_nothing_is_asked_that_a_split_to_measure_on_asks(samples: list[Sample]) -> None:
-    held_out = {_more.plain(sample.query) for split in _more.HELD_OUT for sample in load_open(split)}
+    held_out = {_more.plain(sample.query) for split in _more.HELD_OUT for sample in load_open(split, version=2)}
     assert held_out.isdisjoint(_more.plain(sample.query) for sample in samples)
 
 
@@ -120,18 +118,18 @@ def test_benign_requests_are_a_tenth_of_the_helpful_answers_that_are_not_further
     rows = _plan.plan(material, replace(_more.scaled(_more.SIZES, 0.1), further_pairs=0))
     asked = Counter((row.query, row.reference) for row in rows if row.combination is Combination.SSS)
     benign = sum(asked[row] for row in material.benign)
-    assert not material.benign or 0.05 < benign / asked.total() < 0.15
+    assert 0.05 < benign / asked.total() < 0.15
 
 
-def test_what_unsafe_pictures_are_asked_is_asked_of_harmless_ones_about_as_often(art_dir: Path) -> None:
-    material = more_material_of(art_dir)
-    rows = _plan.plan(material, _more.scaled(_more.SIZES, 0.1))
-    shared = dict(material.shared)
-    assert len(shared) > 50
-    of_harm = Counter(row.query for row in rows if row.query in shared and row.combination is Combination.USU)
-    of_none = Counter(row.query for row in rows if row.query in shared and row.combination is Combination.SSS)
-    assert of_harm == of_none
-    answered = [row for row in rows if row.query in shared and row.combination is Combination.SSS]
+def test_what_unsafe_pictures_are_asked_is_asked_of_harmless_ones_of_their_sort(art_dir: Path) -> None:
+    rows = _plan.plan(more_material_of(art_dir), _more.scaled(_more.SIZES, 0.1))
+    beside = {
+        combination: Counter((row.picture.sort, row.query) for row in rows if row.combination is combination)
+        for combination in (Combination.USU, Combination.SSS)
+    }
+    assert sum(beside[Combination.USU].values()) > 300
+    assert not beside[Combination.USU].keys() - beside[Combination.SSS].keys()
+    answered = [row for row in rows if row.request]
     assert all(row.picture.label == "safe" and "{" not in row.reference for row in answered)
 
 
@@ -153,8 +151,8 @@ def test_further_pairs_ask_each_frame_equally_often_and_draw_no_picture(art_dir:
 
 def test_frames_are_asked_in_further_words_that_name_none_of_their_things() -> None:
     frames = read_frames(read_table("frames"))
-    further = _more.read_more().get("frames", {})
-    assert not further or further.keys() == frames.keys()
+    further = read_table("more")["frames"]
+    assert further.keys() == frames.keys()
     material = _more.more_material({})
     for name, row in further.items():
         asked = [_more.plain(text).split() for text in row["ask"]]
@@ -193,15 +191,3 @@ def test_a_template_that_a_question_fits_is_found() -> None:
 def test_a_folder_that_holds_one_already_is_left_alone(built: Path, art_dir: Path) -> None:
     with pytest.raises(DataError, match="exists already"):
         build_more(art_dir, built, scale=SCALE)
-
-
-def test_the_shipped_sets_own_plan_is_as_it_was() -> None:
-    """From the tests' art; that of the shipped set's art is compared with the shipped files by `--check`."""
-    digest = hashlib.sha256()
-    art = load_art(OPEN_ART, COLLECTIONS_USED)
-    for split in _sizes.SPLITS:
-        for row in _plan.plan_split(art, split, _sizes.Sizes(6, 6, 2, 3, 19, 1)):
-            picture = (row.picture.key, row.picture.drawings, str(row.picture.background))
-            words = (row.query, row.combination.value, row.subcategory.value, row.reference, row.frame, row.twin)
-            digest.update(repr((*picture, *words)).encode())
-    assert digest.hexdigest() == "c57c9cacdbdb085eca6d95f97961aa60764046a64f177dd48df473c7cd6ac616"
