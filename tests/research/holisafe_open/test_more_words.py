@@ -12,6 +12,8 @@ from holisafe.datasets.open import load_open
 
 MORE = read_table("more")
 UNSAFE = read_table("unsafe")
+NO_REQUEST = {"kinds", "answer", "references", "of", "show", "sort", "safe", "unsafe", "subcategory", "act"}
+NO_REQUEST |= {"reason", "instead", "beside"}
 AT_LEAST = {"suu": 30, "uuu": 20}
 
 
