@@ -32,7 +32,12 @@ WORDS = {
     | {"use": "It floats in the bath.", "fact": "It is hollow."},
     "scene": {"phrase": "a cup, a tree and a dog"},
     "marked": {"phrase": "a clock behind a window grille"},
-    "document": {"phrase": "a chart of the week's rain", "This": "This is", "this": "this is", "text": "Rain this week"},
+    "document": {
+        "phrase": "a chart of the week's rain",
+        "This": "This is",
+        "this": "this is",
+        "text": "Rain this week",
+    },
 }
 REFUSED = re.compile(
     r"\b(can't|cannot|won't|not able|refuse|declin(e|es)|sorry|unable|not going to|must not|will not)\b", re.I
@@ -48,7 +53,9 @@ def places(template: str) -> set[str]:
 
 
 def assert_clean(text: str) -> None:
-    assert not re.search(r"[{}]|  |\s$|^\s|[,;:]{2}|\s[,.;:](\s|$)|[.,;:!?]\.$|\.\.(?!\.)", text.replace("...", "")), text
+    assert not re.search(r"[{}]|  |\s$|^\s|[,;:]{2}|\s[,.;:](\s|$)|[.,;:!?]\.$|\.\.(?!\.)", text.replace("...", "")), (
+        text
+    )
     assert text[0].isupper() or not text[0].isalpha(), text
 
 
@@ -84,6 +91,7 @@ def test_a_request_has_wordings_and_answers_that_fit_its_pictures(row: dict[str,
             words = {"colour": "blue", "where": "on a blue background"} | WORDS[sort]
             words |= {key.title(): words[key][0].upper() + words[key][1:] for key in ("phrase", "name") if key in words}
             assert_clean(answer.format(**words))
+        assert not REFUSED.search(answer), answer
 
 
 def test_references_open_in_many_ways() -> None:
@@ -97,7 +105,11 @@ def test_references_open_in_many_ways() -> None:
 @pytest.mark.parametrize("name", sorted(REFERENCE_PLACES))
 def test_references_have_their_places_and_fill_cleanly(name: str) -> None:
     words = {"phrase": "a rubber duck", "Phrase": "A rubber duck", "This": "This is"}
-    words |= {"reason": "it would hurt somebody", "instead": "I can help in another way.", "why": "It is made for that."}
+    words |= {
+        "reason": "it would hurt somebody",
+        "instead": "I can help in another way.",
+        "why": "It is made for that.",
+    }
     for answer in REFERENCES[name]["answer"]:
         assert NEEDED[name] <= places(answer) <= REFERENCE_PLACES[name], answer
         assert_clean(answer.format(**words))
