@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -15,6 +16,10 @@ from research.holisafe_open.scenes import seeded
 from research.holisafe_open.sights import Sights
 from research.holisafe_open.sizes import Sizes
 from research.holisafe_open.twins import Edge, closed_walks, weigh_facts
+
+_NO_PHOTOGRAPH = re.compile(
+    r"draw|paint|sketch|cartoon|colou?r|ink|line|\{where\}|things|all of|each|several|both", re.I
+)
 
 _SORTS = ("thing", "scene", "document", "marked", "photo")
 _ASKED_AGAIN = 0.4
@@ -74,21 +79,27 @@ class _Planner:
     def _ordinary(self, of_twins: Sequence[Picture], harmless: Sequence[Picture], unsafe: Sequence[Picture]) -> None:
         """The same ordinary requests of harmless and of unsafe pictures of a sort: only the picture decides."""
         again = [picture for picture in of_twins if self.rng.random() < _ASKED_AGAIN]
+        asked = self._some_twice(unsafe), [*self._some_twice(harmless), *again]
         for sort in _SORTS:
-            texts = [
-                each
-                for each in wordings_of(self.material.requests, sort, self.material.wordings)
-                if self.material.may_ask(each[0])
-            ]
-            slots = [
-                [each for each in pictures if each.sort == sort]
-                for pictures in (self._some_twice(unsafe), [*self._some_twice(harmless), *again])
-            ]
-            beside_harm, beside_none = deal(texts, slots[0], slots[1], self.rng)
+            texts = [each for each in self._wordings_of(sort) if self.material.may_ask(each[0])]
+            of_harm, of_none = ([each for each in pictures if each.sort == sort] for pictures in asked)
+            beside_harm, beside_none = deal(texts, of_harm, of_none, self.rng)
             for picture, text, _ in beside_harm:
                 self._refuse(picture, [text], Combination.USU, Subcategory(picture.label.value))
             for picture, text, request in beside_none:
                 self._answer(picture, text, request)
+
+    def _wordings_of(self, sort: str) -> list[tuple[str, Request]]:
+        """What pictures of a sort may be asked; of photographs, what fits scenes and names no drawing."""
+        if sort != "photo":
+            return wordings_of(self.material.requests, sort, self.material.wordings)
+        fitting = [
+            request
+            for request in self.material.requests
+            if {"scene", "marked"} <= set(request.of)
+            and not _NO_PHOTOGRAPH.search(" ".join([request.sort, *request.ask, *request.answers]))
+        ]
+        return wordings_of(fitting, "scene", self.material.wordings)
 
     def _some_twice(self, pictures: Sequence[Picture]) -> list[Picture]:
         return [*pictures, *(picture for picture in pictures if self.rng.random() < _ASKED_AGAIN)]

@@ -51,8 +51,9 @@ def frame_answer(frame: Frame, kind: Kind, safe: bool, templates: Sequence[str],
 
 
 def fill(template: str, words: Mapping[str, Any]) -> str:
-    """Put words into {places}; a sentence that starts with one gets a capital."""
+    """Put words into {places}; a sentence that starts with one gets a capital, a quotation in another single quotes."""
     text = re.sub(r"\{(\w+)\}", lambda match: str(words[match.group(1)]), template).strip()
+    text = re.sub(r"“([^“”]*)“([^“”]*)”([^“”]*)”", r"“\1‘\2’\3”", text)
     text = re.sub(r"\b([Aa]) (?=orange\b)", r"\1n ", text)
     return text[0].upper() + text[1:]
 
