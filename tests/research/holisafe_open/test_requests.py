@@ -120,3 +120,10 @@ def test_answers_fill_in_without_a_brace_left() -> None:
         filled = [text.format_map(dict.fromkeys(allowed(entry), "word")) for text in entry["answer"]]
         assert not [text for text in filled if "{" in text or "}" in text]
         assert len(set(filled)) == len(filled)
+
+
+def test_no_answer_quotes_a_document() -> None:
+    """A sign's phrase has quotation marks of its own, which must not stand inside others."""
+    words = [text for entry in ORDINARY if "document" in entry["of"] for text in entry["answer"]]
+    assert words
+    assert not [text for text in words if re.search(r"“[^”]*{(phrase|text)}", text)]
