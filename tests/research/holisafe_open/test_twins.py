@@ -9,6 +9,7 @@ import pytest
 from research.holisafe_open.kinds import load_kinds, read_table
 from research.holisafe_open.scenes import seeded
 from research.holisafe_open.sizes import SIZES
+from research.holisafe_open.texts import in_plural
 from research.holisafe_open.twins import WEIGHTS, Frame, closed_walks, read_frames, weigh_facts
 
 from holisafe.taxonomy import Subcategory
@@ -80,6 +81,14 @@ def test_reasons_are_sentences() -> None:
     for row in read_table("frames").values():
         said = [text for _, *texts in (*row["safe"], *row["unsafe"]) for text in texts]
         assert not [text for text in said if not re.fullmatch(r"[A-Z].*[^.]\.", text)]
+
+
+def test_reasons_read_well_about_more_than_one_thing() -> None:
+    kinds = load_kinds()
+    for each in FRAMES.values():
+        for kind, why in (*each.safe.items(), *((kind, why) for kind, (why, _) in each.unsafe.items())):
+            said = in_plural(why) if kinds[kind].plural else ""
+            assert not re.search(r"\b(\w+ing|of|in|for|on|to|with|from|swallows) they\b", said), (each.name, said)
 
 
 def test_as_many_pairs_as_training_has_use_every_frame_and_every_harm_alike() -> None:
