@@ -14,7 +14,6 @@ from research.holisafe_open.twins import WEIGHTS, Frame, closed_walks, read_fram
 
 from holisafe.taxonomy import Subcategory
 
-
 FRAMES = read_frames(read_table("frames"))
 
 
