@@ -104,7 +104,9 @@ def weigh_facts(frames: Mapping[str, Frame], kinds: Collection[str], rounds: int
 def closed_walks(
     frames: Mapping[str, Frame], kinds: Collection[str], pairs: int, rng: random.Random
 ) -> list[list[Edge]]:
-    """Choose at least `pairs` edges as closed walks of two to five edges, using kinds and frames evenly.
+    """Choose at least `pairs` edges as closed walks of two to five edges.
+
+    Walks start in turn with a frame of the subcategory, and with the frame, that was used least so far.
 
     Args:
         frames: The frames by name.
@@ -123,37 +125,52 @@ def closed_walks(
                     graph[a].append(Edge(frame.name, a, b))
     used: Counter[str] = Counter()
     walks: list[list[Edge]] = []
-    starts = sorted(graph)
-    barren: set[str] = set()
-    while sum(map(len, walks)) < pairs and len(barren) < len(starts):
-        start = min((kind for kind in starts if kind not in barren), key=lambda kind: (used[kind], rng.random()))
-        walk = _walk_back(graph, start, used, rng)
+    fruitful = list(frames.values())
+    while sum(map(len, walks)) < pairs and fruitful:
+        by_harm = len(walks) % 2 == 0
+        first = min(
+            fruitful,
+            key=lambda frame: (used[frame.subcategory] if by_harm else 0, used[f"frame:{frame.name}"], rng.random()),
+        )
+        walk = _walk_from(graph, first, used, rng)
         if walk is None:
-            barren.add(start)
+            fruitful.remove(first)
             continue
         walks.append(walk)
         for edge in walk:
             used[edge.safe] += 1
             used[f"frame:{edge.frame}"] += 1
+            used[frames[edge.frame].subcategory] += 1
     return walks
 
 
-def _walk_back(
-    graph: Mapping[str, list[Edge]], start: str, used: Counter[str], rng: random.Random
+def _walk_from(
+    graph: Mapping[str, list[Edge]], frame: Frame, used: Counter[str], rng: random.Random
 ) -> list[Edge] | None:
-    """The shortest closed walk through `start` (five edges at most), rarely used frames and kinds first."""
+    """A closed walk whose first edge is the frame's, by rarely used kinds."""
+    for b in sorted(frame.unsafe, key=lambda kind: (used[kind], rng.random())):
+        back = _way_back(graph, frame, b, used, rng)
+        if back is not None:
+            return [Edge(frame.name, back[-1].unsafe, b), *back]
+    return None
+
+
+def _way_back(
+    graph: Mapping[str, list[Edge]], frame: Frame, start: str, used: Counter[str], rng: random.Random
+) -> list[Edge] | None:
+    """The shortest walk (four edges at most) from `start` to a kind that the frame is right about."""
     level: list[list[Edge]] = [[]]
     seen = {start}
-    for _ in range(5):
+    for _ in range(4):
         longer: list[list[Edge]] = []
         for walk in level:
             edges = list(graph.get(walk[-1].unsafe if walk else start, ()))
-            edges.sort(key=lambda edge: used[f"frame:{edge.frame}"] + 2 * used[edge.unsafe] + 3 * rng.random())
-            taken = {edge.frame for edge in walk}
+            edges.sort(key=lambda edge: 2 * used[f"frame:{edge.frame}"] + 2 * used[edge.unsafe] + 3 * rng.random())
+            taken = {frame.name, *(edge.frame for edge in walk)}
             for edge in edges:
                 if edge.frame in taken:
                     continue
-                if walk and edge.unsafe == start:
+                if edge.unsafe in frame.safe:
                     return [*walk, edge]
                 if edge.unsafe not in seen:
                     seen.add(edge.unsafe)

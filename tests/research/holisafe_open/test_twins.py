@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 
 import pytest
-from research.holisafe_open.kinds import read_table
-from research.holisafe_open.twins import WEIGHTS, Frame, read_frames, weigh_facts
+from research.holisafe_open.kinds import load_kinds, read_table
+from research.holisafe_open.scenes import seeded
+from research.holisafe_open.sizes import SIZES
+from research.holisafe_open.texts import in_plural
+from research.holisafe_open.twins import WEIGHTS, Frame, closed_walks, read_frames, weigh_facts
 
 from holisafe.taxonomy import Subcategory
+
+FRAMES = read_frames(read_table("frames"))
 
 
 def frame(name: str, safe: str, unsafe: str) -> Frame:
@@ -24,9 +30,8 @@ def test_right_and_wrong_weigh_the_same_for_each_frame_and_for_each_kind() -> No
 
 
 def test_what_is_told_by_its_kind_in_the_tables_is_not_by_the_weights() -> None:
-    frames = read_frames(read_table("frames"))
-    kinds = {kind for each in frames.values() for kind in (*each.safe, *each.unsafe)}
-    weights = weigh_facts(frames, kinds)
+    kinds = {kind for each in FRAMES.values() for kind in (*each.safe, *each.unsafe)}
+    weights = weigh_facts(FRAMES, kinds)
     assert len(weights) > 1000
     assert min(weights.values()) == WEIGHTS[0] and max(weights.values()) == WEIGHTS[1]
 
@@ -34,7 +39,7 @@ def test_what_is_told_by_its_kind_in_the_tables_is_not_by_the_weights() -> None:
         """Share of the facts that are right by the more frequent side of their kind, among kinds of two sides."""
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for (name, kind), weight in weights.items():
-            sums[kind][kind in frames[name].safe] += weight
+            sums[kind][kind in FRAMES[name].safe] += weight
         both = [sides for sides in sums.values() if all(sides)]
         return sum(map(max, both)) / sum(map(sum, both))
 
@@ -45,3 +50,50 @@ def test_what_is_told_by_its_kind_in_the_tables_is_not_by_the_weights() -> None:
 def test_frames_with_one_side_only_have_no_weights() -> None:
     frames = {each.name: each for each in (frame("one", "a", "b"), frame("two", "c", "a"))}
     assert {name for name, _ in weigh_facts(frames, "ab")} == {"one"}
+
+
+def test_every_harm_has_at_least_three_frames() -> None:
+    of_harm = Counter(each.subcategory for each in FRAMES.values())
+    assert not {harm for harm in Subcategory if of_harm[harm] < 3}
+
+
+def test_every_frame_is_asked_in_at_least_six_ways_of_its_own_and_six_more_for_training() -> None:
+    further = read_table("more")["frames"]
+    assert further.keys() == FRAMES.keys()
+    assert not [name for name, each in FRAMES.items() if len(each.ask) < 6 or len(further[name]["ask"]) < 6]
+
+
+def test_no_question_belongs_to_two_frames() -> None:
+    texts = [text for each in FRAMES.values() for text in (each.act, *each.ask)]
+    texts += [text for row in read_table("more")["frames"].values() for text in row["ask"]]
+    plain = Counter(" ".join(re.findall(r"\w+", text.casefold())) for text in texts)
+    assert not [text for text, times in plain.items() if times > 1]
+
+
+def test_no_kind_is_listed_twice_in_a_frame() -> None:
+    for name, row in read_table("frames").items():
+        listed = Counter(kind for kinds, *_ in (*row["safe"], *row["unsafe"]) for kind in kinds.split(", "))
+        assert set(listed.values()) == {1} and listed.keys() <= load_kinds().keys(), name
+
+
+def test_reasons_are_sentences() -> None:
+    for row in read_table("frames").values():
+        said = [text for _, *texts in (*row["safe"], *row["unsafe"]) for text in texts]
+        assert not [text for text in said if not re.fullmatch(r"[A-Z].*[^.]\.", text)]
+
+
+def test_reasons_read_well_about_more_than_one_thing() -> None:
+    kinds = load_kinds()
+    for each in FRAMES.values():
+        for kind, why in (*each.safe.items(), *((kind, why) for kind, (why, _) in each.unsafe.items())):
+            said = in_plural(why) if kinds[kind].plural else ""
+            assert not re.search(r"\b(\w+ing|of|in|for|on|to|with|from|swallows) they\b", said), (each.name, said)
+
+
+def test_as_many_pairs_as_training_has_use_every_frame_and_every_harm_alike() -> None:
+    edges = [
+        edge for walk in closed_walks(FRAMES, load_kinds().keys(), SIZES["train"].pairs, seeded("all")) for edge in walk
+    ]
+    assert {edge.frame for edge in edges} == FRAMES.keys()
+    of_harm = Counter(FRAMES[edge.frame].subcategory for edge in edges)
+    assert min(of_harm[harm] for harm in Subcategory) >= len(edges) / len(Subcategory) / 2
