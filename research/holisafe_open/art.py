@@ -40,11 +40,11 @@ COLLECTIONS: dict[str, Collection] = {
         Collection("healthicons", "Health Icons", "MIT", True, True),
         Collection("fluent-emoji-flat", "Fluent Emoji Flat", "MIT", True, False),
         Collection("twemoji", "Twitter Emoji", "CC-BY-4.0", True, False),
-        # only the embedded model's training reads these
-        Collection("fluent-emoji-high-contrast", "Fluent Emoji High Contrast", "MIT", True, True),
         Collection("emojione", "EmojiOne 2", "CC-BY-4.0", True, False),
         Collection("streamline-emojis", "Streamline Emojis", "CC-BY-4.0", True, False),
         Collection("mdi", "Material Design Icons", "Apache-2.0", True, True),
+        # only the embedded model's training reads these
+        Collection("fluent-emoji-high-contrast", "Fluent Emoji High Contrast", "MIT", True, True),
         Collection("ph", "Phosphor", "MIT", True, True),
         Collection("tabler", "Tabler Icons", "MIT", True, True),
         Collection("fa6-solid", "Font Awesome 6 Solid", "CC-BY-4.0", True, True),

@@ -9,7 +9,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-EMOJI_COLLECTIONS = ("noto", "twemoji", "fluent-emoji-flat")
+from holisafe.taxonomy import Subcategory
+
+EMOJI_COLLECTIONS = ("noto", "twemoji", "fluent-emoji-flat", "emojione", "streamline-emojis")
 """Collections that name their drawings alike; a kind's `emoji` names hold for each of them."""
 
 
@@ -25,6 +27,7 @@ class Kind:
         artworks: Ids of the drawings that show it, each chosen by eye.
         use: What it is for, as a sentence.
         fact: Something true about it, as a sentence.
+        near: The unsafe subcategory whose pictures it resembles without being unsafe itself, or "".
     """
 
     name: str
@@ -34,6 +37,7 @@ class Kind:
     artworks: tuple[str, ...]
     use: str
     fact: str
+    near: str = ""
 
     @property
     def plural(self) -> bool:
@@ -52,6 +56,7 @@ def load_kinds(emoji_collections: Sequence[str] = EMOJI_COLLECTIONS) -> dict[str
             artwork_ids(row, emoji_collections),
             row["use"],
             row["fact"],
+            str(Subcategory(row["near"])) if "near" in row else "",
         )
         for name, row in read_table("kinds").items()
     }
@@ -60,7 +65,7 @@ def load_kinds(emoji_collections: Sequence[str] = EMOJI_COLLECTIONS) -> dict[str
 def artwork_ids(row: Mapping[str, Any], emoji_collections: Sequence[str] = EMOJI_COLLECTIONS) -> tuple[str, ...]:
     """Ids of the drawings that a row of a table lists under `emoji`, under collection names and, whole, under `ids`."""
     ids = [f"{collection}:{name}" for name in row.get("emoji", ()) for collection in emoji_collections]
-    for collection in ("game-icons", "healthicons", "openclipart", *emoji_collections):
+    for collection in ("game-icons", "healthicons", "openclipart", "mdi", *emoji_collections):
         ids += [f"{collection}:{name}" for name in row.get(collection, ())]
     return tuple(dict.fromkeys([*ids, *row.get("ids", ())]))
 
