@@ -257,12 +257,8 @@ def _notice(rng: random.Random, variant: str) -> Drawing:
     body = rect(4, 4, 232, 152, "#ffffff", 12) + rect(10, 10, 220, 140, accent, 10)
     for i, line in enumerate(lines):
         y = (92 if len(lines) == 1 else 68) + i * 44
-        body += text(120, y, min(34, 300 / len(line)), line, "#ffffff", "middle")
+        body += text(120, y, min(34, 255 / len(line)), line, "#ffffff", "middle")
     return body, 240, 160
-
-
-def _ringsign(rng: random.Random, variant: str) -> Drawing:
-    return _figures.ring_sign(rng, variant)
 
 
 _DRAWINGS: dict[str, Callable[[random.Random, str], Drawing]] = {
@@ -283,6 +279,5 @@ _DRAWINGS: dict[str, Callable[[random.Random, str], Drawing]] = {
     "jar": _jar,
     "chat": _chat,
     "notice": _notice,
-    "ringsign": _ringsign,
     **_figures.DRAWINGS,
 }

@@ -157,12 +157,14 @@ def _window_colours(rng: random.Random) -> tuple[str, str]:
 
 
 def adult(rng: random.Random, variant: str) -> Drawing:
-    """A sign for adults only, or an undressed pictogram behind a bar."""
-    sort = rng.randrange(4)
-    if sort == 0:
+    """A sign for adults only."""
+    if rng.random() < 0.5:
         return ring_sign(rng, "18+")
-    if sort == 1:
-        return _lit_sign(rng, rng.choice(("ADULTS ONLY", "XXX", "ADULT FILMS", "SEX SHOP")))
+    return _lit_sign(rng, rng.choice(("ADULTS ONLY", "XXX", "ADULT FILMS", "SEX SHOP")))
+
+
+def censored(rng: random.Random, variant: str) -> Drawing:
+    """An undressed pictogram behind a bar."""
     return _behind_bar(rng, rng.choice(_SKINS), "#111111", "CENSORED")
 
 
@@ -217,6 +219,8 @@ DRAWINGS: dict[str, Callable[[random.Random, str], Drawing]] = {
     "window": window,
     "pane": pane,
     "adult": adult,
+    "censored": censored,
+    "ringsign": ring_sign,
     "banner": banner,
     "litsign": litsign,
 }
