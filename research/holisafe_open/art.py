@@ -40,11 +40,11 @@ COLLECTIONS: dict[str, Collection] = {
         Collection("healthicons", "Health Icons", "MIT", True, True),
         Collection("fluent-emoji-flat", "Fluent Emoji Flat", "MIT", True, False),
         Collection("twemoji", "Twitter Emoji", "CC-BY-4.0", True, False),
-        # only the embedded model's training reads these
-        Collection("fluent-emoji-high-contrast", "Fluent Emoji High Contrast", "MIT", True, True),
         Collection("emojione", "EmojiOne 2", "CC-BY-4.0", True, False),
         Collection("streamline-emojis", "Streamline Emojis", "CC-BY-4.0", True, False),
         Collection("mdi", "Material Design Icons", "Apache-2.0", True, True),
+        # only the embedded model's training reads these
+        Collection("fluent-emoji-high-contrast", "Fluent Emoji High Contrast", "MIT", True, True),
         Collection("ph", "Phosphor", "MIT", True, True),
         Collection("tabler", "Tabler Icons", "MIT", True, True),
         Collection("fa6-solid", "Font Awesome 6 Solid", "CC-BY-4.0", True, True),
@@ -119,7 +119,7 @@ class Artwork:
 def load_art(art_dir: Path, collections: Iterable[str] | None = None) -> dict[str, Artwork]:
     """Read the usable drawings of the named collections (all of `COLLECTIONS` that are there when None).
 
-    Left out: interface icons, flags, letters, abstract shapes, skin-tone and outline variants.
+    Left out: interface icons, flags, letters, abstract shapes, outline variants and most skin-tone variants.
 
     Args:
         art_dir: Folder with one folder per collection.
@@ -212,6 +212,8 @@ def _with_view_box(svg: str) -> str:
 
 
 _SKIN_TONE = re.compile(r"-(medium-light|medium-dark|medium|light|dark)(-skin-tone)?($|-)|tone[1-5]|-skin-tone")
+_SKIN_TONES_KEPT = {"man", "woman", "boy", "girl", "old-man", "old-woman", "middle-finger"}
+"""Drawings whose skin-tone variants are read too; a variant is of its drawing's group."""
 _VARIANT = re.compile(r"(-outline|-24px|-negative|-alt|-fill|-filled)+$")
 _ICONIFY_SKIP_TOPICS = {"flags", "shapes", "typography"}
 _ICONIFY_SKIP = re.compile(
@@ -235,7 +237,8 @@ def _iconify(folder: Path, collection: str) -> list[Artwork]:
         filed = tuple(topics.get(key, ()))
         if icon.get("hidden") or _ICONIFY_SKIP.match(key) or _ICONIFY_SKIP_TOPICS & set(filed):
             continue
-        if not COLLECTIONS[collection].monochrome and _SKIN_TONE.search(key):
+        base = key if COLLECTIONS[collection].monochrome else _SKIN_TONE.sub("", key)
+        if base != key and base not in _SKIN_TONES_KEPT:
             continue
         width, height = (icon.get(side, icons.get(side, 16)) for side in ("width", "height"))
         left, top = icon.get("left", 0), icon.get("top", 0)
@@ -243,8 +246,9 @@ def _iconify(folder: Path, collection: str) -> list[Artwork]:
             '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
             f'viewBox="{left} {top} {width} {height}" width="{width}" height="{height}">{icon["body"]}</svg>'
         )
-        group = re.sub(r"-?\d+$", "", _VARIANT.sub("", key))
-        name = re.sub(r"\b0?\d+\b", "", group.replace("-", " ")).strip()
+        group = re.sub(r"-?\d+$", "", _VARIANT.sub("", base))
+        words = group if base == key else key
+        name = re.sub(r"\b0?\d+\b", "", words.replace("-", " ")).strip()
         if name:
             art.append(Artwork(f"{collection}:{key}", collection, name, group, filed, svg))
     return art

@@ -11,7 +11,7 @@ from typing import Any
 
 from holisafe.taxonomy import Subcategory
 
-EMOJI_COLLECTIONS = ("noto", "twemoji", "fluent-emoji-flat")
+EMOJI_COLLECTIONS = ("noto", "twemoji", "fluent-emoji-flat", "emojione", "streamline-emojis")
 """Collections that name their drawings alike; a kind's `emoji` names hold for each of them."""
 
 
@@ -65,7 +65,7 @@ def load_kinds(emoji_collections: Sequence[str] = EMOJI_COLLECTIONS) -> dict[str
 def artwork_ids(row: Mapping[str, Any], emoji_collections: Sequence[str] = EMOJI_COLLECTIONS) -> tuple[str, ...]:
     """Ids of the drawings that a row of a table lists under `emoji`, under collection names and, whole, under `ids`."""
     ids = [f"{collection}:{name}" for name in row.get("emoji", ()) for collection in emoji_collections]
-    for collection in ("game-icons", "healthicons", "openclipart", *emoji_collections):
+    for collection in ("game-icons", "healthicons", "openclipart", "mdi", *emoji_collections):
         ids += [f"{collection}:{name}" for name in row.get(collection, ())]
     return tuple(dict.fromkeys([*ids, *row.get("ids", ())]))
 

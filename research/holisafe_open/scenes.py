@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from research.holisafe_open.documents import draw_svg
+from research.holisafe_open.svg import draw_svg
 
 SIZE = 256
 _JPEG_QUALITY = 88
