@@ -27,7 +27,10 @@ from research.holisafe_open.pictures import Picture, Row, draw_order, picture_rn
 VERSION = 2
 """The version that this code builds; version 1 was built by the code of release 0.1."""
 
-COLLECTIONS_USED = ("openclipart", "noto", "game-icons", "healthicons", "fluent-emoji-flat", "twemoji")
+COLLECTIONS_USED = (
+    "openclipart", "noto", "game-icons", "healthicons", "fluent-emoji-flat", "twemoji", "emojione", "streamline-emojis",
+    "mdi",
+)  # fmt: skip
 _RENDER_SIZE = 220
 
 _SAMPLES_SCHEMA = pa.schema(

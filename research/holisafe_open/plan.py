@@ -73,7 +73,8 @@ class _Planner:
             self._refuse(picture, self.material.unsafe[subcategory.value]["uuu"], Combination.UUU, subcategory)
         self._unsafe_requests([*of_twins, *harmless])
         self._unrelated([*of_twins, *harmless])
-        self._further_twins([*of_twins, *harmless])
+        if self.sizes.further_pairs:
+            self._further_twins([*of_twins, *harmless])
         return self.written
 
     def _ordinary(self, of_twins: Sequence[Picture], harmless: Sequence[Picture], unsafe: Sequence[Picture]) -> None:

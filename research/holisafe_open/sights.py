@@ -33,6 +33,7 @@ class Sights:
         self.rng = seeded("plan", material.name)
         self.texts: dict[str, str] = {}
         self._used: Counter[str] = Counter()
+        self._in_pairs: set[str] = set()
         here = material.drawings
         drawings = {name: [i for i in kind.artworks if i in here] for name, kind in material.kinds.items()}
         self.art_of = {name: ids for name, ids in drawings.items() if ids}
@@ -53,6 +54,8 @@ class Sights:
         for number, (name, row) in enumerate(table.items()):
             choices = [(show, drawing) for show in row["show"] for drawing in self._drawings(show)]
             self.rng.shuffle(choices)
+            pairs = sorted({drawing for show, drawing in choices if "pair" in show})
+            self._in_pairs = set(self.rng.sample(pairs, len(pairs) // 4))
             for _ in range(count // len(table) + (number < count % len(table)) if choices else 0):
                 show, drawing = min(choices, key=lambda choice: self._turn(name, *choice))
                 self._used[f"{name}:{drawing}:{show['phrase']}"] += 1
@@ -153,8 +156,13 @@ class Sights:
         )
 
     def _turn(self, name: str, show: Mapping[str, object], drawing: str) -> int:
-        """When a drawing is due; one collection that has little else waits a turn, so as not to stand for harm."""
-        return self._used[f"{name}:{drawing}:{show['phrase']}"] + drawing.startswith("healthicons:")
+        """When a drawing is due.
+
+        One collection that has little else waits a turn, so as not to stand for harm, and so do pairs, of which there
+        are more than of single things.
+        """
+        waits = drawing.startswith("healthicons:") + ("pair" in show and drawing not in self._in_pairs)
+        return self._used[f"{name}:{drawing}:{show['phrase']}"] + waits
 
     def _drawings(self, show: Mapping[str, Any]) -> list[str]:
         """Artworks of a row of the table in this split, or our own documents where it names one."""

@@ -27,9 +27,9 @@ class Sizes:
 
 
 SIZES = {
-    "train": Sizes(440, 260, 520, 120, 640),
-    "calibration": Sizes(60, 70, 130, 20, 110),
-    "test": Sizes(180, 130, 250, 60, 290),
-    "transfer": Sizes(80, 60, 110, 20, 110),
+    "train": Sizes(440, 200, 494, 150, 640),
+    "calibration": Sizes(60, 90, 152, 30, 114),
+    "test": Sizes(180, 120, 266, 90, 300),
+    "transfer": Sizes(80, 50, 114, 30, 114),
     "photo": Sizes(0, 0, 0, 0, 40),
 }
