@@ -149,8 +149,8 @@ def split_of(artwork: Artwork) -> str:
     """The split a drawing belongs to, the same in every data set and training built on the art.
 
     Returns:
-        "transfer" for the transfer collection, "train" for `SEEN_IN_TRAINING`; else by hash of its group "train" (64 %), "calibration" (14 %)
-        or "test" (22 %).
+        "transfer" for the transfer collection, "train" for `SEEN_IN_TRAINING`; else by hash of its group "train"
+        (64 %), "calibration" (14 %) or "test" (22 %).
     """
     if artwork.collection == TRANSFER_COLLECTION:
         return "transfer"
