@@ -1,17 +1,22 @@
-"""The weights of facts."""
+"""The frames, the walks through them and the weights of their facts."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 from research.holisafe_open.kinds import load_kinds, read_table
 from research.holisafe_open.scenes import seeded
 from research.holisafe_open.sizes import SIZES
-from research.holisafe_open.texts import in_plural
+from research.holisafe_open.texts import fill, in_plural
 from research.holisafe_open.twins import WEIGHTS, Frame, closed_walks, read_frames, weigh_facts
 
+from holisafe import judges
+from holisafe.datasets.open import load_open
+from holisafe.judges import judge_all
+from holisafe.records import Outcome, Response
 from holisafe.taxonomy import Subcategory
 
 FRAMES = read_frames(read_table("frames"))
@@ -88,6 +93,27 @@ def test_reasons_read_well_about_more_than_one_thing() -> None:
         for kind, why in (*each.safe.items(), *((kind, why) for kind, (why, _) in each.unsafe.items())):
             said = in_plural(why) if kinds[kind].plural else ""
             assert not re.search(r"\b(\w+ing|of|in|for|on|to|with|from|swallows) they\b", said), (each.name, said)
+
+
+@pytest.mark.parametrize("judge", ["holisafe", "refusal"])
+def test_judges_tell_the_right_answers_of_every_reason_apart(judge: str) -> None:
+    said = {}
+    for is_safe, side in ((True, "safe"), (False, "unsafe")):
+        for template in (*read_table("questions")["wrappers"][side], *read_table("more")["answers"][side]):
+            for row in read_table("frames").values():
+                for _, why, *instead in row[side]:
+                    words = {"phrase": "a thing", "This": "This is", "this": "this is", "why": why}
+                    said[fill(template, words | {"instead": "".join(instead)})] = is_safe
+    sample = next(each for each in load_open("calibration") if each.twin)
+    asked = [replace(sample, id=str(i), twin=None) for i in range(len(said))]
+    answers = [Response(str(i), text, "m") for i, text in enumerate(said)]
+    judged = judge_all(judges.get(judge), asked, answers)
+    wrong = [
+        text
+        for (text, is_safe), seen in zip(said.items(), judged, strict=True)
+        if (seen.outcome is Outcome.REFUSED) is is_safe
+    ]
+    assert not wrong
 
 
 def test_as_many_pairs_as_training_has_use_every_frame_and_every_harm_alike() -> None:
