@@ -27,9 +27,9 @@ class Sizes:
 
 
 SIZES = {
-    "train": Sizes(440, 200, 494, 150, 640),
-    "calibration": Sizes(60, 90, 152, 30, 114),
-    "test": Sizes(180, 120, 266, 90, 300),
-    "transfer": Sizes(80, 50, 114, 30, 114),
+    "train": Sizes(520, 150, 494, 0, 640),
+    "calibration": Sizes(88, 70, 152, 0, 114),
+    "test": Sizes(264, 60, 266, 0, 300),
+    "transfer": Sizes(110, 30, 114, 0, 114),
     "photo": Sizes(0, 0, 0, 0, 40),
 }

@@ -23,7 +23,6 @@ from research.holisafe_open import plan as _plan
 from research.holisafe_open import sizes as _sizes
 from research.holisafe_open.art import load_art, split_of
 
-ART = Path(__file__).parent / "art"
 SMALL = {split: _sizes.Sizes(6, 6, 19, 4, 10) for split in _sizes.SPLITS} | {"photo": _sizes.SIZES["photo"]}
 
 
@@ -39,11 +38,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def built(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def built(art_dir: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The same small set, built twice."""
     folders = tmp_path_factory.mktemp("once"), tmp_path_factory.mktemp("again")
     for folder in folders:
-        write_open(load_art(ART, COLLECTIONS_USED), photos, folder, SMALL)
+        write_open(load_art(art_dir, COLLECTIONS_USED), photos, folder, SMALL)
     return folders
 
 
@@ -58,21 +57,21 @@ def test_a_set_that_was_built_elsewhere_loads(built: tuple[Path, Path]) -> None:
     assert samples and all(sample.images[0].data for sample in samples)
 
 
-def test_every_drawing_keeps_to_its_split() -> None:
-    art = load_art(ART, COLLECTIONS_USED)
+def test_every_drawing_keeps_to_its_split(art_dir: Path) -> None:
+    art = load_art(art_dir, COLLECTIONS_USED)
     for split in set(_sizes.SPLITS) - {"photo"}:
         rows = _plan.plan_split(art, split, SMALL[split])
         drawings = {i for picture in draw_order(rows) for i in picture.drawings if i in art}
         assert drawings and all(split_of(art[i]) == split for i in drawings)
 
 
-def test_art_other_than_the_shipped_sets_is_named(tmp_path: Path) -> None:
+def test_art_other_than_the_shipped_sets_is_named(art_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="differs from the art"):
-        build_open(ART, tmp_path)
+        build_open(art_dir, tmp_path)
 
 
-def test_a_missing_collection_is_named(tmp_path: Path) -> None:
-    shutil.copytree(ART, tmp_path / "art")
+def test_a_missing_collection_is_named(art_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(art_dir, tmp_path / "art")
     shutil.rmtree(tmp_path / "art" / "healthicons")
     with pytest.raises(DataError, match="healthicons"):
         build_open(tmp_path / "art", tmp_path / "out")

@@ -1,11 +1,9 @@
-import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from research.holisafe_open.build import COLLECTIONS_USED
-from research.holisafe_open.further import ICONS
 from research.holisafe_open.kinds import read_table
 from research.holisafe_open.material import Material
 from research.holisafe_open.more import build_more
@@ -24,18 +22,7 @@ from research.holisafe_open import more as _more
 from research.holisafe_open import plan as _plan
 from research.holisafe_open.art import load_art, split_of
 
-OPEN_ART = Path(__file__).parent / "art"
 SCALE = 0.02
-
-
-@pytest.fixture(scope="module")
-def art_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tests' art, with copies of its emoji in place of the collections that only training sees."""
-    folder = tmp_path_factory.mktemp("art")
-    shutil.copytree(OPEN_ART, folder, dirs_exist_ok=True)
-    for name in (*_more.ONLY_FOR_TRAINING, *ICONS):
-        shutil.copytree(OPEN_ART / "fluent-emoji-flat", folder / name)
-    return folder
 
 
 def more_material_of(folder: Path) -> Material:

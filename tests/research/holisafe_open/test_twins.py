@@ -96,10 +96,11 @@ def test_reasons_read_well_about_more_than_one_thing() -> None:
 
 
 @pytest.mark.parametrize("judge", ["holisafe", "refusal"])
-def test_judges_tell_the_right_answers_of_every_reason_apart(judge: str) -> None:
+def test_judges_tell_the_answers_to_learn_of_every_reason_apart(judge: str) -> None:
     said = {}
     for is_safe, side in ((True, "safe"), (False, "unsafe")):
-        for template in (*read_table("questions")["wrappers"][side], *read_table("more")["answers"][side]):
+        name = f"frame_{side}"
+        for template in read_table("more")["references"][name]:
             for row in read_table("frames").values():
                 for _, why, *instead in row[side]:
                     words = {"phrase": "a thing", "This": "This is", "this": "this is", "why": why}
