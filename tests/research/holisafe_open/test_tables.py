@@ -1,4 +1,4 @@
-"""What the tables of pictures promise: enough near misses, marks and documents, and a harmless one beside each unsafe."""
+"""What the tables of pictures promise: enough near misses, marks and documents, and look-alikes of the unsafe ones."""
 
 import json
 from collections import Counter
@@ -112,5 +112,6 @@ def test_a_skin_tone_of_a_face_is_read_and_is_in_the_split_of_its_drawing(tmp_pa
 
 def test_contact_sheets_show_every_picture_of_a_table(tmp_path: Path) -> None:
     (sheet,) = write_sheets(ART, tmp_path, ["signs-palm"])
-    width, height = Image.open(sheet).size
+    with Image.open(sheet) as image:
+        width, height = image.size
     assert sheet.name == "signs-palm-0.png" and width / COLUMNS == 150 and height == 186
