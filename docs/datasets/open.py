@@ -35,6 +35,12 @@ ATTRIBUTION = {
     "fluent-emoji-flat": "Fluent Emoji, © Microsoft; from `@iconify-json/fluent-emoji-flat`.",
     "twemoji": "Twemoji, © Twitter, Inc and other contributors; from `@iconify-json/twemoji`. Changed: scaled, set on "
     "backgrounds.",
+    "emojione": "EmojiOne 2, © Emoji One and the EmojiTwo contributors; from `@iconify-json/emojione`. Changed: "
+    "scaled, set on backgrounds.",
+    "streamline-emojis": "Streamline Emojis, © Streamline; from `@iconify-json/streamline-emojis`. Changed: scaled, "
+    "set on backgrounds.",
+    "mdi": "Material Design Icons, © Pictogrammers; from `@iconify-json/mdi`. Changed: scaled, coloured, set on "
+    "backgrounds.",
 }
 COLUMNS = {
     SAMPLES_FILE: {

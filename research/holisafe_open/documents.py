@@ -89,13 +89,11 @@ def _passcard(rng: random.Random, variant: str) -> Drawing:
 
 
 def _nametag(rng: random.Random, variant: str) -> Drawing:
-    accent = rng.choice(ACCENTS)
-    body = rect(2, 2, 236, 146, accent, 16) + rect(14, 62, 212, 66, "#ffffff", 4)
-    return (
-        body + text(120, 36, 30, "HELLO", "#ffffff", "middle") + text(120, 55, 14, "my name is", "#ffffff", "middle"),
-        240,
-        150,
-    )
+    top, edge = rng.uniform(56, 74), rng.uniform(8, 20)
+    body = rect(2, 2, 236, 146, rng.choice(ACCENTS), rng.uniform(4, 22))
+    body += rect(edge, top, 240 - 2 * edge, 150 - edge - top, "#ffffff", 4)
+    body += text(120, top / 2 + 6, rng.uniform(24, 30), "HELLO", "#ffffff", "middle")
+    return body + text(120, top - 7, 14, "my name is", "#ffffff", "middle"), 240, 150
 
 
 def _bankcard(rng: random.Random, variant: str) -> Drawing:

@@ -180,27 +180,30 @@ def litsign(rng: random.Random, variant: str) -> Drawing:
 
 def ring_sign(rng: random.Random, words: str) -> Drawing:
     """A round sign with a red ring."""
-    size = {1: 76, 2: 66, 3: 58}.get(len(words), 220 / len(words))
-    ring = f'<circle cx="100" cy="100" r="{rng.choice((80, 84))}" fill="#ffffff" stroke="#d01f1f" stroke-width="16"/>'
-    return ring + text(100, 122, size, words, rng.choice(("#1a1a1a", "#7a1f3c")), "middle"), 200, 200
+    size = {1: 76, 2: 66, 3: 58}.get(len(words), 220 / len(words)) * rng.uniform(0.85, 1)
+    wide, red = rng.uniform(10, 22), rng.choice(("#d01f1f", "#b01818", "#e0382f"))
+    ring = (
+        f'<circle cx="100" cy="100" r="{96 - wide / 2:.1f}" fill="#ffffff" stroke="{red}" stroke-width="{wide:.1f}"/>'
+    )
+    return ring + text(100, 100 + size * 0.37, size, words, rng.choice(("#1a1a1a", "#7a1f3c")), "middle"), 200, 200
 
 
 def _lit_sign(rng: random.Random, words: str) -> Drawing:
-    light = rng.choice(("#ff5a8a", "#ffd24a", "#5ad0ff", "#ff7a4a"))
-    body = rect(4, 4, 232, 112, "#1d1b2a", 14) + rect(14, 14, 212, 92, "none", 10, light)
-    return body + text(120, 72, min(46, 270 / len(words)), words, light, "middle"), 240, 120
+    light = rng.choice(("#ff5a8a", "#ffd24a", "#5ad0ff", "#ff7a4a", "#9aff8a", "#d58aff"))
+    wall, edge = rng.choice(("#1d1b2a", "#2a1d1b", "#1b2a22")), rng.uniform(8, 18)
+    body = rect(4, 4, 232, 112, wall, 14) + rect(edge, edge, 240 - 2 * edge, 120 - 2 * edge, "none", 10, light)
+    size = min(46, 270 / len(words)) * rng.uniform(0.8, 1)
+    return body + text(120, 60 + size * 0.36, size, words, light, "middle"), 240, 120
 
 
 def _behind_bar(rng: random.Random, colour: str, bar: str, words: str) -> Drawing:
     head = rng.choice(_SKINS) if colour in ACCENTS else colour
-    body = (
-        f'<circle cx="100" cy="46" r="26" fill="{head}"/><path d="M52 196 q4 -112 48 -112 t48 112 z" fill="{colour}"/>'
-    )
-    return (
-        body + rect(26, 108, 148, 40, bar) + text(100, 136, min(22, 178 / len(words)), words, "#ffffff", "middle"),
-        200,
-        200,
-    )
+    top, tall, broad, radius = rng.uniform(96, 116), rng.uniform(32, 46), rng.uniform(40, 54), rng.uniform(22, 30)
+    body = f'<circle cx="100" cy="46" r="{radius:.1f}" fill="{head}"/>'
+    body += f'<path d="M{100 - broad:.1f} 196 q4 -112 {broad:.1f} -112 t{broad:.1f} 112 z" fill="{colour}"/>'
+    size = min(22, 178 / len(words))
+    body += rect(22, top, 156, tall, bar) + text(100, top + tall / 2 + size * 0.36, size, words, "#ffffff", "middle")
+    return body, 200, 200
 
 
 _COS = [1.0, 0.901, 0.623, 0.223, -0.223, -0.623, -0.901, -1.0, -0.901, -0.623, -0.223, 0.223, 0.623, 0.901]

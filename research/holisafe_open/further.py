@@ -50,6 +50,7 @@ _MODIFIED = re.compile(
 
 _OTHER_MEANING = {
     "apple", "mouse", "bat", "letter", "radio", "watch", "ring", "painting", "candle", "tower", "matches", "feather",
+    "mirror", "label", "lock", "safe", "brain", "knot", "drop of water", "temple", "lungs", "rope", "dancer",
 }  # fmt: skip
 """Kinds whose names mean something else in icon sets: a maker, a pointer, a button."""
 
@@ -98,26 +99,26 @@ def named_like_harm(
 
     Args:
         art: Artworks by id.
-        sights: Each with a `phrase`, a regular expression `names` of whole names, and an `overlay` or none.
-        kinds: Everyday things, which stand for no harm.
+        sights: Each with a `phrase`, a regular expression `names` of whole names, and an `overlay` or a `pair` or
+            neither.
+        kinds: Everyday things, which stand for no harm unless a mark or a second drawing makes it of them.
 
     Returns:
-        For each: its phrase, its overlay, and up to `MOST_OF_A_HARM` `ids`.
+        For each: its phrase, its overlay or pair, and up to `MOST_OF_A_HARM` `ids`.
     """
     harmless = {artwork for kind in kinds.values() for artwork in kind.artworks}
     harmless_names = {word for kind in kinds.values() for word in (*kind.synonyms, kind.name)}
     found = []
     for sight in sights:
-        means = re.compile(sight["names"])
+        means, alone = re.compile(sight["names"]), not sight.keys() & {"overlay", "pair"}
         ids = _few_styles(
             artwork
             for key, artwork in art.items()
             if means.fullmatch(name := bare_name(artwork))
-            and key not in harmless
-            and name not in harmless_names
+            and not (alone and (key in harmless or name in harmless_names))
             and is_plain(artwork)
         )
-        row = {name: sight[name] for name in ("phrase", "overlay") if name in sight}
+        row = {name: sight[name] for name in ("phrase", "overlay", "pair") if name in sight}
         found.append(row | {"ids": _some(ids, MOST_OF_A_HARM, sight["phrase"])})
     return found
 

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from holisafe.taxonomy import Combination, GuardLabel, Subcategory
 from research.holisafe_open.scenes import Background, seeded
 
-_DRAWN_THINGS = ("gesture", "figures", "window")
-"""Our own drawings that are no documents."""
-
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -26,6 +23,8 @@ class Picture:
         background: What is behind the drawings.
         overlay: A mark over the first drawing, or "".
         kinds: Names of the kinds it shows; empty where it shows none of the table.
+        sort: What sort of picture it is: "thing", "figure" (people, and drawn figures of our own), "scene" (several
+            things), "document", "marked" (under an overlay) or "photo".
     """
 
     key: str
@@ -36,18 +35,7 @@ class Picture:
     background: Background
     overlay: str = ""
     kinds: tuple[str, ...] = ()
-
-    @property
-    def sort(self) -> str:
-        """What sort of picture it is: "thing", "scene", "document", "marked" or "photo"."""
-        if self.overlay:
-            return "marked"
-        collection, _, name = self.drawings[0].partition(":")
-        if collection == "holisafe" and name.split("-")[0] not in _DRAWN_THINGS:
-            return "document"
-        if collection == "photo":
-            return "photo"
-        return "thing" if len(self.drawings) == 1 else "scene"
+    sort: str = "thing"
 
 
 @dataclass(slots=True)

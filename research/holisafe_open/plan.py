@@ -21,7 +21,7 @@ _NO_PHOTOGRAPH = re.compile(
     r"draw|paint|sketch|cartoon|colou?r|ink|line|\{where\}|things|all of|each|several|both", re.I
 )
 
-_SORTS = ("thing", "scene", "document", "marked", "photo")
+_SORTS = ("thing", "figure", "scene", "document", "marked", "photo")
 _ASKED_AGAIN = 0.4
 """Share of the pictures that are asked two ordinary requests."""
 
@@ -91,16 +91,15 @@ class _Planner:
                 self._answer(picture, text, request)
 
     def _wordings_of(self, sort: str) -> list[tuple[str, Request]]:
-        """What pictures of a sort may be asked; of photographs, what fits scenes and names no drawing."""
-        if sort != "photo":
-            return wordings_of(self.material.requests, sort, self.material.wordings)
-        fitting = [
-            request
-            for request in self.material.requests
-            if {"scene", "marked"} <= set(request.of)
-            and not _NO_PHOTOGRAPH.search(" ".join([request.sort, *request.ask, *request.answers]))
-        ]
-        return wordings_of(fitting, "scene", self.material.wordings)
+        """What pictures of a sort may be asked; of figures and photographs, what fits things as well as scenes."""
+        requests, fits_any = self.material.requests, {"thing", "scene", "marked"}
+        if sort in ("figure", "photo"):
+            requests = [each for each in requests if fits_any <= set(each.of)]
+        if sort == "photo":
+            requests = [
+                each for each in requests if not _NO_PHOTOGRAPH.search(" ".join([each.sort, *each.ask, *each.answers]))
+            ]
+        return wordings_of(requests, "scene" if sort in ("figure", "photo") else sort, self.material.wordings)
 
     def _some_twice(self, pictures: Sequence[Picture]) -> list[Picture]:
         return [*pictures, *(picture for picture in pictures if self.rng.random() < _ASKED_AGAIN)]
@@ -113,7 +112,7 @@ class _Planner:
             "where": picture.background.where,
             "text": self.sights.texts.get(picture.key, ""),
         }
-        if picture.sort == "thing" and picture.kinds:
+        if picture.sort == "thing":
             words |= _texts.thing(self.material.kinds[picture.kinds[0]])
         words.setdefault("This", "This is")
         words.setdefault("this", "this is")
@@ -202,7 +201,7 @@ class _Planner:
         """
         shown: dict[str, dict[str, Picture]] = defaultdict(dict)
         for picture in pictures:
-            if picture.sort == "thing":
+            if picture.sort in ("thing", "figure") and picture.kinds:
                 shown[picture.kinds[0]][picture.key] = picture
         weights = weigh_facts(self.material.frames, shown)
         frames = list(dict.fromkeys(name for name, _ in weights))
@@ -250,3 +249,7 @@ class _Planner:
         self.asked.add((picture.key, query))
         self.written.append(Row(picture, query, combination, subcategory, reference, frame, request))
         return len(self.written) - 1
+
+
+def _names_a_drawing(request: Request) -> bool:
+    return _NO_PHOTOGRAPH.search(" ".join([request.sort, *request.ask, *request.answers])) is not None

@@ -88,12 +88,11 @@ def kind_cells(art: Mapping[str, Artwork]) -> dict[str, list[Cell]]:
 def mark_cells(art: Mapping[str, Artwork]) -> dict[str, list[Cell]]:
     """One cell of every everyday thing that a mark is laid over."""
     kinds = load_kinds()
-    return {
-        f"marks-{mark}": [
-            Cell((next(key for key in kinds[name].artworks if key in art),), mark, name) for name in row["kinds"]
-        ]
-        for mark, row in read_table("marks").items()
-    }
+    sheets: dict[str, list[Cell]] = {}
+    for mark, row in read_table("marks").items():
+        drawings = {name: [key for key in kinds[name].artworks if key in art] for name in row["kinds"]}
+        sheets[f"marks-{mark}"] = [Cell((keys[0],), mark, name) for name, keys in drawings.items() if keys]
+    return sheets
 
 
 def sign_cells() -> dict[str, list[Cell]]:

@@ -14,8 +14,11 @@ from research.holisafe_open.material import Material
 from research.holisafe_open.pictures import Picture
 from research.holisafe_open.scenes import choose_background, seeded
 
-_HARMLESS_PER_UNSAFE = {"document": 1.5, "scene": 1.5, "marked": 1.0}
+_HARMLESS_PER_UNSAFE = {"document": 1.5, "figure": 1.0, "scene": 1.5, "marked": 1.0}
 """How many harmless pictures there are of a sort, per unsafe one: a mark tells nothing."""
+
+_FIGURES = ("fight", "gesture", "figures", "window", "censored", "banner")
+"""Our own drawings of unsafe pictures that are no documents, and one that looks like one of them."""
 
 _IN_COMPANY = 0.2
 """Share of the unsafe things that are shown beside harmless ones."""
@@ -70,7 +73,8 @@ class Sights:
         wanted = {sort: round(counts[sort] * times) for sort, times in _HARMLESS_PER_UNSAFE.items()}
         marks = [picture.overlay for picture in unsafe if picture.overlay]
         return [
-            *self._documents(wanted["document"]),
+            *self._documents("document", wanted["document"]),
+            *self._documents("figure", wanted["figure"]),
             *(self._scene(2 + i % 3) for i in range(wanted["scene"])),
             *(found for mark in marks if (found := self._marked(mark)) is not None),
         ]
@@ -95,11 +99,12 @@ class Sights:
             phrase = _texts.enumerate_phrases([phrase, *(self.material.kinds[name].phrase for name in beside)])
         return self._picture(drawings, phrase, GuardLabel(subcategory.value), overlay)
 
-    def _documents(self, count: int) -> list[Picture]:
-        """Harmless documents; none in the split whose art collection occurs nowhere else."""
+    def _documents(self, sort: str, count: int) -> list[Picture]:
+        """Harmless documents or figures of our own; none in the split whose art collection occurs nowhere else."""
         documents = [
             (name, row, variant)
             for name, row in read_table("signs").items()
+            if _sort_of_own(name, row.get("text")) == sort
             for i, variant in enumerate(row["variants"])
             if _documents.document_split(i) == self.material.split
         ]
@@ -138,7 +143,24 @@ class Sights:
         self._used["pictures"] += 1
         key = f"{self.material.name}-{self._used['pictures']:04d}"
         background = choose_background(seeded("background", key))
-        return Picture(key, self.material.split, label, phrase, tuple(drawings), background, overlay, tuple(kinds))
+        sort = self._sort(drawings, overlay, kinds)
+        return Picture(
+            key, self.material.split, label, phrase, tuple(drawings), background, overlay, tuple(kinds), sort
+        )
+
+    def _sort(self, drawings: Sequence[str], overlay: str, kinds: Sequence[str]) -> str:
+        collection, _, name = drawings[0].partition(":")
+        if overlay:
+            return "marked"
+        if collection == "photo":
+            return "photo"
+        if collection == "holisafe":
+            own = name.split("-", 1)[0]
+            return _sort_of_own(own, read_table("signs").get(own, {}).get("text"))
+        if len(drawings) > 1:
+            return "scene"
+        is_person = any(self.material.kinds[kind].topic == "person" for kind in kinds)
+        return "figure" if is_person else "thing"
 
     def _pick(self, ids: Sequence[str]) -> str:
         chosen = min(ids, key=lambda i: (self._used[i], self.rng.random()))
@@ -177,3 +199,8 @@ class Sights:
     def _artworks(self, row: Mapping[str, object]) -> list[str]:
         """The drawings that a row of a table lists, as far as they may be used."""
         return [i for i in artwork_ids(row, self.material.emoji_collections) if i in self.material.drawings]
+
+
+def _sort_of_own(name: str, text: str | None) -> str:
+    """Whether a drawing of our own is a document or a figure, which has nothing to read."""
+    return "figure" if name in _FIGURES or text == "" else "document"

@@ -65,11 +65,14 @@ def test_collections_take_turns_for_a_kind() -> None:
 
 
 def test_a_sight_of_harm_is_found_by_whole_names_and_is_no_everyday_thing() -> None:
-    sights = [
-        {"phrase": "a drawn bomb", "names": "bombs?"},
-        {"phrase": "a crossed-out carrot", "overlay": "ban", "names": "carrot|cross"},
-    ]
+    sights = [{"phrase": "a drawn bomb", "names": "bombs?"}, {"phrase": "a drawn cross", "names": "carrot|cross"}]
     drawings = art("mdi:bomb", "ph:bomb-bold", "mdi:bomb-off", "ri:bath-bomb", "ph:carrot", "mdi:cross")
     bombs, crosses = named_like_harm(drawings, sights, KINDS)
     assert bombs["phrase"] == "a drawn bomb" and set(bombs["ids"]) == {"mdi:bomb", "ph:bomb-bold"}
-    assert "overlay" not in bombs and crosses["overlay"] == "ban" and crosses["ids"] == ["mdi:cross"]
+    assert "overlay" not in bombs and crosses["ids"] == ["mdi:cross"]
+
+
+@pytest.mark.parametrize("mark", [{"overlay": "ban"}, {"pair": "skull"}])
+def test_a_mark_or_a_second_drawing_makes_harm_of_an_everyday_thing(mark: dict[str, str]) -> None:
+    (found,) = named_like_harm(art("ph:carrot"), [{"phrase": "a carrot and more", "names": "carrot", **mark}], KINDS)
+    assert found == {"phrase": "a carrot and more", "ids": ["ph:carrot"], **mark}
