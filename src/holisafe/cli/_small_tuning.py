@@ -47,7 +47,8 @@ def tune_small(
     from transformers.utils import logging as transformers_logging
 
     from holisafe.guard import GuardConfig
-    from holisafe.tuning import ModelOptions, TuneConfig, tune
+    from holisafe.models import ModelSpec
+    from holisafe.tuning import TuneConfig, tune
 
     transformers_logging.disable_progress_bar()
     config = TuneConfig(
@@ -62,12 +63,11 @@ def tune_small(
         precision=_faster_precision(),
     )
     return tune(
-        model,
+        ModelSpec(model, device="cpu"),
         "open",
         folder,
         config,
         guard=GuardConfig(features="projector", pooling="attention", joint_head=False),
-        options=ModelOptions(device="cpu"),
         save_steps=SAVE_EVERY,
         logging_steps=5,
         progress=progress,

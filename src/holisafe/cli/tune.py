@@ -186,7 +186,8 @@ def tune(
     from transformers.utils import logging as transformers_logging
 
     from holisafe import tuning
-    from holisafe.tuning import Bounds, ModelOptions, read_recipe
+    from holisafe.models import ModelSpec
+    from holisafe.tuning import Bounds, read_recipe
 
     transformers_logging.disable_progress_bar()
     kept = None if recipe is None else read_recipe(recipe)
@@ -196,11 +197,18 @@ def tune(
         attack_success_rate=max_attack_success_rate,
     )
     config = _overridden(None if kept is None else kept.config, given, named, learning_rate or [])
+    spec = ModelSpec.parse(
+        model,
+        device=device,
+        dtype=dtype,
+        attention=attention,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+    )
     arguments: dict[str, Any] = {
         "split": split,
         "general": general,
         "guard": None if kept is None else kept.guard,
-        "options": ModelOptions(device, dtype, attention, revision, trust_remote_code),
     }
     while_it_trains: dict[str, Any] = {
         "save_steps": save_steps,
@@ -209,18 +217,18 @@ def tune(
         "bounds": bounds,
     }
     if dry_run:
-        planned = tuning.plan(model, data, config, **arguments)
+        planned = tuning.plan(spec, data, config, **arguments)
         typer.echo(json.dumps(_plan_json(planned, config))) if as_json else _print_plan(planned, config)
         _end(_counts(planned.skipped, planned.broken))
         return
     folder = out or Path("runs") / _folder_name(model, config.method)
     if os.environ.get("RANK", "0") != "0":  # of several processes, the first speaks
-        tuning.tune(model, data, folder, config, recipe=recipe, **arguments, **while_it_trains)
+        tuning.tune(spec, data, folder, config, recipe=recipe, **arguments, **while_it_trains)
         return
     typer.echo(f"tuning {model} on {data} with method {config.method}; into {folder}", err=True)
     with resumable_tuning(folder), show_steps() as progress:
         tuned = tuning.tune(
-            model,
+            spec,
             data,
             folder,
             config,

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from holisafe.tuning._loss import Loss, LossTerm
     from holisafe.tuning._merge import merge_tuned
     from holisafe.tuning._parts import configure_trainable_parts
-    from holisafe.tuning._ready import ModelOptions
     from holisafe.tuning._trainer import GuardedTrainer
     from holisafe.tuning._tune import Plan, Tuned, plan, tune
 
@@ -39,7 +38,6 @@ __all__ = [
     "LossTerm",
     "Method",
     "MethodConfig",
-    "ModelOptions",
     "Plan",
     "Precision",
     "Recipe",
@@ -71,7 +69,6 @@ __getattr__, __dir__ = lazy(
         "Loss": "holisafe.tuning._loss",
         "GuardedTrainer": "holisafe.tuning._trainer",
         "LossTerm": "holisafe.tuning._loss",
-        "ModelOptions": "holisafe.tuning._ready",
         "Plan": "holisafe.tuning._tune",
         "SliceEvaluation": "holisafe.tuning._evaluate",
         "TrainedGuard": "holisafe.tuning._guard_training",

@@ -16,6 +16,7 @@ from holisafe._files import hold
 from holisafe.checkpoints.tuned import TUNED, TUNED_FILE, image_digests
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
+from holisafe.models import ModelSpec
 from holisafe.models.loading import looks_local
 from holisafe.records import Sample
 from holisafe.tuning._bounds import Bounds
@@ -23,7 +24,7 @@ from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._evaluate import LOG_ROW, SliceEvaluation
 from holisafe.tuning._folder import RunLog, check_same, keep_request, process, read_request
 from holisafe.tuning._parts import configure_trainable_parts
-from holisafe.tuning._ready import ModelOptions, Ready, guard_for, make_ready, own_guard, step_count
+from holisafe.tuning._ready import Ready, guard_for, make_ready, own_guard, step_count, tunable
 from holisafe.tuning._result import choose_checkpoint, describe, fill_from, learned_parts
 from holisafe.tuning._samples import SkippedSample, TrainingData, read_training
 from holisafe.tuning._save import save_tuned
@@ -75,7 +76,7 @@ class Plan:
 
 
 def tune(
-    model: str | Path,
+    model: str | Path | ModelSpec,
     data: str | Path | Sequence[Sample],
     out: str | Path,
     config: TuneConfig | None = None,
@@ -84,7 +85,6 @@ def tune(
     general: str | Path | Sequence[Sample] | None = None,
     guard: GuardConfig | None = None,
     recipe: str | None = None,
-    options: ModelOptions | None = None,
     save_steps: int = 100,
     logging_steps: int = 10,
     eval_steps: int | None = None,
@@ -99,7 +99,8 @@ def tune(
     `accelerate launch` or `torchrun` all processes call it.
 
     Args:
-        model: "pocket", a folder with a checkpoint or a tuned model, or a Hub id.
+        model: "pocket", a folder with a checkpoint or a tuned model, or a Hub id; or a `ModelSpec` with one of these
+            and its device ("cpu" or "cuda"), dtype, attention, revision or trust_remote_code.
         data: Name of a data set, a path, a Hub id, or samples: each with a reference answer and, where a guard learns,
             a label per image.
         out: Folder of the run; made if missing. The tuned model is in its subfolder `tuned`, the log in `log.jsonl`.
@@ -110,7 +111,6 @@ def tune(
             `GuardConfig()`, with a meta token where the method asks for it. A tuned model's guard learns on where it
             has these parts; any other is new.
         recipe: Name of the recipe that the settings come from, to be written down.
-        options: How the model is loaded.
         save_steps: Optimizer steps between checkpoints.
         logging_steps: Optimizer steps between lines of the log.
         eval_steps: Optimizer steps between evaluations on a calibration slice; none are made when None, unless
@@ -128,11 +128,11 @@ def tune(
             checkpoint is kept.
         UnknownNameError: There is no such model, data set or split.
     """
-    config, folder = config or TuneConfig(), Path(out)
-    parts = guard_for(config, guard or own_guard(model))
+    config, folder, spec = config or TuneConfig(), Path(out), tunable(model)
+    parts = guard_for(config, guard or own_guard(spec.source))
     training = read_training(data, split, general, parts)
     slice_ = _slice(data, training, eval_steps, evaluate_on, bounds)
-    asked = _asked(model, training, config, parts)
+    asked = _asked(spec.source, training, config, parts)
     if bounds:  # they decide when training ends
         asked["bounds"] = {**asdict(bounds), "eval_steps": eval_steps, "slice_sha256": datasets.fingerprint(slice_)}
     with hold(folder, TuningError, alone=process()[0] == 0):  # of several, the first
@@ -141,7 +141,7 @@ def tune(
         if before is not None and (folder / TUNED / TUNED_FILE).is_file():
             return Tuned(folder / TUNED, json.loads((folder / TUNED / TUNED_FILE).read_text("utf-8")), True)
         known = None if before is None else [SkippedSample(**each) for each in before["skipped"]]
-        ready = make_ready(model, training, config, parts, options or ModelOptions(), known)
+        ready = make_ready(spec, training, config, parts, known)
         began = {"weights_sha256": ready.weights, "guard_sha256": ready.own_guard}
         _check_weights(folder, before, began)
         if process()[0] == 0:
@@ -173,7 +173,7 @@ def tune(
         if trainer.is_world_process_zero():
             whole = trainer.model
             if trainer.is_fsdp_enabled:  # this process has but a part of the weights
-                again = make_ready(model, training, config, parts, options or ModelOptions(), ready.skipped)
+                again = make_ready(spec, training, config, parts, ready.skipped)
                 whole = configure_trainable_parts(again.loaded.model, config)
             images = image_digests((*ready.training.samples, *ready.training.general))
             save_tuned(fill_from(whole, checkpoint), folder / TUNED, description, images)
@@ -182,24 +182,23 @@ def tune(
 
 
 def plan(
-    model: str | Path,
+    model: str | Path | ModelSpec,
     data: str | Path | Sequence[Sample],
     config: TuneConfig | None = None,
     *,
     split: str | None = None,
     general: str | Path | Sequence[Sample] | None = None,
     guard: GuardConfig | None = None,
-    options: ModelOptions | None = None,
 ) -> Plan:
     """Say what `tune` would do with these arguments: it reads the data and the model, and trains and writes nothing.
 
     Raises:
         HoliSafeError: As `tune` does before it trains.
     """
-    config = config or TuneConfig()
-    parts = guard_for(config, guard or own_guard(model))
+    config, spec = config or TuneConfig(), tunable(model)
+    parts = guard_for(config, guard or own_guard(spec.source))
     training = read_training(data, split, general, parts)
-    ready = make_ready(model, training, config, parts, options or ModelOptions(), None)
+    ready = make_ready(spec, training, config, parts, None)
     adapted = configure_trainable_parts(ready.loaded.model, config)
     return Plan(
         learned=learned_parts(adapted, config),
@@ -212,9 +211,9 @@ def plan(
     )
 
 
-def _asked(model: str | Path, training: TrainingData, config: TuneConfig, guard: GuardConfig | None) -> dict[str, Any]:
+def _asked(model: str, training: TrainingData, config: TuneConfig, guard: GuardConfig | None) -> dict[str, Any]:
     """What makes a run the same run."""
-    name = str(Path(model).expanduser().resolve()) if looks_local(str(model)) else str(model)
+    name = str(Path(model).expanduser().resolve()) if looks_local(model) else model
     return {
         "model": name,
         "data_sha256": datasets.fingerprint(training.samples),
