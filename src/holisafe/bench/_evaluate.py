@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,9 +67,18 @@ def evaluate(model: Model, task: inspect_ai.Task, folder: Path, journal: Journal
         raise KeyboardInterrupt
     (log,) = logs
     if log.status != "success":
-        why = log.error.message if log.error else log.status
-        raise RunError(f"the run in {folder} stopped: {why}. The {len(journal)} {_KEPT}")
+        raise _stopped(folder, log.error.message if log.error else log.status, len(journal))
     return log
+
+
+def _stopped(folder: Path, why: str, answers: int) -> RunError:
+    """What ended a run, by the message of Inspect's log, which names an exception as Python writes it."""
+    kept = f"The {answers} {_KEPT}"
+    if found := re.match(r"OSError\((\d+), ", why):  # a full disk, a quota or a disk that fails: no subclass is one
+        return RunError(f"cannot write to {folder}: {os.strerror(int(found[1]))}; make room. {kept}")
+    if found := re.fullmatch(r"RunError\((['\"].*['\"])\)", why):
+        return RunError(str(ast.literal_eval(found[1])))
+    return RunError(f"the run in {folder} stopped: {why}. {kept}")
 
 
 async def _evaluate(model: Model, task: inspect_ai.Task, logs_folder: Path, roles: dict[str, Any]) -> list[EvalLog]:

@@ -148,9 +148,7 @@ async def close(model: Model) -> None:
 
 def in_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run async work to its end, also for callers within a running event loop (a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _in_running_loop():
         return asyncio.run(work())
     found: list[T] = []
     failed: list[BaseException] = []
@@ -167,3 +165,11 @@ def in_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if failed:
         raise failed[0]
     return found[0]
+
+
+def _in_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
