@@ -73,6 +73,11 @@ class _Generate:
             result = await self._generate(input, tools, tool_choice, config)
         except Exception as error:
             _redact(error, self._secrets)
+            if _lacks_responses_api(error):
+                raise ModelError(
+                    f"{self._model}: Inspect asks this model by OpenAI's Responses API, which the server lacks; to use "
+                    "chat completions, give the model argument responses_api=false (--model-args responses_api=false)"
+                ) from None
             if self._model.should_retry(error):
                 self._traffic.count(retries=1)
                 raise
@@ -92,6 +97,13 @@ class _Generate:
             return output, call
         _keep_finish_reason(output, call)
         return _storable(output), call
+
+
+def _lacks_responses_api(error: Exception) -> bool:
+    match error:
+        case Exception(status_code=404 | 405, request=request):
+            return str(request.url).endswith("/responses")
+    return False
 
 
 def _storable(output: ModelOutput) -> ModelOutput:
