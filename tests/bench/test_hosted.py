@@ -149,9 +149,11 @@ def test_a_server_without_the_responses_api_is_asked_by_chat_completions(data: P
 
 @pytest.mark.parametrize("status", [404, 405])
 def test_other_missing_paths_are_not_said_to_be_the_responses_api(status: int, data: Path, tmp_path: Path) -> None:
-    with serve(default=lambda exchange: exchange.send(failure("no such model"), status)) as served:
-        with pytest.raises(RunError, match="no such model") as failed:
-            ask(served, tmp_path, data, limit=5)
+    def missing(exchange: Exchange) -> None:
+        exchange.send(failure("no such model"), status)
+
+    with serve(default=missing) as served, pytest.raises(RunError, match="no such model") as failed:
+        ask(served, tmp_path, data, limit=5)
     assert "responses_api" not in str(failed.value)
 
 

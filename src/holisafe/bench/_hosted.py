@@ -100,10 +100,8 @@ class _Generate:
 
 
 def _lacks_responses_api(error: Exception) -> bool:
-    match error:
-        case Exception(status_code=404 | 405, request=request):
-            return str(request.url).endswith("/responses")
-    return False
+    said = vars(error)
+    return said.get("status_code") in (404, 405) and str(said["request"].url).endswith("/responses")
 
 
 def _storable(output: ModelOutput) -> ModelOutput:
