@@ -45,7 +45,8 @@ def test_help_lists_the_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "default"), [("bench", "holisafe if not"), ("bench", "runs/MODEL-DATA"), ("score", "holisafe if not")]
+    ("command", "default"),
+    [("bench", "[default: holisafe]"), ("bench", "[default: runs/MODEL-DATA]"), ("score", "[default: holisafe]")],
 )
 def test_help_names_the_default_of_what_may_be_left_out(command: str, default: str) -> None:
     found = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"}).stdout
