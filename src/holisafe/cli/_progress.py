@@ -31,6 +31,11 @@ class ProgressLine:
         self._count = self._stage = self._note = ""
         self._told = 0
 
+    @property
+    def is_counting(self) -> bool:
+        """Whether `advance` was called."""
+        return bool(self._count)
+
     def stage(self, name: str, done: int = 0, total: int = 0) -> None:
         """Say what is being done, until the next `advance`; with how much of it where that is known."""
         self._stage = f"{name} {done:,}/{total:,}" if total else name
@@ -55,7 +60,7 @@ class ProgressLine:
         self._show()
         if quiet or self._bar.console.is_terminal or not total:
             return
-        if done == total or done - self._told >= total / 10:
+        if done > self._told and (done == total or done - self._told >= total / 10):
             self._told = done
             self.tell(self._text())
 
@@ -107,6 +112,8 @@ class _Pace:
 
     def shown(self, unit: str, done: int, total: int | None) -> str:
         """Such as ", 1.2 s/step, 3:05 left"; empty before a second call with more done."""
+        if self._seen and self._seen[0][0] == done:  # nothing done yet: what was before does not count
+            self._seen.clear()
         self._seen.append((done, time.monotonic()))
         (first, began), (_, now) = self._seen[0], self._seen[-1]
         seconds = (now - began) / (done - first) if done > first else 0.0

@@ -35,7 +35,13 @@ def show_progress() -> Iterator[ProgressLine]:
 
 def tell_requests(line: ProgressLine) -> Callable[[int, int], None]:
     """What shows on that line how many requests wait for an answer, and how many were tried again so far."""
-    return lambda waiting, retries: line.note(f"{waiting} waiting" + (f", {retries} retries" if retries else ""))
+
+    def tell(waiting: int, retries: int) -> None:
+        if not line.is_counting:
+            line.stage("asking")
+        line.note(f"{waiting} waiting" + (f", {retries} retries" if retries else ""))
+
+    return tell
 
 
 def tell_troubles(measured: Run, data: str) -> None:

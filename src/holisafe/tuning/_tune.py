@@ -296,6 +296,7 @@ class _Steps(TrainerCallback):  # type: ignore[misc]
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._batches = 0
+        self._tell(state)
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._batches += 1
