@@ -381,8 +381,8 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         *_aims(result["rows"]),
         "",
-        "NudeNet and OpenNSFW detect nudity in photographs only, one of nineteen kinds of harm. A head that labels every",
-        "image safe has an F1 of 0, and a top-1 accuracy equal to the share of safe images.",
+        "NudeNet and OpenNSFW detect nudity in photographs only, one of nineteen kinds of harm. A head that labels",
+        "every image safe has an F1 of 0, and a top-1 accuracy equal to the share of safe images.",
         "",
     ]
     return "\n".join(lines)

@@ -115,7 +115,8 @@ def _head(found: Mapping[str, Any]) -> list[str]:
         "choice of samples, not the randomness of training. *Another seed* covers that: two equivalent arms exceed it "
         "in one of twenty comparisons; it is estimated from the variation between seeds in all arms. A difference is "
         f"*clear* if its corrected p is below {LEVEL}, there are at least {SEEDS} seeds, and it exceeds *another "
-        "seed*. A difference that is not clear may still exist: with so few samples and seeds, only large ones are detected.",
+        "seed*. A difference that is not clear may still exist: with so few samples and seeds, only large ones "
+        "are detected.",
         "",
     ]
 
