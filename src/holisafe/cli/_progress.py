@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections import deque
 from collections.abc import Iterator
+from time import monotonic as _now
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class _Pace:
         """Such as ", 1.2 s/step, 3:05 left"; empty before a second call with more done."""
         if self._seen and self._seen[0][0] == done:  # nothing done yet: what was before does not count
             self._seen.clear()
-        self._seen.append((done, time.monotonic()))
+        self._seen.append((done, _now()))
         (first, began), (_, now) = self._seen[0], self._seen[-1]
         seconds = (now - began) / (done - first) if done > first else 0.0
         if not seconds:

@@ -92,11 +92,14 @@ def to_json(measured: Run, model: str, folder: Path) -> dict[str, Any]:
 
 
 def print_figures(measured: Run) -> None:
-    """On standard output: the headline figures of each judge, and the first judge's by category."""
-    from holisafe.cli._tables import print_groups, print_summaries
+    """On standard output: each judge's headline figures, the first judge's by category, and what a guard flagged."""
+    from holisafe.cli._tables import print_groups, print_policies, print_summaries
     from holisafe.metrics import Summary
     from holisafe.records import CATEGORY_TAG
 
     summaries = [Summary.from_json(summary) for summary in measured.provenance["summaries"].values()]
     print_summaries(summaries)
     print_groups(summaries[0], CATEGORY_TAG)
+    guard = measured.provenance.get("guard_findings")
+    if guard is not None:
+        print_policies(guard, summaries[0].judge)
