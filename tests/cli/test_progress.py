@@ -9,7 +9,7 @@ def test_off_a_terminal_a_line_is_printed_per_tenth(capsys: pytest.CaptureFixtur
             line.advance(done, 100)
     told = capsys.readouterr()
     assert told.out == "" and len(told.err.splitlines()) == 10
-    assert told.err.splitlines()[-1].startswith("sample 100/100, ")
+    assert told.err.splitlines()[-1].startswith("sample 100/100")
 
 
 def test_the_last_step_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,7 +23,7 @@ def test_the_last_step_is_printed_once(capsys: pytest.CaptureFixture[str]) -> No
     ("seconds", "done", "total", "shown"),
     [
         (2.0, 1, 10, "step 1/10, 2.0 s/step, 0:18 left"),
-        (0.25, 1, 9, "step 1/9, 4.0 steps/s, 0:02 left"),
+        (0.5, 2, 9, "step 2/9, 4.0 steps/s, 0:02 left"),
         (720.0, 2, 20, "step 2/20, 360.0 s/step, 1:48:00 left"),
     ],
 )

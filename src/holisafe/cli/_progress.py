@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 WINDOW = 64
 """Calls over which the rate is averaged: answers read back from an earlier run cost no time."""
 
+SHORTEST = 0.5
+"""Seconds from which a rate is shown: a batch's samples are done at the same moment."""
+
 
 class ProgressLine:
     """A line that is rewritten on a terminal; elsewhere, one line per tenth.
@@ -111,14 +114,14 @@ class _Pace:
         self._seen: deque[tuple[int, float]] = deque(maxlen=WINDOW)
 
     def shown(self, unit: str, done: int, total: int | None) -> str:
-        """Such as ", 1.2 s/step, 3:05 left"; empty before a second call with more done."""
+        """Such as ", 1.2 s/step, 3:05 left"; empty until there is a rate to speak of."""
         if self._seen and self._seen[0][0] == done:  # nothing done yet: what was before does not count
             self._seen.clear()
         self._seen.append((done, _now()))
         (first, began), (_, now) = self._seen[0], self._seen[-1]
-        seconds = (now - began) / (done - first) if done > first else 0.0
-        if not seconds:
+        if done <= first or now - began < SHORTEST:
             return ""
+        seconds = (now - began) / (done - first)
         rate = f"{seconds:.1f} s/{unit}" if seconds >= 1 else f"{1 / seconds:.1f} {unit}s/s"
         return f", {rate}" if total is None else f", {rate}, {_clock(round(seconds * (total - done)))} left"
 

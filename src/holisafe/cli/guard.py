@@ -120,7 +120,7 @@ def images(
     with progress_line("loading the model", "image", hidden=as_json and Console().is_terminal) as line:
         loaded = _load(model, guard, device, dtype)
         for note in loaded.about.notes(model):
-            typer.echo(f"note: {note}", err=True)
+            line.tell(f"note: {note}")
         settings = loaded.settings | {"places": image, "shard": f"{part.index}/{part.count}"}
         output = Output(out, loaded.labels, settings, loaded.about)
         line.advance(0, limit)
