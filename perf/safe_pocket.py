@@ -136,12 +136,12 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# Safe Pocket", "", "Written by `perf/safe_pocket.py`: its docstring says how.", "",
         f"Answers of up to {result['max_new_tokens']} new tokens, each model with its own guard"
-        + (f"; {result['limit']} samples a split." if result["limit"] else "; all samples of each split."), "",
+        + (f"; {result['limit']} samples of each split." if result["limit"] else "; all samples of each split."), "",
     ]  # fmt: skip
     if any(row["model"] not in ("pocket", "pocket-safe") for row in result["rows"]):
         lines += [
-            "Further seeds share what comes before tuning with the model that ships; of that one alone the adapter was "
-            "reduced afterwards.",
+            "The further seeds share the stages before tuning with the shipped model. Only the shipped model's adapter "
+            "was reduced in rank afterwards.",
             "",
         ]
     for at, split in enumerate(SPLITS):
@@ -157,9 +157,9 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append("")
     if result["seeing"]:
         before, after = result["seeing"]
-        lines += ["## What it still sees", "", "| | Pocket | Safe Pocket |", "|---|---|---|"]
+        lines += ["## What tuning changed in seeing", "", "| | Pocket | Safe Pocket |", "|---|---|---|"]
         lines += [f"| {what} | {_cell(before[key])} | {_cell(after[key])} |" for key, what in SEEING.items()]
-        lines += ["", f"Aim, at most {MOST_LOST:.0%} lower:", ""]
+        lines += ["", f"Aim: at most {MOST_LOST:.0%} lower than Pocket:", ""]
         for key, what in SEEING.items():
             lost = before[key]["value"] - after[key]["value"]
             lines.append(f"- {what}: {'reached' if round(lost, 6) <= MOST_LOST else 'missed'}, {-lost:+.1%}")

@@ -133,7 +133,7 @@ def _load_tuned(spec: ModelSpec, tuned: TunedModel) -> LoadedModel:
     if spec.quantization is not None:
         raise ModelError(
             f"{spec.source}: what was learned cannot be merged into a quantized model; merge it first with `holisafe "
-            "tune merge`, and load the merged model quantized"
+            "merge`, and load the merged model quantized"
         )
     base = _load(replace(spec, source=tuned.base, revision=tuned.revision, guard=None))
     model = apply_tuned_weights(base.model, tuned, tuned_model(tuned.base))

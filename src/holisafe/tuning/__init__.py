@@ -11,6 +11,7 @@ from holisafe._lazy import lazy
 from holisafe.tuning._bounds import Bounds, Stop
 from holisafe.tuning._config import Precision, TuneConfig
 from holisafe.tuning._mix import mix
+from holisafe.tuning._progress import OnStage, Progress
 from holisafe.tuning._recipes import Recipe, read_recipe, recipe_names
 from holisafe.tuning._slice import calibration_slice
 from holisafe.tuning._targets import check_samples
@@ -38,8 +39,10 @@ __all__ = [
     "LossTerm",
     "Method",
     "MethodConfig",
+    "OnStage",
     "Plan",
     "Precision",
+    "Progress",
     "Recipe",
     "SliceEvaluation",
     "Stop",

@@ -25,6 +25,7 @@ from holisafe.taxonomy import Combination
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._folder import process
 from holisafe.tuning._mix import group_by_length, mix
+from holisafe.tuning._progress import OnStage, untold
 from holisafe.tuning._samples import SkippedSample, TrainingData, find_unfit
 
 
@@ -90,6 +91,7 @@ def make_ready(
     config: TuneConfig,
     guard: GuardConfig | None,
     known: list[SkippedSample] | None,
+    on_stage: OnStage = untold,
 ) -> Ready:
     """Load the model, attach its guard, leave out what does not fit it, and draw what is learned from.
 
@@ -99,6 +101,7 @@ def make_ready(
     if training.general and not config.general_share:
         raise TuningError("there are general data, but general_share is 0, so that none would be learned from; set it")
     on_cpu = _on_cpu(spec.device)
+    on_stage("loading the model", 0, 0)
     dtype = spec.dtype or (Dtype.FLOAT32 if on_cpu else Dtype.AUTO)
     loaded = load(replace(spec, device="cpu", dtype=dtype))  # the trainer takes it from there
     weights = hash_base(loaded.model, tuned_model(loaded.name))
@@ -107,7 +110,7 @@ def make_ready(
     if known is None:
         collate = config.method_part.collator(loaded.processor, None, chat_template_args=config.chat_template_args)
         extra = 0 if guard is None or not guard.meta_token else 1
-        known = find_unfit((*training.samples, *training.general), collate, longest, extra)
+        known = find_unfit((*training.samples, *training.general), collate, longest, extra, on_stage)
     fit = training.without(known)
     if not fit.samples:
         first = known[0]

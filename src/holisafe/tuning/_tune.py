@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._evaluate import LOG_ROW, SliceEvaluation
 from holisafe.tuning._folder import RunLog, check_same, keep_request, process, read_request
 from holisafe.tuning._parts import configure_trainable_parts
+from holisafe.tuning._progress import OnStage, Progress, untold
 from holisafe.tuning._ready import Ready, guard_for, make_ready, own_guard, step_count, tunable
 from holisafe.tuning._result import choose_checkpoint, describe, fill_from, learned_parts
 from holisafe.tuning._samples import SkippedSample, TrainingData, read_training
@@ -31,10 +32,6 @@ from holisafe.tuning._save import save_tuned
 from holisafe.tuning._slice import calibration_slice
 from holisafe.tuning._trackers import trackers
 from holisafe.tuning._trainer import GuardedTrainer, last_checkpoint
-
-Progress = Callable[[int, int, Mapping[str, Any]], None]
-"""Called after each optimizer step with its number, that of all steps, and the newest line of the log that has losses;
-after each evaluation with its line, which has the key "evaluation"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +88,7 @@ def tune(
     evaluate_on: Sequence[Sample] | None = None,
     bounds: Bounds | None = None,
     progress: Progress | None = None,
+    on_stage: OnStage | None = None,
 ) -> Tuned:
     """Tune a model on all combinations that the data hold, and keep everything in `out`.
 
@@ -118,6 +116,7 @@ def tune(
         evaluate_on: The calibration slice; when None, 60 samples of the data's split "calibration".
         bounds: When training ends early, and which checkpoint is kept: the last within all bounds.
         progress: Called after every step.
+        on_stage: Called with what is being done between the calls of `progress`.
 
     Raises:
         DataError: The data cannot be read.
@@ -128,7 +127,8 @@ def tune(
             checkpoint is kept.
         UnknownNameError: There is no such model, data set or split.
     """
-    config, folder, spec = config or TuneConfig(), Path(out), tunable(model)
+    config, folder, spec, on_stage = config or TuneConfig(), Path(out), tunable(model), on_stage or untold
+    on_stage("reading data", 0, 0)
     parts = guard_for(config, guard or own_guard(spec.source))
     training = read_training(data, split, general, parts)
     slice_ = _slice(data, training, eval_steps, evaluate_on, bounds)
@@ -141,13 +141,14 @@ def tune(
         if before is not None and (folder / TUNED / TUNED_FILE).is_file():
             return Tuned(folder / TUNED, json.loads((folder / TUNED / TUNED_FILE).read_text("utf-8")), True)
         known = None if before is None else [SkippedSample(**each) for each in before["skipped"]]
-        ready = make_ready(spec, training, config, parts, known)
+        ready = make_ready(spec, training, config, parts, known, on_stage)
         began = {"weights_sha256": ready.weights, "guard_sha256": ready.own_guard}
         _check_weights(folder, before, began)
         if process()[0] == 0:
             skipped = [asdict(each) for each in ready.skipped]
             keep_request(folder, {"asked": asked, **began, "skipped": skipped})
         log = RunLog(folder, _first_line(ready))
+        on_stage("preparing the trainer", 0, 0)
         trainer = _Trainer(
             ready.loaded.model,
             ready.loaded.processor,
@@ -160,11 +161,13 @@ def tune(
             report_to=trackers(),
         )
         trainer.remove_callback(PrinterCallback)  # standard output is not the trainer's
-        for callback in [log, *([] if progress is None else [_Steps(progress)])]:
+        for callback in [log, *([] if progress is None else [_Steps(progress, on_stage)])]:
             trainer.add_callback(callback)
         evaluation = None
         if slice_:
-            evaluation = SliceEvaluation(trainer, slice_, eval_steps=eval_steps, bounds=bounds or Bounds())
+            evaluation = SliceEvaluation(
+                trainer, slice_, eval_steps=eval_steps, bounds=bounds or Bounds(), on_stage=on_stage
+            )
             trainer.add_callback(evaluation)
         trainer.tune()
         stop = None if evaluation is None else evaluation.stop
@@ -282,11 +285,22 @@ class _Trainer(GuardedTrainer):
 class _Steps(TrainerCallback):  # type: ignore[misc]
     """Reports how far a run is, and each evaluation when it happens."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, on_stage: OnStage) -> None:
         self.progress = progress
+        self.on_stage = on_stage
+        self._batches = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._tell(state)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._batches = 0
+        self._tell(state)
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._batches += 1
+        if state.is_world_process_zero:
+            self.on_stage("batch", self._batches, args.gradient_accumulation_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._tell(state)
