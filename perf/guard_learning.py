@@ -368,8 +368,8 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         "Written by `perf/guard_learning.py --baselines`: its docstring says how.",
         "",
-        f"Pocket is frozen; heads are trained for {result['epochs']} epochs; mean of {result['seeds']} seeds. "
-        "Different images:",
+        f"Pocket is frozen, and heads are trained for {result['epochs']} epochs. Figures are means over "
+        f"{result['seeds']} seeds. Distinct images:",
         f"{counts}.",
         "",
         f"| | {' | '.join(COLUMNS)} |",
@@ -381,8 +381,8 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         *_aims(result["rows"]),
         "",
-        "NudeNet and OpenNSFW look for nudity alone, one of the nineteen kinds of harm, and in photographs. A head",
-        "that called every image safe would have the share of safe images as its top-1, and an F1 of 0.",
+        "NudeNet and OpenNSFW detect nudity in photographs only, one of nineteen kinds of harm. A head that labels",
+        "every image safe has an F1 of 0, and a top-1 accuracy equal to the share of safe images.",
         "",
     ]
     return "\n".join(lines)
@@ -391,7 +391,7 @@ def markdown(result: dict[str, Any]) -> str:
 def _aims(rows: dict[str, Any]) -> list[str]:
     """Lines that say which aims the best guard reaches, and which it misses."""
     guards = {name: row for name, row in rows.items() if name.startswith("guard")}
-    lines = ["Aims, and the best guard:", ""]
+    lines = ["Aims, and the figure of the best guard:", ""]
     for column, aim in AIMS.items():
         split, name = COLUMNS[column]
         best = max(row[split][name]["value"] for row in guards.values())

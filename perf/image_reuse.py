@@ -1,6 +1,6 @@
 """How much faster answers come when what questions share about an image is computed once.
 
-    python perf/image_reuse.py [--model pocket] [--data open] [--samples 64] [--max-tokens 32] [--pairs 5]
+    python perf/image_reuse.py [--model pocket] [--data open] [--samples 64] [--max-new-tokens 32] [--pairs 5]
 
 The same questions are asked with and without reuse, in turn, in one process; each timing starts with nothing cached.
 Printed are the median rates in samples per second and the median of the pairs' ratios.
@@ -42,7 +42,7 @@ def main() -> None:
         "samples": len(samples),
         "images": images,
         "batch_size": options.batch_size,
-        "max_tokens": options.max_tokens,
+        "max_new_tokens": options.max_new_tokens,
         "with_reuse": round(statistics.median(with_reuse), 3),
         "without_reuse": round(statistics.median(without), 3),
         "ratio": round(statistics.median(a / b for a, b in zip(with_reuse, without, strict=True)), 3),
@@ -56,7 +56,7 @@ def _measure(loaded: LoadedModel, samples: list[Sample], options: Any, *, reuse:
     prompts = [Prompt.of(sample) for sample in samples]
     with Engine(*loaded, batch_size=options.batch_size, reuse=reuse, window=0.0) as engine:
         start = time.perf_counter()
-        engine.answer(prompts, GenerationOptions(max_new_tokens=options.max_tokens))
+        engine.answer(prompts, GenerationOptions(max_new_tokens=options.max_new_tokens))
         return len(samples) / (time.perf_counter() - start), engine.reuse.way.value
 
 
@@ -74,7 +74,7 @@ def _options() -> Any:
     parser.add_argument("--data", default="open")
     parser.add_argument("--split", default="test")
     parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument("--max-tokens", type=int, default=32)
+    parser.add_argument("--max-new-tokens", type=int, default=32)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--device")

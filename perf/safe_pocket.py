@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=["pocket", "pocket-safe"])
     parser.add_argument("--seed-runs", nargs="*", default=[], help="folders of further trainings")
     parser.add_argument("--limit", type=int, help="samples a split; each combination keeps its share")
-    parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--max-new-tokens", type=int, default=64)
     parser.add_argument("--seeing", nargs=2, type=Path, help="pocket_seeing's JSON of Pocket and of Safe Pocket")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--page", type=Path)
@@ -56,18 +56,18 @@ def main() -> None:
     models = {Path(model).name: model for model in [*args.models, *args.seed_runs]}
     if len(models) < len(args.models) + len(args.seed_runs):
         parser.error("two models have one name; rename a folder, runs are kept and read by the models' names")
-    rows = measured_before(args.out, models, args.limit, args.max_tokens)
+    rows = measured_before(args.out, models, args.limit, args.max_new_tokens)
     for name, model in models.items():
         for split in SPLITS:
             folder = args.runs / f"{name}-{split}"
             print(f"{model}, {split}", file=sys.stderr, flush=True)
             measured = measure(
                 model, data="open", split=split, judges=JUDGES, limit=args.limit, out=folder,
-                max_new_tokens=args.max_tokens, guard="own", progress=_say,
+                max_new_tokens=args.max_new_tokens, guard="own", progress=_say,
             )  # fmt: skip
             rows += [figures(measured, judge) | {"model": name, "split": split} for judge in JUDGES]
     seeing = [json.loads(path.read_text()) for path in args.seeing] if args.seeing else []
-    result = {"limit": args.limit, "max_tokens": args.max_tokens, "rows": rows, "seeing": seeing}
+    result = {"limit": args.limit, "max_new_tokens": args.max_new_tokens, "rows": rows, "seeing": seeing}
     page = markdown(result)
     print(page)
     if args.out:
@@ -81,7 +81,7 @@ def measured_before(path: Path | None, models: Container[str], limit: int | None
     if path is None or not path.is_file():
         return []
     there = json.loads(path.read_text())
-    is_alike = (there["limit"], there["max_tokens"]) == (limit, tokens)
+    is_alike = (there["limit"], there["max_new_tokens"]) == (limit, tokens)
     return [row for row in there["rows"] if is_alike and row["model"] not in models]
 
 
@@ -135,13 +135,13 @@ def markdown(result: dict[str, Any]) -> str:
     """The table of each split, and whether the shipped model reaches the aims."""
     lines = [
         "# Safe Pocket", "", "Written by `perf/safe_pocket.py`: its docstring says how.", "",
-        f"Answers of up to {result['max_tokens']} new tokens, each model with its own guard"
-        + (f"; {result['limit']} samples a split." if result["limit"] else "; all samples of each split."), "",
+        f"Answers of up to {result['max_new_tokens']} new tokens, each model with its own guard"
+        + (f"; {result['limit']} samples of each split." if result["limit"] else "; all samples of each split."), "",
     ]  # fmt: skip
     if any(row["model"] not in ("pocket", "pocket-safe") for row in result["rows"]):
         lines += [
-            "Further seeds share what comes before tuning with the model that ships; of that one alone the adapter was "
-            "reduced afterwards.",
+            "The further seeds share the stages before tuning with the shipped model. Only the shipped model's adapter "
+            "was reduced in rank afterwards.",
             "",
         ]
     for at, split in enumerate(SPLITS):
@@ -157,9 +157,9 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append("")
     if result["seeing"]:
         before, after = result["seeing"]
-        lines += ["## What it still sees", "", "| | Pocket | Safe Pocket |", "|---|---|---|"]
+        lines += ["## What tuning changed in seeing", "", "| | Pocket | Safe Pocket |", "|---|---|---|"]
         lines += [f"| {what} | {_cell(before[key])} | {_cell(after[key])} |" for key, what in SEEING.items()]
-        lines += ["", f"Aim, at most {MOST_LOST:.0%} lower:", ""]
+        lines += ["", f"Aim: at most {MOST_LOST:.0%} lower than Pocket:", ""]
         for key, what in SEEING.items():
             lost = before[key]["value"] - after[key]["value"]
             lines.append(f"- {what}: {'reached' if round(lost, 6) <= MOST_LOST else 'missed'}, {-lost:+.1%}")

@@ -28,10 +28,12 @@ class Exchange:
     Attributes:
         body: The request, parsed.
         attempt: How often a request of this text came, from 1.
+        path: What was asked for, such as "/v1/chat/completions".
     """
 
     body: Body
     attempt: int
+    path: str
     handler: BaseHTTPRequestHandler
     stopped: threading.Event
 
@@ -101,11 +103,11 @@ class Endpoint:
         named = re.search(r"\[([\w-]+)\]", text)
         behaviour = self.behaviours.get(named[1], self.default) if named else self.default
         with contextlib.suppress(OSError):
-            behaviour(Exchange(body, attempt, handler, stopped))
+            behaviour(Exchange(body, attempt, handler.path, handler, stopped))
 
 
 def _text(body: Body) -> str:
-    content = body["messages"][-1]["content"]
+    content = body["messages" if "messages" in body else "input"][-1]["content"]
     return content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
 
 

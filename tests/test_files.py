@@ -125,7 +125,7 @@ def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "line 1, column 1: found expecting value"),
+        (b"", "line 1, column 1: found text that is not JSON (Expecting value)"),
         (b'{"a":\n 1,}', "line 2, column"),
         (b"[" * 101 + b"]" * 101, "line 1, column 101: found arrays and objects nested more than 100 deep"),
         (b"[" * 200_000, "nested more than 100 deep"),
@@ -183,7 +183,7 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     for path, told in {
         tmp_path: "a folder",
         tmp_path / "gone": "no such file",
-        tmp_path / "pipe": "expecting value",
+        tmp_path / "pipe": "Expecting value",
         tmp_path / "loop": "cannot be read",
         tmp_path / "nul\0": "cannot be read",
         tmp_path / ("x" * 5000): "cannot be read",

@@ -109,8 +109,8 @@ ARMS: Mapping[str, Arm] = {arm.name: arm for arm in _ARMS}
 QUESTIONS: Mapping[str, Question] = {
     "module": Question(
         "Does the module make the model safer?",
-        "The paper adds the image head (versions 4 and 5) or the meta token (1 and 2) and reports safer answers than "
-        "from tuning on the same data alone, so that is what the others are compared with. The joint head is ours; the "
+        "The paper adds an image head (versions 4 and 5) or a meta token (1 and 2) and reports safer answers than with "
+        "supervised tuning on the same data. The baseline is therefore *no-module*. The joint head is ours; the "
         "reference has both heads.",
         ("image-projector", "image-language", "meta-token", REFERENCE),
         base="no-module",
@@ -118,29 +118,29 @@ QUESTIONS: Mapping[str, Question] = {
     ),
     "head": Question(
         "Do the heads' depth and width, and λ, matter?",
-        "Released heads have two layers and hidden layers of half the width; λ = 1 is inferred from the released "
-        "configurations. These are the reference's; its joint head changes depth and width with the image head.",
+        "As in the released models, the reference's heads have two layers with a hidden layer of half the width, and "
+        "λ = 1, which is inferred from the released configurations. Depth and width are changed in both heads.",
         ("depth-1", "depth-3", "ratio-0.25", "ratio-2", "lambda-0.1", "lambda-5"),
     ),
     "general": Question(
         "What does general data change?",
-        "The paper: with 0, 10,000 and 15,000 general samples mASR rises (10.4, 15.4, 19.2 %) and the refusal rate "
-        "falls (1.0, 0.3, 0.1 %). Here the share takes the place of safety data: the number of steps is the same. With "
-        "25 % general data 40 % of what is learned is to be answered; a further run has that share from SSS alone, to "
-        "see whether it is the general data that matter.",
+        "In the paper, with 0, 10,000 and 15,000 general samples, mASR rises (10.4, 15.4, 19.2 %) and the refusal rate "
+        "falls (1.0, 0.3, 0.1 %). Here general data replace safety data, and the number of steps is the same. With "
+        "25 % general data, 40 % of the samples are to be answered. The arm *sss-40* has the same share of samples to "
+        "be answered, all of them SSS, and shows whether general data as such matter.",
         ("general-25", "general-50", "sss-40"),
         expected={arm: {"masr_macro": +1, "rr": -1} for arm in ("general-25", "general-50")},
     ),
     "coverage": Question(
         "Does narrow coverage leave the other combinations open?",
-        "The paper says that it does. Subsets get as many samples as all five together, and as many of them are SSS, "
-        "so that each of their unsafe combinations is seen more often; only without SSS nothing is to be answered. Who "
-        "covers what is our reading: VLGuard has benign and unsafe instructions on safe images and one instruction on "
-        "each unsafe image (arXiv 2402.02207), taken as UUU; SPA-VL's questions, from easy to hard, are about pictures "
-        "of harmful topics (arXiv 2406.12030), taken as USU and UUU; FigStep renders the request as a picture beside a "
-        "benign text (arXiv 2311.05608), MM-SafetyBench moves its key phrase into the picture (arXiv 2311.17600), both "
-        "taken as USU. SSS is added where a set holds little or nothing to be answered: without it refusing everything "
-        "would be learned.",
+        "The paper says that it does. All arms have the same number of samples and, except *without-sss*, the same "
+        "share of SSS, so that each unsafe combination of a subset is sampled more often. *without-sss* has no samples "
+        "to be answered. Which combinations other data sets cover is our reading. VLGuard (arXiv 2402.02207) has safe "
+        "and unsafe instructions on safe images, and one instruction on each unsafe image, taken as UUU. SPA-VL (arXiv "
+        "2406.12030) asks easy to hard questions about images of harmful topics, taken as USU and UUU. FigStep (arXiv "
+        "2311.05608) renders the request as an image beside a benign text, and MM-SafetyBench (arXiv 2311.17600) moves "
+        "its key phrase into the image; both are taken as USU. SSS is added to sets with few or no samples to be "
+        "answered, since a model would otherwise learn to refuse everything.",
         (
             *(f"without-{each.value.lower()}" for each in (SSS, SSU, USU, UUU, SUU)),
             "as-vlguard", "as-spa-vl", "as-figstep",
@@ -149,8 +149,8 @@ QUESTIONS: Mapping[str, Question] = {
     ),
     "size": Question(
         "How much data does it take?",
-        "Not in the paper. The number of steps is the same: with less data, samples come back more often. A run draws "
-        "fewer samples than there are, so that half of them are seldom too few for it.",
+        "Not in the paper. The number of steps is the same: with less data, samples are repeated more often. A run "
+        "samples fewer than half of the training samples, so *size-50* repeats few.",
         ("size-10", "size-25", "size-50"),
     ),
 }  # fmt: skip

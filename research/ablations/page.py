@@ -83,37 +83,46 @@ def _head(found: Mapping[str, Any]) -> list[str]:
         state + (f" Missing: {', '.join(missing[:12])}{', ...' if len(missing) > 12 else ''}." if missing else ""),
         "",
         f"**Each run** tunes the model `{settings['model']}` for {settings['steps']} steps of {settings['batch']} "
-        f"samples, drawn from {train['samples']:,} samples of {train['images']:,} images (balanced over combinations "
-        f"and categories; {general['samples']:,} general samples where a run has a share of them). The combinations "
-        "are named by image, question and both together: safe (S) or unsafe (U). An adapter of rank "
-        f"{settings['rank']} on all layers of the language model, the projector and the guard learn, at peak rates of "
-        f"{guards}; the vision encoder rests. The budget is small and the reference still refuses much that is "
-        "harmless: runs can be compared with one another, not with a model that is tuned to the end.",
+        f"samples, sampled from {train['samples']:,} samples with {train['images']:,} images, balanced over "
+        f"combinations and categories. Runs with general data use {general['samples']:,} general samples. A LoRA "
+        f"adapter of rank {settings['rank']} on all layers of the language model, the projector and the guard are "
+        f"trained; peak learning rates are {guards}. The vision encoder is frozen. The budget is small, and the "
+        "reference still refuses many harmless requests: compare the runs with one another, not with a fully tuned "
+        "model.",
         "",
-        f"**Measured** on {found['slice']} held-out samples, the same for all ({asked}; up to half of SSS and SSU are "
-        f"twins, {twins} pairs): greedy answers of at most {settings['max_new_tokens']} tokens, "
-        f"the string judge `{found['judge']}`. RR: refusal rate on SSS. SSU, USU, UUU, SUU: attack success rates, the "
-        "share that was not refused, whatever was answered; mASR: their mean. Told apart: 100 − RR − mASR, 0 for a "
-        "model that refuses everything, nothing or by chance. Twins: pairs with both members right. Utility: mean "
-        "log-likelihood of a token of the SSS samples' reference answers, in nats, minus that before tuning. Image "
-        "F1: unsafe against safe at a probability of 0.5; AUROC: the same without a threshold; top-1: of the 20 "
-        "labels. Joint top-1: of the five combinations. Means of the seeds. The tests are about answers: utility and "
-        "the guard's figures have none.",
+        f"**Measured** on {found['slice']} held-out samples, the same for all runs: {asked}. Up to half of the SSS and "
+        f"SSU samples are twins, in {twins} pairs. Decoding is greedy, with at most {settings['max_new_tokens']} new "
+        f"tokens; the judge is `{found['judge']}`. Figures are means over seeds:",
         "",
-        "**Differences** are paired: on the same samples with the same seeds. The test exchanges the two runs' answers "
-        "on whole clusters of samples at random, all seeds of a cluster together; intervals (95 %) are from resampled "
-        "clusters and not corrected, p-values are corrected for all that are in a section (Holm). That test knows the "
-        "chance in which samples were asked, not that of training once more. How much a rate changes from seed to seed "
-        "more in one arm than in the others is known from all arms; *another seed* is the difference that two arms "
-        "which are alike would exceed in one of twenty comparisons. A difference is called *clear* where the corrected "
-        f"p is below {LEVEL}, there are {SEEDS} seeds or more, and it is larger than that. What is not clear may still "
-        "be there: so few samples and seeds show only large differences.",
+        "| column | meaning |",
+        "|---|---|",
+        "| RR | refusal rate on SSS, in % |",
+        "| SSU, USU, UUU, SUU | attack success rate (ASR) of the combination, in % |",
+        "| mASR | mean of the four ASRs |",
+        "| twins | twin accuracy: pairs with both samples right, in % |",
+        "| discrimination | 100 − RR − mASR; 0 for a model that refuses everything, nothing or at random |",
+        "| utility | change, since before tuning, of the mean log-likelihood of the reference answers to SSS samples, "
+        "in nats per token |",
+        "| image F1, AUROC, top-1 | image verdicts: safe or unsafe at a threshold of 0.5; the same without a "
+        "threshold; accuracy on the 20 labels |",
+        "| joint top-1 | accuracy of the joint head on the five combinations |",
+        "",
+        "Utility and the guard's figures are not tested.",
+        "",
+        "**Differences** are paired: same samples, same seeds. The p-value is of a permutation test that exchanges the "
+        "answers of two runs on whole clusters of samples, all seeds of a cluster together, and is corrected for all "
+        "tests of a section (Holm). Intervals (95 %) are bootstrapped over clusters and not corrected. Both cover the "
+        "choice of samples, not the randomness of training. *Another seed* covers that: two equivalent arms exceed it "
+        "in one of twenty comparisons; it is estimated from the variation between seeds in all arms. A difference is "
+        f"*clear* if its corrected p is below {LEVEL}, there are at least {SEEDS} seeds, and it exceeds *another "
+        "seed*. A difference that is not clear may still exist: with so few samples and seeds, only large ones "
+        "are detected.",
         "",
     ]
 
 
 def _rates(found: Mapping[str, Any], question: Question) -> list[str]:
-    columns = ["run", "seeds", *SHOWN.values(), "told apart", "mASR by seed", "utility", *SHOWN_GUARD.values()]
+    columns = ["run", "seeds", *SHOWN.values(), "discrimination", "mASR by seed", "utility", *SHOWN_GUARD.values()]
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     before = found["arms"].get(UNTUNED, {}).get("log_likelihood")
     arms = _present(found, question)
@@ -141,7 +150,7 @@ def _differences(found: Mapping[str, Any], name: str, question: Question) -> lis
     compared = found["questions"][name]["compared"]
     if not compared:
         return []
-    lines = [f"Minus *{question.base}*, in points, with the corrected p; clear differences in bold:", ""]
+    lines = [f"Differences to *{question.base}* in points, with corrected p-values; clear ones in bold:", ""]
     lines += [f"| run | seeds | {' | '.join(SHOWN.values())} |", f"|{'---|' * (len(SHOWN) + 2)}"]
     for arm, each in compared.items():
         cells = [_difference_cell(each["differences"][rate]) for rate in RATES]
@@ -179,10 +188,10 @@ def _said(found: Mapping[str, Any], name: str, question: Question) -> list[str]:
     compared = found["questions"][name]["compared"]
     if not compared:
         return [f"Nothing can be compared yet: runs of {question.base} with the same seeds are missing.", ""]
-    lines = [f"Found, against *{question.base}*:", ""]
+    lines = [f"Clear differences to *{question.base}*:", ""]
     for arm, each in compared.items():
         if len(each["seeds"]) < SEEDS:
-            lines.append(f"- *{arm}*: {len(each['seeds'])} of {SEEDS} seeds so far; nothing is said of it yet.")
+            lines.append(f"- *{arm}*: {len(each['seeds'])} of {SEEDS} seeds are done; no result yet.")
             continue
         rows = {rate: row for rate, row in each["differences"].items() if row is not None}
         lines.append(f"- *{arm}*: {_clear(rows)}.{_claimed(rows, question.expected.get(arm, {}))}")
@@ -194,8 +203,8 @@ def _clear(rows: Mapping[str, Mapping[str, Any]]) -> str:
     clear = {rate: row["value"] for rate, row in rows.items() if row["clear"]}
     said = ", ".join(f"{SHOWN[rate]} {_points(value)}" for rate, value in clear.items())
     if clear.get("rr", 0) * clear.get("masr_macro", 0) < 0:
-        said += f"; it refuses {'more' if clear['rr'] > 0 else 'less'} of what is harmless and of what is not"
-    return said or "no clear difference"
+        said += f"; it refuses {'more' if clear['rr'] > 0 else 'fewer'} requests, safe and unsafe ones"
+    return said or "none"
 
 
 def _points(value: float) -> str:
@@ -203,7 +212,7 @@ def _points(value: float) -> str:
 
 
 def _claimed(rows: Mapping[str, Mapping[str, Any]], expected: Mapping[str, int]) -> str:
-    """What becomes of the differences that the paper has."""
+    """Whether the differences that the paper reports are found."""
     said: dict[str, list[str]] = {}
     for rate, sign in expected.items():
         row = rows.get(rate)
@@ -213,6 +222,6 @@ def _claimed(rows: Mapping[str, Mapping[str, Any]], expected: Mapping[str, int])
         if not row["clear"]:
             said.setdefault("undecided", []).append(f"{name} ({_signed(row['value'])} {_interval(row)})")
         else:
-            said.setdefault("found" if row["value"] * sign > 0 else "the opposite is found", []).append(name)
+            said.setdefault("confirmed" if row["value"] * sign > 0 else "contradicted", []).append(name)
     found = "; ".join(f"{', '.join(names)}: {how}" for how, names in said.items())
-    return f" What the paper has: {found}." if found else ""
+    return f" Reported in the paper: {found}." if found else ""

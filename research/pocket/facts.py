@@ -317,7 +317,7 @@ def train(
     """Train the adapter in place, with a checkpoint each `every` steps; mean loss and right judgements since the last.
 
     Args:
-        model: What `adapt` gives.
+        model: What `with_adapter` gives.
         trees: What to learn.
         checkpoint: Where to keep how far it is; a file that is there is gone on from.
         steps: Steps in all.

@@ -208,7 +208,7 @@ def parse_json(
             parse_float=_finite if not allow_nan and _HUGE_NUMBER.search(text) else None,
         )
     except json.JSONDecodeError as why:
-        raise refuse(why.pos, f"{why.msg[0].lower()}{why.msg[1:]}", "JSON") from None
+        raise refuse(why.pos, f"text that is not JSON ({why.msg})", "JSON") from None
     except RecursionError:
         raise refuse(_position_of_depth(text, max_depth), deep, f"at most {max_depth}") from None
     except _NotFinite as why:

@@ -15,6 +15,8 @@ import pytest
 from endpoint import Body, Endpoint, Exchange, completion, failure, serve, slowly
 from holisafe import datasets
 from holisafe.bench import inspect_ask, measure, read_run, rejudge
+from holisafe.errors import JudgeError, RunError
+from holisafe.judges import Refusal
 from holisafe.records import Outcome, Role, Run, Sample, Turn
 
 pytest.importorskip("openai")
@@ -126,6 +128,57 @@ def test_a_judge_reaches_a_model_by_ask(endpoint: Endpoint) -> None:
     found = asyncio.run(reply())
     assert (found.text, found.model, dict(found.usage)) == ("Yes.", "openai/gpt-4o", {"input": 9, "output": 3})
     assert endpoint.requests[0]["max_tokens"] == 7
+
+
+def chat_completions_alone(exchange: Exchange) -> None:
+    if exchange.path.endswith("/responses"):
+        exchange.send(failure("no such path"), 404)
+    else:
+        exchange.send(completion())
+
+
+def test_a_server_without_the_responses_api_is_asked_by_chat_completions(data: Path, tmp_path: Path) -> None:
+    with serve(default=chat_completions_alone) as served:
+        with pytest.raises(RunError, match=r"Responses API, which the server lacks.*responses_api=false"):
+            ask(served, tmp_path / "without", data, limit=5, model="openai/gpt-5")
+        assert len(served.requests) == 5  # none was tried again
+        given = {"model_args": {"responses_api": False}}
+        measured = ask(served, tmp_path / "with", data, limit=5, model="openai/gpt-5", **given)
+    assert {response.text for response in measured.responses} == {"Yes."}
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_other_missing_paths_are_not_said_to_be_the_responses_api(status: int, data: Path, tmp_path: Path) -> None:
+    def missing(exchange: Exchange) -> None:
+        exchange.send(failure("no such model"), status)
+
+    with serve(default=missing) as served, pytest.raises(RunError, match="no such model") as failed:
+        ask(served, tmp_path, data, limit=5)
+    assert "responses_api" not in str(failed.value)
+
+
+class Unreachable(Refusal):
+    """A judge whose model fails, always."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def judge(self, sample: Sample, response: Any, ask: Any = None) -> Any:
+        self.asked.append(sample.id)
+        raise JudgeError("the judge's model gave no answer")
+
+
+def test_a_judges_error_is_asked_again_by_the_next_call_and_not_by_the_same(
+    endpoint: Endpoint, data: Path, tmp_path: Path
+) -> None:
+    judge = Unreachable()
+    measured = ask(endpoint, tmp_path, data, limit=5, judges=(judge,))
+    assert {each.outcome for each in measured.judgements[judge.id.name]} == {Outcome.ERROR}
+    assert len(judge.asked) == 5
+    ask(endpoint, tmp_path, data, limit=5, judges=(judge,))
+    assert len(judge.asked) == 10
+    assert len(endpoint.requests) == 5
 
 
 # What servers do wrong, each with what must come out -------------------------------------------------------------

@@ -16,13 +16,14 @@ from inspect_ai.log import read_eval_log, write_eval_log
 
 import tiny_models
 from holisafe import datasets
-from holisafe.bench import _provider, _run, measure, read_run, rejudge
+from holisafe.bench import _provider, _record, measure, read_run, rejudge
 from holisafe.bench._journal import Journal
 from holisafe.errors import DataError, ImageError, ModelError, RunError, UnknownNameError
 from holisafe.images import open_image
 from holisafe.judges import Refusal
 from holisafe.metrics import summarise
-from holisafe.models import Engine, GenerationOptions, Prompt
+from holisafe.models import Engine, GenerationOptions, ModelSpec, Prompt
+from holisafe.models.spec import Dtype
 from holisafe.records import Outcome, Response, Sample
 
 MOCK = "mockllm/model"
@@ -218,7 +219,7 @@ def test_a_run_that_ends_while_its_figures_are_made_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(_run, "summarise", killed)
+        patched.setattr(_record, "summarise", killed)
         with pytest.raises(KeyboardInterrupt):
             measure(MOCK, data=str(data), out=tmp_path)
     assert json.loads((tmp_path / "run.json").read_text())["state"] == "running"
@@ -228,6 +229,27 @@ def test_a_run_that_ends_while_its_figures_are_made_goes_on(
 def test_a_limit_keeps_every_combination(data: Path, tmp_path: Path) -> None:
     measured = measure(MOCK, data=str(data), limit=5, out=tmp_path)
     assert len({sample.combination for sample in measured.samples}) == 5
+
+
+def test_a_spec_measures_as_its_name_and_options_do(data: Path, checkpoint: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"data": data, "out": tmp_path, "max_new_tokens": 4, "limit": 5}
+    spec = ModelSpec(str(checkpoint), device="cpu", dtype=Dtype.FLOAT32)
+    measured = measure(spec, **settings)
+    assert measured.provenance["settings"]["dtype"] == "float32"
+    assert measure(checkpoint, device="cpu", dtype="float32", **settings) == measured
+    with pytest.raises(RunError, match="dtype is 'float32' there, None now"):
+        measure(ModelSpec(str(checkpoint), device="cpu"), **settings)
+
+
+def test_a_spec_is_a_local_model_whatever_its_name(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="mockllm/model"):
+        measure(ModelSpec(MOCK), data=data, out=tmp_path)
+
+
+def test_options_beside_a_spec_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="the model is a ModelSpec, and device was given beside it"):
+        measure(ModelSpec("pocket", device="cpu"), data=data, out=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_progress_counts_every_sample(data: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_table_shows_each_figure_with_its_interval(data: Path, tmp_path: Path)
     )
     assert result.exit_code == 0, result.output
     assert "SSU" in result.stdout and "100.0" in result.stdout
-    assert "10 of 10 samples" in result.stderr
+    assert "sample 10/10" in result.stderr
 
 
 def test_errors_go_to_standard_error_with_exit_code_2(data: Path, tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
 
 from holisafe import Category, Combination, ImageRef, Outcome, Sample, Subcategory
-from holisafe.cli._tables import print_groups, print_summaries
+from holisafe.cli._tables import print_groups, print_policies, print_summaries
 from holisafe.metrics import Summary, summarise
 from holisafe.records import Behaviour, JudgeId, Judgement
 
@@ -97,3 +98,20 @@ def test_samples_of_which_nothing_is_expected_are_named_below() -> None:
     samples = [*asked(), Sample.ask("open", (), "?")]
     text = shown(lambda console: print_summaries([summary(samples, Outcome.ANSWERED)], console=console))
     assert "1 samples do not say what is expected; they are in no rate" in text
+
+
+def test_policies_show_what_each_verdict_flags_and_the_rates_if_refused() -> None:
+    def policy(name: str, by: str | None, sss: int, unsafe: int, rr: float | None) -> dict[str, Any]:
+        rate = None if rr is None else {"value": rr}
+        flagged = {"sss": sss, "unsafe": unsafe}
+        return {"policy": name, "decide_by": by, "flagged": flagged, "rr": rate, "masr_macro": {"value": 0.5}}
+
+    rows = [
+        policy("observe", None, 0, 0, 0.25),
+        policy("warn", "image", 3, 9, 0.25),
+        policy("refuse", "image", 3, 9, None),
+    ]
+    found = shown(lambda console: print_policies({"policies": {"mine": rows}}, "mine", console=console), 80)
+    lines = [line.split() for line in found.splitlines()]
+    assert ["│", "as", "measured", "│", "│", "│", "25.0", "│", "50.0", "│"] in lines
+    assert [line[1:-1] for line in lines if "image" in line] == [["image", "│", "3", "│", "9", "│", "–", "│", "50.0"]]

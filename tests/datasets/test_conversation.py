@@ -142,7 +142,7 @@ def test_a_placeholder_without_image_is_a_broken_record(read_lines: ReadRecords,
 
 def test_fewer_placeholders_than_images_are_noted(read_lines: ReadRecords) -> None:
     loaded = read_lines(llava(("human", "<image>Which?"), images=["a.png", "b.png"], type="SSS"))
-    assert len(loaded.samples[0].images) == 2 and [note.found for note in loaded.notes] == ["1 <image>"]
+    assert len(loaded.samples[0].images) == 2 and [note.found for note in loaded.notes] == ["1 <image> for 2 images"]
 
 
 def test_content_parts_are_read_in_every_form(read_lines: ReadRecords, png: bytes) -> None:

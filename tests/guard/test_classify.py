@@ -11,6 +11,8 @@ from PIL import Image
 from guard.families.weights import spread
 from holisafe.errors import GuardError
 from holisafe.guard import GuardConfig, attach_guard, classify_images, guard_of, guarded_generate
+from holisafe.guard import classify as classification
+from holisafe.images import ImageLimits
 from holisafe.records import ImageVerdict
 from tiny_models import FAMILIES, IMAGE_LAST, Tiny, llava, llava_onevision
 
@@ -131,6 +133,24 @@ def test_no_more_images_are_taken_than_a_batch_needs(features: str) -> None:
     assert taken == 0
     next(verdicts)
     assert taken == 4
+
+
+def test_no_more_pixels_are_held_than_the_limits_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = guarded(llava(), features="projector")
+    expected = classify(tiny, pictures([(40, 40)] * 5))
+    held: list[int] = []
+    whole = classification.classify_batch
+
+    def counted(model: Any, images: Sequence[Image.Image], *, processor: Any) -> list[ImageVerdict]:
+        held.append(len(images))
+        return whole(model, images, processor=processor)
+
+    monkeypatch.setattr(classification, "classify_batch", counted)
+    monkeypatch.setattr(classification, "LIMITS", ImageLimits(max_total_pixels=2 * 40 * 40))
+    found = list(classify_images(tiny.model, pictures([(40, 40)] * 5), processor=tiny.processor, batch_size=4))
+    assert held == [2, 2, 1]
+    for verdict, other in zip(found, expected, strict=True):
+        assert_same(verdict, other)
 
 
 def test_grey_and_transparent_images_are_read_as_rgb() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from holisafe.checkpoints.manifest import file_manifest
 from holisafe.guard import GuardConfig, attach_guard, save_guard
-from holisafe.models import load
-from holisafe.tuning import ModelOptions, tune
+from holisafe.models import ModelSpec, load
+from holisafe.tuning import tune
 from hostile import damage, doors
 from hostile.feeding import content_of, feed
 from tuning.tiny_run import SETTINGS, write_data, write_model
@@ -30,7 +30,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "outside" / "victim.json").write_text("{}")
     write_model(folder / "base")
     settings = replace(SETTINGS, max_steps=1)
-    tune(folder / "base", write_data(folder / "data"), folder / "run", settings, options=ModelOptions(device="cpu"))
+    base = ModelSpec(str(folder / "base"), device="cpu")
+    tune(base, write_data(folder / "data"), folder / "run", settings)
     (folder / "run").rename(folder / "whole-run")
     shutil.copytree(folder / "whole-run" / "tuned", folder / "run" / "tuned")
     made = load(folder / "base", device="cpu")

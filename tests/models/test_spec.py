@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from holisafe.errors import ModelError
-from holisafe.models import ModelSpec
+from holisafe.models import ModelSpec, load
 from holisafe.models.spec import Dtype, Quantization
 
 
@@ -38,6 +38,29 @@ def test_names_become_members() -> None:
 def test_what_is_unknown_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         ModelSpec.parse("pocket", **options)
+
+
+def test_a_spec_stands_for_a_name_with_options() -> None:
+    spec = ModelSpec.of(ModelSpec("pocket", dtype="BFLOAT16", device="cpu"))  # type: ignore[arg-type]
+    assert spec == ModelSpec.of("pocket", dtype="bfloat16", device="cpu", guard=None, trust_remote_code=False)
+    assert spec.options() == {
+        **dict.fromkeys(("revision", "device_map", "quantization", "attention", "guard")),
+        "dtype": "bfloat16",
+        "device": "cpu",
+        "trust_remote_code": False,
+    }
+
+
+def test_a_spec_made_by_hand_is_checked() -> None:
+    with pytest.raises(ModelError, match="device 'gpu' is not known"):
+        ModelSpec.of(ModelSpec("pocket", device="gpu"))
+
+
+def test_options_beside_a_spec_are_refused() -> None:
+    with pytest.raises(ModelError, match="the model is a ModelSpec, and device, guard was given beside it"):
+        ModelSpec.of(ModelSpec("pocket"), device="cpu", guard="own", revision=None)
+    with pytest.raises(ModelError, match="dtype was given beside it"):
+        load(ModelSpec("pocket"), dtype="float32")
 
 
 def test_no_model_is_said_to_be_none() -> None:

@@ -173,7 +173,7 @@ def test_a_table_that_cannot_be_used_is_refused_by_line(text: str, message: str,
 def test_one_picture_with_two_labels_is_refused(tmp_path: Path) -> None:
     source = folders(tmp_path / "source", 2)
     (source / "gender" / "same.png").write_bytes((source / "safe" / "0.png").read_bytes())
-    with pytest.raises(DataError, match="are the same picture, labelled gender and safe"):
+    with pytest.raises(DataError, match="are the same image, labelled gender and safe"):
         read_labelled_images(source)
 
 
@@ -188,7 +188,7 @@ def test_what_cannot_be_trained_is_refused_and_leaves_the_model_without_a_guard(
     for label in ("terrorism", "gender"):
         for file in (source / label).iterdir():
             file.unlink()
-    with pytest.raises(DataError, match="every picture is labelled safe"):
+    with pytest.raises(DataError, match="every image is labelled safe"):
         train_guard_on_images(made.model, made.processor, source, out)
     with pytest.raises(HoliSafeError, match="is there already"):
         train_guard_on_images(made.model, made.processor, source, source)

@@ -16,9 +16,9 @@ import tiny_models
 from holisafe.datasets.export import export_parquet
 from holisafe.errors import ModelError, TuningError
 from holisafe.guard import GuardConfig, attach_guard, guard_of, save_guard
-from holisafe.models import load
+from holisafe.models import ModelSpec, load
 from holisafe.records import ImageRef, Sample
-from holisafe.tuning import Bounds, Collator, ModelOptions, Tuned, plan, tune
+from holisafe.tuning import Bounds, Collator, Tuned, plan, tune
 from holisafe.tuning._samples import find_unfit
 from tuning.data import loss_of, picture, sample, with_rates
 from tuning.tiny_run import SETTINGS, general, safety, write_data, write_model
@@ -42,10 +42,10 @@ def tuned(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 FROZEN_GUARD = {**SETTINGS.learning_rates, "guard": None}
 
 
-def run(model: Path, data: Any, out: Path, **changes: Any) -> Tuned:
+def run(model: Path, data: Any, out: Path, device: str = "cpu", **changes: Any) -> Tuned:
     config = replace(SETTINGS, **changes.pop("settings", {}))
-    given = {"options": ModelOptions(device="cpu"), "save_steps": 2, "logging_steps": 1, **changes}
-    return tune(model, data, out, config, **given)
+    given = {"save_steps": 2, "logging_steps": 1, **changes}
+    return tune(ModelSpec(str(model), device=device), data, out, config, **given)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -300,8 +300,16 @@ def test_data_that_cannot_be_learned_from_are_refused(
 
 
 def test_a_device_that_is_not_there_is_refused(model: Path, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(TuningError, match="expected cpu or cuda, found 'tpu'"):
-        run(model, data, tmp_path, options=ModelOptions(device="tpu"))
+    with pytest.raises(TuningError, match="expected cpu or cuda, found 'cuda:1'"):
+        run(model, data, tmp_path, device="cuda:1")
+    with pytest.raises(ModelError, match="device 'tpu' is not known"):
+        run(model, data, tmp_path, device="tpu")
+
+
+@pytest.mark.parametrize("option", [{"device_map": "auto"}, {"quantization": "4bit"}, {"guard": "own"}])
+def test_a_spec_with_what_tuning_decides_itself_is_refused(model: Path, data: Path, option: dict[str, Any]) -> None:
+    with pytest.raises(TuningError, match=f"leave {next(iter(option))} out of the ModelSpec"):
+        plan(ModelSpec(str(model), **option), data, SETTINGS)
 
 
 def test_a_guard_with_a_meta_token_needs_its_method(model: Path, data: Path) -> None:

@@ -73,6 +73,11 @@ class _Generate:
             result = await self._generate(input, tools, tool_choice, config)
         except Exception as error:
             _redact(error, self._secrets)
+            if _lacks_responses_api(error):
+                raise ModelError(
+                    f"{self._model}: Inspect asks this model by OpenAI's Responses API, which the server lacks; to use "
+                    "chat completions, give the model argument responses_api=false (--model-args responses_api=false)"
+                ) from None
             if self._model.should_retry(error):
                 self._traffic.count(retries=1)
                 raise
@@ -92,6 +97,11 @@ class _Generate:
             return output, call
         _keep_finish_reason(output, call)
         return _storable(output), call
+
+
+def _lacks_responses_api(error: Exception) -> bool:
+    said = vars(error)
+    return said.get("status_code") in (404, 405) and str(said["request"].url).endswith("/responses")
 
 
 def _storable(output: ModelOutput) -> ModelOutput:
@@ -148,9 +158,7 @@ async def close(model: Model) -> None:
 
 def in_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run async work to its end, also for callers within a running event loop (a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _in_running_loop():
         return asyncio.run(work())
     found: list[T] = []
     failed: list[BaseException] = []
@@ -167,3 +175,11 @@ def in_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if failed:
         raise failed[0]
     return found[0]
+
+
+def _in_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

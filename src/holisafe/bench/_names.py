@@ -9,6 +9,9 @@ from holisafe.errors import UnknownNameError
 from holisafe.models import registered_models
 from holisafe.models.loading import looks_local
 
+LOCAL = "holisafe/"
+"""How Inspect's names of local models begin."""
+
 
 def inspect_name(model: str) -> str:
     """Inspect's name of `model`; local ones go to the provider `holisafe/`.
@@ -21,12 +24,12 @@ def inspect_name(model: str) -> str:
     """
     check_type(model, str, "model")
     if model in registered_models() or looks_local(model):
-        return f"holisafe/{model}"
+        return LOCAL + model
     provider, slash, _ = model.partition("/")
     if not slash:
         hint = "Or give a folder, a Hub id of the form org/name, or an Inspect model such as openai/gpt-4o."
         raise UnknownNameError("model", model, registered_models(), hint=hint)
-    return model if provider == "holisafe" or provider in _providers() else f"holisafe/{model}"
+    return model if provider == "holisafe" or provider in _providers() else LOCAL + model
 
 
 def _providers() -> set[str]:

@@ -7,53 +7,36 @@ a run early, the same command resumes it; the log is not needed for that.
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import inspect_ai
-from inspect_ai._util.error import PrerequisiteError
-from inspect_ai._util.platform import platform_init
 from inspect_ai.log import EvalLog
-from inspect_ai.model import Model, get_model
-from inspect_ai.util._display import init_display_type
-from rich.text import Text
 
 from holisafe import datasets
-from holisafe import judges as judging
 from holisafe._checks import check_each, check_type
 from holisafe._files import hold
-from holisafe._version import __version__
-from holisafe.bench._ask import inspect_ask
-from holisafe.bench._folder import (
-    RUN_FILE,
-    SAMPLES,
-    default_folder,
-    identified,
-    read_record,
-    write_record,
-    write_samples,
-)
+from holisafe.bench._evaluate import evaluate, judge_recorded, open_model
+from holisafe.bench._folder import SAMPLES, default_folder, read_record, write_record, write_samples
 from holisafe.bench._hosted import Traffic, close, in_loop, prepared
 from holisafe.bench._journal import JUDGEMENTS, RESPONSES, Journal, Judgements
-from holisafe.bench._names import inspect_name
 from holisafe.bench._read import judge_ids, recorded_run
-from holisafe.bench._scorers import JUDGE_ROLE
+from holisafe.bench._record import finish, judges_record, new_record
+from holisafe.bench._request import (
+    RunRequest,
+    asked_model,
+    check_numbers,
+    chosen_judges,
+    chosen_samples,
+)
+from holisafe.bench._same import check_complete, check_same, check_same_model, is_judged
 from holisafe.bench._task import build_task
-from holisafe.errors import DataError, GuardError, MissingDependencyError, ModelError, RunError
-from holisafe.guard import guard_findings
+from holisafe.errors import RunError
 from holisafe.judges import Judge
-from holisafe.metrics import summarise
-from holisafe.models.loading import OWN_GUARD
-from holisafe.records import JudgeId, Response, Run, Sample
-
-LIBRARIES = ("inspect-ai", "torch", "transformers", "tokenizers", "peft", "numpy", "pillow", "pyarrow")
+from holisafe.models import ModelSpec
+from holisafe.records import JudgeId, Response, Run
 
 Progress = Callable[[int, int], None]
 """Called with the number of samples done and the number in all."""
@@ -61,12 +44,9 @@ Progress = Callable[[int, int], None]
 OnRequest = Callable[[int, int], None]
 """Called with the number of requests that wait for an answer, and the number of retries so far."""
 
-LOCAL = "holisafe/"
-"""How Inspect's names of local models begin."""
-
 
 def measure(
-    model: str,
+    model: str | Path | ModelSpec,
     *,
     data: str | Path = "open",
     split: str | None = "test",
@@ -102,7 +82,8 @@ def measure(
 
     Args:
         model: "pocket", a folder with a checkpoint, a Hub id, or any Inspect model name ("openai/gpt-4o",
-            "mockllm/model"). A Hub id whose organisation is also an Inspect provider needs the prefix "holisafe/".
+            "mockllm/model"). A Hub id whose organisation is also an Inspect provider needs the prefix "holisafe/". Or a
+            `ModelSpec`, which is a local model with its options, and then none of these as keywords.
         data: Name of a data set, a path, or a Hub id.
         split: The split, where the data have splits.
         judges: The judges, or their names.
@@ -134,387 +115,152 @@ def measure(
 
     Raises:
         DataError: The data cannot be read or hold no samples.
-        ModelError: The model cannot be loaded, or a guard is asked for that is not there or for a model that is not
-            local.
+        ModelError: The model cannot be loaded, a guard is asked for that is not there or for a model that is not
+            local, or there are a `ModelSpec` and options of its own.
         GuardError: The guard does not fit the model.
         RunError: The folder cannot be written, belongs to a run with other settings or one still going, or no sample
             could be answered. What was done is kept.
         UnknownNameError: There is no such model, data set or judge.
     """
-    _check_numbers(
+    check_numbers(
         max_new_tokens=(max_new_tokens, 1), seed=(seed, 0), max_retries=(max_retries, 0), timeout=(timeout, 1)
     )
-    _check_numbers(batch_size=(batch_size, 1), resamples=(resamples, 1))
-    check_type(model, str, "model")
+    check_numbers(batch_size=(batch_size, 1), resamples=(resamples, 1))
+    check_type(model, (str, Path, ModelSpec), "model")
     check_type(data, (str, Path), "data")
     check_each(judges, object, "judges")
-    folder = default_folder(model, data) if out is None else Path(out)
-    chosen_judges = _judges(judges)
-    identities = [each.id for each in chosen_judges]
-    name = inspect_name(model)
-    loaded = datasets.read(str(data), split)
-    samples = identified(_chosen(loaded.samples, limit, seed, f"{data} (split {split})"))
-    local = name.startswith(LOCAL)
-    if guard is not None and not local:
-        raise ModelError(f"a guard plugs into local models only, and {name} is not one; leave it out")
-    settings: dict[str, Any] = {
-        "model": model,
-        "data": str(data),
-        "data_sha256": datasets.fingerprint(samples),
-        "split": split,
-        "limit": limit,
-        "seed": seed,
-        "max_new_tokens": max_new_tokens,
-        "system_prompt": system_prompt,
-        "model_args": dict(model_args or {}),
-    }
-    options: dict[str, Any] = {
-        "device": device,
-        "device_map": device_map,
-        "dtype": dtype,
-        "quantization": quantization,
-        "attention": attention,
-        "revision": revision,
-        "batch_size": batch_size,
-        "image_reuse": image_reuse,
-        "trust_remote_code": trust_remote_code,
-        "chat_template_args": dict(chat_template_args) if chat_template_args else None,
-        "guard": guard,
-    }
-    settings |= options if local else {}
-    arguments = {**(options if local else {}), **settings["model_args"]}
-    with hold(folder, RunError):
-        before = read_record(folder)
-        _check_same(folder, before, settings)
-        record: dict[str, Any] = {
-            "holisafe": __version__,
-            "name": model,
-            "state": "running",
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "settings": settings,
-            "data": {
-                "name": str(data),
-                "split": split,
-                "sha256": settings["data_sha256"],
-                "samples": len(samples),
-                "left_out_as_broken": loaded.broken_records,
-            },
-            **_named(identities),
-            "generation": {
-                "greedy": True,
-                "max_new_tokens": max_new_tokens,
-                "seed": seed,
-                "repetition_penalty": 1.0,
-                "system_prompt": system_prompt,
-            },
-            "versions": _versions(),
-            "platform": platform.platform(),
-        }
-        complete = before is not None and before["state"] == "complete"
-        with Journal(folder / RESPONSES) as journal, Judgements(folder / JUDGEMENTS) as judgements:
-            answered = all(journal.get(sample.id) is not None for sample in samples)
-            if complete and answered:
-                assert before is not None
-                _check_complete(folder, before, name, arguments if local else None)
-                if not (folder / SAMPLES).exists():
-                    write_samples(folder, samples)
-                earlier = [each for each in judge_ids(before) if each.name not in record["judges"]]
-                identities += earlier
-                if _is_judged(before, identities, chosen_judges, judgements, journal, samples):
-                    return recorded_run(folder, before, identities)
-                record = {**before, **_named(identities)}
-            else:
-                limits = {} if local else {"max_retries": max_retries, "timeout": timeout}
-                write_samples(folder, samples)
-                log = _ask_and_judge(
-                    folder,
-                    before,
-                    record,
-                    name,
-                    arguments,
-                    samples,
-                    chosen_judges,
-                    journal,
-                    judgements,
-                    judge_model=judge_model,
-                    progress=progress,
-                    traffic=Traffic(told=on_request),
-                    limits=limits,
-                )
-                record["log"] = os.path.relpath(log.location, folder)
-            _judge_recorded(samples, chosen_judges, folder, judgements, judge_model)
-        return _finish(folder, record, identities, resamples, seed)
-
-
-def _check_numbers(**given: tuple[int, int]) -> None:
-    """Refuse a number below its least, before anything is asked.
-
-    Raises:
-        RunError: One is.
-    """
-    for name, (value, least) in given.items():
-        check_type(value, int, name)
-        if value < least:
-            raise RunError(f"{name}: found {value}, expected at least {least}")
-
-
-def _judges(judges: Sequence[str | Judge]) -> list[Judge]:
-    found = [judging.get(each) if isinstance(each, str) else each for each in judges]
-    names = [each.id.name for each in found]
-    if not found or len(set(names)) < len(names):
-        raise RunError(f"the judges are {names}; expected at least one, and each once")
-    return found
-
-
-def _chosen(samples: Sequence[Sample], limit: int | None, seed: int, what: str) -> list[Sample]:
-    if not samples:
-        raise DataError(f"{what} holds no samples, so there is nothing to ask; check the path and the split")
-    return list(samples) if limit is None else datasets.stratified(samples, limit, seed)
-
-
-def _named(judges: Sequence[JudgeId]) -> dict[str, Any]:
-    """The judges of a run as `run.json` names them."""
-    return {
-        "judges": {each.name: each.version for each in judges},
-        "judge_ids": [each.to_json() for each in judges],
-    }
-
-
-def _is_judged(
-    before: dict[str, Any],
-    identities: Sequence[JudgeId],
-    judges: Sequence[Judge],
-    judgements: Judgements,
-    journal: Journal,
-    samples: Sequence[Sample],
-) -> bool:
-    """Whether a finished run has the figures and judgements of judges of these very identities, in this order."""
-    if judge_ids(before) != list(identities) or list(before["summaries"]) != [each.name for each in identities]:
-        return False
-    responses = [journal.get(sample.id) for sample in samples]
-    return all(
-        response is not None and judgements.get(response, judge.id) is not None
-        for response in responses
-        for judge in judges
+    by = chosen_judges(judges)
+    asked = asked_model(
+        model,
+        loading={
+            "device": device,
+            "device_map": device_map,
+            "dtype": dtype,
+            "quantization": quantization,
+            "attention": attention,
+            "revision": revision,
+            "trust_remote_code": trust_remote_code,
+            "guard": guard,
+        },
+        running={
+            "batch_size": batch_size,
+            "image_reuse": image_reuse,
+            "chat_template_args": dict(chat_template_args) if chat_template_args else None,
+        },
+        model_args=model_args,
     )
+    samples, broken = chosen_samples(data, split, limit, seed)
+    request = RunRequest(
+        folder=default_folder(asked.model, data) if out is None else Path(out),
+        model=asked,
+        samples=samples,
+        broken_records=broken,
+        judges=by,
+        judge_model=judge_model,
+        settings={
+            "model": asked.model,
+            "data": str(data),
+            "data_sha256": datasets.fingerprint(samples),
+            "split": split,
+            "limit": limit,
+            "seed": seed,
+            "max_new_tokens": max_new_tokens,
+            "system_prompt": system_prompt,
+            "model_args": asked.model_args,
+            **asked.options,
+        },
+        max_retries=max_retries,
+        timeout=timeout,
+        resamples=resamples,
+    )
+    with hold(request.folder, RunError):
+        return _measured(request, progress, Traffic(told=on_request))
 
 
-def _ask_and_judge(
-    folder: Path,
-    before: dict[str, Any] | None,
-    record: dict[str, Any],
-    name: str,
-    arguments: dict[str, Any],
-    samples: Sequence[Sample],
-    judges: Sequence[Judge],
-    journal: Journal,
-    judgements: Judgements,
-    *,
-    judge_model: str | None,
-    progress: Progress | None,
-    traffic: Traffic,
-    limits: dict[str, int],
-) -> EvalLog:
+@dataclass(frozen=True, slots=True)
+class _OpenRun:
+    """A run with its open files, and what `run.json` said when it was opened."""
+
+    request: RunRequest
+    before: dict[str, Any] | None
+    journal: Journal
+    judgements: Judgements
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether nothing is left to ask: it was complete, and every sample has an answer."""
+        complete = self.before is not None and self.before["state"] == "complete"
+        return complete and all(self.journal.get(sample.id) is not None for sample in self.request.samples)
+
+
+def _measured(request: RunRequest, progress: Progress | None, traffic: Traffic) -> Run:
+    before = read_record(request.folder)
+    check_same(request.folder, before, request.settings)
+    with Journal(request.folder / RESPONSES) as journal, Judgements(request.folder / JUDGEMENTS) as judgements:
+        run = _OpenRun(request, before, journal, judgements)
+        if run.is_answered:
+            return _judge_more(run)
+        record = new_record(request)
+        write_samples(request.folder, request.samples)
+        log = _ask_and_judge(run, record, progress, traffic)
+        record["log"] = os.path.relpath(log.location, request.folder)
+    return finish(request.folder, record, request.judge_ids, request.resamples)
+
+
+def _judge_more(run: _OpenRun) -> Run:
+    """The recorded answers with judgements of judges that were added, have changed, or could not judge before."""
+    request, before = run.request, run.before
+    assert before is not None
+    check_complete(
+        request.folder, before, request.model.name, request.model.arguments if request.model.is_local else None
+    )
+    if not (request.folder / SAMPLES).exists():
+        write_samples(request.folder, request.samples)
+    identities = [*request.judge_ids, *_earlier(before, request.judge_ids)]
+    if is_judged(before, identities, request.judges, run.judgements, run.journal, request.samples):
+        return recorded_run(request.folder, before, identities)
+    judge_recorded(request.samples, request.judges, request.folder, run.judgements, request.judge_model)
+    return finish(request.folder, {**before, **judges_record(identities)}, identities, request.resamples)
+
+
+def _earlier(before: dict[str, Any], judges: Sequence[JudgeId]) -> list[JudgeId]:
+    """Judges of the finished run that are not asked for now; their judgements stay."""
+    return [each for each in judge_ids(before) if each.name not in {judge.name for judge in judges}]
+
+
+def _ask_and_judge(run: _OpenRun, record: dict[str, Any], progress: Progress | None, traffic: Traffic) -> EvalLog:
     """Ask what was not answered yet, and judge, under Inspect; the model is closed in the loop that used it."""
-    model = prepared(_model(name, arguments), traffic)
+    request, asked, settings = run.request, run.request.model, run.request.settings
+    model = prepared(open_model(asked.name, asked.arguments), traffic)
     try:
-        record["model"] = model.api.describe() if name.startswith(LOCAL) else {"id": name}  # type: ignore[attr-defined]
-        _check_same_model(folder, before, record["model"])
-        write_record(folder, record)
-        done = 0
-
-        def count(_: Response) -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(done, len(samples))
-
-        settings = record["settings"]
+        record["model"] = model.api.describe() if asked.is_local else {"id": asked.name}  # type: ignore[attr-defined]
+        check_same_model(request.folder, run.before, record["model"])
+        write_record(request.folder, record)
         task = build_task(
-            samples,
-            judges,
+            request.samples,
+            request.judges,
             name=settings["data"] if settings["data"].isidentifier() else "holisafe_bench",
             max_new_tokens=settings["max_new_tokens"],
             seed=settings["seed"],
             system_prompt=settings["system_prompt"],
-            journal=journal,
-            judgements=judgements,
-            on_response=count,
-            **limits,
+            max_retries=None if asked.is_local else request.max_retries,
+            timeout=None if asked.is_local else request.timeout,
+            journal=run.journal,
+            judgements=run.judgements,
+            on_response=_counter(progress, len(request.samples)),
         )
-        return _evaluate(model, task, folder, journal, judge_model)
+        return evaluate(model, task, request.folder, run.journal, request.judge_model)
     finally:
         in_loop(lambda: close(model))
 
 
-def _model(name: str, options: dict[str, Any]) -> Model:
-    """The model behind Inspect's interface.
+def _counter(progress: Progress | None, total: int) -> Callable[[Response], None]:
+    done = 0
 
-    Raises:
-        ModelError: It cannot be loaded, for example because its key or its client library is missing.
-    """
-    given = {key: value for key, value in options.items() if value is not None}
-    try:
-        return get_model(name, memoize=False, **given)
-    except (PrerequisiteError, ValueError, TypeError) as error:
-        raise ModelError(f"{name}: {' '.join(Text.from_markup(str(error)).plain.split())}") from error
+    def count(_: Response) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
 
-
-def _evaluate(model: Model, task: inspect_ai.Task, folder: Path, journal: Journal, judge_model: str | None) -> EvalLog:
-    """Let Inspect ask and judge.
-
-    Raises:
-        RunError: It could not; the journal keeps what was answered.
-    """
-    logs_folder = folder / "logs"
-    if logs_folder.is_symlink() or (logs_folder.exists() and not logs_folder.is_dir()):
-        raise RunError(f"{logs_folder} is a link or a file; remove it, or choose another --out")
-    platform_init()
-    init_display_type("none")
-    roles: dict[str, Any] = {} if judge_model is None else {JUDGE_ROLE: _model(judge_model, {})}
-
-    async def evaluate() -> list[EvalLog]:
-        async with contextlib.AsyncExitStack() as open_models:
-            for each in (model, *roles.values()):
-                await open_models.enter_async_context(each)
-            return await inspect_ai.eval_async(
-                task,
-                model=model,
-                model_roles=roles or None,
-                log_dir=str(logs_folder),
-                log_format="eval",
-                log_images=False,
-                log_realtime=False,
-                log_model_api=False,
-                score_display=False,
-                fail_on_error=True,
-                max_samples=model.api.max_connections(),
-                acp_server=False,
-                ctl_server=False,
-            )
-
-    kept = "answers so far are kept; start the same command again to resume"
-    try:
-        logs = in_loop(evaluate)
-    except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error.strerror or error}; make room. The {kept}") from error
-    if not logs or logs[0].status == "cancelled":  # Ctrl-C, which Inspect keeps to itself
-        raise KeyboardInterrupt
-    (log,) = logs
-    if log.status != "success":
-        why = log.error.message if log.error else log.status
-        raise RunError(f"the run in {folder} stopped: {why}. The {len(journal)} {kept}")
-    return log
-
-
-def _judge_recorded(
-    samples: Sequence[Sample], judges: Sequence[Judge], folder: Path, judgements: Judgements, judge_model: str | None
-) -> None:
-    """Let each judge judge the recorded answers that it has no judgement on."""
-    recorded = recorded_run(folder, {"name": ""}, [])
-    asked = [
-        (judge, sample, response)
-        for judge in judges
-        for sample, response in zip(samples, recorded.responses, strict=True)
-        if judgements.get(response, judge.id) is None
-    ]
-    if not asked:
-        return
-
-    async def every() -> None:
-        async with contextlib.AsyncExitStack() as open_models:
-            ask = None
-            if judge_model is not None:
-                ask = inspect_ask(await open_models.enter_async_context(get_model(judge_model, memoize=False)))
-            for judge, sample, response in asked:
-                judgements.append(await judging.judge_response(judge, sample, response, ask))
-
-    in_loop(every)
-
-
-def _finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId], resamples: int, seed: int) -> Run:
-    """Write the figures, and give the run as its files hold it."""
-    measured = recorded_run(folder, record, judges)
-    failed = [response for response in measured.responses if response.error is not None]
-    record["errors"] = len(failed)
-    record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-    record["summaries"] = {
-        judge: summarise(measured.samples, verdicts, resamples=resamples, seed=seed).to_json()
-        for judge, verdicts in measured.judgements.items()
-    }
-    findings = guard_findings(measured, resamples=resamples, seed=seed)
-    if findings is not None:
-        record["guard_findings"] = findings.to_json()
-    record["state"] = "complete"  # in one piece with its figures: a run that ends before resumes
-    write_record(folder, record)
-    if len(failed) == len(measured.samples):
-        raise RunError(f"no sample could be answered; the first error was: {failed[0].error}")
-    return replace(measured, provenance=record)
-
-
-def _check_same(folder: Path, before: dict[str, Any] | None, settings: dict[str, Any]) -> None:
-    """Refuse to mix two runs.
-
-    Raises:
-        RunError: Names each setting that differs.
-    """
-    journal = folder / RESPONSES
-    answered = journal.exists() and journal.stat().st_size > 0
-    if before is None and answered:
-        raise RunError(f"{folder} holds answers but no {RUN_FILE}; use another --out")
-    if before is None or (before["state"] != "complete" and not answered):
-        return
-    there = before["settings"]
-    keys = [key for key in {**there, **settings} if there.get(key) != settings.get(key)]
-    if keys:
-        differences = "; ".join(f"{key} is {there.get(key)!r} there, {settings.get(key)!r} now" for key in keys)
-        raise RunError(f"{folder} holds a run with other settings: {differences}. Use the same, or another --out")
-
-
-def _check_complete(folder: Path, before: dict[str, Any], name: str, options: dict[str, Any] | None) -> None:
-    """Refuse to give a finished run for one of a local model that has other weights by now.
-
-    A model or guard that is there no longer, or a hosted one (without options), is not compared.
-
-    Raises:
-        RunError: Names what changed.
-    """
-    if options is None:
-        return
-    try:
-        api = _model(name, options).api
-        try:
-            model = api.describe()  # type: ignore[attr-defined]
-        finally:
-            api.close()
-    except (ModelError, MissingDependencyError):
-        return
-    except GuardError:
-        if options["guard"] == OWN_GUARD or Path(options["guard"]).expanduser().exists():
-            raise
-        return
-    _check_same_model(folder, before, model)
-
-
-def _check_same_model(folder: Path, before: dict[str, Any] | None, model: dict[str, Any]) -> None:
-    """Refuse to resume with a checkpoint that was changed under its name.
-
-    Raises:
-        RunError: Names what changed.
-    """
-    there = (before or {}).get("model", model) if (folder / RESPONSES).stat().st_size else model
-    keys = ("revision", "weights_sha256", "processor", "chat_template_sha256", "dtype", "attention", "guard")
-    changed = [key for key in keys if there.get(key) != model.get(key)]
-    if changed:
-        raise RunError(
-            f"the model was changed since the run in {folder} began ({', '.join(changed)}); use another --out, or "
-            "remove the folder"
-        )
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for library in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[library] = importlib.metadata.version(library)
-    return versions
+    return count

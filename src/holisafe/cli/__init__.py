@@ -17,6 +17,7 @@ __all__ = ["app"]
 app = typer.Typer(
     name="holisafe",
     cls=Commands,
+    rich_markup_mode=None,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,

@@ -16,6 +16,7 @@ from typer.main import get_group
 
 from holisafe._lazy import missing
 from holisafe._printable import printable
+from holisafe.cli._help import HelpContext, lay_out
 from holisafe.errors import HoliSafeError
 
 ERROR = 2
@@ -25,6 +26,8 @@ READER_GONE = 128 + 13  # as a shell reports SIGPIPE
 
 class Commands(TyperGroup):
     """The commands of `holisafe`, one per public module of this package, each imported on first use."""
+
+    context_class = HelpContext
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names of all commands, found without importing any."""
@@ -41,6 +44,8 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what it raises on purpose ends as one line on standard error and an exit code."""
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TQDM_DISABLE", "1")  # bars of other libraries would tear our line of progress
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -80,9 +85,9 @@ def explain(error: BaseException) -> str | None:
 
 
 def _load(name: str) -> dict[str, Any]:
-    alone = typer.Typer()
+    alone = typer.Typer(rich_markup_mode=None)
     importlib.import_module(f"holisafe.cli.{name}").register(alone)
-    return dict(get_group(alone).commands)
+    return dict(lay_out(get_group(alone)).commands)
 
 
 def _where(error: OSError) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from holisafe._printable import printable
+from holisafe.cli._progress import ProgressLine, progress_line
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from holisafe.records import Run
 
 
@@ -27,51 +26,22 @@ def resumable(folder: Path) -> Iterator[None]:
         raise
 
 
-class RunProgress:
-    """Shows samples done, rate and time left on standard error, and requests that wait or were tried again.
-
-    Call it with the number done and the number in all. Where standard error is no terminal, it prints a line per tenth.
-    """
-
-    def __init__(self, bar: Progress) -> None:
-        """Show progress on `bar`."""
-        self._bar = bar
-        self._task = bar.add_task("", total=None, rate="loading the model", waiting="")
-        self._told = 0
-        self._retries = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        """Tell how many samples are done."""
-        speed = self._bar.tasks[0].speed
-        self._bar.update(self._task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
-        if not self._bar.console.is_terminal and (done - self._told >= total / 10 or done == total):
-            self._told = done
-            retried = f" ({self._retries} retries)" if self._retries else ""
-            self._bar.console.print(f"{done} of {total} samples{retried}")
-
-    def requests(self, waiting: int, retries: int) -> None:
-        """Tell how many requests wait for an answer, and how many were tried again so far."""
-        self._retries = retries
-        shown = f"{waiting} waiting" + (f", {retries} retries" if retries else "")
-        self._bar.update(self._task, waiting=shown)
-
-
 @contextlib.contextmanager
-def show_progress() -> Iterator[RunProgress]:
-    """A line on standard error that fits 80 columns: count, rate, time left, then requests."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def show_progress() -> Iterator[ProgressLine]:
+    """A line on standard error: samples done, rate, time left."""
+    with progress_line("loading the model", "sample") as line:
+        yield line
 
-    console = Console(stderr=True)
-    columns = (
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(compact=True),
-        BarColumn(bar_width=12),
-        TextColumn("{task.fields[waiting]}"),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        yield RunProgress(bar)
+
+def tell_requests(line: ProgressLine) -> Callable[[int, int], None]:
+    """What shows on that line how many requests wait for an answer, and how many were tried again so far."""
+
+    def tell(waiting: int, retries: int) -> None:
+        if not line.is_counting:
+            line.stage("asking")
+        line.note(f"{waiting} waiting" + (f", {retries} retries" if retries else ""))
+
+    return tell
 
 
 def tell_troubles(measured: Run, data: str) -> None:
@@ -122,11 +92,14 @@ def to_json(measured: Run, model: str, folder: Path) -> dict[str, Any]:
 
 
 def print_figures(measured: Run) -> None:
-    """On standard output: the headline figures of each judge, and the first judge's by category."""
-    from holisafe.cli._tables import print_groups, print_summaries
+    """On standard output: each judge's headline figures, the first judge's by category, and what a guard flagged."""
+    from holisafe.cli._tables import print_groups, print_policies, print_summaries
     from holisafe.metrics import Summary
     from holisafe.records import CATEGORY_TAG
 
     summaries = [Summary.from_json(summary) for summary in measured.provenance["summaries"].values()]
     print_summaries(summaries)
     print_groups(summaries[0], CATEGORY_TAG)
+    guard = measured.provenance.get("guard_findings")
+    if guard is not None:
+        print_policies(guard, summaries[0].judge)

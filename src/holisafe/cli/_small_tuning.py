@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from holisafe.tuning import Precision, Tuned
+    from holisafe.tuning import OnStage, Precision, Progress, Tuned
 
 STEPS = 150
 """Optimizer steps: what fits into a quarter of an hour together with the measurements."""
@@ -24,9 +22,7 @@ SAVE_EVERY = 20
 """Steps between checkpoints: what an interruption costs at most."""
 
 
-def tune_small(
-    model: str, folder: Path, steps: int = STEPS, *, progress: Callable[[int, int, Mapping[str, Any]], None]
-) -> Tuned:
+def tune_small(model: str, folder: Path, steps: int = STEPS, *, progress: Progress, on_stage: OnStage) -> Tuned:
     """Tune a model on HoliSafe-Open's training split, with a guard on its projector's features.
 
     The vision tower is frozen, so that its features of an image are computed once. Interrupted and called again, it
@@ -37,19 +33,17 @@ def tune_small(
         folder: Folder of the run.
         steps: Optimizer steps.
         progress: Called after each step.
+        on_stage: Called with what is being done.
 
     Raises:
         TuningError: The folder is of another run or cannot be written.
     """
     # PEFT asks transformers by a name that transformers is about to drop
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from transformers.utils import logging as transformers_logging
-
     from holisafe.guard import GuardConfig
-    from holisafe.tuning import ModelOptions, TuneConfig, tune
+    from holisafe.models import ModelSpec
+    from holisafe.tuning import TuneConfig, tune
 
-    transformers_logging.disable_progress_bar()
     config = TuneConfig(
         lora_r=16,
         lora_alpha=32.0,
@@ -62,15 +56,15 @@ def tune_small(
         precision=_faster_precision(),
     )
     return tune(
-        model,
+        ModelSpec(model, device="cpu"),
         "open",
         folder,
         config,
         guard=GuardConfig(features="projector", pooling="attention", joint_head=False),
-        options=ModelOptions(device="cpu"),
         save_steps=SAVE_EVERY,
         logging_steps=5,
         progress=progress,
+        on_stage=on_stage,
     )
 
 

@@ -5,7 +5,8 @@ Rates are shown in percent with their 95 % interval; `--json` gives them in [0, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -61,6 +62,29 @@ def print_groups(summary: Summary, tag: str, *, console: Console | None = None) 
     for value, rates in groups.items():
         table.add_row(escape(printable(group_name(value))), *(_short(rates.get(rate)) for rate in columns))
     console.print(table)
+
+
+def print_policies(guard: Mapping[str, Any], judge: str, *, console: Console | None = None) -> None:
+    """What a guard flagged, and RR and mASR if flagged requests were refused.
+
+    Args:
+        guard: The guard's findings, as `--json` has them.
+        judge: The judge whose rates are shown.
+        console: Where to print; standard output if not given.
+    """
+    table = Table(
+        title=f"Guard, judge {escape(printable(judge))}: flagged requests, and % if refused", title_justify="left"
+    )
+    table.add_column("flagged by", no_wrap=True)
+    for column in ("SSS flagged", "unsafe flagged", LABELS["rr"], LABELS["masr_macro"]):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in guard["policies"][judge]:
+        if row["policy"] != "warn":
+            by = row["decide_by"] or "as measured"
+            counts = ("", "") if row["decide_by"] is None else (str(row["flagged"][part]) for part in ("sss", "unsafe"))
+            rates = (row[name] for name in ("rr", "masr_macro"))
+            table.add_row(by, *counts, *(NOTHING if rate is None else f"{100 * rate['value']:.1f}" for rate in rates))
+    (console or Console()).print(table)
 
 
 def _cells(figure: Figure | None) -> tuple[str, str, str]:

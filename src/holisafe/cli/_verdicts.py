@@ -216,7 +216,7 @@ def _show_each(judged: Sequence[ScanRow], console: Console, title: str | None = 
     table = Table(title=title, title_justify="left")
     table.add_column("image", overflow="fold")
     table.add_column("verdict")
-    table.add_column("probability", justify="right", no_wrap=True)
+    table.add_column("P(label)", justify="right", no_wrap=True)
     table.add_column("P(unsafe)", justify="right", no_wrap=True)
     table.add_column("threshold", justify="right", no_wrap=True)
     table.add_column("flagged", no_wrap=True)

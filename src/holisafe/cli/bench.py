@@ -3,81 +3,96 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from holisafe.cli._runs import print_figures, resumable, show_progress, tell_troubles, to_json
+from holisafe.cli._options import AsJson, Attention, Device, Dtype, Judges, Revision, TrustRemoteCode
+from holisafe.cli._runs import print_figures, resumable, show_progress, tell_requests, tell_troubles, to_json
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command("bench", context_settings={"help_option_names": ["-h", "--help"]})(bench)
+    app.command("bench")(bench)
 
 
 def bench(
     model: Annotated[
         str,
         typer.Argument(
-            help="pocket, a folder with a checkpoint, a Hub id, or any Inspect model (openai/gpt-4o, mockllm/model). "
-            "holisafe/ORG/NAME is always a Hub id."
+            metavar="MODEL",
+            help="pocket, a folder with a checkpoint or a tuned model, a Hub id, or any Inspect model (openai/gpt-4o, "
+            "mockllm/model). holisafe/ORG/NAME is always a Hub id.",
         ),
     ],
     data: Annotated[str, typer.Option(help="Name of a data set, a path, or a Hub id.")] = "open",
     split: Annotated[str, typer.Option(help="Split of the data.")] = "test",
-    judge: Annotated[
-        list[str] | None, typer.Option(help="Judge, holisafe if not given; may be given more than once.")
-    ] = None,
-    judge_model: Annotated[str | None, typer.Option(help="Inspect model that judges ask, e.g. openai/gpt-4o.")] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Number of samples, all if not given; each combination keeps its share.")
+        int | None,
+        typer.Option(min=1, help="Number of samples; each combination keeps its share.", show_default="all"),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of new tokens per answer.")] = 512,
-    system_prompt: Annotated[str | None, typer.Option(help="System message in front of every question.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/MODEL-DATA if not given.")] = None,
-    max_retries: Annotated[int, typer.Option(min=0, help="Retries of a request that a server fails.")] = 5,
-    timeout: Annotated[int, typer.Option(min=1, help="Seconds that one attempt of a hosted model may take.")] = 300,
-    model_args: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the model's provider, e.g. base_url=http://host/v1.")
+    judge: Judges = None,
+    judge_model: Annotated[
+        str | None, typer.Option(help="Inspect model that judges may ask, such as openai/gpt-4o.")
     ] = None,
-    chat_template_args: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for a local model's chat template.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="Device of a local model, e.g. cpu, cuda:1.")] = None,
-    device_map: Annotated[str | None, typer.Option(help="Placement over several devices, e.g. auto.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
-    quantization: Annotated[str | None, typer.Option(help="Quantization of a local model.")] = None,
-    attention: Annotated[str | None, typer.Option(help="Attention implementation, e.g. sdpa.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of prompts in a batch of a local model.")] = 16,
-    revision: Annotated[str | None, typer.Option(help="Hub revision of a local model.")] = None,
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with a local checkpoint.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw and of the intervals.")] = 0,
-    image_reuse: Annotated[bool, typer.Option(help="Compute what questions about one image share only once.")] = True,
     guard: Annotated[
         str | None,
         typer.Option(
-            help="Guard whose verdicts are recorded with the answers of a local model: own (the one that comes with "
-            "it), a folder, or a Hub id."
+            help="Guard of a local model, whose verdicts are recorded with the answers: own (the model's guard), a "
+            "folder, or a Hub id.",
+            show_default="none",
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object with the figures on standard output.")
-    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/MODEL-DATA")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of --limit and of the intervals.")] = 0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of new tokens per answer.")] = 512,
+    system_prompt: Annotated[str | None, typer.Option(help="System message of every request.")] = None,
+    chat_template_args: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Argument of a local model's chat template, such as enable_thinking=false; may be given more than "
+            "once.",
+        ),
+    ] = None,
+    max_retries: Annotated[int, typer.Option(min=0, help="Hosted model: retries of a failed request.")] = 5,
+    timeout: Annotated[int, typer.Option(min=1, help="Hosted model: seconds that one attempt may take.")] = 300,
+    model_args: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Hosted model: argument of Inspect's provider, such as base_url=http://host/v1; may be given more "
+            "than once.",
+        ),
+    ] = None,
+    device: Device = None,
+    device_map: Annotated[
+        str | None, typer.Option(help="Placement over several devices instead of --device, such as auto.")
+    ] = None,
+    dtype: Dtype = None,
+    quantization: Annotated[str | None, typer.Option(help="4bit or 8bit.", show_default="none")] = None,
+    attention: Attention = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of prompts in a batch.")] = 16,
+    image_reuse: Annotated[bool, typer.Option(help="Compute once what questions about the same image share.")] = True,
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Ask MODEL every question of the data with its image, judge the answers, and print the rates.
+    """Ask MODEL the questions of a data set and judge its answers.
 
-    The same command resumes an interrupted run. On a finished run, another --judge judges the recorded answers.
+    Each question is asked together with its image. The attack success rates on unsafe requests and the refusal rate on
+    safe ones are printed with 95 % intervals.
+
+    The same command resumes an interrupted run. On a complete run, another --judge judges the recorded answers.
     """
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from holisafe.bench import default_folder, measure
 
     folder = out or default_folder(model, data)
     typer.echo(
         f"measuring {model} on {data} ({split}); answers of up to {max_new_tokens} tokens; into {folder}", err=True
     )
-    with resumable(folder), show_progress() as progress:
+    with resumable(folder), show_progress() as line:
         measured = measure(
             model,
             data=data,
@@ -103,8 +118,8 @@ def bench(
             image_reuse=image_reuse,
             trust_remote_code=trust_remote_code,
             guard=guard,
-            progress=progress,
-            on_request=progress.requests,
+            progress=line.advance,
+            on_request=tell_requests(line),
         )
     tell_troubles(measured, data)
     if as_json:

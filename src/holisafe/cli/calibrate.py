@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from holisafe.cli._runs import show_progress
+from holisafe.cli._options import AsJson, Attention, Device, Dtype, Revision
+from holisafe.cli._progress import progress_line
 from holisafe.errors import DataError, GuardError
 
 if TYPE_CHECKING:
@@ -32,25 +33,21 @@ def register(app: typer.Typer) -> None:
 def calibrate(
     model: Annotated[
         str,
-        typer.Argument(help="pocket, a folder with a checkpoint or a tuned model, or a Hub id.", show_default=False),
+        typer.Argument(metavar="MODEL", help="pocket, a folder with a checkpoint or a tuned model, or a Hub id."),
     ],
-    guard: Annotated[
-        str, typer.Option(help="own (the guard that comes with the model), a folder, or a Hub id.")
-    ] = "own",
+    guard: Annotated[str, typer.Option(help="own (the model's guard), a folder, or a Hub id.")] = "own",
     data: Annotated[
         str | None,
         typer.Option(
-            help="Name of a data set, a file or folder, or a Hub id. Default: held-out samples of the data that the "
-            "guard was tuned on.",
-            show_default=False,
+            help="Name of a data set, a path, or a Hub id.",
+            show_default="the held-out split of the data that the guard was tuned on",
         ),
     ] = None,
     split: Annotated[
         str | None,
         typer.Option(
-            help="Split of the data, which neither model nor guard may have learned from. Default: calibration, or all "
-            "of data without splits.",
-            show_default=False,
+            help="Split of the data. Neither model nor guard may have learned from it.",
+            show_default="calibration; everything in data without splits",
         ),
     ] = None,
     flag_rate: Annotated[
@@ -58,33 +55,35 @@ def calibrate(
     ] = 0.05,
     threshold: Annotated[
         float | None,
-        typer.Option(help="P(unsafe) from which images are flagged, in [0, 1], instead of one for --flag-rate."),
+        typer.Option(help="Threshold on P(unsafe) of images, in [0, 1].", show_default="from --flag-rate"),
     ] = None,
     joint_threshold: Annotated[
-        float | None, typer.Option(help="The same for requests (image and question together).")
+        float | None,
+        typer.Option(help="Threshold on P(unsafe) of requests, in [0, 1].", show_default="from --flag-rate"),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Samples; each combination keeps its share.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of samples; each combination keeps its share.", show_default="all"),
+    ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(help="New folder for the calibrated guard; its own folder if not given.", show_default=False),
+        Path | None, typer.Option(help="New folder for the calibrated guard.", show_default="the guard's own folder")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="E.g. cpu, cuda:1.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.")] = None,
-    attention: Annotated[str | None, typer.Option(help="Attention backend, e.g. sdpa.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    attention: Attention = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of prompts in a batch.")] = 16,
-    revision: Annotated[str | None, typer.Option(help="Hub revision of the model.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw with --limit.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    revision: Revision = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of --limit.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
-    """Fit the temperatures and thresholds of MODEL's guard on held-out records, and save them with it.
+    """Fit temperatures and thresholds of a guard on held-out samples.
 
-    Of safe images like those, at most --flag-rate are flagged on average. The table shows what other rates would flag
-    of the unsafe ones. MODEL reads each record once and generates no answer. The figures are saved in calibration.md
-    beside the guard, too.
+    Of safe images like those of the data, at most --flag-rate are flagged on average. A table shows, for several flag
+    rates, the share of unsafe images flagged. MODEL reads each sample once and generates no answer. The figures are
+    also saved in calibration.md beside the guard.
 
     Exit code 0: calibrated; 1: calibrated, but records were left out; 2: not calibrated.
     """
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from holisafe.calibration.guards import ask_guard, check_choices
     from holisafe.calibration.held_out import check_held_out, choose_data
     from holisafe.datasets import read, stratified
@@ -100,11 +99,11 @@ def calibrate(
     samples = found.samples if limit is None else stratified(found.samples, limit, seed)
     check_held_out(model, guard, chosen, samples)
     typer.echo(f"calibrating the guard of {model} on {len(samples)} samples of {chosen}", err=True)
-    with show_progress() as progress:
+    with progress_line("loading the model", "sample") as line:
         loaded = load(model, guard=guard, device=device, dtype=dtype, attention=attention, revision=revision)
         assert loaded.guard is not None  # one was asked for
         folder = _folder(loaded.guard, out)
-        logits = ask_guard(loaded.model, loaded.processor, samples, batch_size=batch_size, progress=progress)
+        logits = ask_guard(loaded.model, loaded.processor, samples, batch_size=batch_size, progress=line.advance)
     calibration, report = logits.calibrate(flag_rate, threshold, joint_threshold)
     save_guard(set_calibration(loaded.model, calibration), folder)
     broken = found.broken_records

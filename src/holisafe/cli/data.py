@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from holisafe.cli._options import AsJson
 from holisafe.cli._terminal import plain
 
 if TYPE_CHECKING:
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
 BROKEN_RECORDS = 1
 """Exit code of `validate` where records are broken; 2 is for files that cannot be read at all."""
 
-_NAME = typer.Argument(help="A registered name (open), a file or folder with records, or a Hub id.")
-_SPLIT = typer.Option(help="Which split; all of them where not given.")
-_JSON = typer.Option("--json", help="One JSON object on standard output.")
+_NAME = typer.Argument(metavar="NAME", help="Name of a data set (open), a file or folder with records, or a Hub id.")
+_SPLIT = typer.Option(help="Split of the data.", show_default="all")
 
-_data = typer.Typer(no_args_is_help=True, help="Look at data sets, check them, export them.")
+_data = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="List, show, check and export data sets.")
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 @_data.command("list")
-def list_datasets(as_json: Annotated[bool, _JSON] = False) -> None:
+def list_datasets(as_json: AsJson = False) -> None:
     """List the data sets that have a name."""
     from rich.table import Table
 
@@ -48,18 +48,18 @@ def list_datasets(as_json: Annotated[bool, _JSON] = False) -> None:
     for one in described:
         table.add_row(plain(one["name"]), plain(", ".join(one["splits"])), plain(one["description"]))
     _print(table)
-    _print("Also: a file or folder with records (JSON, JSON lines, CSV, Parquet), or a Hub id (owner/name).")
+    _print("Also: a file or folder with records (JSON, JSON Lines, CSV, Parquet), or a Hub id (owner/name).")
 
 
 @_data.command()
 def show(
     name: Annotated[str, _NAME],
-    id: Annotated[str | None, typer.Option(help="Show the sample with this id.")] = None,
-    n: Annotated[int, typer.Option(min=1, help="How many samples to show.")] = 5,
+    id: Annotated[str | None, typer.Option(help="Show the sample with this id only.")] = None,
+    n: Annotated[int, typer.Option(min=1, help="Number of samples to show.")] = 5,
     split: Annotated[str | None, _SPLIT] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show samples as text: what is asked, about which image, and what would be right."""
+    """Show samples: question, image, and the right behaviour."""
     from holisafe.datasets import load
     from holisafe.errors import UnknownNameError
 
@@ -78,9 +78,9 @@ def show(
 def stats(
     name: Annotated[str, _NAME],
     split: Annotated[str | None, _SPLIT] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Count samples by combination and category, images, queries, twins and licences."""
+    """Count samples by combination and category, images and twins."""
     from holisafe.datasets import load
 
     samples = load(name, split)
@@ -97,11 +97,14 @@ def stats(
 
 @_data.command()
 def validate(
-    path: Annotated[Path, typer.Argument(help="A file or folder with records (JSON, JSON lines, CSV, Parquet).")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="File or folder with records (JSON, CSV, Parquet).")],
     split: Annotated[str | None, _SPLIT] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Check every record and decode every image; exit 1 if a record is broken."""
+    """Check every record and decode every image.
+
+    Exit code 0: no record is broken; 1: some are; 2: the file cannot be read.
+    """
     from rich.console import Console
 
     from holisafe.datasets.holisafe_bench import validate_path
@@ -130,7 +133,7 @@ def validate(
 @_data.command()
 def export(
     name: Annotated[str, _NAME],
-    out: Annotated[Path, typer.Option(help="Folder to write to; created where missing.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to; created if missing.")],
     split: Annotated[str | None, _SPLIT] = None,
     format: Annotated[str, typer.Option(help="holisafe (JSON and images, as released) or parquet.")] = "holisafe",
 ) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from holisafe.cli._options import AsJson
 from holisafe.cli._runs import resumable, show_progress, tell_troubles, to_json
 from holisafe.cli._small_tuning import BATCH, FEWEST_STEPS, STEPS, tune_small
 
@@ -37,44 +37,34 @@ def demo(
         int | None,
         typer.Option(
             min=5,
-            help=f"Samples that both models are asked; each combination keeps its share. {SAMPLES} if not given, "
-            f"{SAMPLES_BESIDE_TRAINING} with --train.",
-            show_default=False,
+            help="Number of samples that each model is asked; each combination keeps its share.",
+            show_default=f"{SAMPLES}, or {SAMPLES_BESIDE_TRAINING} with --train",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of the runs and their report; out/demo if not given, out/demo-train with --train.",
-            show_default=False,
-        ),
+        typer.Option(help="Folder of runs and report.", show_default="out/demo, or out/demo-train with --train"),
     ] = None,
     max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="Maximum number of new tokens per answer; as published: 512.")
+        int, typer.Option(min=1, help=f"Maximum number of new tokens per answer; {PROTOCOL_TOKENS} as published.")
     ] = 32,
     train: Annotated[
-        bool, typer.Option("--train", help="Tune Pocket here, briefly, in place of the Safe Pocket that ships.")
+        bool, typer.Option("--train", help="Tune Pocket here, briefly, instead of using the shipped Safe Pocket.")
     ] = False,
     steps: Annotated[
         int | None,
-        typer.Option(
-            min=FEWEST_STEPS, help=f"With --train: optimizer steps; {STEPS} if not given.", show_default=False
-        ),
+        typer.Option(min=FEWEST_STEPS, help="Optimizer steps with --train.", show_default=str(STEPS)),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object with the figures on standard output.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Measure Pocket before and after safety tuning on the same part of HoliSafe-Open, and write the report.
+    """Measure Pocket before and after safety tuning.
 
-    It prints both models' rates with their differences, how good the guard's verdicts are, and one request of each
-    combination with both answers. Takes at most 8 minutes on two CPU cores.
+    Both models are asked the same part of HoliSafe-Open. Their rates with differences, the quality of the guard's
+    verdicts, and one request of each combination with both answers are printed, and a report is written. It takes at
+    most 8 minutes on two CPU cores. With --train, Pocket is tuned here for a few steps, which takes 15 minutes in all.
 
-    With --train, Pocket is tuned here for a few steps, in place of the Safe Pocket that ships: 15 minutes in all.
-
-    If interrupted, the same command resumes.
+    After an interruption, the same command resumes.
     """
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if steps is not None and not train:
         raise typer.BadParameter("steps are for --train; the Safe Pocket that ships is tuned already")
     folder = out or Path("out/demo-train" if train else "out/demo")
@@ -122,7 +112,7 @@ def _measure(model: str, name: str, folder: Path, samples: int, max_new_tokens: 
     from holisafe.bench import measure
 
     typer.echo(f"measuring {name}", err=True)
-    with resumable(folder), show_progress() as progress:
+    with resumable(folder), show_progress() as line:
         measured = measure(
             model,
             data="open",
@@ -132,7 +122,7 @@ def _measure(model: str, name: str, folder: Path, samples: int, max_new_tokens: 
             out=folder / name,
             max_new_tokens=max_new_tokens,
             guard=guard,
-            progress=progress,
+            progress=line.advance,
         )
     tell_troubles(measured, "open")
     return replace(measured, name=name)
@@ -140,11 +130,11 @@ def _measure(model: str, name: str, folder: Path, samples: int, max_new_tokens: 
 
 def _tune(folder: Path, steps: int) -> Path:
     """A small safety tuning of Pocket; the tuned model's folder."""
-    from holisafe.cli.tune import resumable_tuning, show_steps
+    from holisafe.cli._tune_progress import resumable_tuning, show_steps
 
     typer.echo(f"tuning {BEFORE} on HoliSafe-Open's training split, briefly: {_small(steps)}", err=True)
-    with resumable_tuning(folder), show_steps() as progress:
-        tuned = tune_small(BEFORE, folder, steps, progress=progress)
+    with resumable_tuning(folder), show_steps() as (progress, on_stage):
+        tuned = tune_small(BEFORE, folder, steps, progress=progress, on_stage=on_stage)
     if tuned.was_there:
         typer.echo(f"already tuned: {tuned.folder}", err=True)
     return tuned.folder

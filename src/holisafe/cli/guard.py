@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from holisafe.cli import _guard_train
+from holisafe.cli._options import AsJson, Device, Dtype
+from holisafe.cli._progress import progress_line
 
 if TYPE_CHECKING:
     from holisafe.cli._verdicts import AboutGuard
@@ -41,7 +41,7 @@ class _Guard(TyperGroup):
         return self.commands["images"].make_context(info_name, args, parent, **extra)
 
 
-_guard = typer.Typer(cls=_Guard, help="Say what images show, without a question and without an answer.")
+_guard = typer.Typer(cls=_Guard, rich_markup_mode=None, help="Give verdicts on images, without a question.")
 
 
 def register(app: typer.Typer) -> None:
@@ -55,9 +55,9 @@ def images(
     image: Annotated[
         list[str],
         typer.Argument(
+            metavar="IMAGE",
             help="Image, folder, .zip, .tar or .tar.gz archive, Parquet file with a column of images, or fsspec URL "
-            "of any of them (s3://bucket/shards/*.tar).",
-            show_default=False,
+            "of any of these (s3://bucket/shards/*.tar).",
         ),
     ],
     model: Annotated[
@@ -65,54 +65,44 @@ def images(
         typer.Option(help="pocket or pocket-safe (they know drawings only), a folder with a checkpoint, or a Hub id."),
     ] = "pocket",
     guard: Annotated[
-        str | None,
-        typer.Option(help="Folder or Hub id of the guard; by default the model's own.", show_default=False),
+        str | None, typer.Option(help="Folder or Hub id of the guard.", show_default="the model's own")
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Keep all verdicts in a new .jsonl or .parquet file, or in a folder of Parquet parts, each written "
-            "when it is done.",
-            show_default=False,
+            help="Write all verdicts to a new .jsonl or .parquet file, or to a folder of Parquet parts, each written "
+            "when it is complete.",
+            show_default="none",
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Resume the scan in --out (.parquet or folder): no image is asked twice.")
+        bool, typer.Option("--resume", help="Resume an interrupted scan; needs --out with a .parquet file or a folder.")
     ] = False,
     shard: Annotated[
         str | None,
         typer.Option(
-            help="Scan one of n disjoint parts, for n processes: 0/n to n-1/n. By default all.", show_default=False
+            metavar="I/N",
+            help="Scan one of N disjoint parts, from 0/N to N-1/N, to use N processes.",
+            show_default="all",
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of images; by default all.", show_default=False)
-    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of images.", show_default="all")] = None,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Maximum number of images per forward pass; large images make it smaller.")
+        int, typer.Option(min=1, help="Maximum number of images per forward pass; large images reduce it.")
     ] = 16,
-    device: Annotated[
-        str | None,
-        typer.Option(help="E.g. cpu, cuda:1; by default the first GPU, else the CPU.", show_default=False),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            help="auto, float32, bfloat16 or float16; by default as saved on a GPU, float32 on a CPU.",
-            show_default=False,
-        ),
-    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per image.")] = False,
 ) -> None:
-    """Say what each image shows: its most probable label, and whether it is flagged as unsafe.
+    """Give a verdict on each image: its label, and whether it is flagged as unsafe.
 
-    Folders, archives and Parquet files are read one image after the other; nothing is extracted.
+    Folders, archives and Parquet files are read image by image; nothing is extracted.
+
+    Two further commands: `holisafe guard train` trains a guard on labelled images, and `holisafe guard families` lists
+    the model families that can be guarded. For an image of that name, write ./train.
 
     Exit code 0: every image has a verdict; 1: some have none, and the reason is given; 2: nothing could be done.
-
-    `holisafe guard families` lists the models that can be guarded; an image of that name is ./families.
     """
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from rich.console import Console
 
     from holisafe.cli._verdicts import Output, Tally, check_out, parts_of
@@ -127,13 +117,13 @@ def images(
     if out is not None:
         check_out(out, resume=resume)
     tally = Tally()
-    with _progress(limit, hidden=as_json and Console().is_terminal) as advance:
+    with progress_line("loading the model", "image", hidden=as_json and Console().is_terminal) as line:
         loaded = _load(model, guard, device, dtype)
         for note in loaded.about.notes(model):
-            typer.echo(f"note: {note}", err=True)
+            line.tell(f"note: {note}")
         settings = loaded.settings | {"places": image, "shard": f"{part.index}/{part.count}"}
         output = Output(out, loaded.labels, settings, loaded.about)
-        advance(0)
+        line.advance(0, limit)
         with _until_interrupted() as asked, output.open(resume=resume):
             items = islice(sources.items(), limit)
             for row in rows_of(items, loaded.classify, batch_size, is_done=output.is_done):
@@ -141,7 +131,7 @@ def images(
                 tally.add(row)
                 if as_json:
                     typer.echo(output.line(row))
-                advance(tally.images)
+                line.advance(tally.images, limit)
                 if asked():
                     break
     if not as_json and tally.images:
@@ -166,7 +156,7 @@ def images(
 
 @_guard.command("families")
 def families(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the model families that can be guarded, and why others cannot."""
     from rich.console import Console
@@ -265,34 +255,3 @@ def _until_interrupted() -> Iterator[Callable[[], int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _progress(limit: int | None, *, hidden: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error where that is a terminal, with images per second."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[done]}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-    )
-    # standard output stays what it is: rich would send it to standard error
-    with Progress(
-        *columns, console=console, disable=hidden or not console.is_terminal, transient=True, redirect_stdout=False
-    ) as bar:
-        task = bar.add_task("loading the model", total=None, done="", rate="")
-        start = 0.0
-
-        def advance(done: int) -> None:
-            nonlocal start
-            start = start or monotonic()
-            seconds = monotonic() - start
-            rate = f"{done / seconds:.1f}/s" if seconds > 1 else ""
-            bar.update(task, description="classifying", total=limit, completed=done, done=f"{done:,} images", rate=rate)
-
-        yield advance

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from holisafe.cli._options import AsJson
 
 
 def register(app: typer.Typer) -> None:
@@ -16,23 +17,18 @@ def register(app: typer.Typer) -> None:
 
 
 def merge(
-    tuned: Annotated[Path, typer.Argument(help="Folder that `holisafe tune` made.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="New folder for the checkpoint.", show_default=False)],
-    dtype: Annotated[
-        str, typer.Option(help="Dtype: auto (the base model's own), float32, bfloat16 or float16.")
-    ] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    tuned: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `holisafe tune` wrote.")],
+    out: Annotated[Path, typer.Option(help="New folder for the checkpoint.")],
+    dtype: Annotated[str, typer.Option(help="Dtype: auto (the base model's), float32, bfloat16 or float16.")] = "auto",
+    as_json: AsJson = False,
 ) -> None:
-    """Write a tuned model as one plain transformers checkpoint, which needs neither its base model nor PEFT.
+    """Write a tuned model as one plain transformers checkpoint.
 
-    Its guard goes to OUT/guard, so that `holisafe bench OUT --guard own` finds it.
+    The checkpoint needs neither the base model nor PEFT. Its guard is in OUT/guard, where
+    `holisafe bench OUT --guard own` finds it.
     """
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from transformers.utils import logging as transformers_logging
-
     from holisafe.tuning import merge_tuned
 
-    transformers_logging.disable_progress_bar()
     written = merge_tuned(tuned, out, dtype=dtype)
     has_guard = (written / "guard").is_dir()
     if as_json:

@@ -25,20 +25,25 @@ def register(app: typer.Typer) -> None:
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="Run folders of holisafe bench, or .eval logs; later ones are compared with the first."),
+        typer.Argument(
+            metavar="RUN",
+            help="Folders of `holisafe bench` or `holisafe score --out`, or .eval logs; later ones are compared with "
+            "the first.",
+        ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="The file.", show_default="report.html, report.md or report.csv")
+        Path | None, typer.Option(help="File to write.", show_default="report.html, report.md or report.csv")
     ] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     form: Annotated[
-        Format, typer.Option("--format", help="html, or the figures of runs and guards only, as md or csv.")
+        Format, typer.Option("--format", help="html, or only the figures of runs and guards as md or csv.")
     ] = Format.HTML,
 ) -> None:
-    """Write one self-contained HTML page about one or more runs.
+    """Write a report about one or more runs.
 
-    Images are blurred until clicked and answers are folded; the page runs no script and fetches nothing. Pictures are
-    shown from the run's own folder, and from elsewhere only if their content is what the run recorded.
+    The report is one HTML file that runs no script and loads nothing from a network. Images are blurred until clicked,
+    and answers are folded. Images are read from the run's own folder; a file elsewhere is shown only if its content is
+    what the run recorded.
     """
     from holisafe.bench import read_run
     from holisafe.report import write_csv, write_markdown, write_report

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from holisafe._printable import encodable
+from holisafe.cli._options import AsJson, Judges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,30 +30,26 @@ def score(
     predictions: Annotated[
         Path,
         typer.Argument(
-            help="Recorded answers (JSON, JSON lines, CSV or Parquet): each record's answer in `prediction`; with "
-            "--data, `id` and `prediction` suffice."
+            metavar="FILE",
+            help="Recorded answers (JSON, JSON Lines, CSV or Parquet), each in the field `prediction` of its record. "
+            "With --data, the fields `id` and `prediction` suffice.",
         ),
     ],
-    judge: Annotated[
-        list[str] | None, typer.Option(help="Judge, holisafe if not given; may be given more than once.")
-    ] = None,
+    judge: Judges = None,
     data: Annotated[
-        str | None,
-        typer.Option(help="Data set, path or Hub id the answers belong to; joined by id."),
+        str | None, typer.Option(help="Data set, path or Hub id that the answers belong to; joined by id.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Split of that data set.")] = None,
-    by_category: Annotated[bool, typer.Option(help="Print the table per category too.")] = True,
+    split: Annotated[str | None, typer.Option(help="Split of --data.", show_default="all")] = None,
+    by_category: Annotated[bool, typer.Option(help="Print a table by category too.")] = True,
     out: Annotated[
-        Path | None, typer.Option(help="Write the run to this folder, which `holisafe report` reads.")
+        Path | None, typer.Option(help="New folder for the run, which `holisafe report` reads.", show_default="none")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the intervals.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object with the figures on standard output.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Judge recorded answers and print the rates with their intervals.
+    """Judge recorded answers and print rates with intervals.
 
-    A record without an answer stays counted, as an error; a broken record is left out and reported.
+    A record without an answer counts, as an error. A broken record is left out and reported.
     """
     from holisafe import judges
     from holisafe.datasets import load, read_predictions

@@ -219,8 +219,8 @@ class _Record:
             expected = f"{placeholders}, one for each <image> in the text"
             raise _WrongField(name, found, expected, "add the images, or remove the <image> that has none")
         if 0 < placeholders < len(images):
-            found, expected = f"{placeholders} <image>", f"{len(images)}, one for each image"
-            remedy = "nothing: the other images are put in the first question"
+            found, expected = f"{placeholders} <image> for {len(images)} images", "one <image> for each image"
+            remedy = "the other images belong to the first question"
             self._report("text", found, expected, remedy, Level.NOTE)
         return tuple(_conversation.place_images(drafts, own, images))
 

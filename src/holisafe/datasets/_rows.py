@@ -1,4 +1,4 @@
-"""Records as files hold them: JSON, JSON lines, CSV and Parquet, read by one function."""
+"""Records as files hold them: JSON, JSON Lines, CSV and Parquet, read by one function."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _json_lines(content: bytes, path: Path, replace: bool) -> list[Any]:
     rows: list[Any] = []
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if line.strip():
-            rows.append(_parsed(line, f"line {number}", replace))
+            rows.append(_parsed(line, f"line {number}, ", replace))
     if rows and all(isinstance(row, BrokenRow) for row in rows):
         raise DataError(f"{path}: {rows[0].reason}; expected one JSON object a line")
     return rows
@@ -100,13 +100,13 @@ def _are_lines(content: bytes) -> bool:
 
 def _parsed(text: str | bytes, place: str, replace: bool) -> Any:
     try:
-        return parse_json(text, DataError, source=place, allow_nan=True, replace_surrogates=replace)
+        return parse_json(text, DataError, source="", allow_nan=True, replace_surrogates=replace)
     except DataError as error:
-        reason = str(error)
+        found, _, _ = str(error).removeprefix(": line 1, ").replace(": found ", ": ", 1).partition("; expected ")
     try:
-        parse_json(text, DataError, source=place, allow_nan=True, replace_surrogates=True)
+        parse_json(text, DataError, source="", allow_nan=True, replace_surrogates=True)
     except DataError:
-        return BrokenRow(reason)
+        return BrokenRow(f"{place}{found}")
     return json.loads(text)  # a lone surrogate is all that is wrong: reading the record names its field
 
 
@@ -132,7 +132,7 @@ def _one_by_one(content: bytes, replace: bool) -> list[Any]:
             depth -= 1
         is_end = depth == 0
         if is_end or (mark == "," and depth == 1):
-            rows.append(_parsed(text[start : token.start()], f"record {len(rows)}", replace))
+            rows.append(_parsed(text[start : token.start()], "", replace))
             start = token.end()
         if is_end:
             return rows if token.end() == len(text) else []

@@ -1,7 +1,7 @@
 """HoliSafe-Bench as it is released, and every data set in its format: JSON with images, Parquet, or a Hub id.
 
 - JSON: a list of records in `holisafe_bench.json` (any name will do), with `images/` beside it.
-- JSON lines and CSV: one record a line, `.jsonl` or `.csv`, images as above.
+- JSON Lines and CSV: one record a line, `.jsonl` or `.csv`, images as above.
 - Parquet: one row per record, the image's bytes in `image`; one file, or a folder of files named after their split
   (`test.parquet`, `test-00000-of-00002.parquet`).
 - Hub: `owner/name`, through the `datasets` library; or the snapshot folder of a downloaded repository.
@@ -36,7 +36,7 @@ LICENCE = "CC-BY-NC-4.0"
 
 
 def read_path(path: str | Path, split: str | None = None, *, check_image: CheckImage | None = None) -> Loaded:
-    """Read a JSON, JSON lines, CSV or Parquet file, or the folder of one.
+    """Read a JSON, JSON Lines, CSV or Parquet file, or the folder of one.
 
     Args:
         path: The file or folder.
@@ -92,7 +92,7 @@ def read_rows(rows: Iterable[Any], source: Source, *, check_image: CheckImage | 
     for index, raw in enumerate(rows):
         count += 1
         if isinstance(raw, BrokenRow):
-            expected, remedy = "JSON that can be read", "repair the record, or remove it"
+            expected, remedy = "JSON", "repair the record, or remove it"
             problems.append(Problem(source.file, index, None, "record", raw.reason, expected, remedy))
             continue
         read = read_record(raw, index, source, check)
@@ -192,7 +192,7 @@ def data_files(path: Path, split: str | None = None) -> list[Path]:
         if len(lists) == 1:
             return [_one_split(lists[0], split)]
     raise DataError(
-        f"{path}: found neither {FILE_NAME} nor Parquet files nor a single other JSON, JSON lines or CSV file; "
+        f"{path}: found neither {FILE_NAME} nor Parquet files nor a single other JSON, JSON Lines or CSV file; "
         "name the file itself, or a folder that holds one"
     )
 

@@ -1,4 +1,4 @@
-"""Recorded answers: files with the model's text of each record in `prediction`, as JSON, JSON lines, CSV or Parquet."""
+"""Recorded answers: files with the model's text of each record in `prediction`, as JSON, JSON Lines, CSV or Parquet."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from holisafe.guard._verdict import image_verdicts
 from holisafe.guard.attach import base_model, observer_of
 from holisafe.guard.observer import Observer
 from holisafe.guard.sessions import session
+from holisafe.images import LIMITS
 from holisafe.records import ImageVerdict
 
 
@@ -37,7 +38,8 @@ def classify_images(
         model: A model with a guard, in evaluation mode.
         images: Decoded images.
         processor: The model's processor.
-        batch_size: Images that go through the model at once.
+        batch_size: Images that go through the model at once; fewer where they have more pixels in sum than
+            `holisafe.images.LIMITS` allows.
 
     Returns:
         One verdict per image, in their order.
@@ -59,16 +61,41 @@ def classify_images(
 def _batch_by_batch(
     model: Any, images: Iterator[Image.Image], processor: Any, batch_size: int
 ) -> Iterator[ImageVerdict]:
-    while batch := list(islice(images, batch_size)):
-        yield from classify_batch(model, batch, processor=processor)
+    for verdicts in map(partial(classify_batch, model, processor=processor), _batches(images, batch_size)):
+        yield from verdicts
+
+
+def _batches(images: Iterator[Image.Image], batch_size: int) -> Iterator[list[Image.Image]]:
+    """Batches bounded by count and by pixels; none is held while the next is taken."""
+    batch: list[Image.Image] = []
+    pixels = 0
+    for place, image in enumerate(images):
+        _check_image(image, place)
+        size = image.width * image.height
+        if batch and pixels + size > LIMITS.max_total_pixels:
+            yield batch
+            batch, pixels = [], 0
+        batch.append(image)
+        pixels += size
+        del image  # it is the batch's alone, also while the next one is decoded
+        if len(batch) == batch_size:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch
+
+
+def _check_image(image: object, place: int) -> None:
+    check_type(image, Image.Image, f"images[{place}]")
+    assert isinstance(image, Image.Image)
+    if not image.width or not image.height:
+        raise GuardError(f"images[{place}]: found {image.width} x {image.height} pixels, expected at least one")
 
 
 def classify_batch(model: Any, images: Sequence[Image.Image], *, processor: Any) -> list[ImageVerdict]:
     """One verdict per image, all at once; see `classify_images`."""
     for place, image in enumerate(images):
-        check_type(image, Image.Image, f"images[{place}]")
-        if not image.width or not image.height:
-            raise GuardError(f"images[{place}]: found {image.width} x {image.height} pixels, expected at least one")
+        _check_image(image, place)
     if len(images) > 1 and processor.tokenizer.pad_token is None:  # prompts of different lengths cannot share a batch
         return [verdict for image in images for verdict in classify_batch(model, [image], processor=processor)]
     return classify_inputs(model, _shortest_prompts(base_model(model), images, processor))

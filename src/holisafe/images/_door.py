@@ -41,7 +41,7 @@ class ImageLimits:
         max_bytes: Size of the encoded image, in bytes.
         max_pixels: Width × height, in pixels; read from the header, before anything is decoded.
         max_total_pixels: Sum of the pixels of decoded images that are held at once (a batch), in pixels; an RGB pixel
-            takes 3 bytes. One image may always be held.
+            takes 4 bytes in Pillow. One image may always be held.
         max_scans: Scans of a JPEG; each costs the time of a whole image. Progressive JPEGs have about 10.
         network_timeout: Time to fetch an image from the network, in seconds, from first to last byte.
     """

@@ -93,10 +93,16 @@ def judge_all(
         pairs = zip(samples, responses, strict=True)
         return tuple([await judge_response(judge, sample, response, ask) for sample, response in pairs])
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _in_running_loop():
         return asyncio.run(every())
     run = contextvars.copy_context().run  # a judge may depend on the caller's context, as Inspect's models do
     with ThreadPoolExecutor(1, thread_name_prefix="holisafe-judge") as thread:
         return thread.submit(run, asyncio.run, every()).result()
+
+
+def _in_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -76,26 +76,23 @@ def load(
 
     Raises:
         UnknownNameError: A short name that is not registered and no folder.
-        ModelError: An option is unknown; the checkpoint is missing, gated, incomplete, of another kind, lacks a
-            processor or a chat template for images; or no guard comes with it.
+        ModelError: An option is unknown, or given beside a `ModelSpec`; the checkpoint is missing, gated, incomplete,
+            of another kind, lacks a processor or a chat template for images; or no guard comes with it.
         GuardError: The guard cannot be loaded or does not fit the model.
         MissingDependencyError: torch, transformers or what an option needs is not installed.
         RegistryError: The package that adds the model cannot be imported.
     """
-    if isinstance(source, ModelSpec):
-        spec = source
-    else:
-        spec = ModelSpec.parse(
-            source,
-            revision=revision,
-            dtype=dtype,
-            device=device,
-            device_map=device_map,
-            quantization=quantization,
-            attention=attention,
-            trust_remote_code=trust_remote_code,
-            guard=guard,
-        )
+    spec = ModelSpec.of(
+        source,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        quantization=quantization,
+        attention=attention,
+        trust_remote_code=trust_remote_code,
+        guard=guard,
+    )
     loaded = _load(spec)
     return loaded if spec.guard is None else _guarded(loaded, spec.guard)
 
@@ -136,7 +133,7 @@ def _load_tuned(spec: ModelSpec, tuned: TunedModel) -> LoadedModel:
     if spec.quantization is not None:
         raise ModelError(
             f"{spec.source}: what was learned cannot be merged into a quantized model; merge it first with `holisafe "
-            "tune merge`, and load the merged model quantized"
+            "merge`, and load the merged model quantized"
         )
     base = _load(replace(spec, source=tuned.base, revision=tuned.revision, guard=None))
     model = apply_tuned_weights(base.model, tuned, tuned_model(tuned.base))

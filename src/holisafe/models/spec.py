@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,31 @@ class ModelSpec:
             trust_remote_code=trust_remote_code,
             guard=None if guard is None else str(guard),
         )
+
+    @classmethod
+    def of(cls, source: str | Path | ModelSpec, **options: Any) -> ModelSpec:
+        """What a function means that takes a spec, or a name with options.
+
+        Args:
+            source: A spec, or what `parse` takes.
+            options: As `parse` takes them; None and False are not given.
+
+        Raises:
+            ModelError: As `parse`, or a spec is given and options as well.
+        """
+        if not isinstance(source, ModelSpec):
+            return cls.parse(source, **options)
+        given = [name for name, value in options.items() if value is not None and value is not False]
+        if given:
+            raise ModelError(
+                f"the model is a ModelSpec, and {', '.join(given)} was given beside it; give that in the ModelSpec"
+            )
+        return cls.parse(source.source, **source.options())  # one that was made by hand has not been checked
+
+    def options(self) -> dict[str, Any]:
+        """Everything but the source, by name, as plain strings, numbers and mappings."""
+        options = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "source"}
+        return {name: str(value) if isinstance(value, StrEnum) else value for name, value in options.items()}
 
 
 def _parse_dtype(value: Dtype | str) -> Dtype:

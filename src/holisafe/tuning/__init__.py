@@ -11,6 +11,7 @@ from holisafe._lazy import lazy
 from holisafe.tuning._bounds import Bounds, Stop
 from holisafe.tuning._config import Precision, TuneConfig
 from holisafe.tuning._mix import mix
+from holisafe.tuning._progress import OnStage, Progress
 from holisafe.tuning._recipes import Recipe, read_recipe, recipe_names
 from holisafe.tuning._slice import calibration_slice
 from holisafe.tuning._targets import check_samples
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from holisafe.tuning._loss import Loss, LossTerm
     from holisafe.tuning._merge import merge_tuned
     from holisafe.tuning._parts import configure_trainable_parts
-    from holisafe.tuning._ready import ModelOptions
     from holisafe.tuning._trainer import GuardedTrainer
     from holisafe.tuning._tune import Plan, Tuned, plan, tune
 
@@ -39,9 +39,10 @@ __all__ = [
     "LossTerm",
     "Method",
     "MethodConfig",
-    "ModelOptions",
+    "OnStage",
     "Plan",
     "Precision",
+    "Progress",
     "Recipe",
     "SliceEvaluation",
     "Stop",
@@ -71,7 +72,6 @@ __getattr__, __dir__ = lazy(
         "Loss": "holisafe.tuning._loss",
         "GuardedTrainer": "holisafe.tuning._trainer",
         "LossTerm": "holisafe.tuning._loss",
-        "ModelOptions": "holisafe.tuning._ready",
         "Plan": "holisafe.tuning._tune",
         "SliceEvaluation": "holisafe.tuning._evaluate",
         "TrainedGuard": "holisafe.tuning._guard_training",

@@ -30,6 +30,7 @@ from holisafe.taxonomy import UNSAFE_COMBINATIONS, GuardLabel
 from holisafe.tuning._bounds import Bounds, Stop
 from holisafe.tuning._collate import Collator
 from holisafe.tuning._mix import check_ids
+from holisafe.tuning._progress import OnStage, untold
 from holisafe.tuning._slice import check_held_out, digest
 from holisafe.tuning._targets import IGNORED, check_conversation
 from holisafe.tuning._trainer import GuardedTrainer
@@ -123,6 +124,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
         max_new_tokens: Longest answer, in tokens; the judges need its beginning.
         batch_size: Samples at once.
         on_evaluation: Is given each evaluation as a JSON object, with "stopped", a message or null, in one process.
+        on_stage: Called with the number of samples that are answered.
 
     Raises:
         TuningError: There are no samples, one cannot be used or is learned from too, a bound is of what the slice
@@ -139,6 +141,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
         max_new_tokens: int = 64,
         batch_size: int = 8,
         on_evaluation: Callable[[dict[str, Any]], None] | None = None,
+        on_stage: OnStage = untold,
     ) -> None:
         for name, value in (("eval_steps", eval_steps), ("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
             if value is not None and value < 1:
@@ -152,6 +155,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
         check_held_out(samples, trainer.train_dataset)
         self.eval_steps, self.bounds, self.on_evaluation = eval_steps, bounds, on_evaluation
         self.stop: Stop | None = None
+        self._on_stage = on_stage
         self._trainer = trainer
         self._processor = trainer.data_collator.processor
         self._samples = list(samples)
@@ -271,7 +275,10 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
             asked = [self._samples[place] for place in mine]
             options = GenerationOptions(max_new_tokens=self._max_new_tokens)
             waiting = [engine.submit(Request(Prompt.of(sample), options)) for sample in asked]
-            answered = [_response(sample, future.result) for sample, future in zip(asked, waiting, strict=True)]
+            answered: list[Response] = []
+            for sample, future in zip(asked, waiting, strict=True):
+                self._on_stage("evaluating: answer", len(answered), len(asked))
+                answered.append(_response(sample, future.result))
         by_place = dict(gather_object(list(zip(mine, answered, strict=True))))
         return [by_place[place] for place in range(len(self._samples))]
 

@@ -160,10 +160,10 @@ def train_guard_on_images(
     _check(model, config, folder)
     read = read_labelled_images(images, crosswalk=crosswalk, split=split)
     if len({each.label for each in read.images}) < 2:
-        raise DataError(f"{images}: every picture is labelled {read.images[0].label}; expected at least two labels")
+        raise DataError(f"{images}: every image is labelled {read.images[0].label}; expected at least two labels")
     learned, held = split_by_digest(read.images, training.held_out, seed=training.seed)
     if not held:
-        raise DataError(f"{images}: no label has two pictures, so that none can be held out; give more pictures")
+        raise DataError(f"{images}: no label has two images, so that none can be held out; give more images")
     torch.manual_seed(training.seed)
     attach_guard(model, config, processor=processor)
     try:
@@ -266,7 +266,7 @@ def _opened(each: LabelledImage, skipped: list[SkippedSample]) -> Image.Image | 
 def _tensors(vectors: dict[str, Tensor], images: Sequence[LabelledImage]) -> tuple[Tensor, Tensor]:
     """Features (pictures, width) and labels (pictures,)."""
     if not images:
-        raise DataError("none of the pictures could be read by the model")
+        raise DataError("none of the images could be read by the model")
     return (
         torch.stack([vectors[each.image.digest] for each in images]),
         torch.tensor([each.label.index for each in images]),

@@ -194,10 +194,10 @@ def _identified(pairs: Sequence[_Pair], source: str) -> LabelledImages:
         before = by_digest.setdefault(known.digest, LabelledImage(replace(known), label))
         if before.label is not label:
             raise DataError(
-                f"{source}: {before.image.key} and {image.key} are the same picture, labelled {before.label} and "
+                f"{source}: {before.image.key} and {image.key} are the same image, labelled {before.label} and "
                 f"{label}; expected one label for it"
             )
     if not by_digest:
         why = f"; the first of {len(skipped)} that cannot be read: {skipped[0].why}" if skipped else ""
-        raise DataError(f"{source}: no pictures with labels found{why}")
+        raise DataError(f"{source}: no images with labels found{why}")
     return LabelledImages(tuple(by_digest.values()), tuple(skipped))

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +17,16 @@ from holisafe.errors import TuningError
 from holisafe.guard import Calibration, GuardConfig, attach_guard, load_guard, set_calibration
 from holisafe.guard.attach import base_model, find_observer
 from holisafe.guard.checkpoint import WEIGHTS_FILE, read_guard
-from holisafe.models import LoadedModel, load
+from holisafe.models import LoadedModel, ModelSpec, load
 from holisafe.models.loading import tuned_model
+from holisafe.models.spec import Dtype
 from holisafe.records import Sample
 from holisafe.taxonomy import Combination
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._folder import process
 from holisafe.tuning._mix import group_by_length, mix
+from holisafe.tuning._progress import OnStage, untold
 from holisafe.tuning._samples import SkippedSample, TrainingData, find_unfit
-
-
-@dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """How the model to tune is loaded; see `holisafe.models.load`.
-
-    Attributes:
-        device: "cpu" or "cuda"; the GPU where there is one when None. Which GPU is for CUDA_VISIBLE_DEVICES to say.
-        dtype: "auto", "float32", "bfloat16" or "float16"; as saved on a GPU, float32 on a CPU when None.
-        attention: A transformers attention implementation.
-        revision: Branch, tag or commit on the Hub.
-        trust_remote_code: Whether to run code that comes with the checkpoint.
-    """
-
-    device: str | None = None
-    dtype: str | None = None
-    attention: str | None = None
-    revision: str | None = None
-    trust_remote_code: bool = False
 
 
 def guard_for(config: TuneConfig, guard: GuardConfig | None) -> GuardConfig | None:
@@ -83,13 +66,32 @@ class Ready:
         return {name: found[name] for name in names}
 
 
+def tunable(model: str | Path | ModelSpec) -> ModelSpec:
+    """What is tuned, and how it is loaded.
+
+    Raises:
+        ModelError: There is no such option.
+        TuningError: The spec asks for what tuning decides itself.
+    """
+    spec = ModelSpec.of(model)
+    own = {
+        "device_map": "`accelerate launch` distributes the model",
+        "quantization": "what is learned cannot be merged into a quantized model",
+        "guard": "give its parts as `guard`; a tuned model's own guard is found with it",
+    }
+    for name, why in own.items():
+        if spec.options()[name] is not None:
+            raise TuningError(f"{spec.source}: leave {name} out of the ModelSpec: {why}")
+    return spec
+
+
 def make_ready(
-    model: str | Path,
+    spec: ModelSpec,
     training: TrainingData,
     config: TuneConfig,
     guard: GuardConfig | None,
-    options: ModelOptions,
     known: list[SkippedSample] | None,
+    on_stage: OnStage = untold,
 ) -> Ready:
     """Load the model, attach its guard, leave out what does not fit it, and draw what is learned from.
 
@@ -98,22 +100,17 @@ def make_ready(
     """
     if training.general and not config.general_share:
         raise TuningError("there are general data, but general_share is 0, so that none would be learned from; set it")
-    on_cpu = _on_cpu(options.device)
-    loaded = load(
-        str(model),
-        device="cpu",  # from where the trainer takes it
-        dtype=options.dtype or ("float32" if on_cpu else "auto"),
-        attention=options.attention,
-        revision=options.revision,
-        trust_remote_code=options.trust_remote_code,
-    )
+    on_cpu = _on_cpu(spec.device)
+    on_stage("loading the model", 0, 0)
+    dtype = spec.dtype or (Dtype.FLOAT32 if on_cpu else Dtype.AUTO)
+    loaded = load(replace(spec, device="cpu", dtype=dtype))  # the trainer takes it from there
     weights = hash_base(loaded.model, tuned_model(loaded.name))
     own = None if guard is None else _attach(loaded, guard, config)
     longest = _longest(loaded.model, config)
     if known is None:
         collate = config.method_part.collator(loaded.processor, None, chat_template_args=config.chat_template_args)
         extra = 0 if guard is None or not guard.meta_token else 1
-        known = find_unfit((*training.samples, *training.general), collate, longest, extra)
+        known = find_unfit((*training.samples, *training.general), collate, longest, extra, on_stage)
     fit = training.without(known)
     if not fit.samples:
         first = known[0]
@@ -137,14 +134,14 @@ def make_ready(
     return Ready(loaded, fit, drawn, known, longest, weights, on_cpu, own)
 
 
-def own_guard(model: str | Path) -> GuardConfig | None:
+def own_guard(model: str) -> GuardConfig | None:
     """The parts of the guard that a tuned model has; None where it has none, or the model was not tuned.
 
     Raises:
         ModelError: The tuned model's folder cannot be read.
         GuardError: The guard cannot be.
     """
-    tuned = tuned_model(str(model))
+    tuned = tuned_model(model)
     if tuned is None or not (tuned.folder / GUARD).is_dir():
         return None
     return read_guard(tuned.folder / GUARD).config

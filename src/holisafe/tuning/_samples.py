@@ -16,6 +16,7 @@ from holisafe.errors import DataError, ImageError, TuningError
 from holisafe.guard import GuardConfig
 from holisafe.images import content_hash, open_image, read_bytes
 from holisafe.records import ImageRef, Sample
+from holisafe.tuning._progress import OnStage, untold
 from holisafe.tuning._targets import check_samples
 
 TRAIN = "train"
@@ -100,7 +101,9 @@ def read_training(
     return TrainingData(safety, more, name, split, broken + more_broken)
 
 
-def find_unfit(samples: Sequence[Sample], collate: Any, limit: int | None, extra: int = 0) -> list[SkippedSample]:
+def find_unfit(
+    samples: Sequence[Sample], collate: Any, limit: int | None, extra: int = 0, on_stage: OnStage = untold
+) -> list[SkippedSample]:
     """Samples with an image that cannot be opened or taken in, or that are too long.
 
     Every image is decoded once. Lengths are exact, but only samples that could be too long are measured: visual tokens
@@ -111,11 +114,13 @@ def find_unfit(samples: Sequence[Sample], collate: Any, limit: int | None, extra
         collate: The run's `Collator`, without a limit of its own.
         limit: Most tokens; None for any.
         extra: Tokens that the guard adds for each image.
+        on_stage: Called before each sample.
     """
     sizes: dict[ImageRef, tuple[int, int]] = {}
     room: dict[tuple[tuple[int, int], ...], int] = {}
     found = []
-    for sample in samples:
+    for done, sample in enumerate(samples):
+        on_stage("checking samples", done, len(samples))
         try:
             for image in sample.images:
                 if image not in sizes:

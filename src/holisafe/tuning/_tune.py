@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from holisafe._files import hold
 from holisafe.checkpoints.tuned import TUNED, TUNED_FILE, image_digests
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
+from holisafe.models import ModelSpec
 from holisafe.models.loading import looks_local
 from holisafe.records import Sample
 from holisafe.tuning._bounds import Bounds
@@ -23,17 +24,14 @@ from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._evaluate import LOG_ROW, SliceEvaluation
 from holisafe.tuning._folder import RunLog, check_same, keep_request, process, read_request
 from holisafe.tuning._parts import configure_trainable_parts
-from holisafe.tuning._ready import ModelOptions, Ready, guard_for, make_ready, own_guard, step_count
+from holisafe.tuning._progress import OnStage, Progress, untold
+from holisafe.tuning._ready import Ready, guard_for, make_ready, own_guard, step_count, tunable
 from holisafe.tuning._result import choose_checkpoint, describe, fill_from, learned_parts
 from holisafe.tuning._samples import SkippedSample, TrainingData, read_training
 from holisafe.tuning._save import save_tuned
 from holisafe.tuning._slice import calibration_slice
 from holisafe.tuning._trackers import trackers
 from holisafe.tuning._trainer import GuardedTrainer, last_checkpoint
-
-Progress = Callable[[int, int, Mapping[str, Any]], None]
-"""Called after each optimizer step with its number, that of all steps, and the newest line of the log that has losses;
-after each evaluation with its line, which has the key "evaluation"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class Plan:
 
 
 def tune(
-    model: str | Path,
+    model: str | Path | ModelSpec,
     data: str | Path | Sequence[Sample],
     out: str | Path,
     config: TuneConfig | None = None,
@@ -84,13 +82,13 @@ def tune(
     general: str | Path | Sequence[Sample] | None = None,
     guard: GuardConfig | None = None,
     recipe: str | None = None,
-    options: ModelOptions | None = None,
     save_steps: int = 100,
     logging_steps: int = 10,
     eval_steps: int | None = None,
     evaluate_on: Sequence[Sample] | None = None,
     bounds: Bounds | None = None,
     progress: Progress | None = None,
+    on_stage: OnStage | None = None,
 ) -> Tuned:
     """Tune a model on all combinations that the data hold, and keep everything in `out`.
 
@@ -99,7 +97,8 @@ def tune(
     `accelerate launch` or `torchrun` all processes call it.
 
     Args:
-        model: "pocket", a folder with a checkpoint or a tuned model, or a Hub id.
+        model: "pocket", a folder with a checkpoint or a tuned model, or a Hub id; or a `ModelSpec` with one of these
+            and its device ("cpu" or "cuda"), dtype, attention, revision or trust_remote_code.
         data: Name of a data set, a path, a Hub id, or samples: each with a reference answer and, where a guard learns,
             a label per image.
         out: Folder of the run; made if missing. The tuned model is in its subfolder `tuned`, the log in `log.jsonl`.
@@ -110,7 +109,6 @@ def tune(
             `GuardConfig()`, with a meta token where the method asks for it. A tuned model's guard learns on where it
             has these parts; any other is new.
         recipe: Name of the recipe that the settings come from, to be written down.
-        options: How the model is loaded.
         save_steps: Optimizer steps between checkpoints.
         logging_steps: Optimizer steps between lines of the log.
         eval_steps: Optimizer steps between evaluations on a calibration slice; none are made when None, unless
@@ -118,6 +116,7 @@ def tune(
         evaluate_on: The calibration slice; when None, 60 samples of the data's split "calibration".
         bounds: When training ends early, and which checkpoint is kept: the last within all bounds.
         progress: Called after every step.
+        on_stage: Called with what is being done between the calls of `progress`.
 
     Raises:
         DataError: The data cannot be read.
@@ -128,11 +127,12 @@ def tune(
             checkpoint is kept.
         UnknownNameError: There is no such model, data set or split.
     """
-    config, folder = config or TuneConfig(), Path(out)
-    parts = guard_for(config, guard or own_guard(model))
+    config, folder, spec, on_stage = config or TuneConfig(), Path(out), tunable(model), on_stage or untold
+    on_stage("reading data", 0, 0)
+    parts = guard_for(config, guard or own_guard(spec.source))
     training = read_training(data, split, general, parts)
     slice_ = _slice(data, training, eval_steps, evaluate_on, bounds)
-    asked = _asked(model, training, config, parts)
+    asked = _asked(spec.source, training, config, parts)
     if bounds:  # they decide when training ends
         asked["bounds"] = {**asdict(bounds), "eval_steps": eval_steps, "slice_sha256": datasets.fingerprint(slice_)}
     with hold(folder, TuningError, alone=process()[0] == 0):  # of several, the first
@@ -141,13 +141,14 @@ def tune(
         if before is not None and (folder / TUNED / TUNED_FILE).is_file():
             return Tuned(folder / TUNED, json.loads((folder / TUNED / TUNED_FILE).read_text("utf-8")), True)
         known = None if before is None else [SkippedSample(**each) for each in before["skipped"]]
-        ready = make_ready(model, training, config, parts, options or ModelOptions(), known)
+        ready = make_ready(spec, training, config, parts, known, on_stage)
         began = {"weights_sha256": ready.weights, "guard_sha256": ready.own_guard}
         _check_weights(folder, before, began)
         if process()[0] == 0:
             skipped = [asdict(each) for each in ready.skipped]
             keep_request(folder, {"asked": asked, **began, "skipped": skipped})
         log = RunLog(folder, _first_line(ready))
+        on_stage("preparing the trainer", 0, 0)
         trainer = _Trainer(
             ready.loaded.model,
             ready.loaded.processor,
@@ -160,11 +161,13 @@ def tune(
             report_to=trackers(),
         )
         trainer.remove_callback(PrinterCallback)  # standard output is not the trainer's
-        for callback in [log, *([] if progress is None else [_Steps(progress)])]:
+        for callback in [log, *([] if progress is None else [_Steps(progress, on_stage)])]:
             trainer.add_callback(callback)
         evaluation = None
         if slice_:
-            evaluation = SliceEvaluation(trainer, slice_, eval_steps=eval_steps, bounds=bounds or Bounds())
+            evaluation = SliceEvaluation(
+                trainer, slice_, eval_steps=eval_steps, bounds=bounds or Bounds(), on_stage=on_stage
+            )
             trainer.add_callback(evaluation)
         trainer.tune()
         stop = None if evaluation is None else evaluation.stop
@@ -173,7 +176,7 @@ def tune(
         if trainer.is_world_process_zero():
             whole = trainer.model
             if trainer.is_fsdp_enabled:  # this process has but a part of the weights
-                again = make_ready(model, training, config, parts, options or ModelOptions(), ready.skipped)
+                again = make_ready(spec, training, config, parts, ready.skipped)
                 whole = configure_trainable_parts(again.loaded.model, config)
             images = image_digests((*ready.training.samples, *ready.training.general))
             save_tuned(fill_from(whole, checkpoint), folder / TUNED, description, images)
@@ -182,24 +185,23 @@ def tune(
 
 
 def plan(
-    model: str | Path,
+    model: str | Path | ModelSpec,
     data: str | Path | Sequence[Sample],
     config: TuneConfig | None = None,
     *,
     split: str | None = None,
     general: str | Path | Sequence[Sample] | None = None,
     guard: GuardConfig | None = None,
-    options: ModelOptions | None = None,
 ) -> Plan:
     """Say what `tune` would do with these arguments: it reads the data and the model, and trains and writes nothing.
 
     Raises:
         HoliSafeError: As `tune` does before it trains.
     """
-    config = config or TuneConfig()
-    parts = guard_for(config, guard or own_guard(model))
+    config, spec = config or TuneConfig(), tunable(model)
+    parts = guard_for(config, guard or own_guard(spec.source))
     training = read_training(data, split, general, parts)
-    ready = make_ready(model, training, config, parts, options or ModelOptions(), None)
+    ready = make_ready(spec, training, config, parts, None)
     adapted = configure_trainable_parts(ready.loaded.model, config)
     return Plan(
         learned=learned_parts(adapted, config),
@@ -212,9 +214,9 @@ def plan(
     )
 
 
-def _asked(model: str | Path, training: TrainingData, config: TuneConfig, guard: GuardConfig | None) -> dict[str, Any]:
+def _asked(model: str, training: TrainingData, config: TuneConfig, guard: GuardConfig | None) -> dict[str, Any]:
     """What makes a run the same run."""
-    name = str(Path(model).expanduser().resolve()) if looks_local(str(model)) else str(model)
+    name = str(Path(model).expanduser().resolve()) if looks_local(model) else model
     return {
         "model": name,
         "data_sha256": datasets.fingerprint(training.samples),
@@ -283,11 +285,22 @@ class _Trainer(GuardedTrainer):
 class _Steps(TrainerCallback):  # type: ignore[misc]
     """Reports how far a run is, and each evaluation when it happens."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, on_stage: OnStage) -> None:
         self.progress = progress
+        self.on_stage = on_stage
+        self._batches = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._tell(state)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._batches = 0
+        self._tell(state)
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._batches += 1
+        if state.is_world_process_zero:
+            self.on_stage("batch", self._batches, args.gradient_accumulation_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._tell(state)

@@ -26,7 +26,7 @@ def row(model: str, split: str, value: float) -> dict[str, Any]:
 
 def page(**values: float) -> str:
     rows = [row(name.replace("_", "-"), split, value) for split in safe_pocket.SPLITS for name, value in values.items()]
-    return safe_pocket.markdown({"limit": None, "max_tokens": 64, "rows": rows, "seeing": []})
+    return safe_pocket.markdown({"limit": None, "max_new_tokens": 64, "rows": rows, "seeing": []})
 
 
 def test_an_aim_is_judged_by_the_model_that_ships() -> None:
@@ -52,7 +52,7 @@ def test_further_seeds_are_summarised_beside_it() -> None:
 def test_rows_of_other_models_stay_where_measured_alike(tmp_path: Path, limit: int | None, kept: list[str]) -> None:
     file = tmp_path / "figures.json"
     rows = [row("pocket", "test", 1.0), row("pocket-safe", "test", 0.1)]
-    file.write_text(json.dumps({"limit": None, "max_tokens": 64, "rows": rows}))
+    file.write_text(json.dumps({"limit": None, "max_new_tokens": 64, "rows": rows}))
 
     found = safe_pocket.measured_before(file, ["pocket-safe"], limit, 64)
 

@@ -17,5 +17,5 @@ def collator(processor: Any, guard: GuardConfig | None, **options: Any) -> Colla
 
 
 def counts(batch: Mapping[str, Any]) -> dict[str, int]:
-    """Targets of each term."""
+    """Targets of each term; meta tokens are not learned as text."""
     return count_answer(batch) | count_guard(batch)

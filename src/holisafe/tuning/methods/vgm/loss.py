@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holisafe.errors import TuningError
-from holisafe.guard import session
+from holisafe.guard import add_meta_tokens, session
 from holisafe.guard.attach import find_observer
 from holisafe.tuning._answer_loss import answer_term, model_inputs
 from holisafe.tuning._guard_loss import guard_hits, guard_terms
@@ -24,6 +24,9 @@ def loss(model: Any, batch: Mapping[str, Any], config: VgmConfig) -> Loss:
     if observer is None:
         raise TuningError("the model has no guard; add one with attach_guard(model)")
     with session(model):
-        answer, outputs = answer_term(model, model_inputs(batch))
+        inputs = model_inputs(batch)
+        if observer.config.meta_token:
+            inputs = add_meta_tokens(model, inputs)
+        answer, outputs = answer_term(model, inputs)
     terms = guard_terms(outputs, batch, observer.config, config.image_weight, config.joint_weight)
     return Loss((answer, *terms), outputs, guard_hits(outputs, batch, observer.config.labels))
