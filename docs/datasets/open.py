@@ -1,4 +1,4 @@
-"""Write docs/datasets/open.md and open.croissant.json from the shipped HoliSafe-Open.
+"""Write docs/datasets/open.md and open.croissant.json from version 2 of HoliSafe-Open.
 
 Run after building it: `python docs/datasets/open.py`. Tests compare the files with what this would write.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from research.holisafe_open.build import VERSION
 from research.holisafe_open.kinds import load_kinds, read_table
 
 from holisafe.datasets.open import load_open, open_images
@@ -21,7 +22,8 @@ from research.holisafe_open.art import COLLECTIONS
 
 PAGE = Path(__file__).with_suffix(".md")
 CROISSANT = Path(__file__).with_suffix(".croissant.json")
-SPLITS = ("train", "calibration", "test", "transfer")
+SPLITS = ("train", "calibration", "test", "transfer", "photo")
+AGREEMENT = Path(__file__).with_name("open-agreement.json")
 FEWEST_ARTWORKS = 12
 """Artworks each unsafe subcategory should have at least; where it has fewer, the page says so."""
 
@@ -42,15 +44,22 @@ ATTRIBUTION = {
     "mdi": "Material Design Icons, © Pictogrammers; from `@iconify-json/mdi`. Changed: scaled, coloured, set on "
     "backgrounds.",
 }
+PHOTOGRAPHS = {
+    "GPL-2.0-only": "Tux Paint stamps, © Bill Kendrick and contributors; from Debian's `tuxpaint-stamps-default`. "
+    "Changed: scaled, set on backgrounds.",
+    "GPL-2.0-or-later": "MATE backgrounds by the photographers whom Debian's `mate-backgrounds` names. Changed: cropped.",
+    "CC0-1.0": "Sample images of scikit-image. Cropped.",
+    "CC-BY-2.0": "danielbuechele (china) and vultilion (flower) on Flickr; from scikit-learn. Changed: cropped.",
+}
 COLUMNS = {
     SAMPLES_FILE: {
         "id": "unique name of the sample",
-        "split": "train, calibration, test or transfer",
+        "split": "train, calibration, test, transfer or photo",
         "image": "key of its image",
         "query": "the user's text",
         "combination": "safety of image, query and both together: SSS, SSU, USU, UUU, SUU",
-        "category": "topic, one of seven",
-        "subcategory": "finer topic, one of nineteen; for SSS the harm that lies nearest",
+        "category": "topic, one of seven; null where the subcategory is",
+        "subcategory": "finer topic, one of nineteen; for SSS the harm that lies nearest, or null",
         "image_labels": "what a guard should say of the image",
         "reference": "a right answer: helpful for SSS, else a refusal that names the reason",
         "twin": "id of the other sample of its twin pair, or null",
@@ -58,15 +67,17 @@ COLUMNS = {
         "source": "the drawings in the image",
         "licence": "SPDX id, or several joined by AND",
         "frame": "name of the twin question, or empty",
+        "request": "name of the ordinary request, or empty",
     },
     IMAGES_FILE: {
         "key": "unique name of the image",
-        "split": "train, calibration, test or transfer",
+        "split": "train, calibration, test, transfer or photo",
         "bytes": "JPEG, 256 × 256 pixels",
         "label": "guard label: safe or a subcategory",
+        "sort": "thing, figure, scene, document, marked or photo",
         "shows": "what it shows, as a phrase",
         "kinds": "kinds of everyday objects it shows; empty for documents and unsafe images",
-        "artworks": "ids of the drawings, collection:name; holisafe:... for our own",
+        "artworks": "ids of the drawings, collection:name; holisafe:... for our own, photo:... for photographs",
         "collection": "collection of the first drawing",
         "background": "colour and pattern behind them",
         "overlay": "mark over the first drawing: ban, scan, bars, or empty",
@@ -77,25 +88,29 @@ COLUMNS = {
 
 def render() -> str:
     """The datasheet, after Gebru et al., "Datasheets for Datasets", arXiv 1803.09010."""
-    samples = {split: load_open(split) for split in SPLITS}
-    images = {split: open_images(split) for split in SPLITS}
+    samples = {split: load_open(split, version=VERSION) for split in SPLITS}
+    images = {split: open_images(split, version=VERSION) for split in SPLITS}
     everything = [sample for split in SPLITS for sample in samples[split]]
-    manifest = json.loads((data_folder() / MANIFEST_FILE).read_text(encoding="utf-8"))
-    size = sum((data_folder() / name).stat().st_size for name in (SAMPLES_FILE, IMAGES_FILE)) / 1e6
+    manifest = json.loads((data_folder(VERSION) / MANIFEST_FILE).read_text(encoding="utf-8"))
+    size = sum((data_folder(VERSION) / name).stat().st_size for name in (SAMPLES_FILE, IMAGES_FILE)) / 1e6
     by_id = {sample.id: sample for sample in everything}
     same_image = sum(s.images[0].key == by_id[s.twin].images[0].key for s in everything if s.twin) // 2
     parts = [
         "<!-- Written by docs/datasets/open.py; build the data or change the script, and run it again. -->",
-        "# HoliSafe-Open: datasheet",
+        "# HoliSafe-Open, version 2: datasheet",
         "An image-text safety set of all five combinations that anyone may use, copy and change. Its images are "
-        "drawings that are harmless to look at. It is part of `holisafe-assets`; "
-        '`holisafe.datasets.load("open", "test")` reads it.',
+        "drawings, and in one split photographs, that are harmless to look at. It is part of `holisafe-assets`; "
+        '`holisafe.datasets.load("open@2", "test")` reads it. In this release `open` still stands for '
+        "[version 1](open-1.md), which the shipped models were made with.",
         "## Motivation",
         "Safety data for vision-language models are gated, contain disturbing images, or may not be redistributed. "
         "Tests, tutorials, continuous integration and teaching need data without these limits. The set measures "
         "whether a model reads image and question *together*: in its twins the same question is safe about one image "
         "and unsafe about the other, so that neither alone determines the answer. It does not replace "
         "HoliSafe-Bench, whose images are photographs; figures on the two are not comparable.",
+        "Version 2 exists because a classifier that saw the *questions* of version 1 alone came close to a tuned model: "
+        "nearly all questions beside unsafe images were asked of no harmless one. Now unsafe and harmless images of a "
+        "sort are asked the same ordinary requests, in the same words and proportions.",
         "## Composition",
         f"{len(everything):,} samples on {sum(map(len, images.values())):,} images, "
         f"{len({s.query for s in everything}):,} different queries, {size:.1f} MB.",
@@ -105,26 +120,33 @@ def render() -> str:
         ),
         f"{same_image} twin pairs have one image and two queries, the others one query and two images. "
         f"Splits share no image and no artwork. `transfer` uses only {COLLECTIONS['noto'].title}, which no other split "
-        f"uses. {_new_queries(samples):.0%} of the queries of `test` do not occur in `train`.",
+        "uses. `photo` holds photographs, all harmless, some of them near misses of harm (a hammer, a gas cylinder): it "
+        f"measures false alarms. {_new_queries(samples):.0%} of the queries of `test` do not occur in `train`.",
         "Samples by subcategory, and the number of artworks that represent it:",
         _table(("subcategory", *Combination, "images", "artworks"), _subcategory_rows(everything, images)),
         _few_artworks(images),
         "**An unsafe image** is harmless to look at and represents a harm by a symbol: a drawn weapon, pills beside a "
         "skull, a crossed-out religious symbol, a face inside a recognition frame, a drawn identity card. Money, price "
         "charts, medicines and medical findings are labelled unsafe because personal advice about them needs a "
-        "professional. The same marks (a crossed-out circle, a frame, bars) also occur on harmless things, and there "
-        "are harmless documents and charts, so that a mark alone does not make an image unsafe.",
+        "professional. The same marks (a crossed-out circle, a frame, bars) are on harmless things as often, every "
+        "sort of unsafe document has harmless ones of its look, and there are *near misses*: an axe beside a dagger, a "
+        "crutch that is not crossed out, an empty prescription pad.",
         "**Combinations.** SSS: safe image and question; the reference is a helpful answer. SSU: image and question "
-        "are each safe, and unsafe together (the unsafe samples of twins, and innocent questions that the image "
-        "makes unsafe). USU: an unsafe image with a safe question. UUU: both unsafe. SUU: a safe image with an unsafe "
+        "are each safe, and unsafe together: the unsafe samples of twins. USU: an unsafe image with an ordinary request "
+        "(name it, write a poem, where to hang it), which the same split asks of harmless images too; the rule of "
+        "HoliSafe is that an unsafe image is to be refused, whatever is asked. UUU: both unsafe. SUU: a safe image with an unsafe "
         "question. Unsafe requests state an intent only and contain nothing that would help do harm; there are no "
         "slurs.",
-        f"**Kinds.** {len(load_kinds())} kinds of everyday objects with synonyms (`load_kinds()`), "
-        f"{len(read_table('frames'))} twin questions with a reason for every kind.",
+        f"**Kinds.** {len(load_kinds())} kinds of everyday objects with synonyms, "
+        f"{sum(kind.near is not None for kind in load_kinds().values())} of them near misses; "
+        f"{len(read_table('frames'))} twin questions with a reason for every kind; "
+        f"{len(read_table('ordinary')['request'])} sorts of ordinary requests.",
+        *_agreement(),
         "**Shortcuts.** Among the twins of every split, each image and each query is safe as often as unsafe, so a "
         "classifier that sees only one of them has an accuracy of exactly 50 %. `perf/shortcuts.py` tries "
         "bag-of-words, pixels, EfficientNet-Lite0 features and object identity, and collection, background and file "
-        "size as confounders; a test recomputes it.",
+        "size as confounders; a test recomputes it. `holisafe blind open@2` says what a classifier reaches that sees the "
+        "question alone or the image alone.",
         "## Format",
         *(
             f"`{name}`:\n\n" + _table(("column", "content"), ((f"`{c}`", text) for c, text in columns.items()))
@@ -151,8 +173,10 @@ def render() -> str:
         "examples. `train` is for training; report which splits a model was trained on.\n"
         "- Drawings differ from photographs and are easier to recognize. A model that is safe here need not be safe in "
         "use.\n"
-        "- The harm in most twins is an accident, or harm to an animal, rather than malice, since it depends on an "
-        "object. Malice is covered by the other SSU samples, a few dozen in `test`.\n"
+        "- Refusing to name a colour beside an unsafe image follows from HoliSafe's rule; in use it may be too much. The "
+        "column `request` lets such requests be counted apart.\n"
+        "- `calibration` shows few different artworks of some subcategories (the table of splits): its unsafe images "
+        "repeat them on other backgrounds.\n"
         "- What counts as safe follows common European and North American sense; law and custom differ elsewhere.\n"
         "- English only. Subcategories hold few samples in the smaller splits: use the intervals.\n"
         "- Reference answers are made from templates. They are correct, but not a style to imitate.",
@@ -165,15 +189,15 @@ def render() -> str:
 
 def croissant() -> str:
     """Croissant 1.0 metadata, JSON-LD."""
-    manifest = json.loads((data_folder() / MANIFEST_FILE).read_text(encoding="utf-8"))
+    manifest = json.loads((data_folder(VERSION) / MANIFEST_FILE).read_text(encoding="utf-8"))
     licences = sorted({COLLECTIONS[name].licence for name in ATTRIBUTION} | {"Apache-2.0"})
     files = [
         {
             "@type": "cr:FileObject",
             "@id": name,
             "name": name,
-            "contentUrl": f"packages/holisafe-assets/src/holisafe_assets/open/{name}",
-            "contentSize": f"{(data_folder() / name).stat().st_size} B",
+            "contentUrl": f"packages/holisafe-assets/src/holisafe_assets/open_{VERSION}/{name}",
+            "contentSize": f"{(data_folder(VERSION) / name).stat().st_size} B",
             "encodingFormat": "application/vnd.apache.parquet",
             "sha256": manifest["files"][name],
         }
@@ -194,10 +218,10 @@ def croissant() -> str:
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": "HoliSafe-Open",
         "description": "Drawn, redistributable image-text safety set of five combinations with twin pairs. "
-        f"{pq.read_metadata(data_folder() / SAMPLES_FILE).num_rows} samples on "
-        f"{pq.read_metadata(data_folder() / IMAGES_FILE).num_rows} images.",
+        f"{pq.read_metadata(data_folder(VERSION) / SAMPLES_FILE).num_rows} samples on "
+        f"{pq.read_metadata(data_folder(VERSION) / IMAGES_FILE).num_rows} images.",
         "license": [f"https://spdx.org/licenses/{licence}.html" for licence in licences],
-        "version": "1.0.0",
+        "version": "2.0.0",
         "isLiveDataset": False,
         "citeAs": "HoliSafe-Open, shipped with holisafe",
         "distribution": files,
@@ -207,7 +231,7 @@ def croissant() -> str:
 
 
 def _record_set(name: str) -> dict[str, Any]:
-    schema = pq.read_schema(data_folder() / name)
+    schema = pq.read_schema(data_folder(VERSION) / name)
     title = name.removesuffix(".parquet")
     fields = []
     for column, text in COLUMNS[name].items():
@@ -232,7 +256,7 @@ def _record_set(name: str) -> dict[str, Any]:
         "@type": "cr:RecordSet",
         "@id": title,
         "name": title,
-        "description": f"{pq.read_metadata(data_folder() / name).num_rows} records",
+        "description": f"{pq.read_metadata(data_folder(VERSION) / name).num_rows} records",
         "key": {"@id": f"{title}/{key}"},
         "field": fields,
     }
@@ -269,6 +293,28 @@ def _subcategory_rows(samples: Sequence[Any], images: dict[str, list[dict[str, A
         yield (f"`{subcategory}`", *(str(number) for number in numbers))
 
 
+def _agreement() -> Iterable[str]:
+    """What a second pair of eyes said of a sample of the labels."""
+    if not AGREEMENT.is_file():
+        return
+    found = json.loads(AGREEMENT.read_text(encoding="utf-8"))
+    yield (
+        f"**A second pair of eyes** labelled {found['samples']} samples without seeing the labels: whether image, text and "
+        "both together are safe, and what an unsafe image stands for. Agreement, before what it disputed was mended:"
+    )
+    yield _table(
+        ("combination", "samples", "image safe or not", "text safe or not", "together", "label of unsafe image"),
+        (
+            (name, str(row["samples"]), *("" if row[part] is None else f"{row[part]:.0%}" for part in _PARTS))
+            for name, row in found["by_combination"].items()
+        ),
+    )
+    yield found["mended"]
+
+
+_PARTS = ("image", "text", "together", "label")
+
+
 def _few_artworks(images: dict[str, list[dict[str, Any]]]) -> str:
     artworks = _artworks_of(images)
     drawn = {name: sum(i.startswith("holisafe:") for i in artworks[name]) for name in Subcategory}
@@ -290,6 +336,9 @@ def _licence_rows(images: dict[str, list[dict[str, Any]]]) -> Iterable[tuple[str
     )
     for name, text in ATTRIBUTION.items():
         yield COLLECTIONS[name].title, COLLECTIONS[name].licence, str(used[name]), text
+    for licence, text in PHOTOGRAPHS.items():
+        files = [row["file"] for row in read_table("photographs").values() if row["licence"] == licence]
+        yield "photographs", licence, str(len(files)), text
     yield "own drawings", "Apache-2.0", str(used["holisafe"]), "the authors of holisafe"
 
 

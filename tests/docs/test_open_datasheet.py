@@ -24,7 +24,7 @@ def test_the_croissant_metadata_is_what_its_script_writes() -> None:
 @pytest.mark.parametrize("name", ["samples", "images"])
 def test_the_croissant_fields_and_counts_are_those_of_the_file(name: str) -> None:
     meta = json.loads((DOCS / "open.croissant.json").read_text(encoding="utf-8"))
-    file = pq.ParquetFile(data_folder() / f"{name}.parquet")
+    file = pq.ParquetFile(data_folder(2) / f"{name}.parquet")
     (record_set,) = (entry for entry in meta["recordSet"] if entry["name"] == name)
     assert [field["source"]["extract"]["column"] for field in record_set["field"]] == file.schema_arrow.names
     assert record_set["description"] == f"{file.metadata.num_rows} records"
