@@ -91,7 +91,6 @@ def measure(
     image_reuse: bool = True,
     trust_remote_code: bool = False,
     guard: str | None = None,
-    resamples: int = 10_000,
     progress: Progress | None = None,
     on_request: OnRequest | None = None,
 ) -> Run:
@@ -110,7 +109,7 @@ def measure(
         limit: Stratified limit on the number of samples: every combination keeps its share.
         out: Folder of the run; made if missing. `default_folder(model, data)` when None.
         max_new_tokens: Maximum number of new tokens per answer.
-        seed: Seed of the draw under `limit`, of the bootstrap, and of models that take one.
+        seed: Seed of the draw under `limit`, and of models that take one.
         system_prompt: System message in front of every conversation.
         chat_template_args: Further arguments of a local model's chat template, e.g. `{"enable_thinking": False}`.
         max_retries: How often a request that a server fails is tried again; then the sample ends in an error.
@@ -128,7 +127,6 @@ def measure(
         trust_remote_code: Whether code that comes with a local model's checkpoint is run.
         guard: Guard of a local model: "own", a folder or a Hub id, as for `holisafe.models.load`. Its verdicts are
             recorded with every answer, which stays as it is.
-        resamples: Resamples behind each interval.
         progress: Called after every sample.
         on_request: Called whenever a request is sent, answered or tried again.
 
@@ -144,7 +142,7 @@ def measure(
     _check_numbers(
         max_new_tokens=(max_new_tokens, 1), seed=(seed, 0), max_retries=(max_retries, 0), timeout=(timeout, 1)
     )
-    _check_numbers(batch_size=(batch_size, 1), resamples=(resamples, 1))
+    _check_numbers(batch_size=(batch_size, 1))
     check_type(model, str, "model")
     check_type(data, (str, Path), "data")
     check_each(judges, object, "judges")
@@ -243,7 +241,7 @@ def measure(
                 )
                 record["log"] = os.path.relpath(log.location, folder)
             _judge_recorded(samples, chosen_judges, folder, judgements, judge_model)
-        return _finish(folder, record, identities, resamples, seed)
+        return _finish(folder, record, identities)
 
 
 def _check_numbers(**given: tuple[int, int]) -> None:
@@ -432,17 +430,16 @@ def _judge_recorded(
     in_loop(every)
 
 
-def _finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId], resamples: int, seed: int) -> Run:
+def _finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]) -> Run:
     """Write the figures, and give the run as its files hold it."""
     measured = recorded_run(folder, record, judges)
     failed = [response for response in measured.responses if response.error is not None]
     record["errors"] = len(failed)
     record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     record["summaries"] = {
-        judge: summarise(measured.samples, verdicts, resamples=resamples, seed=seed).to_json()
-        for judge, verdicts in measured.judgements.items()
+        judge: summarise(measured.samples, verdicts).to_json() for judge, verdicts in measured.judgements.items()
     }
-    findings = guard_findings(measured, resamples=resamples, seed=seed)
+    findings = guard_findings(measured)
     if findings is not None:
         record["guard_findings"] = findings.to_json()
     record["state"] = "complete"  # in one piece with its figures: a run that ends before resumes
