@@ -6,9 +6,9 @@ Simulated: images of 1 to 4 questions from two of the five combinations each; th
 around the true rate. Twin pairs: 1 to 4 pairs share images. Two runs: on half of the images the second answers as the
 first; on the others its answers are drawn anew, on half of these from a rate of its own.
 
-Rule, written before the first run: a setting fails where intervals hold the true value in less than 93 % of 1,000 draws,
-or where more than 3.5 % of them lie below it. More than 98 % is called conservative and does not fail: with few hits,
-counts are too coarse to come closer.
+Rule, written before the first run: a setting fails where intervals hold the true value in less than 93 % of 1,000
+draws, or where more than 3.5 % of them lie below it. More than 98 % is called conservative and does not fail: with few
+hits, counts are too coarse to come closer.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Layout:
 
     @property
     def count(self) -> int:
+        """How many images there are."""
         return int(self.images.max()) + 1
 
     def sums(self, values: npt.NDArray[Any]) -> Floats:
@@ -240,20 +241,21 @@ def page(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# How often the intervals hold the true value",
         "",
-        f"`python perf/coverage.py`: {DRAWS:,} draws of each setting, of images with 1 to 4 questions from two combinations.",
-        "`correlation` is that of two questions about one image. A setting *fails* where nominal 95 % intervals hold the",
-        f"true value in less than {100 * LEAST:g} % of the draws, or where more than {100 * MOST_BELOW:g} % of them lie below"
-        " it (*upper misses*). It is",
-        f"*conservative* above {100 * MOST:g} %, which is no failure: with few hits, counts are too coarse to come closer. "
-        "The rule was",
-        "written before the first run. *Korn–Graubard* is Inspect's `ci_wilson(cluster=)`, for single rates only; *bootstrap* is",
-        "what version 0.1 had. Why the intervals are as they are: [decision 0003](../decisions/0003-intervals.md).",
+        f"`python perf/coverage.py`: {DRAWS:,} draws of each setting, of images with 1 to 4 questions from two",
+        "combinations. `correlation` is that of two questions about one image. A setting *fails* where nominal 95 %",
+        f"intervals hold the true value in less than {100 * LEAST:g} % of the draws, or where more than "
+        f"{100 * MOST_BELOW:g} % of them lie below",
+        f"it (*upper misses*). It is *conservative* above {100 * MOST:g} %, which is no failure: with few hits, "
+        "counts are too coarse to come",
+        "closer. The rule was written before the first run. *Korn–Graubard* is the method of Inspect's",
+        "`ci_wilson(cluster=)`, for single rates only; *bootstrap* is what version 0.1 had.",
+        "[Decision 0003](../decisions/0003-intervals.md) says why the intervals are as they are.",
         "",
         *summary_table(rows),
         "",
-        f"Below: coverage / upper misses in %, by samples of each combination and true rate, at correlation {CORRELATION:.2f}; "
-        "failures in bold. The true",
-        "difference of the last two is a quarter of that of the two runs' own rates.",
+        "Below: coverage / upper misses in %, by samples of each combination and true rate, at correlation "
+        f"{CORRELATION:.2f}; failures in",
+        "bold. The true difference is a quarter of that between the two runs' rates.",
     ]
     for figure in dict.fromkeys(row["figure"] for row in main):
         lines += ["", f"## {figure}", "", *full_table(main, figure)]
