@@ -245,10 +245,11 @@ def page(rows: list[dict[str, Any]]) -> str:
         "combinations. `correlation` is that of two questions about one image. A setting *fails* where nominal 95 %",
         f"intervals hold the true value in less than {100 * LEAST:g} % of the draws, or where more than "
         f"{100 * MOST_BELOW:g} % of them lie below",
-        f"it (*upper misses*). It is *conservative* above {100 * MOST:g} %, which is no failure: with few hits, "
-        "counts are too coarse to come",
-        "closer. The rule was written before the first run. *Korn–Graubard* is the method of Inspect's",
-        "`ci_wilson(cluster=)`, for single rates only; *bootstrap* is what version 0.1 had.",
+        f"it (*upper misses*). It is *conservative* above {100 * MOST:g} %, which is no failure: few hits are coarse "
+        "counts, and tell little",
+        "of how alike the questions about one image are. The rule was written before the first run. *Korn–Graubard* is "
+        "Inspect's method",
+        "(`ci_wilson(cluster=)`), for single rates only; *bootstrap* is what version 0.1 had.",
         "[Decision 0003](../decisions/0003-intervals.md) says why the intervals are as they are.",
         "",
         *summary_table(rows),

@@ -84,6 +84,7 @@ class _Score:
         sample: What one sample weighs: 1 / effective sample size if samples were independent, (figures,).
         spread: Design effect: the variance as a multiple of what it were if samples were independent, (figures,).
         freedom: Degrees of freedom, (figures,).
+        quantile: Student's quantile for them, (figures,).
     """
 
     counts: Floats
@@ -92,6 +93,7 @@ class _Score:
     sample: Floats
     spread: Floats
     freedom: Floats
+    quantile: Floats
 
     @staticmethod
     def of(counts: Floats, totals: npt.ArrayLike) -> _Score:
@@ -110,9 +112,10 @@ class _Score:
         known = 1 / np.maximum(most, 1)  # share of the variance that needs no estimating: all of it without clusters
         freedom = np.divide(others, 1 - known, out=np.full_like(others, np.inf), where=known < 1)
         # Few hits tell little of how clusters agree: begin with some clusters of hits that agree wholly.
-        prior = _PRIOR * stats.t.ppf(_TAIL, freedom) ** 2 * most * sample**2
+        quantile = np.asarray(stats.t.ppf(_TAIL, freedom), dtype=np.float64)
+        prior = _PRIOR * quantile**2 * most * sample**2
         spread = np.maximum((observed + prior * most) / (independent + prior), 1)
-        return _Score(hits, samples, means.mean(axis=1), sample, spread, freedom)
+        return _Score(hits, samples, means.mean(axis=1), sample, spread, freedom, quantile)
 
     def intervals(self) -> Intervals:
         """Values and the ends of their intervals."""
@@ -134,7 +137,7 @@ class _Score:
     def _excess(self, multipliers: Floats) -> Floats:
         """By how much the estimate is further from the value at these multipliers than chance allows."""
         means, error, skew = self._at(multipliers)
-        allowed = stats.t.ppf(_TAIL, self.freedom) * error + _CONTINUITY * self.sample * self.spread
+        allowed = self.quantile * error + _CONTINUITY * self.sample * self.spread
         return np.asarray(np.abs(self.values - means) - allowed - np.sign(multipliers) * skew, dtype=np.float64)
 
     def _at(self, multipliers: Floats) -> tuple[Floats, Floats, Floats]:
@@ -159,7 +162,7 @@ class _Score:
         third = ((means - 3 * means * squares + 2 * means**3) / self.totals**2).sum(axis=1) / parts**3
         error = np.sqrt(np.maximum(variance, 0))
         skew = _SKEW * self.spread**2 * np.divide(third, variance, out=np.zeros_like(third), where=variance > 0)
-        most = stats.t.ppf(_TAIL, self.freedom) * error
+        most = self.quantile * error
         return means.mean(axis=1), error, np.clip(skew, -most, most)
 
     def _search(self, holds: Callable[[Floats], Bools]) -> Floats:

@@ -270,7 +270,7 @@ def bootstrap_figure(
     clusters: npt.ArrayLike,
     *,
     independent: int,
-    resamples: int = 2000,
+    resamples: int = 1000,
     seed: int = 0,
 ) -> Figure | None:
     """A statistic that is no rate, with its 95 % interval from a bootstrap; None where the statistic is None.
