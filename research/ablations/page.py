@@ -100,9 +100,9 @@ def _head(found: Mapping[str, Any]) -> list[str]:
         "labels. Joint top-1: of the five combinations. Means of the seeds. The tests are about answers: utility and "
         "the guard's figures have none.",
         "",
-        "**Differences** are paired: on the same samples with the same seeds. The test exchanges the two runs' answers "
-        "on whole clusters of samples at random, all seeds of a cluster together; intervals (95 %) are from resampled "
-        "clusters and not corrected, p-values are corrected for all that are in a section (Holm). That test knows the "
+        "**Differences** are paired: on the same samples with the same seeds. The test and its 95 % "
+        "interval take clusters of samples for independent, all seeds of a cluster together; intervals are not "
+        "corrected, p-values are corrected for all that are in a section (Holm). That test knows the "
         "chance in which samples were asked, not that of training once more. How much a rate changes from seed to seed "
         "more in one arm than in the others is known from all arms; *another seed* is the difference that two arms "
         "which are alike would exceed in one of twenty comparisons. A difference is called *clear* where the corrected "
