@@ -18,8 +18,8 @@ from report_runs import ANSWER, REFUSAL, guarded, make_run
 
 def with_figures(run: Run) -> Run:
     """The run with what `run.json` says of it."""
-    figures = {judge: summarise(run.samples, found, resamples=200).to_json() for judge, found in run.judgements.items()}
-    findings = guard_findings(run, resamples=200)
+    figures = {judge: summarise(run.samples, found).to_json() for judge, found in run.judgements.items()}
+    findings = guard_findings(run)
     guard = {} if findings is None else {"guard_findings": findings.to_json()}
     return replace(run, provenance={**run.provenance, "summaries": figures, **guard})
 

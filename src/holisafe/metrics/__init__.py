@@ -1,4 +1,4 @@
-"""What is counted: rates with cluster-bootstrap intervals, paired runs, agreement of judges, calibration of guards.
+"""What is counted: rates with intervals that allow for shared images, paired runs, agreement of judges, calibration.
 
 `summarise` gives the figures of a run, `compare` those of two; `HEADLINE` says what the headline figures are.
 """

@@ -15,13 +15,13 @@ from holisafe.report._guard import csv_rows, findings_of, markdown
 from holisafe.report._table import cell, judge_runs, percent
 
 
-def write_markdown(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_000) -> Path:
+def write_markdown(runs: Sequence[Run], out: str | Path) -> Path:
     """Write the figures, and a guard's tables, as Markdown: rates in percent with 95 % intervals.
 
     Raises:
         RunError: There is nothing to write, or `out` cannot be written.
     """
-    judged_runs = judge_runs(runs, resamples)
+    judged_runs = judge_runs(runs)
     lines = [
         "| run | judge | samples | " + " | ".join(figure.label for figure in FIGURES) + " |",
         "|---|---|--:|" + "--:|" * len(FIGURES),
@@ -31,18 +31,18 @@ def write_markdown(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_
             cells = [percent(figure) for figure in figures(summary).values()]
             names = [cell(judged.name), cell(judge), str(len(judged.run.samples))]
             lines.append("| " + " | ".join([*names, *cells]) + " |")
-    for name, findings in findings_of(judged_runs, resamples).items():
+    for name, findings in findings_of(judged_runs).items():
         lines += markdown(name, findings)
     lines += [
         "",
-        "Rates in %, with 95 % intervals (bootstrap over images). For the key see docs/report.md of holisafe.",
+        "Rates in %, with 95 % intervals that allow for shared images. For the key see docs/report.md of holisafe.",
     ]
     for judged in judged_runs:
         lines += [f"{cell(judged.name)}: {cell(caveat)}" for caveat in caveats(judged.run)]
     return put(out, "\n".join(lines) + "\n")
 
 
-def write_csv(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_000) -> Path:
+def write_csv(runs: Sequence[Run], out: str | Path) -> Path:
     """Write the figures of runs and guards as CSV, one a row: rates in [0, 1], empty where there are no samples.
 
     Raises:
@@ -51,12 +51,12 @@ def write_csv(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_000) 
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["run", "judge", "figure", "value", "low", "high", "n"])
-    judged_runs = judge_runs(runs, resamples)
+    judged_runs = judge_runs(runs)
     for judged in judged_runs:
         for judge, summary in judged.summaries.items():
             for key, figure in figures(summary).items():
                 numbers = ["", "", "", 0] if figure is None else [figure.value, figure.low, figure.high, figure.n]
                 table.writerow([judged.name, judge, key, *numbers])
-    for name, findings in findings_of(judged_runs, resamples).items():
+    for name, findings in findings_of(judged_runs).items():
         table.writerows(csv_rows(name, findings))
     return put(out, text.getvalue())

@@ -41,7 +41,7 @@ PART_NAMES: dict[Part, str] = {
 }
 
 
-def write_report(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_000, title: str | None = None) -> Path:
+def write_report(runs: Sequence[Run], out: str | Path, *, title: str | None = None) -> Path:
     """Write one self-contained HTML file about one or more runs, safe to open in a shared room.
 
     Runs that share samples are compared with the first. Where an image cannot be shown, the reason is. Of a run that
@@ -50,7 +50,6 @@ def write_report(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_00
     Args:
         runs: The runs; two of the same name are numbered.
         out: The file, put in place whole; its folder is made if missing.
-        resamples: Resamples behind each interval.
         title: Heading; made from the runs' names if not given.
 
     Returns:
@@ -59,8 +58,8 @@ def write_report(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_00
     Raises:
         RunError: There is no run, one holds no judgements, or `out` cannot be written.
     """
-    judged = judge_runs(runs, resamples)
-    page = _environment().get_template("report.html.j2").render(_context(judged, resamples, title))
+    judged = judge_runs(runs)
+    page = _environment().get_template("report.html.j2").render(_context(judged, title))
     return put(out, page)
 
 
@@ -87,11 +86,11 @@ def _hits(figure: Figure) -> int:
     return round(figure.value * figure.n)
 
 
-def _context(runs: Sequence[JudgedRun], resamples: int, title: str | None) -> dict[str, Any]:
+def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
     style = "\n" + (files("holisafe.report") / "templates" / "style.css").read_text(encoding="utf-8")
     judges = _sections.judges_of(runs)
-    pairs = _sections.pairs(runs, resamples)
-    guard = _guard.findings_of(runs, resamples)
+    pairs = _sections.pairs(runs)
+    guard = _guard.findings_of(runs)
     counts = _gallery.count_twins(runs)
     entries = _gallery.collect(runs)
     gallery = _gallery.choose(entries)
@@ -103,7 +102,6 @@ def _context(runs: Sequence[JudgedRun], resamples: int, title: str | None) -> di
         "style": Markup(style),
         "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         "contents": _contents(bool(pairs), bool(guard), bool(counts)),
-        "resamples": resamples,
         "runs": runs,
         "judges": judges,
         "measures": HEADLINE,
