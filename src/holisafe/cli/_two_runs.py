@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from holisafe.cli._tables import NOTHING
-from holisafe.metrics import FIGURES, Comparison, Difference, Figure, Summary, compare, figures
+from holisafe.cli._tables import points, rate
+from holisafe.metrics import FIGURES, Comparison, Figure, Summary, compare, figures
 from holisafe.records import Outcome, Response, Run, Sample
 from holisafe.report.verdicts import image_verdict_words
 from holisafe.taxonomy import Combination
@@ -52,7 +52,7 @@ def _table(judge: str, first: Run, second: Run, comparison: Comparison) -> Table
         table.add_column(name, justify="right")
     for figure in FIGURES:
         first_rate, second_rate = before[figure.name], after[figure.name]
-        cells = (_rate(first_rate), _rate(second_rate), _points(comparison.differences[figure.name]))
+        cells = (rate(first_rate), rate(second_rate), points(comparison.differences[figure.name]))
         table.add_row(figure.label, *cells, "0" if first_rate is None else str(first_rate.n))
     return table
 
@@ -61,25 +61,13 @@ def _figures(run: Run, judge: str) -> dict[str, Figure | None]:
     return figures(Summary.from_json(run.provenance["summaries"][judge]))
 
 
-def _rate(figure: Figure | None) -> str:
-    if figure is None:
-        return NOTHING
-    return f"{100 * figure.value:.1f} ({100 * figure.low:.0f}–{100 * figure.high:.0f})"
-
-
-def _points(found: Difference | None) -> str:
-    if found is None:
-        return NOTHING
-    return f"{100 * found.value:+.1f} ({100 * found.low:+.0f} to {100 * found.high:+.0f})"
-
-
 def _guard_lines(run: Run) -> list[str]:
     """How good the guard's image verdicts are, in one sentence."""
     findings: Mapping[str, Any] = run.provenance.get("guard_findings") or {}
     images = findings.get("images")
     if not images:
         return []
-    shares = {key: _rate(_figure(images[key])) for key in ("accuracy", "flagged_unsafe", "flagged_safe")}
+    shares = {key: rate(_figure(images[key])) for key in ("accuracy", "flagged_unsafe", "flagged_safe")}
     return [
         f"Image verdicts of {run.name} on {images['images']} images: right label of the twenty for "
         f"{shares['accuracy']} %;",
