@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holisafe._lazy import lazy
+from holisafe.blind._mark import LEGEND, MARK
 
 if TYPE_CHECKING:
     from holisafe.blind._baselines import (
-        LEGEND,
-        MARK,
         BlindBaseline,
         BlindResult,
         at_refusal_rate,
@@ -22,13 +21,11 @@ if TYPE_CHECKING:
         blind_judgements,
     )
     from holisafe.blind._features import PIXELS, ImageFeatures, model_features, pixel_features
-    from holisafe.blind._measure import BlindReport, blind_baselines, scores_of_run
-    from holisafe.blind._scores import IMAGE, QUESTION, BlindScores, blind_scores
+    from holisafe.blind._measure import BlindReport, blind_baselines, run_data, scores_of_run
+    from holisafe.blind._scores import IMAGE, QUESTION, BlindScores, apart_from, blind_scores, cross_validation_parts
     from holisafe.blind._sights import image_classifier, question_classifier, question_text
 
 _OF_BASELINES = (
-    "LEGEND",
-    "MARK",
     "BlindBaseline",
     "BlindResult",
     "at_refusal_rate",
@@ -47,16 +44,19 @@ __all__ = [
     "BlindResult",
     "BlindScores",
     "ImageFeatures",
+    "apart_from",
     "at_refusal_rate",
     "beside",
     "blind_baselines",
     "blind_judgements",
     "blind_scores",
+    "cross_validation_parts",
     "image_classifier",
     "model_features",
     "pixel_features",
     "question_classifier",
     "question_text",
+    "run_data",
     "scores_of_run",
 ]
 
@@ -65,8 +65,11 @@ __getattr__, __dir__ = lazy(
     {
         **dict.fromkeys(_OF_BASELINES, "holisafe.blind._baselines"),
         **dict.fromkeys(("PIXELS", "ImageFeatures", "model_features", "pixel_features"), "holisafe.blind._features"),
-        **dict.fromkeys(("BlindReport", "blind_baselines", "scores_of_run"), "holisafe.blind._measure"),
-        **dict.fromkeys(("IMAGE", "QUESTION", "BlindScores", "blind_scores"), "holisafe.blind._scores"),
+        **dict.fromkeys(("BlindReport", "blind_baselines", "run_data", "scores_of_run"), "holisafe.blind._measure"),
+        **dict.fromkeys(
+            ("IMAGE", "QUESTION", "BlindScores", "apart_from", "blind_scores", "cross_validation_parts"),
+            "holisafe.blind._scores",
+        ),
         **dict.fromkeys(("image_classifier", "question_classifier", "question_text"), "holisafe.blind._sights"),
     },
 )

@@ -17,14 +17,6 @@ from holisafe.records import Behaviour, JudgeId, Judgement, Outcome, Sample
 BLIND = JudgeId("blind")
 """Who decides where there is no model, and so no judge."""
 
-MARK = "†"
-"""Stands behind a model's figure that a blind baseline reaches."""
-
-LEGEND = (
-    f"{MARK} A blind baseline reaches this figure within its interval: on these data, nothing shows that the model "
-    "reads image and question together."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class BlindBaseline:

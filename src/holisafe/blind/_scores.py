@@ -126,6 +126,20 @@ def _task(samples: Sequence[Sample], train: Sequence[Sample]) -> _Task:
         score = np.arange(len(train), len(train) + len(ordered))
         words = f"trained on {len(train)} samples of other images"
         return _Task((*train, *ordered), ((np.arange(len(train)), score),), places + len(train), words)
+    _, parts = cross_validation_parts(samples)
+    return _Task(tuple(ordered), tuple(parts), places, f"{len(parts)}-fold cross-validation by image")
+
+
+def cross_validation_parts(samples: Sequence[Sample]) -> tuple[list[Sample], list[tuple[Rows, Rows]]]:
+    """Folds that share no image, no cluster and no pair of twins.
+
+    Returns:
+        The samples by id, and for each fold their rows to train on (of these, something is expected) and to score.
+
+    Raises:
+        DataError: All samples are linked, so that there are no two folds.
+    """
+    ordered = sorted(samples, key=lambda sample: sample.id)
     usable = np.array([sample.expected is not None for sample in ordered], dtype=bool)
     groups = _groups(ordered)
     folds = min(FOLDS, len(set(groups.tolist())))
@@ -135,8 +149,7 @@ def _task(samples: Sequence[Sample], train: Sequence[Sample]) -> _Task:
             "with more images, or with a train split"
         )
     split = GroupKFold(n_splits=folds).split(ordered, groups=groups)
-    parts = tuple((rows[usable[rows]], held_out) for rows, held_out in split)
-    return _Task(tuple(ordered), parts, places, f"{folds}-fold cross-validation by image")
+    return ordered, [(rows[usable[rows]], held_out) for rows, held_out in split]
 
 
 def _groups(samples: Sequence[Sample]) -> Rows:

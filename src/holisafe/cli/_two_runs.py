@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from holisafe.blind import BlindReport
+from holisafe.cli._blind_table import print_blind
 from holisafe.cli._tables import points, rate
 from holisafe.metrics import FIGURES, Comparison, Figure, Summary, compare, figures
 from holisafe.records import Outcome, Response, Run, Sample
@@ -27,7 +29,12 @@ def compare_runs(first: Run, second: Run) -> dict[str, Comparison]:
 
 
 def print_two_runs(
-    first: Run, second: Run, differences: Mapping[str, Comparison], *, console: Console | None = None
+    first: Run,
+    second: Run,
+    differences: Mapping[str, Comparison],
+    *,
+    blind: BlindReport | None = None,
+    console: Console | None = None,
 ) -> None:
     """Print a table for each judge, how good the second run's guard is, and a request of each combination.
 
@@ -35,11 +42,14 @@ def print_two_runs(
         first: The run before.
         second: The run after, on the same samples.
         differences: As `compare_runs` gives them.
+        blind: Blind baselines beside the second run: those of its first judge are printed too.
         console: Where to print; standard output if not given.
     """
     console = console or Console(highlight=False)
     for judge, comparison in differences.items():
         console.print(_table(judge, first, second, comparison))
+    if blind is not None:
+        print_blind(blind.results[0], blind.training, second.name, console=console)
     for line in (*_guard_lines(second), *_example_lines(first, second)):
         console.print(line, markup=False, soft_wrap=True)
 
