@@ -121,12 +121,14 @@ def test_all_turns_are_read() -> None:
 @pytest.mark.parametrize("kind", [Combination.SSS, Combination.SUU])
 def test_one_class_alone_cannot_be_trained_on(kind: Combination) -> None:
     samples = [ask(f"s{at}", at, f"Question {at}?", kind) for at in range(10)]
-    with pytest.raises(DataError, match=r"all 8 training samples of a part are to be (answered|refused); give data"):
+    with pytest.raises(DataError, match=r"samples are to be answered and \d+ to be refused; a classifier needs two"):
         blind_scores(samples)
+    with pytest.raises(DataError, match=r"all 10 training samples of a part are to be (answered|refused); give data"):
+        blind_scores(told_by_the_question(3, start=500), samples)
 
 
 def test_one_image_alone_cannot_be_cross_validated() -> None:
-    samples = [ask("a", 1, SAFE, "SSS"), ask("b", 1, UNSAFE, "SUU")]
+    samples = [ask(f"s{at}", 1, (SAFE, UNSAFE)[at % 2], ("SSS", "SUU")[at % 2]) for at in range(6)]
     with pytest.raises(DataError, match="give data with more images"):
         blind_scores(samples)
 

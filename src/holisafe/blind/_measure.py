@@ -66,7 +66,8 @@ def blind_baselines(
 ) -> BlindReport:
     """How well a classifier refuses that sees only the question, or only the image.
 
-    Trained on the train split where the data have one and another is asked for, else cross-validated by image.
+    Trained on the train split where the data have one and another is asked for, else cross-validated by image, on all
+    of the data where a run was asked some of them.
 
     Args:
         data: Name of a data set, a path, or a Hub id.
@@ -92,7 +93,7 @@ def blind_baselines(
     samples = there if run is None else _asked(run, there, data)
     train = load(data, _TRAIN) if _TRAIN in names and split not in (None, _TRAIN) else []
     seen, notes = _features(features)
-    scores = blind_scores(samples, train, features=seen)
+    scores = blind_scores(samples if train else there, train, features=seen).of([sample.id for sample in samples])
     if run is None:
         results = [at_refusal_rate(scores, rr)]
     else:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import StratifiedGroupKFold
 
 from holisafe._checks import check_each
 from holisafe.blind._features import ImageFeatures
@@ -19,7 +19,7 @@ from holisafe.blind._sights import image_classifier, question_classifier, questi
 from holisafe.errors import DataError, ImageError
 from holisafe.images import content_hash, open_image, read_bytes
 from holisafe.metrics import cluster_name
-from holisafe.records import ImageRef, Sample
+from holisafe.records import Behaviour, ImageRef, Sample
 
 QUESTION = "question alone"
 IMAGE = "image alone"
@@ -44,6 +44,13 @@ class BlindScores:
     by_sight: Mapping[str, Floats]
     training: str
     notes: tuple[str, ...] = ()
+
+    def of(self, ids: Sequence[str]) -> BlindScores:
+        """The scores of some of the samples, by id, in that order."""
+        row = {sample.id: at for at, sample in enumerate(self.samples)}
+        rows = [row[each] for each in ids]
+        chosen = {name: scores[rows] for name, scores in self.by_sight.items()}
+        return BlindScores(tuple(self.samples[at] for at in rows), chosen, self.training, self.notes)
 
 
 def blind_scores(
@@ -137,19 +144,31 @@ def cross_validation_parts(samples: Sequence[Sample]) -> tuple[list[Sample], lis
         The samples by id, and for each fold their rows to train on (of these, something is expected) and to score.
 
     Raises:
-        DataError: All samples are linked, so that there are no two folds.
+        DataError: There are fewer than two samples of a kind, or all are linked, so that there are no two folds.
     """
     ordered = sorted(samples, key=lambda sample: sample.id)
     usable = np.array([sample.expected is not None for sample in ordered], dtype=bool)
+    refuse = _refuse(ordered)
     groups = _groups(ordered)
-    folds = min(FOLDS, len(set(groups.tolist())))
+    counts = int((usable & ~refuse).sum()), int(refuse.sum())
+    folds = min(FOLDS, len(set(groups.tolist())), *counts)
+    if min(counts) < 2:
+        raise DataError(
+            f"blind baselines: {counts[0]} samples are to be answered and {counts[1]} to be refused; a classifier "
+            "needs two of each to be cross-validated: give data with both kinds"
+        )
     if folds < 2:
         raise DataError(
             "blind baselines: all samples share an image or a chain of twins, so that none can be held out; give data "
             "with more images, or with a train split"
         )
-    split = GroupKFold(n_splits=folds).split(ordered, groups=groups)
+    split = StratifiedGroupKFold(n_splits=folds).split(ordered, refuse, groups)
     return ordered, [(rows[usable[rows]], held_out) for rows, held_out in split]
+
+
+def _refuse(samples: Sequence[Sample]) -> npt.NDArray[np.bool_]:
+    """Whether each sample is to be refused, (samples,); not those of which nothing is expected."""
+    return np.array([sample.expected is Behaviour.REFUSE for sample in samples], dtype=bool)
 
 
 def _groups(samples: Sequence[Sample]) -> Rows:
@@ -180,7 +199,7 @@ def _score_all(
 ) -> Floats:
     """Log-odds of a refusal, (samples to be scored,). What looks alike is scored once, so that ties are exact."""
     keys = [key(sample) for sample in task.samples]
-    refuse = np.array([not sample.is_safe if sample.expected else False for sample in task.samples], dtype=bool)
+    refuse = _refuse(task.samples)
     scores = np.zeros(len(keys))
     for train, score in task.parts:
         if len(set(refuse[train].tolist())) < 2:

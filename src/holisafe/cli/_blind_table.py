@@ -13,7 +13,7 @@ from holisafe.metrics import HEADLINE, headline
 
 
 def print_blind(result: BlindResult, training: str, model: str = "", *, console: Console | None = None) -> None:
-    """Print the figures, those of the model that a baseline reaches marked; then the differences, where there are any.
+    """Print the figures; those of the model that a baseline reaches are marked.
 
     Args:
         result: The baselines at one refusal rate.
@@ -36,18 +36,23 @@ def print_blind(result: BlindResult, training: str, model: str = "", *, console:
         ]
         table.add_row(each.label, *cells, *(rate(column[each.name]) for column in columns))
     console.print(table)
-    compared = [baseline for baseline in result.baselines if baseline.difference is not None]
-    if compared:
-        differences = _table(f"{printable(model)} minus the baseline, in points (95 % interval)")
-        for baseline in compared:
-            differences.add_column(escape(printable(baseline.name)), justify="right")
-        for each in HEADLINE:
-            found = [baseline.difference.differences[each.name] for baseline in compared if baseline.difference]
-            differences.add_row(each.label, *map(points, found))
-        console.print(differences)
     if result.reached:
         console.print(LEGEND, markup=False)
     console.print(f"Baselines: {printable(training)}.", markup=False)
+
+
+def print_blind_differences(result: BlindResult, model: str, *, console: Console | None = None) -> None:
+    """Print the model's figures minus those of each baseline, paired; nothing where they were not compared."""
+    console = console or Console(highlight=False)
+    compared = {each.name: each.difference.differences for each in result.baselines if each.difference is not None}
+    if not compared:
+        return
+    table = _table(f"{printable(model)} minus the baseline, in points (95 % interval)")
+    for name in compared:
+        table.add_column(escape(printable(name)), justify="right")
+    for each in HEADLINE:
+        table.add_row(each.label, *(points(found[each.name]) for found in compared.values()))
+    console.print(table)
 
 
 def _table(title: str) -> Table:

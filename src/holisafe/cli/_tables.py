@@ -74,7 +74,8 @@ def points(found: Difference | None) -> str:
     """A difference in points, e.g. "-2.1 (-9 to +5)"; a dash where there are no samples."""
     if found is None:
         return NOTHING
-    return f"{100 * found.value:+.1f} ({100 * found.low:+.0f} to {100 * found.high:+.0f})"
+    value = round(100 * found.value, 1) + 0.0  # not -0.0
+    return f"{value:+.1f} ({100 * found.low:+.0f} to {100 * found.high:+.0f})"
 
 
 def _cells(figure: Figure | None) -> tuple[str, str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,6 +62,7 @@ def blind(
     of the model beside them. A result that one of them reaches, within its interval, is marked †: the data cannot tell
     that model from a blind one.
     """
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from holisafe.blind import blind_baselines
 
     given = [
@@ -77,10 +79,11 @@ def blind(
     if as_json:
         typer.echo(json.dumps(found.to_json()))
         return
-    from holisafe.cli._blind_table import print_blind
+    from holisafe.cli._blind_table import print_blind, print_blind_differences
 
     for result in found.results:
         print_blind(result, found.training, beside.name if beside else "")
+        print_blind_differences(result, beside.name if beside else "")
 
 
 def _read(run: Path | None, predictions: Path | None, data: str, split: str | None, judges: list[str]) -> Run | None:
