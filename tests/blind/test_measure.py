@@ -93,6 +93,11 @@ def test_a_run_on_other_data_is_refused() -> None:
         blind_baselines("plain", run=run_of(told_by_neither(QUESTIONS)), features="none")
 
 
+def test_a_run_without_judgements_is_refused() -> None:
+    with pytest.raises(DataError, match="holds no judgements"):
+        blind_baselines("plain", run=replace(run_of(told_by_the_question(4)), judgements={}), features="none")
+
+
 def test_images_can_be_seen_by_a_model(tmp_path: Path) -> None:
     found = blind_baselines("plain", features=str(save(llava(), tmp_path / "tiny")))
     assert [each.name for each in found.results[0].baselines][1] == f"{IMAGE} ({tmp_path / 'tiny'})"

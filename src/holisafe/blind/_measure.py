@@ -78,11 +78,13 @@ def blind_baselines(
             installed, else pixels.
 
     Raises:
-        DataError: The run was not asked these data; no sample is to be answered; or a classifier cannot be trained.
+        DataError: The run was not asked these data, or holds no judgements; no sample is to be answered; or a classifier cannot be trained.
         UnknownNameError: There is no such data set or split.
         MissingDependencyError: scikit-learn, or what `features` needs, is not installed.
     """
     check_type(rr, (int, float), "rr")
+    if run is not None and not run.judgements:
+        raise DataError(f"run {run.name!r} holds no judgements; judge it first")
     names = split_names(data)
     if split is None and run is not None:
         asked = run_data(run)[1]
