@@ -78,7 +78,8 @@ def blind_baselines(
             installed, else pixels.
 
     Raises:
-        DataError: The run was not asked these data, or holds no judgements; no sample is to be answered; or a classifier cannot be trained.
+        DataError: The run was not asked these data, or holds no judgements; no sample is to be answered; or a
+            classifier cannot be trained.
         UnknownNameError: There is no such data set or split.
         MissingDependencyError: scikit-learn, or what `features` needs, is not installed.
     """
