@@ -65,7 +65,7 @@ class Row:
     Attributes:
         method: The classifier.
         combination: The combination that was held out.
-        known: ASR on it where all five were learned from.
+        known: ASR on it where all five were learned from; its n, and that of `held_out`, is samples times seeds.
         held_out: ASR on it where it was not.
         lost: `held_out` minus `known`, paired.
         over_question: `held_out` minus that of the question alone, paired; None for the question alone.

@@ -11,14 +11,14 @@ from sklearn.preprocessing import StandardScaler
 
 from holisafe.records import Sample
 
-LONGEST = 20_000
+LONGEST = 4_000
 """Characters of a question that are seen."""
 
 _ITERATIONS = 5_000
 
 
 def question_text(sample: Sample) -> str:
-    """What a question-alone classifier sees: the text of all turns, at most 20,000 characters."""
+    """What a question-alone classifier sees: the text of all turns, at most 4,000 characters."""
     return "\n".join(turn.text for turn in sample.turns)[:LONGEST]
 
 
