@@ -117,8 +117,8 @@ def render() -> str:
         f"{len(read_table('frames'))} twin questions with a reason for every kind.",
         "**Shortcuts.** Among the twins of every split, each image and each query is safe as often as unsafe, so a "
         "classifier that sees only one of them has an accuracy of exactly 50 %. `perf/shortcuts.py` tries "
-        "bag-of-words, pixels, EfficientNet-Lite0 features and object identity, and collection, background and file "
-        "size as confounders; a test recomputes it.",
+        "the blind baselines of `holisafe blind` and object identity, and collection, background and file size as "
+        "confounders; a test recomputes it.",
         "## Format",
         *(
             f"`{name}`:\n\n" + _table(("column", "content"), ((f"`{c}`", text) for c, text in columns.items()))

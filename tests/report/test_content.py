@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from holisafe import datasets
+from holisafe.blind import MARK
 from holisafe.errors import RunError
 from holisafe.metrics import compare, headline, summarise
 from holisafe.records import ImageRef, Judgement, Outcome, Run
@@ -46,7 +47,7 @@ def test_the_headline_table_holds_the_figures_of_the_metrics(
         for cell, figure in zip(row[2:10], headline(summary).values(), strict=True):
             assert figure is not None
             interval = f"[{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
-            assert cell == f"{100 * figure.value:.1f} {interval} n = {figure.n}"
+            assert cell.replace(MARK, "") == f"{100 * figure.value:.1f} {interval} n = {figure.n}"
 
 
 def test_differences_are_those_of_the_paired_comparison(browser: Any, page: Path, two_runs: tuple[Run, Run]) -> None:

@@ -13,9 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from holisafe._version import __version__
+from holisafe.blind import MARK
 from holisafe.metrics import FIGURES, HEADLINE, PARTS, Figure, Part, headline, part_name
 from holisafe.records import Behaviour, Outcome, Run
 from holisafe.report import _gallery, _guard, _published, _sections
+from holisafe.report._blind import blind_notes, blind_rows
 from holisafe.report._caveats import caveats
 from holisafe.report._file import put
 from holisafe.report._table import JudgedRun, judge_runs
@@ -71,6 +73,7 @@ def _environment() -> Environment:
         "percent": lambda rate: f"{100 * rate:.1f}",
         "points": lambda difference: f"{100 * difference:+.1f}".replace("-", "−"),
         "chance": lambda p: f"{p:.4f}" if p >= 0.0001 else "< 0.0001",
+        "headline": headline,
         "hits": _hits,
         "shade": _sections.shade,
         "share": _sections.share,
@@ -91,6 +94,7 @@ def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
     judges = _sections.judges_of(runs)
     pairs = _sections.pairs(runs)
     guard = _guard.findings_of(runs)
+    blind = blind_rows(runs)
     counts = _gallery.count_twins(runs)
     entries = _gallery.collect(runs)
     gallery = _gallery.choose(entries)
@@ -105,6 +109,9 @@ def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
         "runs": runs,
         "judges": judges,
         "measures": HEADLINE,
+        "blind": blind,
+        "mark": MARK,
+        "blind_notes": blind_notes(blind),
         "combinations": tuple(Combination),
         "parts": PARTS,
         "part_names": PART_NAMES,
