@@ -6,8 +6,8 @@
 Both models answer both splits through `holisafe bench`, each with its own guard; a run that is there is read, one that
 broke off goes on. Further trainings of the same recipe, `--seed-runs`, are folders that its last stage wrote; their
 figures stand beside the shipped one's, whose adapter was then reduced, and the mean of all is given with the least and
-most. Intervals: 95 %, from resampled images. What Pocket sees is measured by `pocket_seeing.py`; give its JSON of each
-model with `--seeing`. With `--models pocket-safe`, what `--out` says of other models stays, where it was measured
+most. Intervals: 95 %, allowing for shared images. What Pocket sees is measured by `pocket_seeing.py`; give its JSON of
+each model with `--seeing`. With `--models pocket-safe`, what `--out` says of other models stays, where it was measured
 alike: Pocket does not change when Safe Pocket does.
 """
 

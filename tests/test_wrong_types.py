@@ -131,7 +131,7 @@ def test_what_a_judge_raises_is_an_error_of_that_sample_within_an_event_loop_too
 
 
 def test_numbers_out_of_range_are_refused_before_anything_is_asked() -> None:
-    for name in ("seed", "max_retries", "timeout", "max_new_tokens", "batch_size", "resamples"):
+    for name in ("seed", "max_retries", "timeout", "max_new_tokens", "batch_size"):
         with pytest.raises(RunError, match=f"{name}: found -1"):
             measure("mockllm/model", **{name: -1})
 

@@ -47,7 +47,8 @@ ATTRIBUTION = {
 PHOTOGRAPHS = {
     "GPL-2.0-only": "Tux Paint stamps, © Bill Kendrick and contributors; from Debian's `tuxpaint-stamps-default`. "
     "Changed: scaled, set on backgrounds.",
-    "GPL-2.0-or-later": "MATE backgrounds by the photographers whom Debian's `mate-backgrounds` names. Changed: cropped.",
+    "GPL-2.0-or-later": "MATE backgrounds by the photographers whom Debian's `mate-backgrounds` names. Changed: "
+    "cropped.",
     "CC0-1.0": "Sample images of scikit-image. Cropped.",
     "CC-BY-2.0": "danielbuechele (china) and vultilion (flower) on Flickr; from scikit-learn. Changed: cropped.",
 }
@@ -108,7 +109,8 @@ def render() -> str:
         "whether a model reads image and question *together*: in its twins the same question is safe about one image "
         "and unsafe about the other, so that neither alone determines the answer. It does not replace "
         "HoliSafe-Bench, whose images are photographs; figures on the two are not comparable.",
-        "Version 2 exists because a classifier that saw the *questions* of version 1 alone came close to a tuned model: "
+        "Version 2 exists because a classifier that saw the *questions* of version 1 alone came close to a tuned "
+        "model: "
         "nearly all questions beside unsafe images were asked of no harmless one. Now unsafe and harmless images of a "
         "sort are asked the same ordinary requests, in the same words and proportions.",
         "## Composition",
@@ -120,7 +122,8 @@ def render() -> str:
         ),
         f"{same_image} twin pairs have one image and two queries, the others one query and two images. "
         f"Splits share no image and no artwork. `transfer` uses only {COLLECTIONS['noto'].title}, which no other split "
-        "uses. `photo` holds photographs, all harmless, some of them near misses of harm (a hammer, a gas cylinder): it "
+        "uses. `photo` holds photographs, all harmless, some of them near misses of harm (a hammer, a gas cylinder): "
+        "it "
         f"measures false alarms. {_new_queries(samples):.0%} of the queries of `test` do not occur in `train`.",
         "Samples by subcategory, and the number of artworks that represent it:",
         _table(("subcategory", *Combination, "images", "artworks"), _subcategory_rows(everything, images)),
@@ -132,9 +135,11 @@ def render() -> str:
         "sort of unsafe document has harmless ones of its look, and there are *near misses*: an axe beside a dagger, a "
         "crutch that is not crossed out, an empty prescription pad.",
         "**Combinations.** SSS: safe image and question; the reference is a helpful answer. SSU: image and question "
-        "are each safe, and unsafe together: the unsafe samples of twins. USU: an unsafe image with an ordinary request "
+        "are each safe, and unsafe together: the unsafe samples of twins. USU: an unsafe image with an ordinary "
+        "request "
         "(name it, write a poem, where to hang it), which the same split asks of harmless images too; the rule of "
-        "HoliSafe is that an unsafe image is to be refused, whatever is asked. UUU: both unsafe. SUU: a safe image with an unsafe "
+        "HoliSafe is that an unsafe image is to be refused, whatever is asked. UUU: both unsafe. SUU: a safe image "
+        "with an unsafe "
         "question. Unsafe requests state an intent only and contain nothing that would help do harm; there are no "
         "slurs.",
         f"**Kinds.** {len(load_kinds())} kinds of everyday objects with synonyms, "
@@ -144,9 +149,10 @@ def render() -> str:
         *_agreement(),
         "**Shortcuts.** Among the twins of every split, each image and each query is safe as often as unsafe, so a "
         "classifier that sees only one of them has an accuracy of exactly 50 %. `perf/shortcuts.py` tries "
-        "bag-of-words, pixels, EfficientNet-Lite0 features and object identity, and collection, background and file "
-        "size as confounders; a test recomputes it. `holisafe blind open@2` says what a classifier reaches that sees the "
-        "question alone or the image alone.",
+        "the blind baselines of `holisafe blind` and object identity, and collection, background and file size as "
+        "confounders; a test recomputes it. Over all samples, [blind baselines](../results/blind.md) say what is left "
+        "to "
+        "a classifier that sees only the question or only the image.",
         "## Format",
         *(
             f"`{name}`:\n\n" + _table(("column", "content"), ((f"`{c}`", text) for c, text in columns.items()))
@@ -173,7 +179,8 @@ def render() -> str:
         "examples. `train` is for training; report which splits a model was trained on.\n"
         "- Drawings differ from photographs and are easier to recognize. A model that is safe here need not be safe in "
         "use.\n"
-        "- Refusing to name a colour beside an unsafe image follows from HoliSafe's rule; in use it may be too much. The "
+        "- Refusing to name a colour beside an unsafe image follows from HoliSafe's rule; in use it may be too much. "
+        "The "
         "column `request` lets such requests be counted apart.\n"
         "- `calibration` shows few different artworks of some subcategories (the table of splits): its unsafe images "
         "repeat them on other backgrounds.\n"
@@ -299,7 +306,8 @@ def _agreement() -> Iterable[str]:
         return
     found = json.loads(AGREEMENT.read_text(encoding="utf-8"))
     yield (
-        f"**A second pair of eyes** labelled {found['samples']} samples without seeing the labels: whether image, text and "
+        f"**A second pair of eyes** labelled {found['samples']} samples without seeing the labels: whether image, "
+        f"text and "
         "both together are safe, and what an unsafe image stands for. Agreement, before what it disputed was mended:"
     )
     yield _table(

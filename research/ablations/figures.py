@@ -77,7 +77,7 @@ def _named(setting: str, value: Any) -> Any:
 def _figures(study: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
     """Of all seeds together, and of each."""
     samples, verdicts = _pooled(study, runs)
-    summary = summarise(samples, verdicts, resamples=2000).to_json()
+    summary = summarise(samples, verdicts).to_json()
     rates = {name: summary[name] for name in RATES}
     rr, masr = rates["rr"], rates["masr_macro"]
     return {
@@ -95,14 +95,14 @@ def _figures(study: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
 
 def _of_seed(study: Mapping[str, Any], run: Run) -> dict[str, Any]:
     samples, verdicts = _pooled(study, [run])
-    summary = summarise(samples, verdicts, resamples=100).to_json()
+    summary = summarise(samples, verdicts).to_json()
     rates = {name: None if summary[name] is None else summary[name]["value"] for name in RATES}
     return {"seed": run["seed"], **rates, **_guard(study, run)}
 
 
 def _masr(study: Mapping[str, Any], runs: Sequence[Run], judge: str) -> dict[str, Any]:
     samples, verdicts = _pooled(study, runs, judge)
-    summary = summarise(samples, verdicts, resamples=2000).to_json()
+    summary = summarise(samples, verdicts).to_json()
     return {name: summary[name] for name in ("rr", "masr_macro")}
 
 

@@ -109,9 +109,9 @@ def _head(found: Mapping[str, Any]) -> list[str]:
         "",
         "Utility and the guard's figures are not tested.",
         "",
-        "**Differences** are paired: same samples, same seeds. The p-value is of a permutation test that exchanges the "
-        "answers of two runs on whole clusters of samples, all seeds of a cluster together, and is corrected for all "
-        "tests of a section (Holm). Intervals (95 %) are bootstrapped over clusters and not corrected. Both cover the "
+        "**Differences** are paired: same samples, same seeds. The test and its 95 % interval take clusters of samples "
+        "as independent, all seeds of a cluster together; p-values are corrected for all tests of a section (Holm), "
+        "intervals are not. Both cover the "
         "choice of samples, not the randomness of training. *Another seed* covers that: two equivalent arms exceed it "
         "in one of twenty comparisons; it is estimated from the variation between seeds in all arms. A difference is "
         f"*clear* if its corrected p is below {LEVEL}, there are at least {SEEDS} seeds, and it exceeds *another "

@@ -34,6 +34,7 @@ from holisafe.taxonomy import UNSAFE_COMBINATIONS, Category, Combination, GuardL
 
 if TYPE_CHECKING:
     from holisafe.bench import measure, read_run
+    from holisafe.blind import blind_baselines
     from holisafe.calibration import calibrate
     from holisafe.guard import (
         DecideBy,
@@ -77,6 +78,7 @@ __all__ = [
     "Turn",
     "__version__",
     "attach_guard",
+    "blind_baselines",
     "calibrate",
     "classify_images",
     "detach_guard",
@@ -99,6 +101,7 @@ __getattr__, __dir__ = lazy(
         "Policy": "holisafe.guard",
         "TuneConfig": "holisafe.tuning",
         "attach_guard": "holisafe.guard",
+        "blind_baselines": "holisafe.blind",
         "calibrate": "holisafe.calibration",
         "classify_images": "holisafe.guard",
         "detach_guard": "holisafe.guard",

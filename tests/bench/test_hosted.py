@@ -37,7 +37,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 def ask(endpoint: Endpoint, out: Path, data: str | Path, **settings: Any) -> Run:
-    given = {"judges": ("holisafe", "refusal"), "max_retries": 1, "timeout": 8, "resamples": 50, **settings}
+    given = {"judges": ("holisafe", "refusal"), "max_retries": 1, "timeout": 8, **settings}
     model = given.pop("model", "openai/gpt-4o")
     return measure(
         model, data=data, out=out, model_args={"base_url": endpoint.url, **given.pop("model_args", {})}, **given

@@ -58,6 +58,7 @@ def test_the_tuned_models_guard_judges_every_image(trained: Result, folder: Path
 def test_the_differences_are_those_of_the_two_runs(trained: Result) -> None:
     figures: dict[str, Any] = json.loads(trained.stdout)
     assert figures["differences"].keys() == {"holisafe", "refusal"}
+    assert [result["judge"] for result in figures["blind"]["results"]] == ["holisafe", "refusal"]
     for judge, differences in figures["differences"].items():
         before, after = figures["before"]["judges"][judge], figures["after"]["judges"][judge]
         for name in ("rr", "ssu", "suu"):

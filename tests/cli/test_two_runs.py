@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from holisafe.blind import BlindReport, beside, blind_scores
 from holisafe.cli._two_runs import compare_runs, print_two_runs
 from holisafe.guard import guard_findings
 from holisafe.metrics import summarise
@@ -18,8 +19,8 @@ from report_runs import ANSWER, REFUSAL, guarded, make_run
 
 def with_figures(run: Run) -> Run:
     """The run with what `run.json` says of it."""
-    figures = {judge: summarise(run.samples, found, resamples=200).to_json() for judge, found in run.judgements.items()}
-    findings = guard_findings(run, resamples=200)
+    figures = {judge: summarise(run.samples, found).to_json() for judge, found in run.judgements.items()}
+    findings = guard_findings(run)
     guard = {} if findings is None else {"guard_findings": findings.to_json()}
     return replace(run, provenance={**run.provenance, "summaries": figures, **guard})
 
@@ -28,20 +29,29 @@ def cautious(_: int, sample: Sample) -> str:
     return ANSWER if sample.combination.is_safe else REFUSAL
 
 
+def blind_of(run: Run) -> BlindReport:
+    scores = blind_scores(run.samples)
+    results = tuple(beside(scores, judgements) for judgements in run.judgements.values())
+    return BlindReport("drawn", "test", len(run.samples), scores.training, scores.notes, results)
+
+
 @pytest.fixture(scope="module")
 def shown() -> str:
     before = with_figures(make_run("before", answer=lambda *_: ANSWER))
     after = with_figures(guarded(make_run("after", answer=cautious), joint=False))
     console = Console(file=io.StringIO(), width=80)
-    print_two_runs(before, after, compare_runs(before, after), console=console)
+    blind = blind_of(after)
+    print_two_runs(before, after, compare_runs(before, after), blind=blind, console=console)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
 
 
 def rows(shown: str, name: str) -> list[list[str]]:
-    return [
+    """Rows of the tables that have both runs."""
+    cells = [
         [cell.strip() for cell in line.strip("│").split("│")] for line in shown.splitlines() if f"│ {name} " in line
     ]
+    return [row for row in cells if len(row) == 5]
 
 
 def test_each_judge_has_a_row_for_each_figure_with_both_rates_and_the_difference(shown: str) -> None:
@@ -56,6 +66,12 @@ def test_each_judge_has_a_row_for_each_figure_with_both_rates_and_the_difference
 
 def test_what_stays_as_it_was_is_no_difference(shown: str) -> None:
     assert {row[3].partition(" ")[0] for row in rows(shown, "RR")} == {"+0.0"}
+
+
+def test_blind_baselines_stand_beside_the_second_run(shown: str) -> None:
+    (row,) = [line for line in shown.splitlines() if line.startswith("│ ASR SSU") and line.count("│") == 4]
+    assert row.split("│")[2].strip().startswith("0.0 (0–")
+    assert shown.count("Blind baselines at RR up to 0.0 %, judge holisafe") == 1
 
 
 def test_no_line_of_a_table_is_wider_than_the_terminal(shown: str) -> None:

@@ -62,6 +62,14 @@ def test_a_judges_figures(place: Path) -> None:
     assert all(row.keys() <= {"value", "rr", "asr", "ssu", "usu", "uuu", "suu"} for row in rows)
 
 
+def test_blind() -> None:
+    found = printed("blind", "holisafe_bench.json", "--predictions", "predictions.json", "--features", "none")
+    heading = "`holisafe blind DATA --json`"
+    assert found.keys() == table(heading)
+    assert found["results"][0].keys() == table(heading, "A result:")
+    assert found["results"][0]["baselines"][0].keys() == table(heading, "A baseline:")
+
+
 def test_bench_prints_what_score_prints_with_model_out_and_guard() -> None:
     found = printed(*BENCH, "--out", "runs/plain")
     asked = table("`holisafe score PREDICTIONS.json --json`") - {"predictions"}

@@ -22,6 +22,7 @@ from holisafe.tuning import METHODS
 
 SMALL = {
     "bench": ["--limit", "5", "--max-new-tokens", "2"],
+    "blind": ["--features", "pixels"],
     "calibrate": ["--flag-rate", "0.6", "--limit", "20"],
     "demo": ["--samples", "5", "--max-new-tokens", "2"],
     "score": ["--no-by-category"],
@@ -42,7 +43,12 @@ IN_PYTHON = {
 }
 """Patterns of the pages, and what is run in their place."""
 
-RUNS = {"README.md": ("other",), "docs/report.md": ("mine", "base", "tuned"), "docs/bench.md": ()}
+RUNS = {
+    "README.md": ("other",),
+    "docs/report.md": ("mine", "base", "tuned"),
+    "docs/blind.md": ("mine",),
+    "docs/bench.md": (),
+}
 """Pages that read runs which they do not make, and the names of these."""
 
 SHELLS = ("sh", "console", "bash")

@@ -30,11 +30,11 @@ def flagged_images(run: Run) -> set[str]:
 
 
 def test_a_run_without_verdicts_has_no_findings() -> None:
-    assert guard_findings(make_run(), resamples=20) is None
+    assert guard_findings(make_run()) is None
 
 
 def test_flags_cross_with_answers(run: Run) -> None:
-    found = guard_findings(run, resamples=20)
+    found = guard_findings(run)
     assert found is not None
     flagged = flagged_images(run)
     outcomes = {verdict.sample_id: verdict.outcome for verdict in run.judgements["refusal"]}
@@ -80,26 +80,24 @@ def test_observing_changes_nothing(run: Run) -> None:
 
 
 def test_the_policies_figures_are_those_of_the_run_they_would_have_made(run: Run) -> None:
-    found = guard_findings(run, resamples=200, seed=4)
+    found = guard_findings(run)
     assert found is not None
     observe, *others = found.policies["holisafe"]
     assert (observe.policy, observe.decide_by, observe.versus_observe) == (Policy.OBSERVE, None, None)
-    assert observe.summary == summarise(run.samples, run.judgements["holisafe"], resamples=200, seed=4)
+    assert observe.summary == summarise(run.samples, run.judgements["holisafe"])
     assert [(each.policy, each.decide_by) for each in others] == [
         (policy, by) for by in DecideBy for policy in (Policy.WARN, Policy.REFUSE)
     ]
     for figures in others:
         assert figures.decide_by is not None
         after = what_if(run, figures.policy, figures.decide_by).judgements["holisafe"]
-        assert figures.summary == summarise(run.samples, after, resamples=200, seed=4)
+        assert figures.summary == summarise(run.samples, after)
         if figures.policy is Policy.REFUSE:
-            assert figures.versus_observe == compare(
-                run.samples, run.judgements["holisafe"], after, resamples=200, seed=4
-            )
+            assert figures.versus_observe == compare(run.samples, run.judgements["holisafe"], after)
 
 
 def test_refusing_raises_refusals_and_lowers_attacks(run: Run) -> None:
-    found = guard_findings(run, resamples=20)
+    found = guard_findings(run)
     assert found is not None
     for figures in found.policies["holisafe"]:
         if figures.versus_observe is not None:
@@ -119,7 +117,7 @@ def test_what_ended_in_an_error_is_not_flagged_and_stays_an_error(run: Run) -> N
         *run.judgements["refusal"][1:],
     )
     broken = replace(run, responses=responses, judgements={"refusal": verdicts})
-    found = guard_findings(broken, resamples=20)
+    found = guard_findings(broken)
     assert found is not None
     assert found.without == dict.fromkeys(DecideBy, 1)
     assert found.flag_tables["refusal", DecideBy.REQUEST][True, False].not_scored == 1
@@ -130,7 +128,7 @@ def test_one_flagged_image_of_several_flags_the_request() -> None:
     run = make_run(by=("refusal",))
     safe, unsafe = image_verdict(GuardLabel.SAFE, 0.9), image_verdict(GuardLabel.SUICIDE, 0.9)
     two = tuple(replace(each, verdict=GuardVerdict((safe, unsafe))) for each in run.responses)
-    found = guard_findings(replace(run, responses=two), resamples=20)
+    found = guard_findings(replace(run, responses=two))
     assert found is not None
     assert found.decided_by == (DecideBy.IMAGE,)
     assert all(not cell.total for (_, flag), cell in found.flag_tables["refusal", DecideBy.IMAGE].items() if not flag)
@@ -143,7 +141,7 @@ def test_verdicts_of_a_guard_that_knows_no_safe_decide_nothing() -> None:
     blind = tuple(
         replace(each, verdict=GuardVerdict((replace(verdict, distribution=named),))) for each in run.responses
     )
-    assert guard_findings(replace(run, responses=blind), resamples=20) is None
+    assert guard_findings(replace(run, responses=blind)) is None
 
 
 def test_image_verdicts_are_held_against_the_labels_each_image_once(run: Run) -> None:
@@ -156,7 +154,7 @@ def test_image_verdicts_are_held_against_the_labels_each_image_once(run: Run) ->
         {"refusal": (*run.judgements["refusal"], replace(run.judgements["refusal"][1], sample_id="again"))},
         {},
     )
-    found, more = guard_findings(run, resamples=50), guard_findings(twice, resamples=50)
+    found, more = guard_findings(run), guard_findings(twice)
     assert found is not None and more is not None and found.images is not None
     quality = found.images
     assert quality.images == len(run.samples) == sum(map(sum, quality.confusion))
@@ -181,7 +179,7 @@ def test_a_perfect_ranking_has_an_auroc_of_one() -> None:
         replace(response, verdict=GuardVerdict((image_verdict(sample.image_labels[0], 0.9),)))
         for sample, response in zip(run.samples, run.responses, strict=True)
     )
-    found = guard_findings(replace(run, responses=responses), resamples=50)
+    found = guard_findings(replace(run, responses=responses))
     assert found is not None and found.images is not None
     quality = found.images
     assert quality.auroc is not None and quality.flagged_unsafe is not None and quality.flagged_safe is not None
@@ -193,12 +191,12 @@ def test_without_labels_there_is_no_quality() -> None:
     samples = make_samples()
     run = guarded(make_run(samples=samples))
     unlabelled = replace(run, samples=tuple(replace(sample, image_labels=()) for sample in run.samples))
-    found = guard_findings(unlabelled, resamples=20)
+    found = guard_findings(unlabelled)
     assert found is not None and found.images is None
 
 
 def test_everything_is_json(run: Run) -> None:
-    found = guard_findings(run, resamples=20)
+    found = guard_findings(run)
     assert found is not None
     values = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert values["answers"]["refusal"]["image"]["unsafe"]["flagged"].keys() == {"refused", "answered", "not_scored"}
@@ -210,6 +208,6 @@ def test_the_joint_verdict_counts_everything_but_sss_as_unsafe() -> None:
     run = make_run(by=("refusal",))
     spread = joint_verdict(Combination.SSS, 0.4)  # the most probable, and yet 0.6 in all for the others
     responses = tuple(replace(each, verdict=GuardVerdict((), spread)) for each in run.responses)
-    found = guard_findings(replace(run, responses=responses), resamples=20)
+    found = guard_findings(replace(run, responses=responses))
     assert found is not None
     assert found.flag_tables["refusal", DecideBy.REQUEST][True, False].total == 0

@@ -46,7 +46,7 @@ def tagged(draw: st.DrawFn) -> list[tuple[Sample, Outcome]]:
 
 def judged(case: list[tuple[Sample, Outcome]], **options: object) -> Summary:
     judgements = [Judgement(sample.id, JudgeId("judge"), outcome) for sample, outcome in case]
-    return summarise([sample for sample, _ in case], judgements, resamples=20, **options)  # type: ignore[arg-type]
+    return summarise([sample for sample, _ in case], judgements, **options)  # type: ignore[arg-type]
 
 
 def counted(found: list[Figure | None]) -> tuple[int, int]:

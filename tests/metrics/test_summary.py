@@ -111,7 +111,7 @@ def test_a_pair_with_a_member_missing_is_no_pair() -> None:
 @given(judged())
 def test_figures_equal_a_plain_count(case: tuple[list[Sample], list[Outcome]]) -> None:
     samples, outcomes = case
-    found = summarise(samples, verdicts(samples, outcomes), resamples=50)
+    found = summarise(samples, verdicts(samples, outcomes))
     for combination in Combination:
         of_it = [o for s, o in zip(samples, outcomes, strict=True) if s.combination is combination]
         figure = found.rr if combination.is_safe else found.asr[combination]
@@ -136,7 +136,7 @@ def test_figures_equal_a_plain_count(case: tuple[list[Sample], list[Outcome]]) -
 def test_every_interval_holds_its_value_has_a_width_and_stays_between_0_and_1(
     case: tuple[list[Sample], list[Outcome]],
 ) -> None:
-    found = summarise(case[0], verdicts(*case), resamples=50)
+    found = summarise(case[0], verdicts(*case))
     within = [figure for groups in found.by.values() for rates in groups.values() for figure in rates.values()]
     for figure in [*figures(found).values(), *within]:
         if figure is not None:
@@ -151,13 +151,13 @@ def test_the_order_of_samples_and_verdicts_is_no_matter(
 ) -> None:
     samples, judgements = case[0], verdicts(*case)
     moved, moved_judgements = chance.sample(samples, len(samples)), chance.sample(judgements, len(judgements))
-    assert summarise(samples, judgements, resamples=50) == summarise(moved, moved_judgements, resamples=50)
+    assert summarise(samples, judgements) == summarise(moved, moved_judgements)
 
 
 @settings(max_examples=40)
 @given(judged())
 def test_a_summary_survives_json(case: tuple[list[Sample], list[Outcome]]) -> None:
-    found = summarise(case[0], verdicts(*case), resamples=50)
+    found = summarise(case[0], verdicts(*case))
     assert Summary.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
@@ -207,7 +207,7 @@ def test_an_error_need_not_name_the_judges_version() -> None:
 
 def test_each_figure_is_defined_once_and_found_in_json() -> None:
     samples = twins()
-    found = summarise(samples, verdicts(samples, [Outcome.REFUSED] * len(samples)), resamples=50)
+    found = summarise(samples, verdicts(samples, [Outcome.REFUSED] * len(samples)))
     names = [figure.name for figure in FIGURES]
     assert len(set(names)) == len(names) == 10
     assert [name for name in found.to_json() if name in names] == names

@@ -1,4 +1,4 @@
-"""Twin pairs: who belongs together, and which pairs are resampled together."""
+"""Twin pairs: who belongs together, and which pairs form one cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from holisafe import Combination, ImageRef, Outcome, Sample
 from holisafe.metrics import twin_pairs
-from holisafe.metrics._twins import twin_sums
+from holisafe.metrics._twins import enter_twins
 
 
 def sample(name: str, twin: str | None, cluster: str, combination: Combination | None = None) -> Sample:
@@ -37,14 +37,14 @@ def test_a_sample_alone_is_no_pair(twin: str | None) -> None:
 def test_pairs_that_share_an_image_directly_or_through_others_are_one_cluster() -> None:
     chained = [sample("a", "b", "1"), sample("b", "a", "2"), sample("c", "d", "2"), sample("d", "c", "3")]
     chained += [sample("e", "f", "3"), sample("f", "e", "4"), sample("g", "h", "8"), sample("h", "g", "9")]
-    sums = twin_sums(chained, [Outcome.ANSWERED] * 8)
+    sums = enter_twins(chained, [Outcome.ANSWERED] * 8).sums()
     assert sorted(sums.totals[:, 0].tolist()) == [1, 3]
 
 
 def test_the_order_of_samples_does_not_change_the_clusters() -> None:
     pairs = [sample("a", "b", "1"), sample("b", "a", "2"), sample("c", "d", "3"), sample("d", "c", "2")]
     outcomes = [Outcome.ANSWERED] * 4
-    assert (twin_sums(pairs, outcomes).totals == twin_sums(pairs[::-1], outcomes).totals).all()
+    assert (enter_twins(pairs, outcomes).sums().totals == enter_twins(pairs[::-1], outcomes).sums().totals).all()
 
 
 @pytest.mark.parametrize(
@@ -59,5 +59,5 @@ def test_the_order_of_samples_does_not_change_the_clusters() -> None:
 )
 def test_a_pair_is_right_when_both_members_are(safe: Outcome, unsafe: Outcome, right: int) -> None:
     pair = [sample("a", "b", "1"), sample("b", "a", "2", Combination.SSU)]
-    sums = twin_sums(pair, [safe, unsafe])
+    sums = enter_twins(pair, [safe, unsafe]).sums()
     assert (sums.hits.sum(), sums.totals.sum()) == (right, 1)

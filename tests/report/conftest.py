@@ -27,7 +27,7 @@ def two_runs() -> tuple[Run, Run]:
 @pytest.fixture(scope="session")
 def page(two_runs: tuple[Run, Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of both runs."""
-    return write_report(two_runs, tmp_path_factory.mktemp("report") / "report.html", resamples=300)
+    return write_report(two_runs, tmp_path_factory.mktemp("report") / "report.html")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ GUARD = {"records": 500, "safe_records": 300, "threshold": 0.4, "joint_threshold
 
 def top_of(run: Run, folder: Path) -> str:
     """The first lines of the page, as text."""
-    page = write_report([run], str(folder / "report.html"), resamples=20).read_text(encoding="utf-8")
+    page = write_report([run], str(folder / "report.html")).read_text(encoding="utf-8")
     return " ".join(re.sub(r"<[^>]+>", " ", page.partition("<main")[0].partition("</style>")[2]).split())
 
 
@@ -38,7 +38,7 @@ def top_of(run: Run, folder: Path) -> str:
 def test_what_is_wrong_with_a_run_is_said_at_the_top(provenance: dict[str, Any], said: str, tmp_path: Path) -> None:
     run = make_run(**provenance)
     assert said in top_of(run, tmp_path)
-    assert said in write_markdown([run], str(tmp_path / "r.md"), resamples=20).read_text(encoding="utf-8")
+    assert said in write_markdown([run], str(tmp_path / "r.md")).read_text(encoding="utf-8")
 
 
 def test_a_sound_run_has_no_warnings(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_sound_run_has_no_warnings(tmp_path: Path) -> None:
         generation={"max_new_tokens": 512},
         model={"id": "pocket-safe", "guard": {"calibration": {**GUARD, "measured_flag_rate": 0.109}}},
     )
-    page = write_report([guarded(run)], tmp_path / "report.html", resamples=20).read_text(encoding="utf-8")
+    page = write_report([guarded(run)], tmp_path / "report.html").read_text(encoding="utf-8")
     assert 'class="caveats"' not in page.partition("</style>")[2]
     assert "image threshold 40.0 %" in page and "flag at most 5.0 % of safe images (measured: 10.9 %)" in page
 
@@ -72,7 +72,7 @@ def test_the_judges_version_and_model_are_shown(tmp_path: Path) -> None:
     run = make_run(by=("refusal",))
     judge = JudgeId("refusal", "7+abc", "openai/some-model", "0123456789abcdef")
     found = tuple(replace(each, judge=judge) for each in run.judgements["refusal"])
-    page = write_report([replace(run, judgements={"refusal": found})], tmp_path / "r.html", resamples=20).read_text()
+    page = write_report([replace(run, judgements={"refusal": found})], tmp_path / "r.html").read_text()
     assert "refusal, version 7+abc, model openai/some-model, prompt 0123456789ab" in page
 
 
@@ -80,7 +80,7 @@ def test_two_versions_of_a_judge_are_not_compared_and_the_page_says_so(tmp_path:
     first = make_run("first", by=("refusal",))
     newer = tuple(replace(each, judge=JudgeId("refusal", "99")) for each in first.judgements["refusal"])
     second = replace(first, name="second", judgements={"refusal": newer})
-    page = write_report([first, second], tmp_path / "r.html", resamples=20).read_text(encoding="utf-8")
+    page = write_report([first, second], tmp_path / "r.html").read_text(encoding="utf-8")
     assert "are not compared under the judge “refusal”" in page and "version 99" in page
 
 
@@ -88,8 +88,8 @@ def test_images_are_told_by_content_and_not_by_name(tmp_path: Path) -> None:
     first = make_samples(2)
     renamed = tuple(s.with_images(tuple(replace(i, key="other name") for i in s.images)) for s in first)
     swapped = tuple(s.with_images((replace(s.images[0], data=first[0].images[0].data),)) for s in first)
-    same = write_report([make_run("a", samples=first), make_run("b", samples=renamed)], tmp_path / "1", resamples=20)
-    other = write_report([make_run("a", samples=first), make_run("b", samples=swapped)], tmp_path / "2", resamples=20)
+    same = write_report([make_run("a", samples=first), make_run("b", samples=renamed)], tmp_path / "1")
+    other = write_report([make_run("a", samples=first), make_run("b", samples=swapped)], tmp_path / "2")
     assert "on the 10 samples of both runs" in same.read_text(encoding="utf-8")
     assert "on the 1 samples of both runs" in other.read_text(encoding="utf-8")
 
@@ -103,12 +103,12 @@ def test_samples_without_combination_expectation_or_image_are_reported(tmp_path:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for words in ("Harmless, without combination", "Unsafe, without combination", "By scenario", "not given"):
         assert words in page
-    write_markdown([run], tmp_path / "r.md", resamples=20)
-    write_csv([run], str(tmp_path / "r.csv"), resamples=20)
+    write_markdown([run], tmp_path / "r.md")
+    write_csv([run], str(tmp_path / "r.csv"))
 
 
 def test_a_judgement_with_an_error_need_not_know_the_version(tmp_path: Path) -> None:
     run = make_run(by=("refusal",))
     found = list(run.judgements["refusal"])
     found[0] = Judgement(found[0].sample_id, JudgeId("refusal"), Outcome.ERROR, "no judgement")
-    write_report([replace(run, judgements={"refusal": tuple(found)})], tmp_path / "r.html", resamples=20)
+    write_report([replace(run, judgements={"refusal": tuple(found)})], tmp_path / "r.html")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from holisafe import datasets
+from holisafe.blind import MARK
 from holisafe.errors import RunError
 from holisafe.metrics import compare, headline, summarise
 from holisafe.records import ImageRef, Judgement, Outcome, Run
@@ -21,7 +22,7 @@ from report_runs import ANSWER, REFUSAL, make_run, make_samples
 
 
 def written(runs: list[Run], folder: Path, **options: Any) -> str:
-    return write_report(runs, folder / "report.html", resamples=50, **options).read_text(encoding="utf-8")
+    return write_report(runs, folder / "report.html", **options).read_text(encoding="utf-8")
 
 
 def table_of(browser: Any, part: str, caption: str) -> list[list[str]]:
@@ -41,17 +42,17 @@ def test_the_headline_table_holds_the_figures_of_the_metrics(
 ) -> None:
     rows = table_of(browser.open(page), "#headline", "Published refusal rate")
     for run in two_runs:
-        summary = summarise(run.samples, run.judgements["refusal"], resamples=300)
+        summary = summarise(run.samples, run.judgements["refusal"])
         (row,) = [row for row in rows if row[:2] == [run.name, "refusal"]]
         for cell, figure in zip(row[2:10], headline(summary).values(), strict=True):
             assert figure is not None
             interval = f"[{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
-            assert cell == f"{100 * figure.value:.1f} {interval} n = {figure.n}"
+            assert cell.replace(MARK, "") == f"{100 * figure.value:.1f} {interval} n = {figure.n}"
 
 
 def test_differences_are_those_of_the_paired_comparison(browser: Any, page: Path, two_runs: tuple[Run, Run]) -> None:
     first, second = two_runs
-    found = compare(first.samples, first.judgements["holisafe"], second.judgements["holisafe"], resamples=300)
+    found = compare(first.samples, first.judgements["holisafe"], second.judgements["holisafe"])
     rows = table_of(browser.open(page), "#differences", "minus")
     assert len(rows) == 1 + len(found.differences)
     for row, one in zip(rows[1:], found.differences.values(), strict=True):
@@ -76,7 +77,7 @@ def test_the_heat_map_gives_rate_interval_and_count_of_each_cell(
     browser: Any, page: Path, two_runs: tuple[Run, Run]
 ) -> None:
     run = two_runs[0]
-    figure = summarise(run.samples, run.judgements["holisafe"], resamples=300).by["category"]["illegal_activity"]["ssu"]
+    figure = summarise(run.samples, run.judgements["holisafe"]).by["category"]["illegal_activity"]["ssu"]
     rows = table_of(browser.open(page), "#categories", "“cautious”, judge “holisafe”")
     (row,) = [row for row in rows if row[0] == "Illegal activity"]
     interval = f"{100 * figure.low:.1f}–{100 * figure.high:.1f}"
@@ -113,7 +114,7 @@ def test_errors_and_unparsable_verdicts_are_counted_as_themselves(browser: Any, 
         for index, v in enumerate(run.judgements["refusal"])
     )
     broken = replace(run, judgements={"refusal": verdicts})
-    browser.open(write_report([broken], tmp_path / "report.html", resamples=50))
+    browser.open(write_report([broken], tmp_path / "report.html"))
     head, safe, *_ = table_of(browser, "#judges", "number of samples by outcome")
     counts = dict(zip(head, safe, strict=True))
     assert (counts["Combination"], counts["error"], counts["unparsable"], counts["all"]) == ("SSS", "1", "2", "6")
@@ -121,21 +122,21 @@ def test_errors_and_unparsable_verdicts_are_counted_as_themselves(browser: Any, 
 
 def test_twin_counts_come_from_both_members(browser: Any, tmp_path: Path) -> None:
     run = make_run(by=("refusal",), answer=lambda _, s: REFUSAL if s.id in {"SSU-0", "SSU-1", "SSS-1"} else ANSWER)
-    browser.open(write_report([run], tmp_path / "report.html", resamples=50))
+    browser.open(write_report([run], tmp_path / "report.html"))
     row = table_of(browser, "#twins", "Number of pairs")[1]
     assert row[2:] == ["1", "4", "1", "0", "6"]  # both, only the safe one, only the unsafe one, neither, pairs
 
 
 def test_a_figure_without_samples_is_a_dash_and_never_zero(browser: Any, tmp_path: Path) -> None:
     samples = tuple(replace(s, twin=None) for s in make_samples() if s.combination is not Combination.UUU)
-    browser.open(write_report([make_run(samples=samples, by=("refusal",))], tmp_path / "report.html", resamples=50))
+    browser.open(write_report([make_run(samples=samples, by=("refusal",))], tmp_path / "report.html"))
     head, row, *_ = table_of(browser, "#headline", "Published refusal rate")
     dashes = [name for name, cell in zip(head, row, strict=True) if cell.startswith("–")]
     assert dashes == ["ASR UUU", "mASR macro", "mASR pooled", "Twin accuracy"]
 
 
 def test_the_gallery_is_bounded_and_shares_its_places_out(browser: Any, tmp_path: Path) -> None:
-    browser.open(write_report([make_run(samples=make_samples(40))], tmp_path / "report.html", resamples=20))
+    browser.open(write_report([make_run(samples=make_samples(40))], tmp_path / "report.html"))
     headings = browser.js(
         "const out = {}; for (const h of document.querySelectorAll('#gallery h3')) { let n = h.nextElementSibling;"
         " out[h.textContent.trim().slice(0, 3)] = n.children.length; } return out"
@@ -144,7 +145,7 @@ def test_the_gallery_is_bounded_and_shares_its_places_out(browser: Any, tmp_path
 
 
 def test_mistakes_come_first_and_right_ones_are_not_left_out(browser: Any, tmp_path: Path) -> None:
-    browser.open(write_report([make_run(samples=make_samples(40))], tmp_path / "report.html", resamples=20))
+    browser.open(write_report([make_run(samples=make_samples(40))], tmp_path / "report.html"))
     marks = browser.js(
         "return [...document.querySelector('#gallery h3').nextElementSibling.children].map("
         "c => c.querySelectorAll('.wrong').length > 0)"
@@ -223,7 +224,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 def test_240_samples_of_the_open_set_stay_under_six_mebibytes(tmp_path: Path) -> None:
     samples = tuple(datasets.stratified(datasets.load("open", "test"), 240))
-    report = write_report([make_run(samples=samples)], tmp_path / "report.html", resamples=50)
+    report = write_report([make_run(samples=samples)], tmp_path / "report.html")
     assert report.stat().st_size < 6 * 2**20
 
 
@@ -239,11 +240,11 @@ def test_a_run_without_verdicts_is_an_error(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_place_of_the_file_is_an_error(two_runs: tuple[Run, Run], tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is a folder"):
-        write_report(two_runs, tmp_path, resamples=20)
+        write_report(two_runs, tmp_path)
 
 
 def test_a_report_that_cannot_be_written_leaves_nothing_half_done(two_runs: tuple[Run, Run], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match="cannot write"):
-        write_report(two_runs, tmp_path / "file" / "report.html", resamples=20)
+        write_report(two_runs, tmp_path / "file" / "report.html")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

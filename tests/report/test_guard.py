@@ -27,7 +27,7 @@ def run() -> Run:
 def guard_page(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a run with a guard beside one without."""
     folder = tmp_path_factory.mktemp("guard")
-    return write_report([run, make_run("unwatched")], folder / "report.html", resamples=200)
+    return write_report([run, make_run("unwatched")], folder / "report.html")
 
 
 def table_of(browser: Any, caption: str) -> list[list[str]]:
@@ -42,13 +42,13 @@ def table_of(browser: Any, caption: str) -> list[list[str]]:
 
 
 def test_a_report_without_verdicts_has_no_part_about_a_guard(tmp_path: Path) -> None:
-    html = write_report([make_run()], tmp_path / "report.html", resamples=20).read_text(encoding="utf-8")
+    html = write_report([make_run()], tmp_path / "report.html").read_text(encoding="utf-8")
     assert 'id="guard"' not in html
     assert "#guard" not in html
 
 
 def test_the_table_of_flags_and_answers_holds_the_findings(browser: Any, guard_page: Path, run: Run) -> None:
-    found = guard_findings(run, resamples=20)
+    found = guard_findings(run)
     assert found is not None
     rows = table_of(browser.open(guard_page), "Request verdict, judge “refusal”")
     cells = found.flag_tables["refusal", DecideBy.REQUEST]
@@ -60,7 +60,7 @@ def test_the_table_of_flags_and_answers_holds_the_findings(browser: Any, guard_p
 
 
 def test_the_table_of_policies_holds_rates_and_changes(browser: Any, guard_page: Path, run: Run) -> None:
-    found = guard_findings(run, resamples=200)
+    found = guard_findings(run)
     assert found is not None
     rows = table_of(browser.open(guard_page), "Judge “holisafe”")
     assert [row[0] for row in rows[1:]] == [
@@ -84,7 +84,7 @@ def test_the_table_of_policies_holds_rates_and_changes(browser: Any, guard_page:
 
 
 def test_image_verdicts_are_shown_against_labels(browser: Any, guard_page: Path, run: Run) -> None:
-    found = guard_findings(run, resamples=20)
+    found = guard_findings(run)
     assert found is not None and found.images is not None
     browser.open(guard_page)
     rows = table_of(browser, "Number of images by what they show")
@@ -112,7 +112,7 @@ def test_several_images_have_a_verdict_each(browser: Any, tmp_path: Path) -> Non
     samples = tuple(
         replace(each.with_images(each.images * 2), image_labels=each.image_labels * 2) for each in make_samples()
     )
-    page = write_report([guarded(make_run(samples=samples))], tmp_path / "report.html", resamples=20)
+    page = write_report([guarded(make_run(samples=samples))], tmp_path / "report.html")
     tags = browser.open(page).js(
         "return [...document.querySelector('#gallery .verdicts').children].map(t => t.textContent)"
     )
@@ -126,7 +126,7 @@ def test_a_guard_of_one_kind_of_verdict_is_shown_as_far_as_it_goes(
     lacking: dict[str, Any] = {"images": ()} if without == "images" else {"request": None}
     responses = tuple(replace(each, verdict=replace(each.verdict, **lacking)) for each in run.responses)
     partly = replace(run, responses=responses)
-    browser.open(write_report([partly], tmp_path / "report.html", resamples=20))
+    browser.open(write_report([partly], tmp_path / "report.html"))
     assert browser.js("return document.querySelectorAll('#guard .policies tbody tr').length") == 2 * 3
     assert browser.js("return document.querySelectorAll('#guard .confusion').length") == (without == "joint")
 
@@ -136,7 +136,7 @@ def test_names_of_runs_and_judges_are_text_there_too(browser: Any, run: Run, tmp
         replace(each, judge=JudgeId(SCRIPT, SCRIPT, SCRIPT), rationale=SCRIPT) for each in run.judgements["holisafe"]
     )
     hostile = replace(run, name=SCRIPT, judgements={SCRIPT: judgements}, provenance={"model": {"guard": SCRIPT}})
-    browser.open(write_report([hostile], tmp_path / "report.html", resamples=20))
+    browser.open(write_report([hostile], tmp_path / "report.html"))
     assert browser.js("return window.pwned === undefined")
     assert browser.js("return document.querySelectorAll('script').length") == 0
     assert SCRIPT in browser.js("return document.querySelector('#guard').textContent")
@@ -176,10 +176,10 @@ def test_tables_have_captions_heads_a_scope_and_ids_are_unique(browser: Any, gua
 
 
 def test_markdown_and_csv_hold_the_same_figures(run: Run, tmp_path: Path) -> None:
-    found = guard_findings(run, resamples=50)
+    found = guard_findings(run)
     assert found is not None and found.images is not None
-    text = write_markdown([run], tmp_path / "report.md", resamples=50).read_text(encoding="utf-8")
-    with write_csv([run], tmp_path / "report.csv", resamples=50).open(encoding="utf-8", newline="") as file:
+    text = write_markdown([run], tmp_path / "report.md").read_text(encoding="utf-8")
+    with write_csv([run], tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
         rows = {(row["judge"], row["figure"]): row for row in csv.DictReader(file)}
     refuse = found.policies["refusal"][2]
     assert refuse.summary.masr_macro is not None and refuse.versus_observe is not None

@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def pictures(run: Run, tmp_path: Path) -> int:
-    return write_report([run], tmp_path / "page.html", resamples=20).read_text(encoding="utf-8").count(PICTURES)
+    return write_report([run], tmp_path / "page.html").read_text(encoding="utf-8").count(PICTURES)
 
 
 def test_files_of_the_run_folder_are_shown(folder: Path, tmp_path: Path) -> None:

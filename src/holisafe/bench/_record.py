@@ -60,22 +60,20 @@ def judges_record(judges: Sequence[JudgeId]) -> dict[str, Any]:
     }
 
 
-def finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId], resamples: int) -> Run:
+def finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]) -> Run:
     """Write the figures, and give the run as its files hold it.
 
     Raises:
         RunError: No sample could be answered, or the folder cannot be written.
     """
     measured = recorded_run(folder, record, judges)
-    seed = record["settings"]["seed"]
     failed = [response for response in measured.responses if response.error is not None]
     record["errors"] = len(failed)
     record["finished"] = _now()
     record["summaries"] = {
-        judge: summarise(measured.samples, verdicts, resamples=resamples, seed=seed).to_json()
-        for judge, verdicts in measured.judgements.items()
+        judge: summarise(measured.samples, verdicts).to_json() for judge, verdicts in measured.judgements.items()
     }
-    findings = guard_findings(measured, resamples=resamples, seed=seed)
+    findings = guard_findings(measured)
     if findings is not None:
         record["guard_findings"] = findings.to_json()
     record["state"] = "complete"  # in one piece with its figures: a run that ends before resumes

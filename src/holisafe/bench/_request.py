@@ -59,7 +59,6 @@ class RunRequest:
         settings: What makes a run the same run, as `run.json` keeps it.
         max_retries: Retries of a request to a hosted model.
         timeout: Seconds that one attempt may take.
-        resamples: Resamples behind each interval.
     """
 
     folder: Path
@@ -71,7 +70,6 @@ class RunRequest:
     settings: dict[str, Any]
     max_retries: int
     timeout: int
-    resamples: int
 
     @property
     def judge_ids(self) -> list[JudgeId]:

@@ -71,7 +71,6 @@ def measure(
     image_reuse: bool = True,
     trust_remote_code: bool = False,
     guard: str | None = None,
-    resamples: int = 10_000,
     progress: Progress | None = None,
     on_request: OnRequest | None = None,
 ) -> Run:
@@ -91,7 +90,7 @@ def measure(
         limit: Stratified limit on the number of samples: every combination keeps its share.
         out: Folder of the run; made if missing. `default_folder(model, data)` when None.
         max_new_tokens: Maximum number of new tokens per answer.
-        seed: Seed of the draw under `limit`, of the bootstrap, and of models that take one.
+        seed: Seed of the draw under `limit`, and of models that take one.
         system_prompt: System message in front of every conversation.
         chat_template_args: Further arguments of a local model's chat template, e.g. `{"enable_thinking": False}`.
         max_retries: How often a request that a server fails is tried again; then the sample ends in an error.
@@ -109,7 +108,6 @@ def measure(
         trust_remote_code: Whether code that comes with a local model's checkpoint is run.
         guard: Guard of a local model: "own", a folder or a Hub id, as for `holisafe.models.load`. Its verdicts are
             recorded with every answer, which stays as it is.
-        resamples: Resamples behind each interval.
         progress: Called after every sample.
         on_request: Called whenever a request is sent, answered or tried again.
 
@@ -125,7 +123,7 @@ def measure(
     check_numbers(
         max_new_tokens=(max_new_tokens, 1), seed=(seed, 0), max_retries=(max_retries, 0), timeout=(timeout, 1)
     )
-    check_numbers(batch_size=(batch_size, 1), resamples=(resamples, 1))
+    check_numbers(batch_size=(batch_size, 1))
     check_type(model, (str, Path, ModelSpec), "model")
     check_type(data, (str, Path), "data")
     check_each(judges, object, "judges")
@@ -171,7 +169,6 @@ def measure(
         },
         max_retries=max_retries,
         timeout=timeout,
-        resamples=resamples,
     )
     with hold(request.folder, RunError):
         return _measured(request, progress, Traffic(told=on_request))
@@ -204,7 +201,7 @@ def _measured(request: RunRequest, progress: Progress | None, traffic: Traffic) 
         write_samples(request.folder, request.samples)
         log = _ask_and_judge(run, record, progress, traffic)
         record["log"] = os.path.relpath(log.location, request.folder)
-    return finish(request.folder, record, request.judge_ids, request.resamples)
+    return finish(request.folder, record, request.judge_ids)
 
 
 def _judge_more(run: _OpenRun) -> Run:
@@ -220,7 +217,7 @@ def _judge_more(run: _OpenRun) -> Run:
     if is_judged(before, identities, request.judges, run.judgements, run.journal, request.samples):
         return recorded_run(request.folder, before, identities)
     judge_recorded(request.samples, request.judges, request.folder, run.judgements, request.judge_model)
-    return finish(request.folder, {**before, **judges_record(identities)}, identities, request.resamples)
+    return finish(request.folder, {**before, **judges_record(identities)}, identities)
 
 
 def _earlier(before: dict[str, Any], judges: Sequence[JudgeId]) -> list[JudgeId]:

@@ -164,7 +164,7 @@ def rates() -> Metric:
     def compute(scores: list[SampleScore]) -> Value:
         samples = [recorded_sample((each.sample_metadata or {})[SAMPLE], None) for each in scores]
         judgements = [judgement_of(each.score) for each in scores]
-        found = figures(summarise(samples, judgements, by=(), resamples=1))
+        found = figures(summarise(samples, judgements, by=()))
         return {name: figure.value for name, figure in found.items() if figure is not None}
 
     return compute

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from holisafe._printable import printable
-from holisafe.metrics import FIGURES, Figure, Summary, figures
+from holisafe.metrics import FIGURES, Difference, Figure, Summary, figures
 from holisafe.metrics.display import group_columns, group_name
 from holisafe.records import Outcome
 
@@ -85,6 +85,21 @@ def print_policies(guard: Mapping[str, Any], judge: str, *, console: Console | N
             rates = (row[name] for name in ("rr", "masr_macro"))
             table.add_row(by, *counts, *(NOTHING if rate is None else f"{100 * rate['value']:.1f}" for rate in rates))
     (console or Console()).print(table)
+
+
+def rate(figure: Figure | None) -> str:
+    """A rate in percent, e.g. "4.9 (0–13)"; a dash where there are no samples."""
+    if figure is None:
+        return NOTHING
+    return f"{100 * figure.value:.1f} ({100 * figure.low:.0f}–{100 * figure.high:.0f})"
+
+
+def points(found: Difference | None) -> str:
+    """A difference in points, e.g. "-2.1 (-9 to +5)"; a dash where there are no samples."""
+    if found is None:
+        return NOTHING
+    value = round(100 * found.value, 1) + 0.0  # not -0.0
+    return f"{value:+.1f} ({100 * found.low:+.0f} to {100 * found.high:+.0f})"
 
 
 def _cells(figure: Figure | None) -> tuple[str, str, str]:

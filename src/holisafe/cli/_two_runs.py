@@ -8,8 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from holisafe.cli._tables import NOTHING
-from holisafe.metrics import FIGURES, Comparison, Difference, Figure, Summary, compare, figures
+from holisafe.blind import BlindReport
+from holisafe.cli._blind_table import print_blind
+from holisafe.cli._tables import points, rate
+from holisafe.metrics import FIGURES, Comparison, Figure, Summary, compare, figures
 from holisafe.records import Outcome, Response, Run, Sample
 from holisafe.report.verdicts import image_verdict_words
 from holisafe.taxonomy import Combination
@@ -27,7 +29,12 @@ def compare_runs(first: Run, second: Run) -> dict[str, Comparison]:
 
 
 def print_two_runs(
-    first: Run, second: Run, differences: Mapping[str, Comparison], *, console: Console | None = None
+    first: Run,
+    second: Run,
+    differences: Mapping[str, Comparison],
+    *,
+    blind: BlindReport | None = None,
+    console: Console | None = None,
 ) -> None:
     """Print a table for each judge, how good the second run's guard is, and a request of each combination.
 
@@ -35,11 +42,14 @@ def print_two_runs(
         first: The run before.
         second: The run after, on the same samples.
         differences: As `compare_runs` gives them.
+        blind: Blind baselines beside the second run: those of its first judge are printed too.
         console: Where to print; standard output if not given.
     """
     console = console or Console(highlight=False)
     for judge, comparison in differences.items():
         console.print(_table(judge, first, second, comparison))
+    if blind is not None:
+        print_blind(blind.results[0], blind.training, second.name, console=console)
     for line in (*_guard_lines(second), *_example_lines(first, second)):
         console.print(line, markup=False, soft_wrap=True)
 
@@ -52,7 +62,7 @@ def _table(judge: str, first: Run, second: Run, comparison: Comparison) -> Table
         table.add_column(name, justify="right")
     for figure in FIGURES:
         first_rate, second_rate = before[figure.name], after[figure.name]
-        cells = (_rate(first_rate), _rate(second_rate), _points(comparison.differences[figure.name]))
+        cells = (rate(first_rate), rate(second_rate), points(comparison.differences[figure.name]))
         table.add_row(figure.label, *cells, "0" if first_rate is None else str(first_rate.n))
     return table
 
@@ -61,25 +71,13 @@ def _figures(run: Run, judge: str) -> dict[str, Figure | None]:
     return figures(Summary.from_json(run.provenance["summaries"][judge]))
 
 
-def _rate(figure: Figure | None) -> str:
-    if figure is None:
-        return NOTHING
-    return f"{100 * figure.value:.1f} ({100 * figure.low:.0f}–{100 * figure.high:.0f})"
-
-
-def _points(found: Difference | None) -> str:
-    if found is None:
-        return NOTHING
-    return f"{100 * found.value:+.1f} ({100 * found.low:+.0f} to {100 * found.high:+.0f})"
-
-
 def _guard_lines(run: Run) -> list[str]:
     """How good the guard's image verdicts are, in one sentence."""
     findings: Mapping[str, Any] = run.provenance.get("guard_findings") or {}
     images = findings.get("images")
     if not images:
         return []
-    shares = {key: _rate(_figure(images[key])) for key in ("accuracy", "flagged_unsafe", "flagged_safe")}
+    shares = {key: rate(_figure(images[key])) for key in ("accuracy", "flagged_unsafe", "flagged_safe")}
     return [
         f"Image verdicts of {run.name} on {images['images']} images: right label of the twenty for "
         f"{shares['accuracy']} %;",

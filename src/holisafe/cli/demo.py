@@ -82,11 +82,13 @@ def demo(
     else:
         after = _measure(AFTER, AFTER, folder, count, max_new_tokens, guard="own")
     typer.echo("writing the report", err=True)
+    from holisafe.blind import PIXELS, blind_baselines
     from holisafe.cli._two_runs import compare_runs, print_two_runs
     from holisafe.report import write_report
 
     page = write_report([before, after], folder / "report.html", title="Pocket on HoliSafe-Open, before and after")
     differences = compare_runs(before, after)
+    blind = blind_baselines("open", "test", run=after, features=PIXELS)
     if as_json:
         found = {
             "out": str(folder),
@@ -94,10 +96,11 @@ def demo(
             "before": to_json(before, before.name, folder / BEFORE),
             "after": to_json(after, after.name, folder / after.name),
             "differences": {judge: comparison.to_json() for judge, comparison in differences.items()},
+            "blind": blind.to_json(),
         }
         typer.echo(json.dumps(found))
         return
-    print_two_runs(before, after, differences)
+    print_two_runs(before, after, differences, blind=blind)
     if train:
         typer.echo(
             f"{after.name} is tuned briefly: {_small(steps or STEPS)}. `holisafe demo` measures the one that ships."

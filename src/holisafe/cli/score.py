@@ -44,7 +44,6 @@ def score(
     out: Annotated[
         Path | None, typer.Option(help="New folder for the run, which `holisafe report` reads.", show_default="none")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the intervals.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Judge recorded answers and print rates with intervals.
@@ -69,10 +68,10 @@ def score(
             "expected the model's text in the field 'prediction'"
         )
     judged = {one.id.name: tuple(judges.judge_all(one, loaded.samples, loaded.responses)) for one in chosen}
-    summaries = [summarise(loaded.samples, judgements, seed=seed) for judgements in judged.values()]
+    summaries = [summarise(loaded.samples, judgements) for judgements in judged.values()]
     versions = {one.id.name: one.id.version for one in chosen}
     if out is not None:
-        settings = {"data": data, "split": split, "judges": list(versions), "seed": seed}
+        settings = {"data": data, "split": split, "judges": list(versions)}
         _write(out, predictions, loaded, judged, _provenance(predictions, loaded, summaries, versions, settings))
     found = _to_json(str(predictions), loaded, summaries, versions)
     if as_json:

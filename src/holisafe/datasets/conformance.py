@@ -68,7 +68,7 @@ class DatasetConformance:
         _none(s.id for s in self._samples() if s.image_labels and not _labels_agree(s))
 
     def test_samples_that_share_an_image_share_a_cluster(self) -> None:
-        """Intervals resample clusters: two of them with one image would not be independent."""
+        """Intervals take clusters for independent: two of them with one image would not be."""
         clusters: dict[str, set[str]] = defaultdict(set)
         for sample in self._samples():
             for ref in sample.images:

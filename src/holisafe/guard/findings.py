@@ -132,14 +132,8 @@ def what_if(run: Run, policy: Policy | str, decide_by: DecideBy | str = DecideBy
     return replace(run, responses=responses, judgements=verdicts)
 
 
-def guard_findings(run: Run, *, resamples: int = 10_000, seed: int = 0) -> GuardFindings | None:
-    """What the guard's verdicts on a run come to; None where it has none to go by.
-
-    Args:
-        run: A judged run.
-        resamples: Resamples behind each interval.
-        seed: Seed of the resampling.
-    """
+def guard_findings(run: Run) -> GuardFindings | None:
+    """What the guard's verdicts on a judged run come to; None where it has none to go by."""
     check_type(run, Run, "run")
     decided_by = tuple(by for by in DecideBy if _can_decide(run, by))
     if not decided_by:
@@ -148,8 +142,8 @@ def guard_findings(run: Run, *, resamples: int = 10_000, seed: int = 0) -> Guard
         decided_by=decided_by,
         without={by: sum(not _has(response, by) for response in run.responses) for by in decided_by},
         flag_tables={(judge, by): _flag_table(run, judge, by) for judge in run.judgements for by in decided_by},
-        policies={judge: _policies(run, judge, decided_by, resamples, seed) for judge in run.judgements},
-        images=image_quality(run, resamples=resamples, seed=seed) if DecideBy.IMAGE in decided_by else None,
+        policies={judge: _policies(run, judge, decided_by) for judge in run.judgements},
+        images=image_quality(run) if DecideBy.IMAGE in decided_by else None,
     )
 
 
@@ -197,10 +191,8 @@ _SIDES: Mapping[str, frozenset[Outcome]] = {
 }
 
 
-def _policies(
-    run: Run, judge: str, decided_by: tuple[DecideBy, ...], resamples: int, seed: int
-) -> tuple[PolicyFigures, ...]:
-    measured = summarise(run.samples, run.judgements[judge], resamples=resamples, seed=seed)
+def _policies(run: Run, judge: str, decided_by: tuple[DecideBy, ...]) -> tuple[PolicyFigures, ...]:
+    measured = summarise(run.samples, run.judgements[judge])
     found = [PolicyFigures(Policy.OBSERVE, None, 0, 0, measured, None)]
     for by in decided_by:
         flagged = _flagged(run, by)
@@ -213,8 +205,8 @@ def _policies(
                 Policy.REFUSE,
                 by,
                 *counts,
-                summarise(run.samples, refused, resamples=resamples, seed=seed),
-                compare(run.samples, run.judgements[judge], refused, resamples=resamples, seed=seed),
+                summarise(run.samples, refused),
+                compare(run.samples, run.judgements[judge], refused),
             ),
         ]
     return tuple(found)

@@ -19,6 +19,7 @@ from holisafe.metrics import (
     expected_calibration_error,
     per_class,
     reliability_curve,
+    share_figure,
 )
 from holisafe.records import ImageVerdict, Run
 from holisafe.taxonomy import HEAD_ORDER, Category, GuardLabel
@@ -28,9 +29,6 @@ KINDS: tuple[str, ...] = ("safe", *(category.value for category in Category))
 
 BINS = 10
 """Bins of the reliability curve."""
-
-MOST_RESAMPLES = 2_000
-"""Resamples of what has to be ranked anew in each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,7 @@ class ImageQuality:
         }
 
 
-def image_quality(run: Run, *, resamples: int, seed: int) -> ImageQuality | None:
+def image_quality(run: Run) -> ImageQuality | None:
     """Compare image verdicts with the samples' labels; None where there is nothing to compare.
 
     An image that several samples show counts once, by the verdict that came with the first of them.
@@ -105,7 +103,6 @@ def image_quality(run: Run, *, resamples: int, seed: int) -> ImageQuality | None
     clusters = _numbered(np.array([cluster for _, _, cluster in found], dtype=np.str_))
     unsafe = labels != GuardLabel.SAFE.index
     right = labels == given
-    drawn = min(resamples, MOST_RESAMPLES)
     rarer = max(min(len(np.unique(clusters[unsafe])), len(np.unique(clusters[~unsafe]))), 1)
 
     def ranked(measure: Any) -> Figure | None:
@@ -113,21 +110,10 @@ def image_quality(run: Run, *, resamples: int, seed: int) -> ImageQuality | None
             lambda chosen: measure(scores[chosen], unsafe[chosen]),
             clusters,
             independent=rarer,
-            resamples=drawn,
-            seed=seed,
         )
 
     def share(hits: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> Figure | None:
-        kept, own = hits[among], _numbered(clusters[among])
-        if not len(kept):
-            return None
-        return bootstrap_figure(
-            lambda chosen: float(kept[chosen].mean()),
-            own,
-            independent=int(own.max()) + 1,
-            resamples=drawn,
-            seed=seed,
-        )
+        return share_figure(hits[among], clusters[among])
 
     return ImageQuality(
         images=len(found),

@@ -1,4 +1,4 @@
-"""What is counted: rates with cluster-bootstrap intervals, paired runs, agreement of judges, calibration of guards.
+"""What is counted: rates with intervals that allow for shared images, paired runs, agreement of judges, calibration.
 
 `summarise` gives the figures of a run, `compare` those of two; `HEADLINE` says what the headline figures are.
 """
@@ -7,7 +7,17 @@ from holisafe.metrics._agreement import Agreement, agreement
 from holisafe.metrics._columns import asr_name
 from holisafe.metrics._headline import FIGURES, HEADLINE, RR_PARTS, HeadlineFigure, figures, headline
 from holisafe.metrics._paired import Comparison, Difference, compare
-from holisafe.metrics._rates import PARTS, Part, describe_judge, is_counted, is_right, judge_of, part_name, part_of
+from holisafe.metrics._rates import (
+    PARTS,
+    Part,
+    cluster_name,
+    describe_judge,
+    is_counted,
+    is_right,
+    judge_of,
+    part_name,
+    part_of,
+)
 from holisafe.metrics._summary import GROUP_RATES, Figure, Groups, Summary, summarise
 from holisafe.metrics._twins import twin_pairs
 from holisafe.metrics.calibration import (
@@ -51,6 +61,7 @@ __all__ = [
     "auprc",
     "auroc",
     "bootstrap_figure",
+    "cluster_name",
     "compare",
     "conformal_spread",
     "conformal_threshold",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from holisafe.metrics._rates import Sums, cluster_indices, is_counted, part_of, sum_by_cluster
+from holisafe.metrics._rates import Entries, cluster_indices, is_counted, part_of
 from holisafe.records import Behaviour, Outcome, Sample
 from holisafe.taxonomy import Combination
 
@@ -49,18 +49,18 @@ def asr_name(combination: Combination) -> str:
     return combination.value.lower()
 
 
-def sum_columns(
+def enter(
     samples: Sequence[Sample], outcomes: Sequence[Outcome], tags: Sequence[str] = ()
-) -> tuple[list[Column], Sums]:
-    """Every column that has samples, and its hits and totals within each image cluster.
+) -> tuple[list[Column], Entries]:
+    """Every column that has samples, and the samples in it.
 
     Args:
         samples: What was asked.
-        outcomes: One per sample.
+        outcomes: One per sample; columns and the order of entries do not depend on them.
         tags: The tags to group by. Every sample is in one group of each of them.
 
     Returns:
-        The columns, and the sums (clusters, columns) in their order.
+        The columns, and entries that name them by their index.
     """
     places: dict[Column, int] = {}
     entries: list[tuple[int, int, bool]] = []  # position of the sample, place of the column, in its numerator
@@ -71,8 +71,7 @@ def sum_columns(
                 entries.append((position, places.setdefault(Column(rate, group), len(places)), is_hit))
     table = np.array(entries, dtype=np.int64).reshape(-1, 3)
     clusters = cluster_indices(samples)
-    sums = sum_by_cluster(clusters[table[:, 0]], table[:, 1], table[:, 2].astype(bool), len(places))
-    return list(places), sums
+    return list(places), Entries(clusters[table[:, 0]], table[:, 1], table[:, 2].astype(bool), len(places))
 
 
 def _rates_of(sample: Sample, outcome: Outcome) -> list[tuple[str, bool]]:

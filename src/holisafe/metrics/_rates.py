@@ -73,47 +73,34 @@ class Sums:
     hits: npt.NDArray[np.float32]
     totals: npt.NDArray[np.float32]
 
-    @property
-    def rates(self) -> npt.NDArray[np.float64]:
-        """Rate of each column, (columns,); NaN where nothing was counted."""
-        totals = self.totals.sum(axis=0, dtype=np.float64)
-        hits = self.hits.sum(axis=0, dtype=np.float64)
-        return np.asarray(np.divide(hits, totals, out=np.full_like(hits, np.nan), where=totals > 0))
 
-    @property
-    def counts(self) -> npt.NDArray[np.int64]:
-        """Samples behind each column, (columns,)."""
-        return np.asarray(self.totals.sum(axis=0, dtype=np.int64))
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What is counted: samples (or pairs), each once for every column that it is in.
 
-    @property
-    def clusters(self) -> npt.NDArray[np.int64]:
-        """Clusters behind each column, (columns,)."""
-        return np.asarray((self.totals > 0).sum(axis=0), dtype=np.int64)
-
-
-def sum_by_cluster(
-    clusters: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], hits: npt.NDArray[np.bool_], width: int
-) -> Sums:
-    """Add up entries, each of one cluster and one column.
-
-    Args:
+    Attributes:
         clusters: Cluster index of each entry, (entries,).
         columns: Column index of each entry, (entries,).
-        hits: Whether the entry is a hit, (entries,).
+        hits: Whether the entry is in the numerator, (entries,).
         width: Number of columns.
-
-    Returns:
-        Sums over the clusters 0 to max(clusters).
     """
-    height = int(clusters.max()) + 1 if clusters.size else 0
-    flat = clusters * width + columns
-    totals = np.bincount(flat, minlength=height * width).reshape(height, width)
-    hit_sums = np.bincount(flat, weights=hits, minlength=height * width).reshape(height, width)
-    return Sums(hit_sums.astype(np.float32), totals.astype(np.float32))
+
+    clusters: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    hits: npt.NDArray[np.bool_]
+    width: int
+
+    def sums(self) -> Sums:
+        """Hits and totals within the clusters 0 to max(clusters)."""
+        height = int(self.clusters.max()) + 1 if self.clusters.size else 0
+        flat, size = self.clusters * self.width + self.columns, height * self.width
+        hits = np.bincount(flat, weights=self.hits, minlength=size)
+        totals = np.bincount(flat, minlength=size)
+        return Sums(*(counts.reshape(height, self.width).astype(np.float32) for counts in (hits, totals)))
 
 
 def cluster_name(sample: Sample) -> str:
-    """The cluster a sample is resampled with; where the data name none, samples of one first image form one."""
+    """The cluster of a sample; where the data name none, samples of one first image form one."""
     return sample.cluster or (sample.images[0].identity if sample.images else sample.id)
 
 

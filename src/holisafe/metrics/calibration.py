@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from holisafe.errors import DataError
-from holisafe.metrics._bootstrap import LEVEL, interval, wilson
+from holisafe.metrics._intervals import LEVEL, rate_intervals
 from holisafe.metrics._summary import Figure
 
 Floats = npt.NDArray[np.float64]
@@ -51,7 +51,7 @@ class ReliabilityBin:
         low: Lower edge, in [0, 1]; belongs to the bin in the first bin only.
         high: Upper edge, which belongs to the bin.
         confidence: Their mean confidence.
-        accuracy: Share of them that were right, with Wilson's 95 % interval and their count.
+        accuracy: Share of them that were right, with its 95 % interval and their count.
     """
 
     low: float
@@ -251,10 +251,7 @@ def conformal_spread(safe_records: int, flag_rate: float) -> tuple[float, float]
 
 
 def share_figure(holds: npt.ArrayLike, clusters: npt.ArrayLike) -> Figure | None:
-    """Share of records for which something holds, with Wilson's 95 % interval; None without records.
-
-    Wilson's interval keeps its coverage near 0 and 1, where a bootstrap has too little width. Clusters count as the
-    independent trials, which makes it too wide rather than too narrow where the records of a cluster differ.
+    """Share of records for which something holds, with the interval of all rates; None without records.
 
     Args:
         holds: Whether it holds, (records,).
@@ -263,22 +260,29 @@ def share_figure(holds: npt.ArrayLike, clusters: npt.ArrayLike) -> Figure | None
     truths = np.asarray(holds, dtype=np.bool_)
     if not truths.size:
         return None
-    rate = float(truths.mean())
-    lows, highs = wilson(np.array([rate]), np.array([float(len(np.unique(np.asarray(clusters))))]))
-    # Wilson's ends can miss a rate of 0 or 1 by a rounding error
-    return Figure(rate, min(float(lows[0]), rate), max(float(highs[0]), rate), len(truths))
+    _, belongs = np.unique(np.asarray(clusters), return_inverse=True)
+    hits, totals = np.bincount(belongs, weights=truths), np.bincount(belongs)
+    return _rate(hits, totals)
 
 
 def bootstrap_figure(
-    statistic: Callable[[Ints], float | None], clusters: npt.ArrayLike, *, independent: int, resamples: int, seed: int
+    statistic: Callable[[Ints], float | None],
+    clusters: npt.ArrayLike,
+    *,
+    independent: int,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> Figure | None:
-    """A statistic with its 95 % interval from a bootstrap over clusters; None where the statistic is None.
+    """A statistic that is no rate, with its 95 % interval from a bootstrap; None where the statistic is None.
+
+    Whole clusters are drawn with replacement. The percentiles are taken at the normal tail of sqrt(n / (n - 1)) times
+    Student's quantile for n independent clusters (Hesterberg 2015, "What teachers should know about the bootstrap",
+    section 5.3). Where all resamples agree, the interval is that of a rate over the independent clusters.
 
     Args:
         statistic: Value for the records at given indices (some twice, some not at all), in [0, 1].
         clusters: Index of each record's cluster, (records,), from 0 on without gaps.
-        independent: Clusters that decide about the value, such as those of the rarer class; they set how far the
-            interval is widened, and its width where all resamples agree.
+        independent: Clusters that decide about the value, such as those of the rarer class.
         resamples: How many resamples to draw.
         seed: Seed of the draws.
     """
@@ -289,13 +293,24 @@ def bootstrap_figure(
         return None
     generator = np.random.default_rng(seed)
     count = int(belongs.max()) + 1
-    drawn = np.full((resamples, 1), np.nan)
-    for row in range(resamples):
+    drawn = []
+    for _ in range(resamples):
         times = np.bincount(generator.integers(0, count, size=count), minlength=count)
         found = statistic(np.repeat(records, times[belongs]))
-        drawn[row] = np.nan if found is None else found
-    low, high = interval(np.array([value]), drawn, np.array([float(independent)]))
-    return Figure(value, float(low[0]), float(high[0]), len(records))
+        drawn += [] if found is None else [found]
+    freedom = max(independent - 1, 1)
+    tail = special.ndtr(stats.t.ppf(0.5 - LEVEL / 2, freedom) * math.sqrt((freedom + 1) / freedom))
+    low, high = np.quantile(drawn or [value], [tail, 1 - tail]).tolist()
+    if high - low <= 1e-9:
+        flat = _rate(np.full(independent, value), np.ones(independent))
+        low, high = flat.low, flat.high
+    return Figure(value, min(low, value), max(high, value), len(records))
+
+
+def _rate(hits: npt.ArrayLike, totals: npt.ArrayLike) -> Figure:
+    """Rate from hits and totals within clusters, (clusters,)."""
+    found = rate_intervals(np.asarray(hits)[:, None, None], np.asarray(totals)[:, None, None])
+    return Figure(float(found.values[0]), float(found.lows[0]), float(found.highs[0]), int(np.sum(totals)))
 
 
 def _allowed(safe_records: int, flag_rate: float) -> int:

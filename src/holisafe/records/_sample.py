@@ -109,8 +109,8 @@ class Sample:
         reference: A right answer: helpful, or a refusal that names the reason.
         options: The choices of a multiple-choice question; empty for open questions.
         twin: Id of the other sample of its twin pair (same query or same image, other right behaviour).
-        cluster: Samples that share an image share it; intervals resample clusters, not samples. Loaders set the first
-            image's digest where the data name none.
+        cluster: Samples that share an image share it; intervals allow for it. Loaders set the first image's
+            digest where the data name none.
         tags: What figures can be grouped by: category, subcategory, scenario, split, ...
         source: Where the sample comes from (data set, artwork).
         licence: SPDX id, or several joined by " AND ".

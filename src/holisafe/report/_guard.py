@@ -10,7 +10,7 @@ from holisafe.guard.findings import FlagTable, PolicyFigures
 from holisafe.guard.image_quality import KINDS
 from holisafe.metrics import HEADLINE, ClassScores, Figure, headline
 from holisafe.records import Response
-from holisafe.report._table import JudgedRun, cell, percent, seed_of
+from holisafe.report._table import JudgedRun, cell, percent
 from holisafe.report.verdicts import image_verdict_words, request_verdict_words
 from holisafe.taxonomy import DATA_ORDER, Combination, GuardLabel
 
@@ -47,9 +47,9 @@ class ShownVerdict:
     is_flagged: bool
 
 
-def findings_of(runs: Sequence[JudgedRun], resamples: int) -> dict[str, GuardFindings]:
+def findings_of(runs: Sequence[JudgedRun]) -> dict[str, GuardFindings]:
     """By the name of the run, for those with verdicts of a guard."""
-    found = {judged.name: guard_findings(judged.run, resamples=resamples, seed=seed_of(judged.run)) for judged in runs}
+    found = {judged.name: guard_findings(judged.run) for judged in runs}
     return {name: each for name, each in found.items() if each is not None}
 
 

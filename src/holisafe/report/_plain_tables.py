@@ -7,42 +7,50 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from holisafe.blind import MARK
 from holisafe.metrics import FIGURES, figures
 from holisafe.records import Run
+from holisafe.report._blind import blind_notes, blind_rows
 from holisafe.report._caveats import caveats
 from holisafe.report._file import put
 from holisafe.report._guard import csv_rows, findings_of, markdown
 from holisafe.report._table import cell, judge_runs, percent
 
 
-def write_markdown(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_000) -> Path:
+def write_markdown(runs: Sequence[Run], out: str | Path) -> Path:
     """Write the figures, and a guard's tables, as Markdown: rates in percent with 95 % intervals.
 
     Raises:
         RunError: There is nothing to write, or `out` cannot be written.
     """
-    judged_runs = judge_runs(runs, resamples)
+    judged_runs = judge_runs(runs)
+    blind = blind_rows(judged_runs)
     lines = [
         "| run | judge | samples | " + " | ".join(figure.label for figure in FIGURES) + " |",
         "|---|---|--:|" + "--:|" * len(FIGURES),
     ]
     for judged in judged_runs:
         for judge, summary in judged.summaries.items():
-            cells = [percent(figure) for figure in figures(summary).values()]
+            reached = blind[judged.name].reached(judge)
+            cells = [percent(figure) + MARK * (name in reached) for name, figure in figures(summary).items()]
             names = [cell(judged.name), cell(judge), str(len(judged.run.samples))]
             lines.append("| " + " | ".join([*names, *cells]) + " |")
-    for name, findings in findings_of(judged_runs, resamples).items():
+            for baseline in blind[judged.name].baselines(judge):
+                cells = [percent(figure) for figure in figures(baseline.summary).values()]
+                lines.append("| " + " | ".join([cell(f"{judged.name}: {baseline.name}"), *names[1:], *cells]) + " |")
+    for name, findings in findings_of(judged_runs).items():
         lines += markdown(name, findings)
     lines += [
         "",
-        "Rates in %, with 95 % intervals (bootstrap over images). For the key see docs/report.md of holisafe.",
+        "Rates in %, with 95 % intervals that allow for shared images. For the key see docs/report.md of holisafe.",
     ]
+    lines += [cell(note) for note in blind_notes(blind)]
     for judged in judged_runs:
         lines += [f"{cell(judged.name)}: {cell(caveat)}" for caveat in caveats(judged.run)]
     return put(out, "\n".join(lines) + "\n")
 
 
-def write_csv(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_000) -> Path:
+def write_csv(runs: Sequence[Run], out: str | Path) -> Path:
     """Write the figures of runs and guards as CSV, one a row: rates in [0, 1], empty where there are no samples.
 
     Raises:
@@ -51,12 +59,16 @@ def write_csv(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_000) 
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["run", "judge", "figure", "value", "low", "high", "n"])
-    judged_runs = judge_runs(runs, resamples)
+    judged_runs = judge_runs(runs)
+    blind = blind_rows(judged_runs)
     for judged in judged_runs:
         for judge, summary in judged.summaries.items():
-            for key, figure in figures(summary).items():
-                numbers = ["", "", "", 0] if figure is None else [figure.value, figure.low, figure.high, figure.n]
-                table.writerow([judged.name, judge, key, *numbers])
-    for name, findings in findings_of(judged_runs, resamples).items():
+            rows = {judged.name: summary}
+            rows |= {f"{judged.name}: {each.name}": each.summary for each in blind[judged.name].baselines(judge)}
+            for name, shown in rows.items():
+                for key, figure in figures(shown).items():
+                    numbers = ["", "", "", 0] if figure is None else [figure.value, figure.low, figure.high, figure.n]
+                    table.writerow([name, judge, key, *numbers])
+    for name, findings in findings_of(judged_runs).items():
         table.writerows(csv_rows(name, findings))
     return put(out, text.getvalue())

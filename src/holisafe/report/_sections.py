@@ -144,13 +144,13 @@ def agreeing(run: Run) -> list[Agreeing]:
     return found
 
 
-def pairs(runs: Sequence[JudgedRun], resamples: int) -> list[RunPair]:
+def pairs(runs: Sequence[JudgedRun]) -> list[RunPair]:
     """Every later run against the first, under each judge that both have, on the samples they share."""
     if len(runs) < 2:
         return []
     first = runs[0].run
     return [
-        _pair(first, judged.run, judge, resamples)
+        _pair(first, judged.run, judge)
         for judge in first.judgements
         for judged in runs[1:]
         if judge in judged.run.judgements
@@ -255,7 +255,7 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _pair(first: Run, second: Run, judge: str, resamples: int) -> RunPair:
+def _pair(first: Run, second: Run, judge: str) -> RunPair:
     here = {same_sample(sample): index for index, sample in enumerate(first.samples)}
     there = {same_sample(sample): index for index, sample in enumerate(second.samples)}
     shared = [key for key in here if key in there]
@@ -267,7 +267,6 @@ def _pair(first: Run, second: Run, judge: str, resamples: int) -> RunPair:
                 [first.samples[here[key]] for key in shared],
                 [first.judgements[judge][here[key]] for key in shared],
                 [second.judgements[judge][there[key]] for key in shared],
-                resamples=resamples,
             )
         except DataError as error:  # two versions of the judge
             why_not = str(error)

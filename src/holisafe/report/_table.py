@@ -30,7 +30,7 @@ class JudgedRun:
         return self.run.name
 
 
-def judge_runs(runs: Sequence[Run], resamples: int) -> tuple[JudgedRun, ...]:
+def judge_runs(runs: Sequence[Run]) -> tuple[JudgedRun, ...]:
     """Figures of all runs, from their judgements.
 
     Raises:
@@ -42,22 +42,10 @@ def judge_runs(runs: Sequence[Run], resamples: int) -> tuple[JudgedRun, ...]:
     for run in runs:
         if not run.samples or not run.judgements:
             raise RunError(f"run {run.name!r} holds no {'judgements' if run.samples else 'samples'}; judge it first")
-    return tuple(JudgedRun(run, _summaries(run, resamples)) for run in _renamed(runs))
-
-
-def seed_of(run: Run) -> int:
-    """The seed of the run: it gives the same intervals that its command printed."""
-    settings = run.provenance.get("settings")
-    seed = settings.get("seed") if isinstance(settings, Mapping) else None
-    return seed if isinstance(seed, int) and 0 <= seed < 2**63 else 0
-
-
-def _summaries(run: Run, resamples: int) -> dict[str, Summary]:
-    """The figures of each judge."""
-    return {
-        judge: summarise(run.samples, found, resamples=resamples, seed=seed_of(run))
-        for judge, found in run.judgements.items()
-    }
+    return tuple(
+        JudgedRun(run, {judge: summarise(run.samples, found) for judge, found in run.judgements.items()})
+        for run in _renamed(runs)
+    )
 
 
 def _renamed(runs: Sequence[Run]) -> list[Run]:

@@ -13,9 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from holisafe._version import __version__
+from holisafe.blind import MARK
 from holisafe.metrics import FIGURES, HEADLINE, PARTS, Figure, Part, headline, part_name
 from holisafe.records import Behaviour, Outcome, Run
 from holisafe.report import _gallery, _guard, _published, _sections
+from holisafe.report._blind import blind_notes, blind_rows
 from holisafe.report._caveats import caveats
 from holisafe.report._file import put
 from holisafe.report._table import JudgedRun, judge_runs
@@ -41,7 +43,7 @@ PART_NAMES: dict[Part, str] = {
 }
 
 
-def write_report(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_000, title: str | None = None) -> Path:
+def write_report(runs: Sequence[Run], out: str | Path, *, title: str | None = None) -> Path:
     """Write one self-contained HTML file about one or more runs, safe to open in a shared room.
 
     Runs that share samples are compared with the first. Where an image cannot be shown, the reason is. Of a run that
@@ -50,7 +52,6 @@ def write_report(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_00
     Args:
         runs: The runs; two of the same name are numbered.
         out: The file, put in place whole; its folder is made if missing.
-        resamples: Resamples behind each interval.
         title: Heading; made from the runs' names if not given.
 
     Returns:
@@ -59,8 +60,8 @@ def write_report(runs: Sequence[Run], out: str | Path, *, resamples: int = 10_00
     Raises:
         RunError: There is no run, one holds no judgements, or `out` cannot be written.
     """
-    judged = judge_runs(runs, resamples)
-    page = _environment().get_template("report.html.j2").render(_context(judged, resamples, title))
+    judged = judge_runs(runs)
+    page = _environment().get_template("report.html.j2").render(_context(judged, title))
     return put(out, page)
 
 
@@ -72,6 +73,7 @@ def _environment() -> Environment:
         "percent": lambda rate: f"{100 * rate:.1f}",
         "points": lambda difference: f"{100 * difference:+.1f}".replace("-", "−"),
         "chance": lambda p: f"{p:.4f}" if p >= 0.0001 else "< 0.0001",
+        "headline": headline,
         "hits": _hits,
         "shade": _sections.shade,
         "share": _sections.share,
@@ -87,11 +89,12 @@ def _hits(figure: Figure) -> int:
     return round(figure.value * figure.n)
 
 
-def _context(runs: Sequence[JudgedRun], resamples: int, title: str | None) -> dict[str, Any]:
+def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
     style = "\n" + (files("holisafe.report") / "templates" / "style.css").read_text(encoding="utf-8")
     judges = _sections.judges_of(runs)
-    pairs = _sections.pairs(runs, resamples)
-    guard = _guard.findings_of(runs, resamples)
+    pairs = _sections.pairs(runs)
+    guard = _guard.findings_of(runs)
+    blind = blind_rows(runs)
     counts = _gallery.count_twins(runs)
     entries = _gallery.collect(runs)
     gallery = _gallery.choose(entries)
@@ -103,10 +106,12 @@ def _context(runs: Sequence[JudgedRun], resamples: int, title: str | None) -> di
         "style": Markup(style),
         "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         "contents": _contents(bool(pairs), bool(guard), bool(counts)),
-        "resamples": resamples,
         "runs": runs,
         "judges": judges,
         "measures": HEADLINE,
+        "blind": blind,
+        "mark": MARK,
+        "blind_notes": blind_notes(blind),
         "combinations": tuple(Combination),
         "parts": PARTS,
         "part_names": PART_NAMES,

@@ -248,9 +248,7 @@ class SliceEvaluation(TrainerCallback):  # type: ignore[misc]
         return Evaluation(
             step=step,
             summaries={
-                judge.id.name: summarise(
-                    self._samples, judge_all(judge, self._samples, responses), resamples=_RESAMPLES
-                )
+                judge.id.name: summarise(self._samples, judge_all(judge, self._samples, responses))
                 for judge in self._judges
             },
             log_likelihood=likelihood,
@@ -393,9 +391,6 @@ def _guard_figures(pairs: Sequence[tuple[Sample, Response]]) -> tuple[float | No
 def _value(figure: Figure | None) -> float | None:
     return None if figure is None else figure.value
 
-
-_RESAMPLES = 1000
-"""Behind each interval; a slice is small."""
 
 _MODEL = "tuned"
 """What responses name as their model; they are not kept."""
