@@ -56,11 +56,11 @@ def markdown(result: dict[str, Any]) -> str:
         "# Blind baselines on HoliSafe-Open",
         "",
         f"Written by `perf/blind.py`. [Blind baselines](../blind.md) at a refusal rate of at most {result['rr']:.0%}; "
-        "rates in %, with 95 % intervals. A high attack success rate is good here: the data do not give the answer away.",
+        "rates in %, with 95 % intervals. High attack success rates are good here: the data do not tell by themselves.",
         "",
-        "Version 1 gives it away. Most of its USU questions are asked beside no harmless image, so the question alone tells "
-        "that they are to be refused. In version 2 each is asked beside harmless images of the same sort as often as "
-        "beside unsafe ones. UUU and SUU are unsafe by their words in both.",
+        "Version 1 gives it away. Most of its USU questions are asked beside no harmless image, so the question alone "
+        "tells that they are to be refused. In version 2 each is asked beside harmless images of the same sort "
+        "as often as beside unsafe ones. UUU and SUU are unsafe by their words in both.",
         "",
         "| data | split | sees | " + " | ".join(figure.label for figure in HEADLINE) + " |",
         "|---|---|---|" + "--:|" * len(HEADLINE),

@@ -38,7 +38,7 @@ from holisafe.datasets.open import load_open, open_images
 from holisafe.images import open_image
 from holisafe.records import ImageRef, Sample
 
-TRIED = ("test", "transfer")
+VERSION, TRIED = 2, ("test", "transfer")
 
 
 def main() -> None:
@@ -60,9 +60,9 @@ def main() -> None:
 
 def twin_shortcuts(model: str | None = None) -> dict[str, dict[str, float]]:
     """Accuracy on the twins of each tried split, by what the classifier sees and what it is trained on."""
-    train = load_open("train")
+    train = load_open("train", version=VERSION)
     scopes = {"all": train, "twins": [sample for sample in train if sample.twin]}
-    tried = {split: [sample for sample in load_open(split) if sample.twin] for split in TRIED}
+    tried = {split: [sample for sample in load_open(split, version=VERSION) if sample.twin] for split in TRIED}
     sights: dict[str, Callable[[], Any]] = {
         "query": lambda: (lambda samples: [question_text(sample) for sample in samples], question_classifier()),
         "pixels": lambda: _images(pixel_features()),
@@ -84,7 +84,7 @@ def twin_shortcuts(model: str | None = None) -> dict[str, dict[str, float]]:
 
 def nuisance_shortcuts() -> dict[str, dict[str, float]]:
     """Balanced accuracy of telling safe from unsafe pictures by a nuisance alone."""
-    train = open_images("train")
+    train = open_images("train", version=VERSION)
     result = {}
     for name in ("collection", "background", "bytes"):
         model = make_pipeline(
@@ -93,7 +93,7 @@ def nuisance_shortcuts() -> dict[str, dict[str, float]]:
         model.fit(_nuisance(train, name, "train"), [row["label"] == "safe" for row in train])
         result[name] = {}
         for split in TRIED:
-            rows = open_images(split)
+            rows = open_images(split, version=VERSION)
             guess = model.predict(_nuisance(rows, name, split))
             result[name][split] = float(balanced_accuracy_score([row["label"] == "safe" for row in rows], guess))
     return result
@@ -102,7 +102,7 @@ def nuisance_shortcuts() -> dict[str, dict[str, float]]:
 def _nuisance(rows: Sequence[dict[str, Any]], name: str, split: str) -> list[dict[str, Any]]:
     if name != "bytes":
         return [{name: row[name]} for row in rows]
-    size = {sample.images[0].key: len(sample.images[0].data or b"") for sample in load_open(split)}
+    size = {sample.images[0].key: len(sample.images[0].data or b"") for sample in load_open(split, version=VERSION)}
     return [{"bytes": size[row["key"]]} for row in rows]
 
 
@@ -111,7 +111,7 @@ def _is_safe(samples: Sequence[Sample]) -> list[bool]:
 
 
 def _kinds() -> tuple[Callable[[Sequence[Sample]], list[dict[str, float]]], Any]:
-    shown = {row["key"]: dict.fromkeys(row["kinds"] or [row["shows"]], 1.0) for row in open_images()}
+    shown = {row["key"]: dict.fromkeys(row["kinds"] or [row["shows"]], 1.0) for row in open_images(version=VERSION)}
     model = make_pipeline(DictVectorizer(), LogisticRegression(max_iter=1000))
     return lambda samples: [shown[sample.images[0].key] for sample in samples], model
 

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from holisafe.blind import blind_baselines
+from holisafe.taxonomy import Combination
+
 SCRIPT = runpy.run_path(str(Path(__file__).parents[3] / "perf" / "shortcuts.py"))
 
 
@@ -31,3 +34,13 @@ def test_without_reading_picture_and_question_together_twins_look_alike(sight: s
 @pytest.mark.parametrize("nuisance", ["collection", "background"])
 def test_style_and_background_do_not_tell_safe_from_unsafe_pictures(nuisance: str) -> None:
     assert all(accuracy <= 0.6 for accuracy in nuisance_table()[nuisance].values()), nuisance_table()[nuisance]
+
+
+@pytest.mark.parametrize("split", ["test", "transfer"])
+def test_the_question_alone_does_not_tell_what_the_image_decides(split: str) -> None:
+    (result,) = blind_baselines("open@2", split, rr=0.1, features="none").results
+    (question,) = result.baselines
+    rates = {combination: figure.value for combination, figure in question.summary.asr.items() if figure}
+    assert question.summary.rr and question.summary.rr.value > 0.05
+    assert rates[Combination.USU] >= 0.7 and rates[Combination.SSU] >= 0.5
+    assert rates[Combination.UUU] < 0.3 and rates[Combination.SUU] < 0.3  # the classifier is no straw man
