@@ -159,8 +159,8 @@ def test_labels_of_another_taxonomy_are_read_by_its_crosswalk(tmp_path: Path) ->
         ("picture,label\na.png,safe\n", "column image: not found; expected a first line with image,label"),
         ("image,label\na.png,\n", "line 2: label: found none"),
         ("image,label\na.png,saef\n", "line 2: label: unknown guard label 'saef'"),
-        ("image,label\na.png,safe\n", "no pictures with labels found; the first of 1 that cannot be read"),
-        ("image,label\n", "no pictures with labels found"),
+        ("image,label\na.png,safe\n", "no images with labels found; the first of 1 that cannot be read"),
+        ("image,label\n", "no images with labels found"),
         ("\x00", "labels.csv"),
     ],
 )
@@ -205,7 +205,7 @@ def test_the_command_trains_and_prints_json(tmp_path: Path) -> None:
     assert told.exit_code == 0, told.output
     found = json.loads(told.stdout)
     assert found["accuracy"] > found["chance"] and found["learned"]["safe"] == 4
-    assert "training steps: 40 of 40" in told.stderr and "the guard is not calibrated" in told.stderr
+    assert "step 40/40" in told.stderr and "the guard is not calibrated" in told.stderr
     judged = CliRunner().invoke(
         app, ["guard", str(tmp_path / "source"), "--model", str(tmp_path / "model"), "--guard", str(tmp_path / "guard")]
     )
