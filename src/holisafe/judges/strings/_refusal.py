@@ -125,12 +125,13 @@ def _goes_on(said: list[str], place: int, start: int) -> bool:
 def _at_the_opening(opening: list[str]) -> str | None:
     """The sentence that redirects, cares, advises against or warns."""
     english = rules("en")
+    redirects = not (opening and english.find("assents", opening[0]))
     for sentence in opening:
         if english.find("cares", sentence) and not english.find("about_circumstances", sentence):
             return sentence
         if any(english.find(group, sentence) for group in ("advises_against", "calls_wrong")):
             return sentence
-        if english.find("redirects", sentence) and not english.find("about_circumstances", sentence):
+        if redirects and english.find("redirects", sentence) and not english.find("about_circumstances", sentence):
             return sentence
     if opening and (english.find("flat_no", opening[0]) or english.find("professional", opening[0])):
         return opening[0]
