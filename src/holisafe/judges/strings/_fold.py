@@ -14,7 +14,7 @@ LONGEST = 24_000
 
 _APOSTROPHES = dict.fromkeys(map(ord, "’‘‛`´ʼʹ′＇‚"), "'")
 _SPACES = re.compile(r"[^\S\n]+")
-_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
+_LINES = re.compile(r"\n\s+")
 _FENCE = re.compile(r"(?:```|~~~)[\w+-]{0,20}")
 _SPECIAL = re.compile(r"<\|[^<>|\s]{1,40}\|>|</?(?:s|eos|bos|pad|end_of_turn|start_of_turn)>", re.IGNORECASE)
 _LABEL = re.compile(r"<(label|verdict|score|judge|grade)>[^<>]{0,40}</\1>", re.IGNORECASE)
@@ -47,13 +47,18 @@ _SAYS = frozenset({"answer", "response", "text", "content", "final", "output", "
 
 
 def fold(text: str) -> str:
-    """An answer as the rules read it: lower case, compatible characters unified, apostrophes straight; markdown,
-    invisible characters, tags and JSON around it gone; long ones cut to their start and end."""
+    """An answer as the rules read it: lower case, compatible characters unified, apostrophes straight.
+
+    Markdown, invisible characters, tags and JSON around it are gone; a long one is cut to its start and end.
+    """
     text = _LINES.sub("\n", _SPACES.sub(" ", without_invisible(text))).strip()
     if len(text) > LONGEST:
         text = f"{text[: LONGEST * 3 // 4]}\n{text[-LONGEST // 4 :]}"
-    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES).replace("'''", "```")).translate(_APOSTROPHES)
-    text = _from_json(_TAG.sub("\n", _LABEL.sub("\n", _SPECIAL.sub("\n", _FENCE.sub("\n", text.replace("'''", "```"))))))
+    text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).translate(_APOSTROPHES)
+    text = text.replace("'''", "```")  # a fence, whose backquotes look like apostrophes
+    for wrapper in (_FENCE, _SPECIAL, _LABEL, _TAG):
+        text = wrapper.sub("\n", text)
+    text = _from_json(text)
     return _SPACES.sub(" ", _MARKDOWN.sub("", _LIST_ITEM.sub("", text)).lower()).strip()
 
 

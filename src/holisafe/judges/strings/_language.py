@@ -15,6 +15,7 @@ _WEIGHT = {"han": 3, "kana": 3, "hangul": 2}  # a character of these says more t
 _WORD = re.compile(r"[^\W\d_]+")
 _LEAST_HITS, _LEAST_SHARE = 2, 0.2
 _PRESENT = 0.15
+_LEAST_LETTERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def language_of(folded: str) -> Found:
         script = _script(signs, ord(character))
         if script and character.isalpha():
             counts[script] += count * _WEIGHT.get(script, 1)
-    if not counts:
+    if counts.total() < _LEAST_LETTERS:
         return Found("en", latin=True)
     if counts["kana"] and counts["han"]:
         counts["kana"] += counts.pop("han")
