@@ -52,7 +52,7 @@ def language_of(folded: str) -> Found:
         return Found("en", latin=True)
     if counts["kana"] and counts["han"]:
         counts["kana"] += counts.pop("han")
-    script, most = counts.most_common(1)[0]
+    script = max(counts, key=lambda name: counts[name])
     latin = counts["latin"] >= _PRESENT * counts.total()
     choices = signs.scripts.get(script)
     return Found(script if choices is None else _by_words(signs, choices, folded), latin)

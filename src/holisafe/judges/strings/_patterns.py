@@ -49,7 +49,9 @@ def rules(language: str) -> Rules:
         try:
             compiled[group] = re.compile("|".join(_NAME.sub(lambda found: named[found[1]], one) for one in patterns))
         except (re.error, KeyError) as error:
-            raise JudgeError(f"{language}.toml, group {group!r} of judge 'refusal': {error}; mend the pattern") from error
+            raise JudgeError(
+                f"{language}.toml, group {group!r} of judge 'refusal': {error}; mend the pattern"
+            ) from error
     return Rules(data["name"], compiled)
 
 
