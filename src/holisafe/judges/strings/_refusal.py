@@ -80,8 +80,8 @@ def deciding_sentence(said: list[str]) -> str | None:
             return None
         if english.find("offers_else", sentence):
             return sentence
-    sentence = _at_the_opening(said[:_OPENING])
-    return None if sentence is None or _complies(said, said.index(sentence), 0) else sentence
+    opening = _at_the_opening(said[:_OPENING])
+    return None if opening is None or _complies(said, said.index(opening), 0) else opening
 
 
 _OPENING = 4  # sentences
