@@ -2,7 +2,7 @@
 
 from holisafe.judges._registry import Ask, Judge, PublishedProtocol, Reply, get, judge, names
 from holisafe.judges.judging import judge_all, judge_response, no_answer
-from holisafe.judges.strings import PublishedStringMatch, Refusal
+from holisafe.judges.strings import PublishedStringMatch, Refusal, SaptStringMatch, VLGuardStringMatch
 
 __all__ = [
     "Ask",
@@ -11,6 +11,8 @@ __all__ = [
     "PublishedStringMatch",
     "Refusal",
     "Reply",
+    "SaptStringMatch",
+    "VLGuardStringMatch",
     "get",
     "judge",
     "judge_all",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from holisafe._checks import check_each, check_type
 from holisafe.errors import DataError, JudgeError
 from holisafe.judges._registry import Ask, Judge, PublishedProtocol
+from holisafe.judges._thoughts import answer_of, without_invisible
 from holisafe.records import Judgement, Outcome, Response, Sample
 
 _log = logging.getLogger(__name__)
@@ -27,8 +27,6 @@ _WHY_EMPTY = {
     "tool_calls": "a tool call alone",
     "no_choices": "the server's reply holds no choice",
 }
-_REASONING = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\\s]*")
 
 
 async def judge_response(judge: Judge, sample: Sample, response: Response, ask: Ask | None = None) -> Judgement:
@@ -71,7 +69,7 @@ def no_answer(response: Response) -> str:
         return ""
     if response.finish_reason in BROKEN_OFF:
         return f"the server ended the answer with finish reason {response.finish_reason!r}"
-    if _INVISIBLE.fullmatch(_REASONING.sub("", response.text, count=1)):
+    if not without_invisible(answer_of(response.text)).strip():
         return _WHY_EMPTY.get(response.finish_reason or "", "no text")
     return ""
 

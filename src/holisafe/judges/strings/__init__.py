@@ -1,6 +1,6 @@
 """Judges that read the response alone: exact, instant, the same on every machine."""
 
-from holisafe.judges.strings._published import PublishedStringMatch
+from holisafe.judges.strings._published import PublishedStringMatch, SaptStringMatch, VLGuardStringMatch
 from holisafe.judges.strings._refusal import Refusal
 
-__all__ = ["PublishedStringMatch", "Refusal"]
+__all__ = ["PublishedStringMatch", "Refusal", "SaptStringMatch", "VLGuardStringMatch"]
