@@ -110,10 +110,10 @@ def _rankings(
         places = [at for at, sample in enumerate(samples) if sample.expected is expected]
         if len(models) < 2 or not places:
             continue
-        hits = [
+        ones, others = (
             [[is_counted(expected, by_judge[judge][at].outcome) for at in places] for by_judge in models]
             for judge in (first, second)
-        ]
+        )
         _, clusters = np.unique([cluster_name(samples[at]) for at in places], return_inverse=True)
-        found.append((name, rank_correlation(*hits, clusters).to_json()))
+        found.append((name, rank_correlation(ones, others, clusters).to_json()))
     return found

@@ -147,7 +147,7 @@ def validate(
         raise DataError("no answer has a label on which annotators agree; label some, or name the adjudicator")
     names = list(dict.fromkeys(name for answer in answers for name in answer.labels if name != adjudicator))
     by_annotator = {name: [answer.labels.get(name) for answer in answers] for name in names}
-    both = {judge.id.name: outcomes, "people": settled}
+    both: dict[str, Sequence[Outcome | None]] = {judge.id.name: outcomes, "people": settled}
     pairs = pairwise_agreement(both)
     sharing, models = _models(answers, settled, outcomes, outcome)
     return Validation(
