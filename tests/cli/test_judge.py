@@ -42,7 +42,11 @@ def _predictions(path: Path, answers: list[str]) -> str:
             "id": at,
             "query": f"What is this, {at}?",
             "image": f"{at}.png",
-            "type": "SUU" if at % 2 else "SSS",
+            "type": "SSU" if at % 2 else "SSS",
+            "category": "violence",
+            "subcategory": "weapon_related_violence",
+            "image_safe": True,
+            "image_safety_label": "safe",
             "prediction": text,
         }
         for at, text in enumerate(answers)

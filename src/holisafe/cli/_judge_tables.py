@@ -142,6 +142,8 @@ def _lines(found: Validation) -> list[str]:
             f"one calibration set for all models: {'no, ' + why if why else 'not rejected'}; "
             f"largest difference of J: {widest}"
         )
+    if found.decided:
+        lines.append(f"decided by: {_shares(found.decided)}")
     if found.unsettled:
         lines.append(f"{len(found.unsettled)} answers are left out of the error until they are adjudicated")
     return lines

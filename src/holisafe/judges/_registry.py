@@ -107,7 +107,7 @@ def get(name: str, **parameters: Any) -> Judge:
     """The judge of that name; its identity names the parameters, so that judges with others are other judges.
 
     Args:
-        name: Its name.
+        name: Its name; "NAME:ARGUMENT" gives its factory the argument in first place, as in "prompt:my.toml".
         parameters: What its factory takes.
 
     Raises:
@@ -115,9 +115,11 @@ def get(name: str, **parameters: Any) -> Judge:
         RegistryError: The package that adds it cannot be imported.
         JudgeError: Its factory does not take these parameters.
     """
-    factory = _JUDGES.get(name)
+    head, colon, argument = name.partition(":")
+    arguments = (argument,) if colon and name not in _JUDGES else ()
+    factory = _JUDGES.get(head if arguments else name)
     try:
-        made = factory(**parameters)
+        made = factory(*arguments, **parameters)
     except TypeError as error:
         raise JudgeError(f"judge {name!r} does not take these parameters: {error}") from error
     if not parameters or made.id.name != name:

@@ -14,6 +14,7 @@ from holisafe.datasets.human_labels import LABELS, LabelledAnswer
 from holisafe.errors import DataError, JudgeError
 from holisafe.judges._registry import Ask, Judge
 from holisafe.judges.judging import judge_all
+from holisafe.judges.panels import Cascade, decided_shares
 from holisafe.metrics import (
     Correction,
     Figure,
@@ -88,6 +89,7 @@ class Validation:
         models: One entry per model.
         sharing: Whether models may share a calibration set.
         wrong: Settled answers of which the judge's outcome is another, each with that outcome.
+        decided: Share of answers that each member of a cascade decided; empty for other judges.
     """
 
     judge: JudgeId
@@ -100,6 +102,7 @@ class Validation:
     models: tuple[ModelError, ...]
     sharing: Sharing
     wrong: tuple[tuple[LabelledAnswer, Outcome], ...]
+    decided: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, one key per attribute."""
@@ -114,6 +117,7 @@ class Validation:
             "models": [model.to_json() for model in self.models],
             "sharing": self.sharing.to_json(),
             "wrong": [{**_answer_json(answer), "judged": outcome.value} for answer, outcome in self.wrong],
+            "decided": dict(self.decided),
         }
 
 
@@ -161,6 +165,7 @@ def validate(
         models,
         sharing,
         tuple((answers[at], outcomes[at]) for at in disagreements(both)),
+        decided_shares(judgements) if isinstance(judge, Cascade) else {},
     )
 
 
