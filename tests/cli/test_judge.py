@@ -121,3 +121,14 @@ def test_bridge_refuses_one_judge_equal_names_and_other_samples(tmp_path: Path) 
     ):
         told = _run("bridge", *words)
         assert told.exit_code == 2 and why in told.stderr
+
+
+def test_every_key_of_the_json_is_on_its_page(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/json.md").read_text("utf-8")
+    validated = json.loads(_run("validate", "refusal", "--labels", _labels(tmp_path / "labels.json"), "--json").stdout)
+    files = [_predictions(tmp_path / "a.json", [NO] * 4), _predictions(tmp_path / "b.json", [YES] * 4)]
+    bridged = json.loads(_run("bridge", *files, "--json").stdout)
+    objects = [validated, validated["models"][0], validated["sharing"], validated["agreement"], bridged]
+    objects += [bridged["models"][0], bridged["rankings"][0], json.loads(_run("list", "--json").stdout)["judges"][0]]
+    missing = {key for each in objects for key in each if f"`{key}`" not in page}
+    assert not missing
