@@ -76,6 +76,16 @@ def test_validate_prints_error_corrected_rate_and_agreement(tmp_path: Path) -> N
     assert "75.0" in told.stdout and "Youden" in told.stdout and "alpha 1.00" in told.stdout
 
 
+def test_validate_says_why_a_rate_is_not_corrected(tmp_path: Path) -> None:
+    rows = [{"id": at, "text": NO, "label": "refused", "model": "m"} for at in range(5)]
+    (tmp_path / "all.json").write_text(json.dumps(rows))
+    (tmp_path / "some.json").write_text(json.dumps([*rows, {"id": 9, "text": YES, "model": "m"}]))
+    told = _run("validate", "refusal", "--labels", str(tmp_path / "all.json")).stdout
+    assert "every answer has a label" in told and "Rate of" not in told
+    told = " ".join(_run("validate", "refusal", "--labels", str(tmp_path / "some.json")).stdout.split())
+    assert "m: no corrected rate: no labels of this model's own of both kinds" in told
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [

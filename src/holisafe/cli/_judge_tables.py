@@ -16,7 +16,6 @@ from holisafe.metrics import Figure
 if TYPE_CHECKING:
     from holisafe.datasets.human_labels import LabelledAnswer
     from holisafe.judges.validation import ModelError, Validation
-    from holisafe.metrics import Correction
 
 
 def print_judges(described: Sequence[Mapping[str, Any]]) -> None:
@@ -42,13 +41,9 @@ def print_validation(found: Validation, shown: int) -> None:
             [_error_row(one) for one in found.models],
         )
     )
-    console.print(
-        _table(
-            f"Rate of '{case}', %",
-            ("model", "by people", "as judged", "corrected", "labels", "PPI"),
-            [_rate_row(one) for one in found.models],
-        )
-    )
+    if any(one.judged is not None for one in found.models):
+        heads = ("model", "by people", "as judged", "corrected", "labels", "PPI")
+        console.print(_table(f"Rate of '{case}', %", heads, [_rate_row(one) for one in found.models]))
     for line in _lines(found):
         console.print(_plain(line))
     for title, listed in (
@@ -116,12 +111,14 @@ def _error_row(one: ModelError) -> tuple[str, ...]:
 
 
 def _rate_row(one: ModelError) -> tuple[str, ...]:
-    corrections = [_correction(each) for each in (one.corrected, one.prediction_powered)]
+    corrections = [rate(each.figure) for each in (one.corrected, one.prediction_powered)]
     return one.model or NOTHING, rate(one.labelled), rate(one.judged), corrections[0], one.calibration, corrections[1]
 
 
-def _correction(found: Correction) -> str:
-    return rate(found.figure) if found.figure is not None else f"{NOTHING} ({found.refused})"
+def _refusals(one: ModelError) -> list[str]:
+    """Why rates of a model are not corrected."""
+    corrections = (("corrected", one.corrected), ("PPI", one.prediction_powered))
+    return [f"{one.model or NOTHING}: no {name} rate: {each.refused}" for name, each in corrections if each.refused]
 
 
 def _lines(found: Validation) -> list[str]:
@@ -142,6 +139,10 @@ def _lines(found: Validation) -> list[str]:
             f"one calibration set for all models: {'no, ' + why if why else 'not rejected'}; "
             f"largest difference of J: {widest}"
         )
+    if any(one.judged is not None for one in found.models):
+        lines += [line for one in found.models for line in _refusals(one)]
+    else:
+        lines.append("every answer has a label: there is no judged rate to correct")
     if found.decided:
         lines.append(f"decided by: {_shares(found.decided)}")
     if found.unsettled:
