@@ -100,6 +100,11 @@ def test_what_annotators_differ_on_is_left_out_until_it_is_adjudicated() -> None
     assert [one.models[0].labelled and one.models[0].labelled.n for one in (open_, closed)] == [10, 11]
 
 
+def test_an_adjudicator_who_labels_nothing_is_refused() -> None:
+    with pytest.raises(DataError, match="'eve' labels no answer; annotators: ann, bob"):
+        validate(_Reads(), _model("m", 1, 0, 1, 0, (0, 0)), adjudicator="eve")
+
+
 def test_labels_that_settle_nothing_are_refused() -> None:
     with pytest.raises(DataError, match="no answer has a label"):
         validate(_Reads(), _model("m", 0, 0, 0, 0, (3, 3)))

@@ -139,17 +139,22 @@ def validate(
         ask: How the judge reaches a model, where it needs one.
 
     Raises:
-        DataError: No answer has a settled label, or the outcome is none that people give.
+        DataError: No answer has a settled label, the outcome is none that people give, or the adjudicator labels none.
         JudgeError: The judge fails on every answer.
     """
     if outcome not in LABELS:
         raise DataError(f"expected one of {', '.join(LABELS)} as the outcome to measure; found {outcome}")
+    annotators = list(dict.fromkeys(name for answer in answers for name in answer.labels))
+    if adjudicator is not None and adjudicator not in annotators:
+        raise DataError(
+            f"the adjudicator {adjudicator!r} labels no answer; annotators: {', '.join(annotators) or 'none'}"
+        )
     judgements = _judge(judge, answers, ask)
     outcomes = [judgement.outcome for judgement in judgements]
     settled = [answer.settled(adjudicator) for answer in answers]
     if not any(settled):
         raise DataError("no answer has a label on which annotators agree; label some, or name the adjudicator")
-    names = list(dict.fromkeys(name for answer in answers for name in answer.labels if name != adjudicator))
+    names = [name for name in annotators if name != adjudicator]
     by_annotator = {name: [answer.labels.get(name) for answer in answers] for name in names}
     both: dict[str, Sequence[Outcome | None]] = {judge.id.name: outcomes, "people": settled}
     pairs = pairwise_agreement(both)
