@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
+from holisafe._checks import check_type
 from holisafe._registry import Registry
 from holisafe.errors import JudgeError
 from holisafe.records import JudgeId, Judgement, Response, Sample, Turn
@@ -115,6 +116,7 @@ def get(name: str, **parameters: Any) -> Judge:
         RegistryError: The package that adds it cannot be imported.
         JudgeError: Its factory does not take these parameters.
     """
+    check_type(name, str, "name of a judge")
     head, colon, argument = name.partition(":")
     arguments = (argument,) if colon and name not in _JUDGES else ()
     factory = _JUDGES.get(head if arguments else name)
