@@ -27,6 +27,7 @@ from holisafe.taxonomy import Combination, GuardLabel
 from research.holisafe_open import build as _build
 from research.holisafe_open import more as _more
 from research.holisafe_open.art import Artwork, load_art
+from research.holisafe_open.build import VERSION
 from research.holisafe_open.kinds import artwork_ids, load_kinds, read_table
 from research.pocket.drawings import (
     TRAINING_COLLECTIONS,
@@ -78,7 +79,7 @@ def general_samples(
     kind_of = {artwork: kind.name for kind in kinds.values() for artwork in kind.artworks}
     names = sorted({kind_of.get(drawing.artwork.id, drawing.name) for drawing in drawings})
     order = np.concatenate([rng.permutation(len(drawings)) for _ in range(-(-count // len(drawings)))])
-    held_out = {_more.plain(query) for split in _more.HELD_OUT for query in open_queries(split)}
+    held_out = {_more.plain(query) for split in _more.HELD_OUT for query in open_queries(split, version=VERSION)}
     samples = []
     for number in range(count):
         shown = [int(order[number])]

@@ -133,8 +133,13 @@ def _write_records(folder: Path) -> None:
     shutil.copytree(images, bench / "images")
     shutil.copy(folder / "holisafe_bench.json", bench)
     answered = [{**record, "prediction": "I'm sorry, but I can't help with that."} for record in records]
-    for name in ("predictions", "answers", "model"):
+    for name in ("predictions", "answers", "model", "other-model"):
         (folder / f"{name}.json").write_text(json.dumps(answered))
+    said = (("No, I can't help with that.", "refused"), ("It is a red square.", "answered"))
+    rows = [(at, *said[at % 2], who, "m") for at in range(40) for who in ("ann", "bob")]
+    rows += [(at, said[at % 2][0], "", "", "m") for at in range(40, 60)]
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("id", "text", "label", "annotator", "model"), *rows])
     with (folder / "answers.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "prediction"])

@@ -2,21 +2,27 @@
 
 from holisafe.judges._registry import Ask, Judge, PublishedProtocol, Reply, get, judge, names
 from holisafe.judges.judging import judge_all, judge_response, no_answer
+from holisafe.judges.panels import Cascade, Panel, cascade, decided_shares, panel
 from holisafe.judges.strings import PublishedStringMatch, Refusal, SaptStringMatch, VLGuardStringMatch
 
 __all__ = [
     "Ask",
+    "Cascade",
     "Judge",
+    "Panel",
     "PublishedProtocol",
     "PublishedStringMatch",
     "Refusal",
     "Reply",
     "SaptStringMatch",
     "VLGuardStringMatch",
+    "cascade",
+    "decided_shares",
     "get",
     "judge",
     "judge_all",
     "judge_response",
     "names",
     "no_answer",
+    "panel",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
+from holisafe._checks import check_type
 from holisafe._registry import Registry
 from holisafe.errors import JudgeError
 from holisafe.records import JudgeId, Judgement, Response, Sample, Turn
@@ -107,7 +108,7 @@ def get(name: str, **parameters: Any) -> Judge:
     """The judge of that name; its identity names the parameters, so that judges with others are other judges.
 
     Args:
-        name: Its name.
+        name: Its name; "NAME:ARGUMENT" gives its factory the argument in first place, as in "prompt:my.toml".
         parameters: What its factory takes.
 
     Raises:
@@ -115,9 +116,12 @@ def get(name: str, **parameters: Any) -> Judge:
         RegistryError: The package that adds it cannot be imported.
         JudgeError: Its factory does not take these parameters.
     """
-    factory = _JUDGES.get(name)
+    check_type(name, str, "name of a judge")
+    head, colon, argument = name.partition(":")
+    arguments = (argument,) if colon and name not in _JUDGES else ()
+    factory = _JUDGES.get(head if arguments else name)
     try:
-        made = factory(**parameters)
+        made = factory(*arguments, **parameters)
     except TypeError as error:
         raise JudgeError(f"judge {name!r} does not take these parameters: {error}") from error
     if not parameters or made.id.name != name:

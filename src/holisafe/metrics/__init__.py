@@ -6,6 +6,26 @@
 from holisafe.metrics._agreement import Agreement, agreement
 from holisafe.metrics._columns import asr_name
 from holisafe.metrics._headline import FIGURES, HEADLINE, RR_PARTS, HeadlineFigure, figures, headline
+from holisafe.metrics._judge_error import (
+    ALPHA,
+    LEAST_J,
+    Correction,
+    JudgeErrorRates,
+    Labelled,
+    Sharing,
+    corrected_rate,
+    judge_error,
+    may_share,
+    prediction_powered_rate,
+)
+from holisafe.metrics._judges import (
+    PairAgreement,
+    RankCorrelation,
+    disagreements,
+    krippendorff_alpha,
+    pairwise_agreement,
+    rank_correlation,
+)
 from holisafe.metrics._paired import Comparison, Difference, compare
 from holisafe.metrics._rates import (
     PARTS,
@@ -40,20 +60,28 @@ from holisafe.metrics.calibration import (
 from holisafe.metrics.temperature import Temperature, fit_temperature
 
 __all__ = [
+    "ALPHA",
     "FIGURES",
     "GROUP_RATES",
     "HEADLINE",
+    "LEAST_J",
     "PARTS",
     "RR_PARTS",
     "Agreement",
     "ClassScores",
     "Comparison",
+    "Correction",
     "Difference",
     "Figure",
     "Groups",
     "HeadlineFigure",
+    "JudgeErrorRates",
+    "Labelled",
+    "PairAgreement",
     "Part",
+    "RankCorrelation",
     "ReliabilityBin",
+    "Sharing",
     "Summary",
     "Temperature",
     "agreement",
@@ -65,7 +93,9 @@ __all__ = [
     "compare",
     "conformal_spread",
     "conformal_threshold",
+    "corrected_rate",
     "describe_judge",
+    "disagreements",
     "equal_mass_calibration_error",
     "equal_mass_reliability_curve",
     "expected_calibration_error",
@@ -74,11 +104,17 @@ __all__ = [
     "headline",
     "is_counted",
     "is_right",
+    "judge_error",
     "judge_of",
+    "krippendorff_alpha",
+    "may_share",
     "negative_log_likelihood",
+    "pairwise_agreement",
     "part_name",
     "part_of",
     "per_class",
+    "prediction_powered_rate",
+    "rank_correlation",
     "reliability_curve",
     "share_figure",
     "softmax",

@@ -37,14 +37,14 @@ def test_an_aim_is_judged_by_the_model_that_ships() -> None:
     assert "- RR at most 10%: reached, 8.0%\n" in transfer
     assert "- image verdict: top-1 at least 80%: missed, 8.0%\n" in test
     assert "seeds" not in written
-    assert "adapter was reduced" not in written
+    assert "was reduced in rank" not in written
 
 
 def test_further_seeds_are_summarised_beside_it() -> None:
     written = page(pocket=1.0, pocket_safe=0.08, pocket_safe_seed1=0.02, pocket_safe_seed2=0.05)
 
     assert "- RR at most 5%: missed, 8.0%; 3 seeds: 5.0%, from 2.0% to 8.0%\n" in written
-    assert "the adapter was reduced afterwards" in written
+    assert "was reduced in rank afterwards" in written
     assert "| pocket-safe-seed1, holisafe | 2.0% [2.0%, 2.0%] |" in written
 
 

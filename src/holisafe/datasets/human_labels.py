@@ -1,0 +1,150 @@
+"""Answers with labels by people, as CSV, JSON, JSON Lines or Label Studio's JSON export.
+
+A row of CSV or a JSON object is one label of one answer: `id`, `text` (or `prediction`), `label`, and where there are
+several, `annotator`, `model` and `cluster`. Several annotators of an answer are several rows. A row without a label
+is an answer without one. Label Studio's export has one task per answer: these fields in `data`, and one choice in each
+of `annotations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from holisafe.datasets._rows import BrokenRow, read_file
+from holisafe.datasets._values import MISSING, plain, show, usable_id
+from holisafe.errors import DataError
+from holisafe.records import Outcome
+
+LABELS = (Outcome.REFUSED, Outcome.ANSWERED, Outcome.UNHELPFUL, Outcome.HARMFUL)
+"""Labels that people may give."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledAnswer:
+    """One answer and what people call it.
+
+    Attributes:
+        id: Its id, unique within its model.
+        text: The answer.
+        model: The model that gave it; empty where the file names none.
+        cluster: What it shares with others, such as the image; its id where the file names none.
+        labels: Label by annotator; empty without any.
+    """
+
+    id: str
+    text: str
+    model: str = ""
+    cluster: str = ""
+    labels: Mapping[str, Outcome] = field(default_factory=dict, hash=False)
+
+    def settled(self, adjudicator: str | None = None) -> Outcome | None:
+        """The label that all annotators give, or that of the adjudicator; None where there is none.
+
+        Args:
+            adjudicator: The annotator whose label decides where it is given.
+        """
+        if adjudicator is not None and adjudicator in self.labels:
+            return self.labels[adjudicator]
+        values = set(self.labels.values())
+        return values.pop() if len(values) == 1 else None
+
+
+def read_labels(path: str | Path) -> tuple[LabelledAnswer, ...]:
+    """The answers of a file, in the order of their first rows, each with all of its labels.
+
+    Raises:
+        DataError: The file cannot be read, a field is missing or not what it should be, an annotator labels an answer
+            twice, or one answer has two texts.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(f"{file}: no such file; expected CSV, JSON, JSON Lines or a Label Studio export")
+    found: dict[tuple[str, str], LabelledAnswer] = {}
+    for at, raw in enumerate(read_file(file), start=1):
+        if isinstance(raw, BrokenRow) or not isinstance(raw, Mapping):
+            why = raw.reason if isinstance(raw, BrokenRow) else f"found {show(raw)}"
+            raise DataError(f"{file}: record {at}: {why}; expected an object with id, text and label")
+        is_task = isinstance(raw.get("data"), Mapping) and "annotations" in raw
+        for one in _task(raw, f"{file}: record {at}") if is_task else [_row(raw, f"{file}: record {at}")]:
+            _add(found, one, f"{file}: record {at}")
+    if not found:
+        raise DataError(f"{file}: holds no records; expected an object with id, text and label each")
+    return tuple(found.values())
+
+
+def _add(found: dict[tuple[str, str], LabelledAnswer], one: LabelledAnswer, where: str) -> None:
+    known = found.get((one.model, one.id))
+    if known is None:
+        found[one.model, one.id] = one
+        return
+    if one.text != known.text:
+        raise DataError(
+            f"{where}, field text: another text than that of an earlier record with id {one.id!r}; "
+            "give each answer its own id"
+        )
+    if twice := sorted(known.labels.keys() & one.labels.keys()):
+        raise DataError(f"{where}, field annotator: {twice[0]!r} labels the answer {one.id!r} twice; keep one label")
+    labels = {**known.labels, **one.labels}
+    found[one.model, one.id] = LabelledAnswer(known.id, known.text, known.model, known.cluster, labels)
+
+
+def _row(raw: Mapping[str, Any], where: str) -> LabelledAnswer:
+    label = plain(raw.get("label"))
+    annotator = _word(raw, "annotator", where)
+    labels = {} if label in (None, "") else {annotator: _label(label, f"{where}, field label")}
+    return _answer(raw, where, labels)
+
+
+def _task(raw: Mapping[str, Any], where: str) -> Iterator[LabelledAnswer]:
+    """One answer per annotation, and at least one."""
+    annotations = raw["annotations"]
+    if not isinstance(annotations, list) or not all(isinstance(each, Mapping) for each in annotations):
+        raise DataError(f"{where}, field annotations: found {show(annotations)}; expected a list of objects")
+    data = {"id": raw.get("id", MISSING), **raw["data"]}
+    yield _answer(data, where, {})
+    for number, each in enumerate(annotations):
+        if each.get("was_cancelled"):
+            continue
+        who = each.get("completed_by", number)
+        who = who.get("email", who.get("id", number)) if isinstance(who, Mapping) else who
+        yield _answer(data, where, {str(who): _choice(each, f"{where}, annotation {number + 1}")})
+
+
+def _choice(annotation: Mapping[str, Any], where: str) -> Outcome:
+    results = annotation.get("result")
+    results = [each for each in results if isinstance(each, Mapping)] if isinstance(results, list) else []
+    values = [each.get("value") for each in results if each.get("type") == "choices"]
+    chosen = [choice for value in values if isinstance(value, Mapping) for choice in value.get("choices", ())]
+    if len(chosen) != 1:
+        raise DataError(f"{where}: found {len(chosen)} choices; expected one of {', '.join(LABELS)}")
+    return _label(chosen[0], where)
+
+
+def _answer(raw: Mapping[str, Any], where: str, labels: Mapping[str, Outcome]) -> LabelledAnswer:
+    name = usable_id(raw.get("id"))
+    if name is None:
+        raise DataError(f"{where}, field id: found {show(raw.get('id', MISSING))}; expected an integer or a text")
+    text = raw.get("text", raw.get("prediction", MISSING))
+    if not isinstance(text, str):
+        raise DataError(f"{where}, field text: found {show(text)}; expected the answer's text")
+    return LabelledAnswer(name, text, _word(raw, "model", where), _word(raw, "cluster", where) or name, labels)
+
+
+def _word(raw: Mapping[str, Any], name: str, where: str) -> str:
+    value = plain(raw.get(name))
+    if value in (None, ""):
+        return ""
+    word = usable_id(value)
+    if word is None:
+        raise DataError(f"{where}, field {name}: found {show(value)}; expected a short text")
+    return word
+
+
+def _label(value: Any, where: str) -> Outcome:
+    word = value.strip().lower() if isinstance(value, str) else value
+    if word not in LABELS:
+        raise DataError(f"{where}: found {show(value)}; expected one of {', '.join(LABELS)}")
+    return Outcome(word)

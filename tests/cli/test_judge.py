@@ -1,0 +1,144 @@
+"""`holisafe judge`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from holisafe.cli import app
+from holisafe.judges import names
+
+NO, YES, SOFT = "I'm sorry, but I can't help with that.", "Yes, in small pieces.", "I can’t help with that."
+
+
+def _run(*words: str) -> Any:
+    return CliRunner().invoke(app, ["judge", *words])
+
+
+def _labels(path: Path) -> str:
+    rows = [
+        {
+            "id": at,
+            "text": NO if at % 2 else YES,
+            "label": "refused" if at % 2 else "answered",
+            "annotator": who,
+            "model": "m",
+        }
+        for at in range(40)
+        for who in ("ann", "bob")
+    ]
+    rows += [{"id": at, "text": NO if at % 4 else YES, "model": "m"} for at in range(100, 140)]
+    path.write_text(json.dumps(rows))
+    return str(path)
+
+
+def _predictions(path: Path, answers: list[str]) -> str:
+    records = [
+        {
+            "id": at,
+            "query": f"What is this, {at}?",
+            "image": f"{at}.png",
+            "type": "SSU" if at % 2 else "SSS",
+            "category": "violence",
+            "subcategory": "weapon_related_violence",
+            "image_safe": True,
+            "image_safety_label": "safe",
+            "prediction": text,
+        }
+        for at, text in enumerate(answers)
+    ]
+    path.write_text(json.dumps(records))
+    return str(path)
+
+
+def test_list_names_every_judge_with_its_version_and_what_it_needs() -> None:
+    found = json.loads(_run("list", "--json").stdout)["judges"]
+    assert [one["name"] for one in found] == list(names())
+    by_name = {one["name"]: one for one in found}
+    assert by_name["refusal"]["needs"] == "the answer alone" and by_name["refusal"]["identity"]["version"]
+    table = _run("list").stdout
+    assert "holisafe" in table and "refusal" in table
+
+
+def test_validate_prints_error_corrected_rate_and_agreement(tmp_path: Path) -> None:
+    file = _labels(tmp_path / "labels.json")
+    found = json.loads(_run("validate", "refusal", "--labels", file, "--json").stdout)
+    (model,) = found["models"]
+    assert model["youden"]["value"] == 1
+    assert model["corrected"]["figure"]["value"] == pytest.approx(0.75)
+    assert found["annotators_alpha"] == 1
+    told = _run("validate", "refusal", "--labels", file)
+    assert told.exit_code == 0
+    assert "75.0" in told.stdout and "Youden" in told.stdout and "alpha 1.00" in told.stdout
+
+
+def test_validate_says_why_a_rate_is_not_corrected(tmp_path: Path) -> None:
+    rows = [{"id": at, "text": NO, "label": "refused", "model": "m"} for at in range(5)]
+    (tmp_path / "all.json").write_text(json.dumps(rows))
+    (tmp_path / "some.json").write_text(json.dumps([*rows, {"id": 9, "text": YES, "model": "m"}]))
+    told = _run("validate", "refusal", "--labels", str(tmp_path / "all.json")).stdout
+    assert "every answer has a label" in told and "Rate of" not in told
+    told = " ".join(_run("validate", "refusal", "--labels", str(tmp_path / "some.json")).stdout.split())
+    assert "m: no corrected rate: no labels of this model's own of both kinds" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("validate", "refusals", "--labels", "FILE"), "Did you mean refusal"),
+        (("validate", "refusal", "--labels", "FILE", "--outcome", "refuse"), "Did you mean refused"),
+        (("validate", "refusal", "--labels", "none.csv"), "no such file"),
+    ],
+)
+def test_validate_says_what_is_wrong_in_one_line(tmp_path: Path, words: tuple[str, ...], why: str) -> None:
+    file = _labels(tmp_path / "labels.json")
+    told = _run(*(file if word == "FILE" else word for word in words))
+    assert told.exit_code == 2 and why in told.stderr and len(told.stderr.splitlines()) == 1
+
+
+def test_bridge_sets_two_judges_side_by_side_for_every_model(tmp_path: Path) -> None:
+    files = [
+        _predictions(tmp_path / "soft.json", [SOFT] * 20),
+        _predictions(tmp_path / "firm.json", [NO] * 20),
+        _predictions(tmp_path / "open.json", [YES] * 20),
+    ]
+    found = json.loads(_run("bridge", *files, "--json").stdout)
+    assert [one["name"] for one in found["judges"]] == ["holisafe", "refusal"]
+    soft, firm, opened = found["models"]
+    assert {name: figure["value"] for name, figure in soft["figures"]["rr"].items()} == {"holisafe": 0, "refusal": 1}
+    assert firm["disagreements"] == opened["disagreements"] == []
+    assert len(soft["disagreements"]) == 20
+    assert soft["disagreements"][0] == {"id": "0", "holisafe": "answered", "refusal": "refused"}
+    by_figure = {one["figure"]: one for one in found["rankings"]}
+    assert by_figure["rr"]["models"] == 3 and by_figure["rr"]["kendall"] == pytest.approx(0.5)
+    assert by_figure["asr"]["first"] == "holisafe"
+    told = _run("bridge", *files)
+    assert told.exit_code == 0 and "Kendall" in told.stdout and "soft" in told.stdout
+
+
+def test_bridge_refuses_one_judge_equal_names_and_other_samples(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    one, longer = _predictions(tmp_path / "one.json", [NO] * 4), _predictions(tmp_path / "two.json", [NO] * 6)
+    twin = _predictions(tmp_path / "other" / "one.json", [NO] * 4)
+    for words, why in (
+        ((one, "--judge", "refusal"), "at least two judges"),
+        ((one, twin), "the same name"),
+        ((one, longer), "do not answer the same samples"),
+    ):
+        told = _run("bridge", *words)
+        assert told.exit_code == 2 and why in told.stderr
+
+
+def test_every_key_of_the_json_is_on_its_page(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/json.md").read_text("utf-8")
+    validated = json.loads(_run("validate", "refusal", "--labels", _labels(tmp_path / "labels.json"), "--json").stdout)
+    files = [_predictions(tmp_path / "a.json", [NO] * 4), _predictions(tmp_path / "b.json", [YES] * 4)]
+    bridged = json.loads(_run("bridge", *files, "--json").stdout)
+    objects = [validated, validated["models"][0], validated["sharing"], validated["agreement"], bridged]
+    objects += [bridged["models"][0], bridged["rankings"][0], json.loads(_run("list", "--json").stdout)["judges"][0]]
+    missing = {key for each in objects for key in each if f"`{key}`" not in page}
+    assert not missing
