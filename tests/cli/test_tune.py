@@ -66,7 +66,7 @@ def tuned(place: Path) -> Path:
     assert told.exit_code == 0, told.stderr
     assert (
         "step 4/4, " in told.stderr
-        and " left, loss " in told.stderr
+        and "loss " in told.stderr
         and "answer " in told.stderr
         and "acc. image " in told.stderr
     )

@@ -56,7 +56,7 @@ def blind(
         bool, typer.Option("--json", help="One JSON object with the figures on standard output.")
     ] = False,
 ) -> None:
-    """Measure blind baselines: classifiers that decide to refuse by the question alone, or by the image alone.
+    """Measure classifiers that see the question alone or the image alone.
 
     They are trained on the train split, or cross-validated by image where there is none, and set to the refusal rate
     of the model beside them. A result that one of them reaches, within its interval, is marked †: the data cannot tell
