@@ -56,11 +56,11 @@ def blind(
         bool, typer.Option("--json", help="One JSON object with the figures on standard output.")
     ] = False,
 ) -> None:
-    """Measure classifiers that see the question alone or the image alone.
+    """Measure what the question alone, or the image alone, gives away.
 
-    They are trained on the train split, or cross-validated by image where there is none, and set to the refusal rate
-    of the model beside them. A result that one of them reaches, within its interval, is marked †: the data cannot tell
-    that model from a blind one.
+    Blind baselines are classifiers that decide to refuse and see nothing else. They are trained on the train split, or
+    cross-validated by image where there is none, and set to the refusal rate of the model beside them. A result that
+    one of them reaches, within its interval, is marked †: the data cannot tell that model from a blind one.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from holisafe.blind import blind_baselines
