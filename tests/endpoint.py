@@ -53,6 +53,7 @@ class Exchange:
 
     def reset(self) -> None:
         """End the connection by a TCP reset."""
+        self.handler.close_connection = True  # else it stays open for the next request, and the client hangs
         self.handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.handler.connection.close()
 

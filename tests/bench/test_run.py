@@ -277,6 +277,14 @@ def test_empty_data_are_refused(tmp_path: Path) -> None:
         measure(MOCK, data=str(tmp_path), out=tmp_path / "run")
 
 
+def test_data_whose_every_record_is_broken_are_refused_with_the_first(tmp_path: Path) -> None:
+    none = {"category": None, "subcategory": None}
+    records = [{"id": i, "image": f"gone_{i}.png", "query": "What is it?", "type": "SSS", **none} for i in range(2)]
+    (tmp_path / "data.json").write_text(json.dumps(records), "utf-8")
+    with pytest.raises(DataError, match=r"every record is broken; the first: .*gone_0.png.*no such file"):
+        measure(MOCK, data=str(tmp_path / "data.json"), out=tmp_path / "run")
+
+
 def test_an_out_folder_that_cannot_be_made_is_refused(data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot write to"):

@@ -141,6 +141,8 @@ def chosen_samples(data: str | Path, split: str | None, limit: int | None, seed:
         DataError: The data cannot be read, or hold no samples.
     """
     loaded = datasets.read(str(data), split)
+    if loaded.broken and not loaded.samples:
+        raise DataError(f"{data} (split {split}): every record is broken; the first: {loaded.broken[0]}")
     if not loaded.samples:
         raise DataError(
             f"{data} (split {split}) holds no samples, so there is nothing to ask; check the path and the split"
