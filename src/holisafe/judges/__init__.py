@@ -1,11 +1,13 @@
 """Who decides: judges turn a response into a judgement. Each is found by name; third parties add their own."""
 
-from holisafe.judges._registry import Ask, Judge, PublishedProtocol, Reply, get, judge, names
+from holisafe.judges._registry import Ask, Judge, PublishedProtocol, Reply, get, judge, names, with_model
+from holisafe.judges.asked import AskedJudge
 from holisafe.judges.judging import judge_all, judge_response, no_answer
 from holisafe.judges.strings import PublishedStringMatch, Refusal
 
 __all__ = [
     "Ask",
+    "AskedJudge",
     "Judge",
     "PublishedProtocol",
     "PublishedStringMatch",
@@ -17,4 +19,5 @@ __all__ = [
     "judge_response",
     "names",
     "no_answer",
+    "with_model",
 ]

@@ -23,11 +23,17 @@ class Reply:
         text: Its answer.
         model: Its name, as the provider gives it.
         usage: Tokens spent, by kind ("input", "output").
+        refusal: What its provider returned as a refusal in a field of its own; None where it returned none.
+        finish: What ended it: "stop", "length", "content_filter", "tool_calls", "no_choices", ...
+        served: The model, date or revision included, that the server says has answered; empty where it does not.
     """
 
     text: str
     model: str = ""
     usage: Mapping[str, int] = field(default_factory=dict, hash=False)
+    refusal: str | None = None
+    finish: str = ""
+    served: str = ""
 
 
 class Ask(Protocol):
@@ -78,6 +84,10 @@ class _WithParameters:
     judge_without: Judge
     id: JudgeId
 
+    def with_model(self, model: str) -> Judge:
+        bound = with_model(self.judge_without, model)
+        return replace(self, judge_without=bound, id=replace(bound.id, name=self.id.name))
+
     async def judge(self, sample: Sample, response: Response, ask: Ask | None = None) -> Judgement:
         judgement = await self.judge_without.judge(sample, response, ask)
         return replace(judgement, judge=self.id)
@@ -107,7 +117,7 @@ def get(name: str, **parameters: Any) -> Judge:
     """The judge of that name; its identity names the parameters, so that judges with others are other judges.
 
     Args:
-        name: Its name.
+        name: Its name; "NAME:ARGUMENT" gives its factory the argument in first place, as in "prompt:my.toml".
         parameters: What its factory takes.
 
     Raises:
@@ -115,12 +125,25 @@ def get(name: str, **parameters: Any) -> Judge:
         RegistryError: The package that adds it cannot be imported.
         JudgeError: Its factory does not take these parameters.
     """
-    factory = _JUDGES.get(name)
+    head, colon, argument = name.partition(":")
+    arguments = (argument,) if colon and name not in _JUDGES else ()
+    factory = _JUDGES.get(head if arguments else name)
     try:
-        made = factory(**parameters)
+        made = factory(*arguments, **parameters)
     except TypeError as error:
         raise JudgeError(f"judge {name!r} does not take these parameters: {error}") from error
     if not parameters or made.id.name != name:
         return made
     listed = ",".join(f"{key}={value!r}" for key, value in sorted(parameters.items()))
     return _WithParameters(made, replace(made.id, name=f"{name}({listed})"))
+
+
+def with_model(judge: Judge, model: str) -> Judge:
+    """A judge with the model that it asks in its identity; one that asks none is given back as it is.
+
+    Args:
+        judge: The judge; those that ask a model have a method `with_model(model)` of their own.
+        model: The model's name, with its date or revision where the name has one.
+    """
+    bind: Callable[[str], Judge] | None = getattr(judge, "with_model", None)
+    return judge if bind is None else bind(model)
