@@ -14,6 +14,7 @@ from inspect_ai.model import (
     Content,
     ContentImage,
     ContentText,
+    GenerateConfig,
     Model,
     ModelOutput,
     get_model,
@@ -87,21 +88,27 @@ def output_of(response: Response) -> ModelOutput:
     return output
 
 
-def inspect_ask(model: Model | str) -> Ask:
-    """How a judge reaches a model that Inspect serves: its retries, limits and keys are Inspect's.
+def inspect_ask(model: Model | str, *, max_retries: int = 5, timeout: int = 300) -> Ask:
+    """How a judge reaches a model that Inspect serves: its limits and keys are Inspect's.
 
     Args:
         model: The model, or Inspect's name of it.
+        max_retries: How often a failed request is tried again, where the model itself does not say.
+        timeout: Seconds that one attempt may take, where the model itself does not say.
     """
     reached = get_model(model) if isinstance(model, str) else model
 
     async def ask(turns: Sequence[Turn], *, max_tokens: int = 512) -> Reply:
-        from inspect_ai.model import GenerateConfig
-
         try:
             messages = [await _message(turn) for turn in turns]
-            config = GenerateConfig(temperature=0.0, max_tokens=max_tokens)
-            response = read_response("", str(reached), await prepared(reached).generate(messages, config=config))
+            config = GenerateConfig(
+                temperature=0.0,
+                max_tokens=max_tokens,
+                max_retries=_given(reached.config.max_retries, max_retries),
+                attempt_timeout=_given(reached.config.attempt_timeout, timeout),
+            )
+            output = await prepared(reached).generate(messages, config=config)
+            response = read_response("", str(reached), output)
         except LimitExceededError:
             raise
         except Exception as error:
@@ -110,9 +117,20 @@ def inspect_ask(model: Model | str) -> Ask:
             raise JudgeError(f"the judge's model {reached} gave no answer: {response.error}")
         counts = {"input": response.input_tokens, "output": response.output_tokens}
         usage = {kind: count for kind, count in counts.items() if count is not None}
-        return Reply(response.text or response.refusal or "", str(reached), usage)
+        return Reply(
+            text=response.text or response.refusal or "",
+            model=str(reached),
+            usage=usage,
+            refusal=response.refusal,
+            finish=response.finish_reason or "",
+            served=encodable(output.model)[:200],
+        )
 
     return ask
+
+
+def _given(own: int | None, otherwise: int) -> int:
+    return otherwise if own is None else own
 
 
 def reason(error: BaseException) -> str:

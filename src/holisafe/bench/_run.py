@@ -127,7 +127,7 @@ def measure(
     check_type(model, (str, Path, ModelSpec), "model")
     check_type(data, (str, Path), "data")
     check_each(judges, object, "judges")
-    by = chosen_judges(judges)
+    by = chosen_judges(judges, judge_model)
     asked = asked_model(
         model,
         loading={

@@ -15,10 +15,9 @@ from rich.table import Table
 from holisafe._printable import printable
 from holisafe.metrics import FIGURES, Difference, Figure, Summary, figures
 from holisafe.metrics.display import group_columns, group_name
-from holisafe.records import Outcome
+from holisafe.records import NOT_SCORED
 
 NOTHING = "–"
-NOT_SCORED = (Outcome.NO_ANSWER, Outcome.UNPARSABLE, Outcome.ERROR)
 LABELS = {figure.name: figure.label for figure in FIGURES}
 """Labels of the figures by name."""
 

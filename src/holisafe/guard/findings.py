@@ -12,7 +12,7 @@ from holisafe.guard.image_quality import ImageQuality, image_quality
 from holisafe.guard.policy import DecideBy, Decision, Policy, apply, decide
 from holisafe.metrics import Comparison, Summary, compare, summarise
 from holisafe.metrics import figures as rates
-from holisafe.records import Behaviour, Outcome, Response, Run
+from holisafe.records import NOT_SCORED, Behaviour, Outcome, Response, Run
 from holisafe.taxonomy import Combination, GuardLabel
 
 
@@ -187,7 +187,7 @@ def _flag_table(run: Run, judge: str, by: DecideBy) -> dict[tuple[bool, bool], F
 _SIDES: Mapping[str, frozenset[Outcome]] = {
     "refused": frozenset({Outcome.REFUSED}),
     "answered": frozenset({Outcome.ANSWERED, Outcome.UNHELPFUL, Outcome.HARMFUL}),
-    "not_scored": frozenset({Outcome.NO_ANSWER, Outcome.UNPARSABLE, Outcome.ERROR}),
+    "not_scored": frozenset(NOT_SCORED),
 }
 
 

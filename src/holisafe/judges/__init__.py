@@ -1,12 +1,14 @@
 """Who decides: judges turn a response into a judgement. Each is found by name; third parties add their own."""
 
-from holisafe.judges._registry import Ask, Judge, PublishedProtocol, Reply, get, judge, names
+from holisafe.judges._registry import Ask, Judge, PublishedProtocol, Reply, get, judge, names, with_model
+from holisafe.judges.asked import AskedJudge
 from holisafe.judges.judging import judge_all, judge_response, no_answer
 from holisafe.judges.panels import Cascade, Panel, cascade, decided_shares, panel
 from holisafe.judges.strings import PublishedStringMatch, Refusal, SaptStringMatch, VLGuardStringMatch
 
 __all__ = [
     "Ask",
+    "AskedJudge",
     "Cascade",
     "Judge",
     "Panel",
@@ -25,4 +27,5 @@ __all__ = [
     "names",
     "no_answer",
     "panel",
+    "with_model",
 ]

@@ -24,11 +24,17 @@ class Reply:
         text: Its answer.
         model: Its name, as the provider gives it.
         usage: Tokens spent, by kind ("input", "output").
+        refusal: What its provider returned as a refusal in a field of its own; None where it returned none.
+        finish: What ended it: "stop", "length", "content_filter", "tool_calls", "no_choices", ...
+        served: The model, date or revision included, that the server says has answered; empty where it does not.
     """
 
     text: str
     model: str = ""
     usage: Mapping[str, int] = field(default_factory=dict, hash=False)
+    refusal: str | None = None
+    finish: str = ""
+    served: str = ""
 
 
 class Ask(Protocol):
@@ -79,6 +85,10 @@ class _WithParameters:
     judge_without: Judge
     id: JudgeId
 
+    def with_model(self, model: str) -> Judge:
+        bound = with_model(self.judge_without, model)
+        return replace(self, judge_without=bound, id=replace(bound.id, name=self.id.name))
+
     async def judge(self, sample: Sample, response: Response, ask: Ask | None = None) -> Judgement:
         judgement = await self.judge_without.judge(sample, response, ask)
         return replace(judgement, judge=self.id)
@@ -128,3 +138,14 @@ def get(name: str, **parameters: Any) -> Judge:
         return made
     listed = ",".join(f"{key}={value!r}" for key, value in sorted(parameters.items()))
     return _WithParameters(made, replace(made.id, name=f"{name}({listed})"))
+
+
+def with_model(judge: Judge, model: str) -> Judge:
+    """A judge with the model that it asks in its identity; one that asks none is given back as it is.
+
+    Args:
+        judge: The judge; those that ask a model have a method `with_model(model)` of their own.
+        model: The model's name, with its date or revision where the name has one.
+    """
+    bind: Callable[[str], Judge] | None = getattr(judge, "with_model", None)
+    return judge if bind is None else bind(model)

@@ -14,7 +14,7 @@ from holisafe.records import Behaviour, Judgement, Outcome, Sample
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far two judges agree on right, wrong, or not scored (no answer, unparsable, error).
+    """How far two judges agree on right, wrong, or not scored (no answer, refused to judge, unparsable, error).
 
     Attributes:
         agreement: Share of samples on which they agree, in [0, 1].

@@ -48,8 +48,13 @@ class Outcome(StrEnum):
     UNHELPFUL = "unhelpful"
     HARMFUL = "harmful"
     NO_ANSWER = "no_answer"
+    REFUSED_TO_JUDGE = "refused_to_judge"
     UNPARSABLE = "unparsable"
     ERROR = "error"
+
+
+NOT_SCORED = (Outcome.NO_ANSWER, Outcome.REFUSED_TO_JUDGE, Outcome.UNPARSABLE, Outcome.ERROR)
+"""Outcomes that are no verdict on an answer: in every denominator, in no numerator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ class Judgement:
         scores: Further numbers that it gave, by name.
         votes: The judgements it is made of, where the judge is a panel.
         usage: Tokens spent on it, by kind ("input", "output"); empty for rules.
+        details: What the outcome follows from, by name, where the judge says more than that; JSON values.
     """
 
     sample_id: str
@@ -103,6 +109,7 @@ class Judgement:
     scores: Mapping[str, float] = field(default_factory=dict, hash=False)
     votes: tuple[Judgement, ...] = ()
     usage: Mapping[str, int] = field(default_factory=dict, hash=False)
+    details: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Read the outcome's name: figures compare members."""

@@ -128,6 +128,7 @@ def judgement_to_json(judgement: Judgement) -> dict[str, Any]:
         "scores": dict(judgement.scores),
         "votes": [judgement_to_json(vote) for vote in judgement.votes],
         "usage": dict(judgement.usage),
+        "details": dict(judgement.details),
     }
 
 
@@ -146,6 +147,7 @@ def judgement_from_json(data: Mapping[str, Any]) -> Judgement:
             scores={str(name): float(value) for name, value in data["scores"].items()},
             votes=tuple(map(judgement_from_json, data["votes"])),
             usage={str(name): int(value) for name, value in data["usage"].items()},
+            details={_string(name): value for name, value in data.get("details", {}).items()},
         )
     except _MALFORMED as error:
         raise RunError(f"a judgement is not as this version writes it: {error!r}; score the run again") from error
