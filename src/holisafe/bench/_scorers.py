@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.model import get_model
 from inspect_ai.scorer import (
     CORRECT,
@@ -100,7 +101,7 @@ def _bound(judge: Judge) -> Judge:
     """The judge with the model in the role "grader" in its identity, where there is one."""
     try:
         model = get_model(role=JUDGE_ROLE, required=True)
-    except (ValueError, RuntimeError):
+    except (PrerequisiteError, ValueError, RuntimeError):
         return judge
     return judging.with_model(judge, str(model))
 
@@ -114,7 +115,7 @@ def judge_ask() -> Ask:
     async def ask(turns: Any, *, max_tokens: int = 512) -> judging.Reply:
         try:
             model = get_model(role=JUDGE_ROLE, required=True)
-        except (ValueError, RuntimeError) as error:
+        except (PrerequisiteError, ValueError, RuntimeError) as error:
             raise JudgeError(
                 f"no model in the role {JUDGE_ROLE!r} to judge with; give one, e.g. --model-role "
                 f"{JUDGE_ROLE}=openai/gpt-4o"
