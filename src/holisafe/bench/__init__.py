@@ -13,17 +13,19 @@ from holisafe._lazy import lazy
 if TYPE_CHECKING:
     from holisafe.bench._ask import inspect_ask
     from holisafe.bench._folder import default_folder
+    from holisafe.bench._judging import judge_with_model
     from holisafe.bench._read import read_run, rejudge
     from holisafe.bench._run import measure
     from holisafe.bench._task import build_task
 
-__all__ = ["build_task", "default_folder", "inspect_ask", "measure", "read_run", "rejudge"]
+__all__ = ["build_task", "default_folder", "inspect_ask", "judge_with_model", "measure", "read_run", "rejudge"]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
         "build_task": "holisafe.bench._task",
         "inspect_ask": "holisafe.bench._ask",
+        "judge_with_model": "holisafe.bench._judging",
         "read_run": "holisafe.bench._read",
         "rejudge": "holisafe.bench._read",
         "default_folder": "holisafe.bench._folder",

@@ -1,4 +1,4 @@
-"""A run's work under Inspect: ask what has no answer yet, judge it, and judge recorded answers by further judges."""
+"""A run's work under Inspect: ask what has no answer yet, and judge it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import contextlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,10 @@ from inspect_ai.model import Model, get_model
 from inspect_ai.util._display import init_display_type
 from rich.text import Text
 
-from holisafe import judges as judging
-from holisafe.bench._ask import inspect_ask
 from holisafe.bench._hosted import in_loop
-from holisafe.bench._journal import Journal, Judgements
-from holisafe.bench._read import recorded_run
+from holisafe.bench._journal import Journal
 from holisafe.bench._scorers import JUDGE_ROLE
 from holisafe.errors import ModelError, RunError
-from holisafe.judges import Judge
-from holisafe.records import Sample
 
 LOGS = "logs"
 """Folder of Inspect's logs below a run folder."""
@@ -47,7 +42,7 @@ def open_model(name: str, options: Mapping[str, Any]) -> Model:
         raise ModelError(f"{name}: {' '.join(Text.from_markup(str(error)).plain.split())}") from error
 
 
-def evaluate(model: Model, task: inspect_ai.Task, folder: Path, journal: Journal, judge_model: str | None) -> EvalLog:
+def evaluate(model: Model, task: inspect_ai.Task, folder: Path, journal: Journal, judge_model: Model | None) -> EvalLog:
     """Let Inspect ask and judge.
 
     Raises:
@@ -58,7 +53,7 @@ def evaluate(model: Model, task: inspect_ai.Task, folder: Path, journal: Journal
         raise RunError(f"{logs_folder} is a link or a file; remove it, or choose another --out")
     platform_init()
     init_display_type("none")
-    roles: dict[str, Any] = {} if judge_model is None else {JUDGE_ROLE: open_model(judge_model, {})}
+    roles: dict[str, Any] = {} if judge_model is None else {JUDGE_ROLE: judge_model}
     try:
         logs = in_loop(lambda: _evaluate(model, task, logs_folder, roles))
     except OSError as error:
@@ -100,28 +95,3 @@ async def _evaluate(model: Model, task: inspect_ai.Task, logs_folder: Path, role
             acp_server=False,
             ctl_server=False,
         )
-
-
-def judge_recorded(
-    samples: Sequence[Sample], judges: Sequence[Judge], folder: Path, judgements: Judgements, judge_model: str | None
-) -> None:
-    """Let each judge judge the recorded answers that it has no judgement on, or could not judge before."""
-    recorded = recorded_run(folder, {"name": ""}, [])
-    asked = [
-        (judge, sample, response)
-        for judge in judges
-        for sample, response in zip(samples, recorded.responses, strict=True)
-        if judgements.get(response, judge.id) is None
-    ]
-    if not asked:
-        return
-
-    async def every() -> None:
-        async with contextlib.AsyncExitStack() as open_models:
-            ask = None
-            if judge_model is not None:
-                ask = inspect_ask(await open_models.enter_async_context(open_model(judge_model, {})))
-            for judge, sample, response in asked:
-                judgements.append(await judging.judge_response(judge, sample, response, ask))
-
-    in_loop(every)

@@ -120,16 +120,20 @@ def check_numbers(**given: tuple[int, int]) -> None:
             raise RunError(f"{name}: found {value}, expected at least {least}")
 
 
-def chosen_judges(judges: Sequence[str | Judge], judge_model: str | None = None) -> list[Judge]:
+def chosen_judges(
+    judges: Sequence[str | Judge], judge_model: str | None = None, fallback: str | Judge | None = None
+) -> list[Judge]:
     """The judges, by name or as they are; those that ask a model have it in their identity.
 
     Raises:
         RunError: There is none, or one twice.
+        JudgeError: One asks a model and there is none, or there is a fallback and none of them asks a model.
         UnknownNameError: There is no such judge.
     """
     found = [judging.get(each) if isinstance(each, str) else each for each in judges]
-    if judge_model is not None:
-        found = [judging.with_model(each, judge_model) for each in found]
+    if fallback is not None:
+        found = judging.with_fallbacks(found, judging.get(fallback) if isinstance(fallback, str) else fallback)
+    found = [judging.with_model(each, judge_model) for each in found]
     names = [each.id.name for each in found]
     if not found or len(set(names)) < len(names):
         raise RunError(f"the judges are {names}; expected at least one, and each once")

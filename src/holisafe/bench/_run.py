@@ -18,10 +18,11 @@ from inspect_ai.log import EvalLog
 from holisafe import datasets
 from holisafe._checks import check_each, check_type
 from holisafe._files import hold
-from holisafe.bench._evaluate import evaluate, judge_recorded, open_model
+from holisafe.bench._evaluate import evaluate, open_model
 from holisafe.bench._folder import SAMPLES, default_folder, read_record, write_record, write_samples
 from holisafe.bench._hosted import Traffic, close, in_loop, prepared
 from holisafe.bench._journal import JUDGEMENTS, RESPONSES, Journal, Judgements
+from holisafe.bench._judging import judge_answers, open_judge_model
 from holisafe.bench._read import judge_ids, recorded_run
 from holisafe.bench._record import finish, judges_record, new_record
 from holisafe.bench._request import (
@@ -52,6 +53,7 @@ def measure(
     split: str | None = "test",
     judges: Sequence[str | Judge] = ("holisafe",),
     judge_model: str | None = None,
+    fallback_judge: str | Judge | None = None,
     limit: int | None = None,
     out: str | Path | None = None,
     max_new_tokens: int = 512,
@@ -86,7 +88,8 @@ def measure(
         data: Name of a data set, a path, or a Hub id.
         split: The split, where the data have splits.
         judges: The judges, or their names.
-        judge_model: Inspect's name of the model that judges ask, where they need one.
+        judge_model: Inspect's name of the model that judges ask, where they need one; part of their identity.
+        fallback_judge: Judge of the answers on which such a model refuses to judge or cannot be read.
         limit: Stratified limit on the number of samples: every combination keeps its share.
         out: Folder of the run; made if missing. `default_folder(model, data)` when None.
         max_new_tokens: Maximum number of new tokens per answer.
@@ -127,7 +130,7 @@ def measure(
     check_type(model, (str, Path, ModelSpec), "model")
     check_type(data, (str, Path), "data")
     check_each(judges, object, "judges")
-    by = chosen_judges(judges, judge_model)
+    by = chosen_judges(judges, judge_model, fallback_judge)
     asked = asked_model(
         model,
         loading={
@@ -216,7 +219,20 @@ def _judge_more(run: _OpenRun) -> Run:
     identities = [*request.judge_ids, *_earlier(before, request.judge_ids)]
     if is_judged(before, identities, request.judges, run.judgements, run.journal, request.samples):
         return recorded_run(request.folder, before, identities)
-    judge_recorded(request.samples, request.judges, request.folder, run.judgements, request.judge_model)
+    recorded = recorded_run(request.folder, {"name": ""}, [])
+    asked = [
+        (judge, sample, response)
+        for judge in request.judges
+        for sample, response in zip(request.samples, recorded.responses, strict=True)
+        if run.judgements.get(response, judge.id) is None
+    ]
+    judge_answers(
+        asked,
+        request.judge_model,
+        run.judgements.append,
+        max_retries=request.max_retries,
+        timeout=request.timeout,
+    )
     return finish(request.folder, {**before, **judges_record(identities)}, identities)
 
 
@@ -246,7 +262,9 @@ def _ask_and_judge(run: _OpenRun, record: dict[str, Any], progress: Progress | N
             judgements=run.judgements,
             on_response=_counter(progress, len(request.samples)),
         )
-        return evaluate(model, task, request.folder, run.journal, request.judge_model)
+        asks = request.judge_model
+        judge_model = None if asks is None else open_judge_model(asks, request.max_retries, request.timeout)
+        return evaluate(model, task, request.folder, run.journal, judge_model)
     finally:
         in_loop(lambda: close(model))
 

@@ -11,8 +11,10 @@ import typer
 
 from holisafe._printable import printable
 from holisafe.cli._progress import ProgressLine, progress_line
+from holisafe.cli._unjudged import MAX_UNJUDGED, checked, judged_json
 
 if TYPE_CHECKING:
+    from holisafe.metrics import Summary
     from holisafe.records import Run
 
 
@@ -70,11 +72,16 @@ def _tell_no_answers(measured: Run) -> None:
         )
 
 
-def to_json(measured: Run, model: str, folder: Path) -> dict[str, Any]:
+def to_json(measured: Run, model: str, folder: Path, max_unjudged: float = MAX_UNJUDGED) -> dict[str, Any]:
     """The documented object of `--json` (docs/json.md): the first judge's figures, and those of all judges."""
     versions = measured.provenance["judges"]
-    summaries = measured.provenance["summaries"]
-    judged = {name: {**summary, "judge_version": versions[name]} for name, summary in summaries.items()}
+    judged = {
+        summary.judge: {
+            **judged_json(summary, measured.responses, measured.judgements[summary.judge]),
+            "judge_version": versions[summary.judge],
+        }
+        for summary in _summaries(measured, max_unjudged)
+    }
     counts = {
         "samples": len(measured.samples),
         "broken": measured.provenance["data"]["left_out_as_broken"],
@@ -91,13 +98,20 @@ def to_json(measured: Run, model: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def print_figures(measured: Run) -> None:
+def _summaries(measured: Run, max_unjudged: float) -> list[Summary]:
+    """Each judge's figures, withheld where too many answers have no verdict."""
+    from holisafe.metrics import Summary
+
+    found = [Summary.from_json(summary) for summary in measured.provenance["summaries"].values()]
+    return checked(found, measured.responses, measured.judgements, max_unjudged)
+
+
+def print_figures(measured: Run, max_unjudged: float = MAX_UNJUDGED) -> None:
     """On standard output: each judge's headline figures, the first judge's by category, and what a guard flagged."""
     from holisafe.cli._tables import print_groups, print_policies, print_summaries
-    from holisafe.metrics import Summary
     from holisafe.records import CATEGORY_TAG
 
-    summaries = [Summary.from_json(summary) for summary in measured.provenance["summaries"].values()]
+    summaries = _summaries(measured, max_unjudged)
     print_summaries(summaries)
     print_groups(summaries[0], CATEGORY_TAG)
     guard = measured.provenance.get("guard_findings")

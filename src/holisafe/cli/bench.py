@@ -10,6 +10,7 @@ import typer
 
 from holisafe.cli._options import AsJson, Attention, Device, Dtype, Judges, Revision, TrustRemoteCode
 from holisafe.cli._runs import print_figures, resumable, show_progress, tell_requests, tell_troubles, to_json
+from holisafe.cli._unjudged import MAX_UNJUDGED, FallbackJudge, JudgeModel, MaxUnjudged
 
 
 def register(app: typer.Typer) -> None:
@@ -33,9 +34,9 @@ def bench(
         typer.Option(min=1, help="Number of samples; each combination keeps its share.", show_default="all"),
     ] = None,
     judge: Judges = None,
-    judge_model: Annotated[
-        str | None, typer.Option(help="Inspect model that judges may ask, such as openai/gpt-4o.")
-    ] = None,
+    judge_model: JudgeModel = None,
+    fallback_judge: FallbackJudge = None,
+    max_unjudged: MaxUnjudged = MAX_UNJUDGED,
     guard: Annotated[
         str | None,
         typer.Option(
@@ -99,6 +100,7 @@ def bench(
             split=split,
             judges=tuple(dict.fromkeys(judge or ["holisafe"])),
             judge_model=judge_model,
+            fallback_judge=fallback_judge,
             limit=limit,
             out=folder,
             max_new_tokens=max_new_tokens,
@@ -123,9 +125,9 @@ def bench(
         )
     tell_troubles(measured, data)
     if as_json:
-        typer.echo(json.dumps(to_json(measured, model, folder)))
+        typer.echo(json.dumps(to_json(measured, model, folder, max_unjudged)))
         return
-    print_figures(measured)
+    print_figures(measured, max_unjudged)
     typer.echo(f"\nfor a page with every answer: holisafe report {folder}", err=True)
 
 

@@ -10,11 +10,13 @@ import typer
 
 from holisafe._printable import encodable
 from holisafe.cli._options import AsJson, Judges
+from holisafe.cli._unjudged import MAX_UNJUDGED, FallbackJudge, JudgeModel, MaxUnjudged, checked, judged_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from holisafe.datasets import Loaded, Problem
+    from holisafe.judges import Judge
     from holisafe.metrics import Summary
     from holisafe.records import Judgement
 
@@ -36,6 +38,9 @@ def score(
         ),
     ],
     judge: Judges = None,
+    judge_model: JudgeModel = None,
+    fallback_judge: FallbackJudge = None,
+    max_unjudged: MaxUnjudged = MAX_UNJUDGED,
     data: Annotated[
         str | None, typer.Option(help="Data set, path or Hub id that the answers belong to; joined by id.")
     ] = None,
@@ -56,6 +61,8 @@ def score(
     from holisafe.metrics import summarise
 
     chosen = [judges.get(name) for name in dict.fromkeys(judge or ["holisafe"])]
+    if fallback_judge is not None:
+        chosen = judges.with_fallbacks(chosen, judges.get(fallback_judge))
     loaded = read_predictions(predictions, None if data is None else load(data, split))
     _tell(loaded.problems)
     if not loaded.samples:
@@ -67,23 +74,54 @@ def score(
             f"{predictions}: none of {len(loaded.samples)} records has an answer that could be scored; "
             "expected the model's text in the field 'prediction'"
         )
-    judged = {one.id.name: tuple(judges.judge_all(one, loaded.samples, loaded.responses)) for one in chosen}
+    judged = _judged(chosen, loaded, judge_model, out)
     summaries = [summarise(loaded.samples, judgements) for judgements in judged.values()]
     versions = {one.id.name: one.id.version for one in chosen}
     if out is not None:
         settings = {"data": data, "split": split, "judges": list(versions)}
         _write(out, predictions, loaded, judged, _provenance(predictions, loaded, summaries, versions, settings))
-    found = _to_json(str(predictions), loaded, summaries, versions)
+    shown = checked(summaries, loaded.responses, judged, max_unjudged)
+    found = _to_json(str(predictions), loaded, shown, judged, versions)
     if as_json:
         typer.echo(json.dumps(found))
         return
     from holisafe.cli._tables import print_groups, print_summaries
     from holisafe.records import CATEGORY_TAG
 
-    print_summaries(summaries)
+    print_summaries(shown)
     if by_category:
-        for summary in summaries:
+        for summary in shown:
             print_groups(summary, CATEGORY_TAG)
+
+
+def _judged(
+    chosen: Sequence[Judge], loaded: Loaded, judge_model: str | None, out: Path | None
+) -> dict[str, tuple[Judgement, ...]]:
+    """The judgements by judge; with a model and --out, each is kept as it comes, and only what is missing is asked."""
+    from holisafe import judges
+
+    if judge_model is None:
+        chosen = [judges.with_model(one, None) for one in chosen]
+        return {one.id.name: judges.judge_all(one, loaded.samples, loaded.responses) for one in chosen}
+    from holisafe.bench import judge_with_model
+
+    journal = None
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        journal = out / f"judging-{_digest(loaded)}.jsonl"
+        typer.echo(f"judgements are kept in {journal} as they come; the same command resumes", err=True)
+    return judge_with_model(chosen, loaded.samples, loaded.responses, judge_model, journal=journal)
+
+
+def _digest(loaded: Loaded) -> str:
+    """Digest of questions and answers: what was judged of others does not count."""
+    import hashlib
+
+    from holisafe.datasets import fingerprint
+    from holisafe.records.as_json import response_to_json
+
+    answers = json.dumps([response_to_json(response) for response in loaded.responses])
+    return hashlib.sha256((fingerprint(loaded.samples) + answers).encode()).hexdigest()[:12]
 
 
 def _write(
@@ -148,8 +186,20 @@ def _tell(problems: Sequence[Problem]) -> None:
         typer.echo(f"and {len(problems) - SHOWN} more problems; holisafe data validate lists them all", err=True)
 
 
-def _to_json(file: str, loaded: Loaded, summaries: Sequence[Summary], versions: dict[str, str]) -> dict[str, Any]:
-    judged = {summary.judge: {**summary.to_json(), "judge_version": versions[summary.judge]} for summary in summaries}
+def _to_json(
+    file: str,
+    loaded: Loaded,
+    summaries: Sequence[Summary],
+    judgements: Mapping[str, tuple[Judgement, ...]],
+    versions: Mapping[str, str],
+) -> dict[str, Any]:
+    judged = {
+        summary.judge: {
+            **judged_json(summary, loaded.responses, judgements[summary.judge]),
+            "judge_version": versions[summary.judge],
+        }
+        for summary in summaries
+    }
     return {
         "predictions": file,
         "samples": len(loaded.samples),

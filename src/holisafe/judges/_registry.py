@@ -85,6 +85,10 @@ class _WithParameters:
     judge_without: Judge
     id: JudgeId
 
+    @property
+    def needs_model(self) -> bool:
+        return bool(getattr(self.judge_without, "needs_model", False))
+
     def with_model(self, model: str) -> Judge:
         bound = with_model(self.judge_without, model)
         return replace(self, judge_without=bound, id=replace(bound.id, name=self.id.name))
@@ -140,12 +144,21 @@ def get(name: str, **parameters: Any) -> Judge:
     return _WithParameters(made, replace(made.id, name=f"{name}({listed})"))
 
 
-def with_model(judge: Judge, model: str) -> Judge:
+def with_model(judge: Judge, model: str | None) -> Judge:
     """A judge with the model that it asks in its identity; one that asks none is given back as it is.
 
+    Judges that ask a model have a method `with_model(model)`, and an attribute `needs_model` that is true.
+
     Args:
-        judge: The judge; those that ask a model have a method `with_model(model)` of their own.
-        model: The model's name, with its date or revision where the name has one.
+        judge: The judge.
+        model: The model's name, with its date or revision where the name has one; None where there is no model.
+
+    Raises:
+        JudgeError: There is no model, and the judge needs one.
     """
+    if model is None:
+        if getattr(judge, "needs_model", False):
+            raise JudgeError(f"judge {judge.id.name!r} asks a model, and none is given; name one with --judge-model")
+        return judge
     bind: Callable[[str], Judge] | None = getattr(judge, "with_model", None)
     return judge if bind is None else bind(model)

@@ -40,6 +40,7 @@ from holisafe.metrics._rates import (
 )
 from holisafe.metrics._summary import GROUP_RATES, Figure, Groups, Summary, summarise
 from holisafe.metrics._twins import twin_pairs
+from holisafe.metrics._unjudged import Unjudged, unjudged, withheld
 from holisafe.metrics.calibration import (
     ClassScores,
     ReliabilityBin,
@@ -84,6 +85,7 @@ __all__ = [
     "Sharing",
     "Summary",
     "Temperature",
+    "Unjudged",
     "agreement",
     "asr_name",
     "auprc",
@@ -120,4 +122,6 @@ __all__ = [
     "softmax",
     "summarise",
     "twin_pairs",
+    "unjudged",
+    "withheld",
 ]

@@ -26,6 +26,8 @@ class AskedJudge:
         model: The model that answers, with its date or revision; empty where it is not known yet.
     """
 
+    needs_model = True
+
     def __init__(self, name: str, declaration: Declaration, model: str = "") -> None:
         self.declaration = declaration
         self.id = JudgeId(name, f"1+{_parser_digest()}", model, declaration.digest)

@@ -1,0 +1,82 @@
+"""Figures of judges that left too many answers without a verdict: withheld, with the reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from holisafe.metrics import Summary
+    from holisafe.records import Judgement, Response
+
+MAX_UNJUDGED = 0.05
+"""Share of answers without a verdict above which figures are withheld, unless another is given."""
+
+MaxUnjudged = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Share of answers without a verdict above which no figures of a judge are printed.",
+    ),
+]
+FallbackJudge = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Judge of the answers on which a judge's model refuses to judge or cannot be read; every verdict names "
+        "the judge that gave it.",
+        show_default="none",
+    ),
+]
+JudgeModel = Annotated[
+    str | None, typer.Option(help="Inspect model that judges may ask, such as openai/gpt-4o-2024-11-20.")
+]
+
+
+def checked(
+    summaries: Sequence[Summary],
+    responses: Sequence[Response],
+    judgements: Mapping[str, Sequence[Judgement]],
+    most: float,
+) -> list[Summary]:
+    """The summaries, without figures where more than `most` of the answers have no verdict; says so."""
+    from holisafe._printable import printable
+    from holisafe.metrics import unjudged, withheld
+
+    shown = []
+    for summary in summaries:
+        found = unjudged(responses, judgements[summary.judge])
+        _tell_givers(summary.judge, judgements[summary.judge])
+        if found.share > most:
+            listed = ", ".join(f"{count} {outcome}" for outcome, count in found.outcomes.items())
+            typer.echo(
+                f"judge {printable(summary.judge)}: no figures, because {found.count} of {found.n} answers "
+                f"({100 * found.share:.1f} %) have no verdict ({listed}) and --max-unjudged is {100 * most:g} %; judge "
+                "them again, name a --fallback-judge, or raise --max-unjudged and read the rates as lower bounds",
+                err=True,
+            )
+            summary = withheld(summary)
+        shown.append(summary)
+    return shown
+
+
+def judged_json(summary: Summary, responses: Sequence[Response], judgements: Sequence[Judgement]) -> dict[str, Any]:
+    """A summary as JSON, with what was left without a verdict."""
+    from holisafe.metrics import unjudged
+
+    found = unjudged(responses, judgements)
+    return {**summary.to_json(), "unjudged": {"count": found.count, "n": found.n, "share": found.share}}
+
+
+def _tell_givers(judge: str, judgements: Sequence[Judgement]) -> None:
+    """Say how many verdicts each judge gave, where a fallback stood by."""
+    from holisafe._printable import printable
+
+    givers = Counter(str(each.details["given_by"]) for each in judgements if "given_by" in each.details)
+    if givers:
+        listed = ", ".join(f"{printable(name)} {count}" for name, count in givers.most_common())
+        typer.echo(f"judge {printable(judge)}: verdicts given by {listed}", err=True)
