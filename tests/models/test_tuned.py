@@ -159,6 +159,18 @@ def not_finite(path: Path) -> None:
     save_file(tensors, path)
 
 
+@pytest.mark.parametrize(("name", "part"), [("parts.safetensors", "projector"), ("adapter", "language")])
+def test_what_is_said_to_have_learned_must_be_there_whatever_the_list_of_files_says(
+    folder: Path, tmp_path: Path, name: str, part: str
+) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    (tmp_path / "run" / "tuned" / name).rename(tmp_path / "elsewhere")
+    edit(tmp_path / "run", learned={part: {"parameters": 1, "learning_rate": 0.1}})
+    record_again(tmp_path / "run")
+    with pytest.raises(ModelError, match=f"{name}: is missing, .* {part} learned"):
+        load(str(tmp_path / "run"), device="cpu")
+
+
 @pytest.mark.parametrize("name", ["parts.safetensors", "adapter/adapter_model.safetensors", "adapter"])
 def test_what_was_saved_must_be_there(folder: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(folder / "run", tmp_path / "run")

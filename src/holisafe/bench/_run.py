@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from inspect_ai.log import EvalLog
@@ -129,6 +130,9 @@ def measure(
     check_numbers(batch_size=(batch_size, 1))
     check_type(model, (str, Path, ModelSpec), "model")
     check_type(data, (str, Path), "data")
+    check_type(limit, (int, NoneType), "limit")
+    check_type(out, (str, Path, NoneType), "out")
+    check_type(system_prompt, (str, NoneType), "system_prompt")
     check_each(judges, object, "judges")
     by = chosen_judges(judges, judge_model, fallback_judge)
     asked = asked_model(

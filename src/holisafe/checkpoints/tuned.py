@@ -32,6 +32,8 @@ PARTS_FILE = "parts.safetensors"
 ADAPTER = "adapter"
 GUARD = "guard"
 IMAGES_FILE = "learned_images.txt"
+_IN_ADAPTER, _IN_PARTS = frozenset({"language"}), frozenset({"projector", "vision"})
+"""Parts by where their weights are saved."""
 TUNED = "tuned"
 """Where a run's folder holds what it came to."""
 
@@ -49,6 +51,7 @@ class TunedModel:
         revision: Its Hub commit; None where it has none.
         weights: `hash_base` of the base model; None where that is not known.
         files: What `file_manifest` gave of the files when they were saved.
+        learned: Names of the parts that learned.
     """
 
     folder: Path
@@ -56,6 +59,7 @@ class TunedModel:
     revision: str | None
     weights: str | None = None
     files: Mapping[str, str | None] = field(default_factory=dict)
+    learned: frozenset[str] = frozenset()
 
 
 def find_tuned(folder: Path) -> TunedModel | None:
@@ -89,6 +93,12 @@ def apply_tuned_weights(model: Any, tuned: TunedModel, base: TunedModel | None =
         ModelError: A file is missing or damaged, or was made for another model, or the base has other weights now.
     """
     check_files(tuned.folder, tuned.files, (f"{ADAPTER}/", PARTS_FILE))
+    for parts, name in ((_IN_ADAPTER, ADAPTER), (_IN_PARTS, PARTS_FILE)):
+        if (missing := parts & tuned.learned) and not (tuned.folder / name).exists():
+            raise ModelError(
+                f"{tuned.folder / name}: is missing, and {TUNED_FILE} says that {', '.join(sorted(missing))} learned; "
+                "get the whole folder, or tune again"
+            )
     if tuned.weights is not None and is_comparable(model) and hash_base(model, base) != tuned.weights:
         raise ModelError(
             f"{tuned.folder / TUNED_FILE}: base: the weights of {tuned.base} are not those that it was tuned from; get "
@@ -117,9 +127,12 @@ def _read(folder: Path) -> TunedModel:
             f"{path}: format: found {json.dumps(kind)[:40]}, expected {FORMAT}; install the version of holisafe that "
             "wrote it, or tune again"
         )
+    learned = values.get("learned") or {}
+    if not isinstance(learned, dict):
+        raise ModelError(f"{path}: learned: expected the parts that learned by name, found {json.dumps(learned)[:80]}")
     if not isinstance(name, str) or not isinstance(revision, str | None) or not isinstance(weights, str | None):
         raise ModelError(f"{path}: base: expected a name, a revision and a hash, found {json.dumps(base)[:80]}")
-    return TunedModel(folder, name, revision, weights, parse_manifest(files, path))
+    return TunedModel(folder, name, revision, weights, parse_manifest(files, path), frozenset(learned))
 
 
 def image_digests(samples: Iterable[Sample]) -> dict[str, str]:

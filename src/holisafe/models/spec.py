@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
+from holisafe._checks import check_type
 from holisafe._enums import parse_enum
 from holisafe.errors import ModelError, UnknownNameError
 
@@ -37,6 +39,9 @@ class Quantization(StrEnum):
 
 DeviceMap = str | Mapping[str, str | int]
 """How accelerate places modules: "auto", "balanced", ..., or a device for each module."""
+
+_LONGEST = 4096
+"""Characters of a model's name or path, as file systems take them."""
 
 _DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 
@@ -86,7 +91,21 @@ class ModelSpec:
 
         Raises:
             ModelError: A value is unknown, or two exclude each other.
+            TypeError: A value has another type.
         """
+        for name, value, kinds in (
+            ("source", source, (str, Path)),
+            ("revision", revision, (str, NoneType)),
+            ("device_map", device_map, (str, Mapping, NoneType)),
+            ("attention", attention, (str, NoneType)),
+            ("trust_remote_code", trust_remote_code, bool),
+            ("guard", guard, (str, Path, NoneType)),
+        ):
+            check_type(value, kinds, name)
+        if len(str(source)) > _LONGEST:
+            raise ModelError(
+                f"the model's name or path has {len(str(source)):,} characters; at most {_LONGEST:,} are read"
+            )
         if not str(source).strip():
             raise ModelError("no model is named; give a short name such as pocket, a folder, or a Hub id org/name")
         if device is not None and device_map is not None:

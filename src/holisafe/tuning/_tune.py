@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from safetensors import SafetensorError
 from transformers import PrinterCallback, TrainerCallback
 
 from holisafe import datasets
+from holisafe._checks import check_type
 from holisafe._files import hold
 from holisafe.checkpoints.tuned import TUNED, TUNED_FILE, image_digests
 from holisafe.errors import TuningError
@@ -127,6 +129,7 @@ def tune(
             checkpoint is kept.
         UnknownNameError: There is no such model, data set or split.
     """
+    check_type(config, (TuneConfig, NoneType), "config")
     config, folder, spec, on_stage = config or TuneConfig(), Path(out), tunable(model), on_stage or untold
     on_stage("reading data", 0, 0)
     parts = guard_for(config, guard or own_guard(spec.source))
