@@ -6,7 +6,7 @@ that is right). Its metadata hold the whole judgement, and what the viewer shows
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from inspect_ai._util.error import PrerequisiteError
@@ -50,13 +50,19 @@ JUDGE_ROLE = "grader"
 """Role of the model that judges ask: `--model-role grader=openai/gpt-4o`, as Inspect's own graders have it."""
 
 
-def judge_scorer(judge: Judge, recorded: Callable[[Response], Judgement | None], on_judgement: OnJudgement) -> Scorer:
+def judge_scorer(
+    judge: Judge,
+    recorded: Callable[[Response], Judgement | None],
+    on_judgement: OnJudgement,
+    samples: Mapping[str, Sample],
+) -> Scorer:
     """The scorer of one judge in a run of ours.
 
     Args:
         judge: The judge.
         recorded: Gives the judgement on a response that was made before, if there is one.
         on_judgement: Called with every new judgement.
+        samples: The samples by id, with their images, which a log does not hold.
     """
 
     @scorer(metrics=[accuracy(), rates()], name=judge.id.name)
@@ -65,7 +71,8 @@ def judge_scorer(judge: Judge, recorded: Callable[[Response], Judgement | None],
             sample, response = _asked(state)
             judgement = recorded(response)
             if judgement is None:
-                judgement = await judging.judge_response(judge, sample, response, judge_ask())
+                shown = samples.get(sample.id, sample)
+                judgement = await judging.judge_response(judge, shown, response, judge_ask())
                 on_judgement(judgement)
             return score_of(sample, response, judgement)
 

@@ -73,7 +73,7 @@ def build_task(
     return Task(
         dataset=dataset,
         solver=_asking(by_id, journal, on_response, system_prompt),
-        scorer=[_scorer(judge, judgements) for judge in named],
+        scorer=[_scorer(judge, judgements, {each.id: each for each in samples}) for judge in named],
         config=GenerateConfig(
             temperature=0.0,
             max_tokens=max_new_tokens,
@@ -85,7 +85,7 @@ def build_task(
     )
 
 
-def _scorer(judge: Judge, judgements: Judgements | None) -> Any:
+def _scorer(judge: Judge, judgements: Judgements | None, samples: Mapping[str, Sample]) -> Any:
     def recorded(response: Response) -> Judgement | None:
         return None if judgements is None else judgements.get(response, judge.id)
 
@@ -93,7 +93,7 @@ def _scorer(judge: Judge, judgements: Judgements | None) -> Any:
         if judgements is not None:
             judgements.append(judgement)
 
-    return judge_scorer(judge, recorded, record)
+    return judge_scorer(judge, recorded, record, samples)
 
 
 def _by_image(samples: Sequence[Sample]) -> list[Sample]:
