@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,7 +107,9 @@ def _describe(name: str) -> dict[str, Any]:
         made = judges.get(name)
         tried = judges.judge_all(made, [Sample.ask("s", (), "", None)], [Response("s", "Yes, in small pieces.", "")])
     except (JudgeError, MissingDependencyError) as error:
-        return {"name": name, "identity": None, "needs": " ".join(str(error).split())}
+        missing = re.search(r"required positional argument: '(\w+)'", str(error))
+        needs = f"arguments: {name}:{missing[1].upper()}" if missing else " ".join(str(error).split())
+        return {"name": name, "identity": None, "needs": needs}
     needs = tried[0].rationale if tried[0].outcome is Outcome.ERROR else "the answer alone"
     return {"name": name, "identity": made.id.to_json(), "needs": needs}
 
