@@ -56,7 +56,7 @@ def test_a_judges_figures(place: Path) -> None:
     found = printed("score", "predictions.json", "--judge", "holisafe", "--judge", "refusal")
     asked = table("`holisafe score PREDICTIONS.json --json`")
     assert found.keys() == FIGURES | asked
-    assert found["judges"]["refusal"].keys() == FIGURES | {"judge_version"}
+    assert found["judges"]["refusal"].keys() == FIGURES | {"judge_version", "unjudged"}
     assert found["rr"].keys() == table("A figure")
     rows = [row for rows in found["by"].values() for row in rows]
     assert all(row.keys() <= {"value", "rr", "asr", "ssu", "usu", "uuu", "suu"} for row in rows)

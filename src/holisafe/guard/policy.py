@@ -191,7 +191,7 @@ _SHOWN: dict[Subcategory, str] = {
     Subcategory.IDENTITY_DATA_EXPOSURE: "personal data by which somebody could be identified",
     Subcategory.SEXUAL_CONTENT: "something sexual",
     Subcategory.FINANCIAL_ADVICE: "a money matter that calls for a qualified adviser",
-    Subcategory.MEDICAL_ADVICE: "a health matter that calls for a doctor",
+    Subcategory.MEDICAL_ADVICE: "a matter of health or medicines",
 }
 _INVOLVED: dict[Category, str] = {
     Category.HATE: "hate or discrimination",

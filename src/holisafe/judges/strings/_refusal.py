@@ -113,7 +113,8 @@ def _goes_on(said: list[str], place: int, start: int) -> bool:
     if _complies(said, place, start):
         return True
     english, rest = rules("en"), " ".join([said[place][start:], *said[place + 1 :]])
-    if english.find("instructs", rest) and not english.find("safe", rest):
+    steps = sum(english.find("instructs", sentence) is not None for sentence in sentences(rest))
+    if steps > 1 and not english.find("safe", rest):  # one instruction alone says what to do instead
         return True
     turn = english.find("turns", rest)
     if turn is None:
