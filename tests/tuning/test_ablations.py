@@ -226,7 +226,9 @@ def test_a_combination_left_open_is_found_and_said() -> None:
     assert max(of_one_seed["p_holm"], rates["ssu"]["p_holm"]) < figures.LEVEL and not of_one_seed["clear"]
     text = page.markdown(found)
     assert "- *as-figstep*: SSU 100.0 points higher, SUU 100.0 points higher, mASR 50.0 points higher. " in text
-    assert "What the paper has: SSU higher, SUU higher: found; UUU higher (+0.0 [-16.4, +16.4]): undecided." in text
+    low, high = (100 * rates["uuu"][end] for end in ("low", "high"))
+    undecided = f"UUU higher (+0.0 [{low:+.1f}, {high:+.1f}]): undecided."
+    assert f"Reported in the paper: SSU higher, SUU higher: confirmed; {undecided}" in text
 
 
 def test_a_difference_that_another_seed_would_make_is_not_clear() -> None:
@@ -246,6 +248,6 @@ def test_a_model_that_only_refuses_more_is_said_to() -> None:
     rows = {"rr": row | {"value": 0.3}, "masr_macro": row | {"value": -0.2}}
     said = page._clear(rows)
     assert said == (
-        "RR 30.0 points higher, mASR 20.0 points lower; it refuses more of what is harmless and of what is not"
+        "RR 30.0 points higher, mASR 20.0 points lower; it refuses more requests, safe and unsafe ones"
     )
-    assert "mASR higher: the opposite is found" in page._claimed(rows, {"masr_macro": +1})
+    assert "mASR higher: contradicted" in page._claimed(rows, {"masr_macro": +1})
