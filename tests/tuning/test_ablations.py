@@ -247,7 +247,5 @@ def test_a_model_that_only_refuses_more_is_said_to() -> None:
     row = {"low": 0.0, "high": 0.0, "p_holm": 0.01, "clear": True}
     rows = {"rr": row | {"value": 0.3}, "masr_macro": row | {"value": -0.2}}
     said = page._clear(rows)
-    assert said == (
-        "RR 30.0 points higher, mASR 20.0 points lower; it refuses more requests, safe and unsafe ones"
-    )
+    assert said == ("RR 30.0 points higher, mASR 20.0 points lower; it refuses more requests, safe and unsafe ones")
     assert "mASR higher: contradicted" in page._claimed(rows, {"masr_macro": +1})
