@@ -112,7 +112,7 @@ def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     found = []
     for name, value in now["settings"].items():
         before = there["settings"].get(name)
-        if before != value and name not in ("general", "data", "test", "model"):  # told apart by their content
+        if before != value and name not in ("general", "data", "test", "model"):  # compared by their content
             found.append(f"{name} is {before!r} there, {value!r} now")
     if there["general"]["samples"] and there["general"] != now["general"]:
         found.append("the general data are others, or missing now")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 from holisafe.errors import DataError, JudgeError
-from holisafe.judges._registry import Ask, Judge, get
+from holisafe.judges._registry import Ask, Judge, get, with_model
 from holisafe.judges._registry import judge as register
 from holisafe.judges.judging import judge_response
 from holisafe.records import JudgeId, Judgement, Outcome, Response, Sample
@@ -45,6 +45,15 @@ class Panel:
             raise JudgeError(f"a panel has the rule {', '.join(get_args(Rule))}; found {rule!r}")
         self.members, self.rule = members, rule
         self.id = _identity("panel" if rule == "majority" else f"panel-{rule}", members, "1")
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a member asks a model."""
+        return _needs_model(self.members)
+
+    def with_model(self, model: str) -> Panel:
+        """The panel whose members ask this model: it is part of their identities, and so of the panel's."""
+        return Panel(*(with_model(member, model) for member in self.members), rule=self.rule)
 
     async def judge(self, sample: Sample, response: Response, ask: Ask | None = None) -> Judgement:
         """The panel's outcome, with the members' judgements as votes."""
@@ -81,6 +90,15 @@ class Cascade:
         if not self.sure or not self.sure <= _VERDICTS:
             raise JudgeError(f"a cascade is sure of some of {', '.join(sorted(_VERDICTS))}; found {list(sure)}")
         self.id = _identity("cascade", members, f"1 {'+'.join(sorted(self.sure))}")
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a member asks a model."""
+        return _needs_model(self.members)
+
+    def with_model(self, model: str) -> Cascade:
+        """The cascade whose members ask this model: it is part of their identities, and so of the cascade's."""
+        return Cascade(*(with_model(member, model) for member in self.members), sure=tuple(self.sure))
 
     async def judge(self, sample: Sample, response: Response, ask: Ask | None = None) -> Judgement:
         """The outcome of the member that decides, with the judgements of those asked as votes."""
@@ -162,3 +180,7 @@ def _usage(votes: Sequence[Judgement]) -> dict[str, int]:
     for vote in votes:
         total.update(vote.usage)
     return dict(total)
+
+
+def _needs_model(members: Sequence[Judge]) -> bool:
+    return any(getattr(member, "needs_model", False) for member in members)
