@@ -16,6 +16,7 @@ from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelCall, Mode
 from inspect_ai.model._providers.mockllm import MockLLM
 from inspect_ai.tool import ToolChoice, ToolInfo
 
+from holisafe._loops import in_running_loop
 from holisafe.bench._text import encodable_values, redacted
 from holisafe.errors import HoliSafeError, ModelError
 
@@ -158,7 +159,7 @@ async def close(model: Model) -> None:
 
 def in_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run async work to its end, also for callers within a running event loop (a notebook)."""
-    if not _in_running_loop():
+    if not in_running_loop():
         return asyncio.run(work())
     found: list[T] = []
     failed: list[BaseException] = []
@@ -175,11 +176,3 @@ def in_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if failed:
         raise failed[0]
     return found[0]
-
-
-def _in_running_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from holisafe._checks import check_each, check_type
+from holisafe._loops import in_running_loop
 from holisafe.errors import DataError, JudgeError
 from holisafe.judges._registry import Ask, Judge, PublishedProtocol
 from holisafe.judges._thoughts import answer_of, without_invisible
@@ -91,16 +92,8 @@ def judge_all(
         pairs = zip(samples, responses, strict=True)
         return tuple([await judge_response(judge, sample, response, ask) for sample, response in pairs])
 
-    if not _in_running_loop():
+    if not in_running_loop():
         return asyncio.run(every())
     run = contextvars.copy_context().run  # a judge may depend on the caller's context, as Inspect's models do
     with ThreadPoolExecutor(1, thread_name_prefix="holisafe-judge") as thread:
         return thread.submit(run, asyncio.run, every()).result()
-
-
-def _in_running_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
