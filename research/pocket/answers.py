@@ -12,10 +12,10 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file
 
-from holisafe.models.pocket._assemble import build_processor
-from holisafe.models.pocket._wheels import language_gguf
+from holisafe.models.pocket._assemble import build_model, build_processor
+from holisafe.models.pocket._load import VISION_FILE, pocket_weights
 from research.holisafe_open.kinds import load_kinds
 from research.pocket.drawings import TRAINING_COLLECTIONS, named_artworks
 
@@ -50,8 +50,8 @@ def main() -> None:
         if (i + j) % 4 != 3 and (n, kind) not in done
     ]
     tokenizer = build_processor().tokenizer
-    gguf = language_gguf()
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16).eval()
+    # the language model before any adapter, with its weights unpacked
+    model = build_model(load_file(pocket_weights() / VISION_FILE)).to(torch.bfloat16).eval()
     with path.open("a") as file:
         for start in range(0, len(asked), args.batch):
             batch = asked[start : start + args.batch]
