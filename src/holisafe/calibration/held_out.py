@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from holisafe.checkpoints.tuned import IMAGES_FILE, TUNED_FILE, image_digests
-from holisafe.datasets import split_names
+from holisafe.datasets import OPEN_NAMES, load, split_names
 from holisafe.errors import DataError, GuardError, MissingDependencyError, ModelError, UnknownNameError
 from holisafe.models.loading import OWN_GUARD, looks_local, tuned_model
 from holisafe.models.registry import registered_guard, registered_models
@@ -18,7 +18,7 @@ CALIBRATION = "calibration"
 """The split that is used where a data set has one of this name and none was asked for."""
 
 OPEN_MODELS = ("pocket", "pocket-safe")
-"""Models whose guards learned from HoliSafe-Open's split `train`."""
+"""Models whose guards learned from HoliSafe-Open's split `train`"""
 
 OPEN = "open"
 LEARNED = "train"
@@ -101,7 +101,7 @@ def check_held_out(model: str, guard: str, data: HeldOut, samples: Sequence[Samp
     digests: dict[str, str] | None = None
     for source in dict.fromkeys((*_sources(model), *_guard_sources(guard))):
         name, of_split = _data_of(source)
-        if name is not None and _place(name) == _place(data.name) and of_split in (None, data.split):
+        if name is not None and _is_same(name, data.name) and of_split in (None, data.split):
             raise GuardError(_learned_from(source, f"the split {of_split or data.split} of {name}"))
         learned = _learned_images(source)
         if learned:
@@ -189,10 +189,8 @@ def _learned_images(source: str) -> set[str]:
         ModelError: The list cannot be read.
     """
     if source in OPEN_MODELS:
-        from holisafe.datasets.open import load_open
-
         try:
-            return set(image_digests(load_open(LEARNED)))
+            return {digest for name in OPEN_NAMES if name != OPEN for digest in image_digests(load(name, LEARNED))}
         except MissingDependencyError:  # a model of this name by another package
             return set()
     path = Path(source) / IMAGES_FILE
@@ -209,6 +207,11 @@ def _learned_from(source: str, what: str) -> str:
         f"{source} was tuned on {what}, so its scores there promise nothing of other images; calibrate on samples that "
         "it has not learned from"
     )
+
+
+def _is_same(name: str, other: str) -> bool:
+    """Whether two names mean one data set: versions of HoliSafe-Open do, since no artwork changes its split."""
+    return {name, other} <= set(OPEN_NAMES) or _place(name) == _place(other)
 
 
 def _place(name: str) -> str | Path:

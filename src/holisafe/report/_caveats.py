@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from holisafe.datasets import OPEN_NAMES
 from holisafe.records import Outcome, Run
 from holisafe.report.text import plain
 
@@ -99,7 +100,7 @@ def _made_for(run: Run, model: Mapping[str, Any]) -> str:
     """What the guard knows, where the data of the run are something else; empty where they are not."""
     data = str(mapping(run.provenance.get("data")).get("name", ""))
     is_pocket = str(model.get("architecture", "")).startswith("Pocket") or str(model.get("id", "")).startswith("pocket")
-    return "the drawings of HoliSafe-Open" if is_pocket and data != "open" else ""
+    return "the drawings of HoliSafe-Open" if is_pocket and data not in OPEN_NAMES else ""
 
 
 def _number(value: Any) -> int | None:
