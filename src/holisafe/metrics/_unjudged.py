@@ -10,6 +10,9 @@ from holisafe.errors import DataError
 from holisafe.metrics._summary import Summary
 from holisafe.records import Judgement, Outcome, Response
 
+MAX_UNJUDGED = 0.05
+"""Share of answers without a verdict above which figures are withheld, unless another is given."""
+
 _OUTCOMES = (Outcome.REFUSED_TO_JUDGE, Outcome.UNPARSABLE, Outcome.ERROR)
 
 
@@ -49,6 +52,33 @@ def unjudged(responses: Sequence[Response], judgements: Sequence[Judgement]) -> 
     found = [judgement.outcome for response, judgement in pairs if response.error is None]
     counts = Counter(outcome.value for outcome in found if outcome in _OUTCOMES)
     return Unjudged(counts.total(), len(found), dict(counts))
+
+
+def checked_summary(
+    summary: Summary, responses: Sequence[Response], judgements: Sequence[Judgement], most: float
+) -> Summary:
+    """The summary, without figures where more than `most` of the answers have no verdict.
+
+    Args:
+        summary: The figures.
+        responses: The answers.
+        judgements: One per answer, of the summary's judge.
+        most: A share in [0, 1].
+    """
+    return withheld(summary) if unjudged(responses, judgements).share > most else summary
+
+
+def judges_with_figures(
+    responses: Sequence[Response], judgements: Mapping[str, Sequence[Judgement]], most: float
+) -> dict[str, Sequence[Judgement]]:
+    """The judgements by judge, without judges that left more than `most` of the answers without a verdict."""
+    return {judge: found for judge, found in judgements.items() if unjudged(responses, found).share <= most}
+
+
+def is_withheld(summary: Summary) -> bool:
+    """Whether a summary holds no figure although it counts samples of which something is expected."""
+    scored = any(sum(counts.values()) for part, counts in summary.outcomes.items() if part is not None)
+    return scored and summary == withheld(summary)
 
 
 def withheld(summary: Summary) -> Summary:
