@@ -94,9 +94,9 @@ def test_a_refusal_that_was_found_without_asking_is_a_plain_one() -> None:
 
 
 def test_other_judges_and_other_names_are_refused() -> None:
-    with pytest.raises(JudgeError, match="'s'.*'holisafe' has no boolean 'refused'"):
+    with pytest.raises(JudgeError, match=r"'s'.*'holisafe' has no boolean 'refused'"):
         derive(Judgement("s", JudgeId("holisafe"), Outcome.ANSWERED), "mis")
-    with pytest.raises(JudgeError, match="no boolean 'warns'"):
+    with pytest.raises(JudgeError, match=r"no boolean 'warns'"):
         derive(replace(judgement(ALL[0]), details={**judgement(ALL[0]).details, "warns": "true"}), "mis")
     with pytest.raises(UnknownNameError, match="vlsbench"):
         derive(judgement(ALL[0]), "vlsbensh")

@@ -35,6 +35,9 @@ from holisafe.records.as_json import media_type
 VERDICT = "holisafe_guard"
 """Where the metadata of a local model's output keep what its guard said of the prompt."""
 
+AT_ONCE = 10
+"""Requests to a hosted model at the same time; Inspect bounds the connections to as many."""
+
 LONGEST_ANSWER = 1_000_000
 """Characters of an answer; one beyond is a fault of the server, which was told a maximum number of tokens."""
 
@@ -100,9 +103,7 @@ def inspect_ask(model: Model | str, *, max_retries: int = 5, timeout: int = 300)
     """
     reached = get_model(model) if isinstance(model, str) else model
 
-    async def ask(
-        turns: Sequence[Turn], *, max_tokens: int = 512, schema: Mapping[str, Any] | None = None
-    ) -> Reply:
+    async def ask(turns: Sequence[Turn], *, max_tokens: int = 512, schema: Mapping[str, Any] | None = None) -> Reply:
         try:
             messages = [await _message(turn) for turn in turns]
             config = GenerateConfig(

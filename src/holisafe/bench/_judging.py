@@ -11,7 +11,7 @@ from typing import Any
 from inspect_ai.model import GenerateConfig, Model
 
 from holisafe import judges as judging
-from holisafe.bench._ask import inspect_ask
+from holisafe.bench._ask import AT_ONCE, inspect_ask
 from holisafe.bench._evaluate import open_model
 from holisafe.bench._hosted import in_loop
 from holisafe.bench._journal import Judgements
@@ -31,9 +31,6 @@ from holisafe.judges import Ask, Judge
 from holisafe.records import Judgement, Response, Sample
 
 Asked = tuple[Judge, Sample, Response]
-
-AT_ONCE = 10
-"""Judgements that are made at the same time; Inspect bounds the connections."""
 
 
 def open_judge_model(name: str, max_retries: int, timeout: int) -> Model:

@@ -16,9 +16,8 @@ from holisafe.bench._names import LOCAL, inspect_name
 from holisafe.bench._spending import JUDGE, MODEL, Prices, check_budget
 from holisafe.errors import DataError, ModelError, RunError
 from holisafe.judges import Judge
-from holisafe.metrics import MAX_UNJUDGED
 from holisafe.models import ModelSpec
-from holisafe.records import JudgeId, Sample
+from holisafe.records import MAX_UNJUDGED, JudgeId, Sample
 
 
 @dataclass(frozen=True, slots=True)

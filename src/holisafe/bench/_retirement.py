@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 WARNED_DAYS = 60
 """Days before a retirement from which on it is warned of."""
@@ -126,9 +125,3 @@ def _day(comment: str) -> date | None:
         return date.fromisoformat(said[1]) if said else None
     except ValueError:
         return None
-
-
-def from_json(record: Any) -> list[Retirement]:
-    """Read what a run recorded; none where it recorded none."""
-    found = record if isinstance(record, list) else []
-    return [Retirement(each["model"], each["role"], date.fromisoformat(each["day"])) for each in found]

@@ -30,9 +30,8 @@ from holisafe.bench._spending import SPENDING, Prices, Spending, spent_to_json, 
 from holisafe.bench._task import build_task
 from holisafe.errors import RunError
 from holisafe.judges import Judge
-from holisafe.metrics import MAX_UNJUDGED
 from holisafe.models import ModelSpec
-from holisafe.records import JudgeId, Response, Run
+from holisafe.records import MAX_UNJUDGED, JudgeId, Response, Run
 
 Progress = Callable[[int, int], None]
 """Called with the number of samples done and the number in all."""

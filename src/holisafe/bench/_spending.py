@@ -282,7 +282,7 @@ class Spending:
             is_spent = self.spent >= self.budget
             if is_spent and self._in_flight == 0:
                 self.stopped = True
-                raise BudgetError(f"the budget of {money(self.budget)} is spent ({money(self.spent)})")
+                raise BudgetError(f"the budget of {money_text(self.budget)} is spent ({money_text(self.spent)})")
             fits = self.spent + (self._in_flight + 1) * self._dearest <= self.budget
             if not is_spent and (fits or self._in_flight == 0):
                 return
@@ -334,12 +334,12 @@ def stopped_by_budget(spending: Spending, place: str) -> BudgetError:
     """
     calls = sum(total.calls for total in spending.totals.values())
     return BudgetError(
-        f"stopped at the budget of {money(spending.budget or 0.0)}: {calls} calls have cost {money(spending.spent)}. "
+        f"stopped at the budget of {money_text(spending.budget or 0.0)}: {calls} calls have cost {money_text(spending.spent)}. "
         f"Answers and judgements so far are kept in {place}; the same command with a larger --budget resumes, and asks "
         "nothing twice"
     )
 
 
-def money(amount: float) -> str:
+def money_text(amount: float) -> str:
     """Money in digits, e.g. "0.0123" or "1,234.50"."""
     return f"{amount:,.4f}" if amount < 1 else f"{amount:,.2f}"

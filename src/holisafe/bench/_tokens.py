@@ -144,7 +144,11 @@ _RULES: tuple[tuple[tuple[str, ...], str, ImageRule], ...] = (
     (_OPENAI, rf"gpt-4\.1-mini{_DATED}", _patches(1.62)),
     (_OPENAI, rf"gpt-4\.1-nano{_DATED}", _patches(2.46)),
     (_OPENAI, rf"o4-mini{_DATED}", _patches(1.72)),
-    (_ANTHROPIC, r".*claude-3.*|.*claude-(?:opus|sonnet|haiku)-4(?:[-.][0-6])?(?:[-@]\d{8}.*|-latest)?", _area(1568, 1600)),
+    (
+        _ANTHROPIC,
+        r".*claude-3.*|.*claude-(?:opus|sonnet|haiku)-4(?:[-.][0-6])?(?:[-@]\d{8}.*|-latest)?",
+        _area(1568, 1600),
+    ),
     (_ANTHROPIC, r".*claude-.*", _area(2576, 4784)),
     (_GOOGLE, r"gemini-(?:1\.5|2\.0|2\.5)-.*", ImageRule("Gemini's 258 for each crop of at most 768 × 768", _crops)),
 )

@@ -41,7 +41,6 @@ from holisafe.metrics._rates import (
 from holisafe.metrics._summary import GROUP_RATES, Figure, Groups, Summary, summarise
 from holisafe.metrics._twins import twin_pairs
 from holisafe.metrics._unjudged import (
-    MAX_UNJUDGED,
     Unjudged,
     checked_summary,
     is_withheld,
@@ -74,7 +73,6 @@ __all__ = [
     "GROUP_RATES",
     "HEADLINE",
     "LEAST_J",
-    "MAX_UNJUDGED",
     "PARTS",
     "RR_PARTS",
     "Agreement",

@@ -10,9 +10,6 @@ from holisafe.errors import DataError
 from holisafe.metrics._summary import Summary
 from holisafe.records import Judgement, Outcome, Response
 
-MAX_UNJUDGED = 0.05
-"""Share of answers without a verdict above which figures are withheld, unless another is given."""
-
 _OUTCOMES = (Outcome.REFUSED_TO_JUDGE, Outcome.UNPARSABLE, Outcome.ERROR)
 
 

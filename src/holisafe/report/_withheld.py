@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from holisafe.metrics import MAX_UNJUDGED, unjudged
-from holisafe.records import Run
+from holisafe.metrics import unjudged
+from holisafe.records import MAX_UNJUDGED, Run
 
 
 def most_unjudged(run: Run) -> float:

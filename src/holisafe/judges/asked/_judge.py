@@ -16,7 +16,6 @@ from holisafe.judges.asked._reply import NoVerdict, read_reply
 from holisafe.judges.asked._request import number_of, reply_schema, turns_of
 from holisafe.records import JudgeId, Judgement, Outcome, Response, Sample, Turn
 
-
 WITHOUT_SCHEMA = "without_schema"
 """Key of a judgement's details where the server refused the schema of the reply."""
 
