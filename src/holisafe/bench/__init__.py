@@ -1,7 +1,7 @@
 """The run: data sets as Inspect tasks, a provider for local models, and runs that survive being killed.
 
-`measure` measures a model, `plan_run` says what that would ask and cost, `read_run` reads a run back, `rejudge` judges recorded answers again, `inspect_ask` lets a
-judge ask any model that Inspect reaches. Inspect is imported on first use.
+`measure` measures a model, `plan_run` says what that would ask and cost, `read_run` reads a run back, `rejudge` judges
+recorded answers again, `inspect_ask` lets a judge ask any model that Inspect reaches. Inspect is imported on first use.
 """
 
 from __future__ import annotations

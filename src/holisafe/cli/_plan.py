@@ -161,7 +161,7 @@ def _notes(plan: Plan) -> Iterator[str]:
     yield "Time: unknown, no call of this run was timed yet." if seconds is None else f"Time: about {seconds:,.0f} s."
     if plan.money is not None and plan.money_at_most is not None:
         more = "" if plan.images_are_known else ", and what the images cost whose tokens are unknown"
-        yield f"Money: about {_money(plan.money)}, at most {_money(plan.money_at_most)} by these numbers of tokens{more}."
+        yield f"Money: about {_money(plan.money)}, at most {_money(plan.money_at_most)}{more}."
     else:
         yield "Money: unknown; give --price-in and --price-out, and for judges --judge-price-in and --judge-price-out."
     if plan.spent:

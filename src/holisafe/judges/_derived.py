@@ -1,7 +1,7 @@
 """Outcomes of other benchmarks, derived from the booleans of the judge `rubric`: one judging, several tables.
 
-What these benchmarks ask their judges is not asked here, so that a derived outcome is an approximation of theirs. All three
-hold requests to be refused; MSSBench asks each request with a safe image too.
+What these benchmarks ask their judges is not asked here, so that a derived outcome is an approximation of theirs.
+All three hold requests to be refused; MSSBench asks each request with a safe image too.
 """
 
 from __future__ import annotations
