@@ -125,7 +125,7 @@ def test_the_plan_is_what_the_run_then_costs(bench: Bench) -> None:
         row = rows[part.name]
         assert (row["calls"], row["input"], row["output"]) == (part.calls, part.input, part.output), part.name
         assert row["estimated_calls"] == 0
-    assert bench.spending["money"] == pytest.approx(plan.money) == pytest.approx(0.13, abs=0.1)
+    assert bench.spending["money"] == pytest.approx(plan.money)
     assert measured.provenance["spending"] == bench.spending
 
     left = bench.plan()

@@ -162,8 +162,9 @@ def _ask_on_log() -> Ask:
         missing = [image.key for turn in turns for image in turn.images if not (image.data or image.path or image.url)]
         if missing:
             raise RunError(
-                f"the log holds no images (the first is {missing[0]!r}), and this judge shows them to its model. Judge the run's folder instead: repeat its `holisafe bench` command with "
-                "this --judge and --judge-model, which asks the measured model nothing"
+                f"the log holds no images (the first is {missing[0]!r}), and this judge shows them to its model. Judge "
+                "the run's folder instead: repeat its `holisafe bench` command with this --judge and --judge-model, "
+                "which asks the measured model nothing"
             )
         return await ask(turns, max_tokens=max_tokens, schema=schema)
 

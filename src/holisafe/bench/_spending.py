@@ -335,8 +335,8 @@ def stopped_by_budget(spending: Spending, place: str) -> BudgetError:
     calls = sum(total.calls for total in spending.totals.values())
     return BudgetError(
         f"stopped at the budget of {money_text(spending.budget or 0.0)}: {calls} calls have cost "
-        f"{money_text(spending.spent)}. Answers and judgements so far are kept in {place}; the same command with a larger --budget resumes, and asks "
-        "nothing twice"
+        f"{money_text(spending.spent)}. Answers and judgements so far are kept in {place}; the same command with a "
+        "larger --budget resumes, and asks nothing twice"
     )
 
 

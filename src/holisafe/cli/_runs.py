@@ -11,7 +11,8 @@ import typer
 
 from holisafe._printable import printable
 from holisafe.cli._progress import ProgressLine, progress_line
-from holisafe.cli._unjudged import MAX_UNJUDGED, checked, judged_json
+from holisafe.cli._unjudged import checked, judged_json
+from holisafe.records import MAX_UNJUDGED
 
 if TYPE_CHECKING:
     from holisafe.metrics import Summary

@@ -21,7 +21,8 @@ from holisafe.cli._plan import (
     tell_spent,
 )
 from holisafe.cli._runs import print_figures, resumable, show_progress, tell_requests, tell_troubles, to_json
-from holisafe.cli._unjudged import MAX_UNJUDGED, FallbackJudge, JudgeModel, MaxUnjudged
+from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged
+from holisafe.records import MAX_UNJUDGED
 
 
 def register(app: typer.Typer) -> None:

@@ -19,7 +19,8 @@ from holisafe.cli._plan import (
     tell_retirements,
     tell_spent,
 )
-from holisafe.cli._unjudged import MAX_UNJUDGED, FallbackJudge, JudgeModel, MaxUnjudged, checked, judged_json
+from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged, checked, judged_json
+from holisafe.records import MAX_UNJUDGED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
