@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,9 @@ class Scripted:
     reply: Callable[[str], Reply | str] = verdict
     asked: list[list[Turn]] = field(default_factory=list)
 
-    async def __call__(self, turns: Sequence[Turn], *, max_tokens: int = 512) -> Reply:
+    async def __call__(
+        self, turns: Sequence[Turn], *, max_tokens: int = 512, schema: Mapping[str, Any] | None = None
+    ) -> Reply:
         self.asked.append(list(turns))
         found = self.reply(number_in(turns[-1].text))
         return found if isinstance(found, Reply) else Reply(found, "scripted", {"input": 9, "output": 3})

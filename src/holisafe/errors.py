@@ -35,6 +35,10 @@ class RunError(HoliSafeError):
     """A run could not be started, resumed, written or read."""
 
 
+class BudgetError(RunError):
+    """A run has spent its budget; what was answered is kept, and a larger budget resumes it."""
+
+
 class JudgeError(HoliSafeError):
     """A judge is unknown or could not work."""
 

@@ -197,6 +197,23 @@ def test_a_log_is_scored_again_by_any_judge_without_asking(data: Path, tmp_path:
     assert read_run(log.location).judgements.keys() == {"holisafe", "refusal"}
 
 
+def test_a_judge_that_shows_images_refuses_a_log_without_them(data: Path, tmp_path: Path) -> None:
+    log = evaluate(data, tmp_path, "mockllm/model", limit=10)
+    again = subprocess.run(
+        [
+            *(sys.executable, "-m", "inspect_ai", "score", log.location, "--scorer", "holisafe/rubric"),
+            *("--model-role", "grader=mockllm/model", "--action", "append", "--overwrite"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = " ".join((again.stderr + again.stdout).split())
+    assert again.returncode != 0
+    assert "RunError" in said and "the log holds no images" in said and "holisafe bench" in said
+    assert read_run(log.location).judgements.keys() == {"holisafe"}
+
+
 def test_a_score_says_right_or_wrong_and_the_combination(data: Path, tmp_path: Path) -> None:
     log = evaluate(data, tmp_path, "mockllm/model")
     assert [score.reducer for score in log.results.scores] == [None] * len(log.results.scores)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from inspect_ai.model import (
     ChatMessage,
@@ -17,12 +18,13 @@ from inspect_ai.model import (
     GenerateConfig,
     Model,
     ModelOutput,
+    ResponseSchema,
     get_model,
 )
-from inspect_ai.util import LimitExceededError
+from inspect_ai.util import JSONSchema, LimitExceededError
 from tenacity import RetryError
 
-from holisafe.bench._hosted import FINISH, prepared
+from holisafe.bench._hosted import FINISH, leave_out_schema, prepared, takes_schema
 from holisafe.bench._text import encodable, redacted
 from holisafe.errors import JudgeError, RunError
 from holisafe.images import open_image, read_bytes
@@ -32,6 +34,9 @@ from holisafe.records.as_json import media_type
 
 VERDICT = "holisafe_guard"
 """Where the metadata of a local model's output keep what its guard said of the prompt."""
+
+AT_ONCE = 10
+"""Requests to a hosted model at the same time; Inspect bounds the connections to as many."""
 
 LONGEST_ANSWER = 1_000_000
 """Characters of an answer; one beyond is a fault of the server, which was told a maximum number of tokens."""
@@ -98,7 +103,7 @@ def inspect_ask(model: Model | str, *, max_retries: int = 5, timeout: int = 300)
     """
     reached = get_model(model) if isinstance(model, str) else model
 
-    async def ask(turns: Sequence[Turn], *, max_tokens: int = 512) -> Reply:
+    async def ask(turns: Sequence[Turn], *, max_tokens: int = 512, schema: Mapping[str, Any] | None = None) -> Reply:
         try:
             messages = [await _message(turn) for turn in turns]
             config = GenerateConfig(
@@ -107,9 +112,9 @@ def inspect_ask(model: Model | str, *, max_retries: int = 5, timeout: int = 300)
                 max_retries=_given(reached.config.max_retries, max_retries),
                 attempt_timeout=_given(reached.config.attempt_timeout, timeout),
             )
-            output = await prepared(reached).generate(messages, config=config)
+            output, without_schema = await _generate(prepared(reached), messages, config, schema)
             response = read_response("", str(reached), output)
-        except LimitExceededError:
+        except (LimitExceededError, RunError):
             raise
         except Exception as error:
             raise JudgeError(f"the judge's model {reached} could not be reached: {reason(error)}") from error
@@ -124,9 +129,41 @@ def inspect_ask(model: Model | str, *, max_retries: int = 5, timeout: int = 300)
             refusal=response.refusal,
             finish=response.finish_reason or "",
             served=encodable(output.model)[:200],
+            without_schema=without_schema,
         )
 
     return ask
+
+
+async def _generate(
+    model: Model, messages: list[ChatMessage], config: GenerateConfig, schema: Mapping[str, Any] | None
+) -> tuple[ModelOutput, bool]:
+    """Ask with the schema; a server that answers it with status 400 is asked once more without, and then always so.
+
+    Returns:
+        The output, and whether the schema was left out.
+    """
+    if schema is None or not takes_schema(model):
+        return await model.generate(messages, config=config), schema is not None
+    structured = ResponseSchema(name="verdict", json_schema=JSONSchema.model_validate(schema), strict=True)
+    try:
+        return await model.generate(messages, config=config.merge(GenerateConfig(response_schema=structured))), False
+    except Exception as error:
+        if not _is_bad_request(error):
+            raise
+    output = await model.generate(messages, config=config)
+    leave_out_schema(model)
+    return output, True
+
+
+def _is_bad_request(error: BaseException | None) -> bool:
+    """Whether an exception, or one behind it, is a server's answer with status 400."""
+    while error is not None:
+        said = vars(error)
+        if 400 in (said.get("status_code"), said.get("code")):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _given(own: int | None, otherwise: int) -> int:

@@ -7,18 +7,23 @@ that echo a key, a finish reason that Inspect does not know. All of it passes he
 from __future__ import annotations
 
 import asyncio
+import base64
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelCall, ModelOutput
+from inspect_ai.model import ChatMessage, ContentImage, GenerateConfig, Model, ModelCall, ModelOutput
 from inspect_ai.model._providers.mockllm import MockLLM
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from holisafe._loops import in_running_loop
+from holisafe.bench._spending import PAYING
 from holisafe.bench._text import encodable_values, redacted
+from holisafe.bench._tokens import image_rule, input_tokens, text_tokens
 from holisafe.errors import HoliSafeError, ModelError
+from holisafe.records import ImageRef, Role, Turn
 
 FINISH = "holisafe_finish"
 """Where an output's metadata keep the provider's own finish reason, if Inspect does not know it."""
@@ -56,6 +61,18 @@ def prepared(model: Model, traffic: Traffic | None = None) -> Model:
     return model
 
 
+def takes_schema(model: Model) -> bool:
+    """Whether the server of a prepared model has not refused a schema of the reply so far."""
+    generate = model.api.generate
+    return isinstance(generate, _Generate) and generate.takes_schema
+
+
+def leave_out_schema(model: Model) -> None:
+    """Note that the server of a prepared model refuses a schema of the reply."""
+    if isinstance(model.api.generate, _Generate):
+        model.api.generate.takes_schema = False
+
+
 class _Generate:
     """`ModelAPI.generate` of one model, with what comes back made storable."""
 
@@ -64,12 +81,14 @@ class _Generate:
         self._model = model
         self._secrets = tuple(key for key in [model.api.api_key] if key)
         self._traffic = traffic
+        self.takes_schema = True
 
     async def __call__(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
     ) -> Result:
         """One attempt."""
         self._traffic.count(waiting=1)
+        start = time.monotonic()
         try:
             result = await self._generate(input, tools, tool_choice, config)
         except Exception as error:
@@ -88,6 +107,7 @@ class _Generate:
         finally:
             self._traffic.count(waiting=-1)
         if isinstance(result, ModelOutput):
+            self._pay(input, result, time.monotonic() - start)
             return _storable(result)
         output, call = result
         call.request = encodable_values(call.request)
@@ -97,7 +117,33 @@ class _Generate:
             call.response = _redacted_values(call.response, self._secrets)
             return output, call
         _keep_finish_reason(output, call)
+        self._pay(input, output, time.monotonic() - start)
         return _storable(output), call
+
+    def _pay(self, input: list[ChatMessage], output: ModelOutput, seconds: float) -> None:
+        """Count the tokens of an answered request, where somebody pays for it."""
+        paying, usage = PAYING.get(), output.usage
+        if paying is None:
+            return
+        if usage is None or not (usage.input_tokens or usage.output_tokens):
+            read = estimated_input(str(self._model), input)
+            paying.count(read, text_tokens(output.completion), seconds, estimated=True)
+            return
+        read = usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
+        paying.count(read, usage.output_tokens, seconds, estimated=False)
+
+
+def estimated_input(model: str, messages: list[ChatMessage]) -> int:
+    """Tokens of what is sent, as a plan counts them; images count 0 where no rule is known for the model."""
+    turns = [Turn(Role.USER, message.text, tuple(_images(message))) for message in messages]
+    found = input_tokens(turns, image_rule(model))
+    return found.text + (found.images or 0)
+
+
+def _images(message: ChatMessage) -> Iterator[ImageRef]:
+    for part in message.content if not isinstance(message.content, str) else ():
+        if isinstance(part, ContentImage) and part.image.startswith("data:"):
+            yield ImageRef("image", data=base64.b64decode(part.image.partition(",")[2]))
 
 
 def _lacks_responses_api(error: Exception) -> bool:

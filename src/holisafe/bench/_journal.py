@@ -31,7 +31,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class _Lines(Generic[K, V]):
+class Lines(Generic[K, V]):
     """A file of records, read on opening and appended to; use it as a context manager."""
 
     def __init__(self, path: Path, key: Callable[[V], K], read: Callable[[Any], V], write: Callable[[V], Any]) -> None:
@@ -43,7 +43,7 @@ class _Lines(Generic[K, V]):
         except OSError as error:
             raise _unwritable(path, error) from error
         try:
-            self._records = {key(record): record for record in _read(path, read)}
+            self._records = {key(record): record for record in recorded_lines(path, read)}
             whole = _whole_lines(path)
             if whole != os.fstat(self._file.fileno()).st_size:  # a finished run is not touched
                 self._file.truncate(whole)
@@ -51,13 +51,21 @@ class _Lines(Generic[K, V]):
             self._file.close()
             raise
 
-    def __enter__(self) -> _Lines[K, V]:
+    def __enter__(self) -> Lines[K, V]:
         """Return itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close the file."""
         self._file.close()
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self._records)
+
+    def records(self) -> list[V]:
+        """The records, in the order of their first appearance."""
+        return list(self._records.values())
 
     def append(self, record: V) -> None:
         """Write a record to the disk.
@@ -79,7 +87,7 @@ class _Lines(Generic[K, V]):
             self._records[self._key(record)] = record
 
 
-class Journal(_Lines[str, Response]):
+class Journal(Lines[str, Response]):
     """The file `responses.jsonl` of a run folder."""
 
     def __init__(self, path: Path) -> None:
@@ -104,7 +112,7 @@ class Journal(_Lines[str, Response]):
         return found if found is not None and found.error is None else None
 
 
-class Judgements(_Lines[tuple[str, JudgeId], Judgement]):
+class Judgements(Lines[tuple[str, JudgeId], Judgement]):
     """The file `judgements.jsonl` of a run folder."""
 
     def __init__(self, path: Path) -> None:
@@ -122,9 +130,12 @@ class Judgements(_Lines[tuple[str, JudgeId], Judgement]):
     def get(self, response: Response, judge: JudgeId) -> Judgement | None:
         """The judgement of a judge of this very identity; one on a failure does not stand for an answer."""
         found = self._records.get((response.sample_id, judge))
-        if found is None or (found.outcome is Outcome.ERROR) != (response.error is not None):
-            return None
-        return found
+        return found if found is not None and stands(found, response) else None
+
+
+def stands(judgement: Judgement, response: Response) -> bool:
+    """Whether a recorded judgement need not be made again: one on a failure does not stand for an answer."""
+    return (judgement.outcome is Outcome.ERROR) == (response.error is not None)
 
 
 def recorded_responses(path: Path) -> dict[str, Response]:
@@ -133,7 +144,7 @@ def recorded_responses(path: Path) -> dict[str, Response]:
     Raises:
         RunError: A line is damaged.
     """
-    return {response.sample_id: response for response in _read(path, response_from_json)}
+    return {response.sample_id: response for response in recorded_lines(path, response_from_json)}
 
 
 def recorded_judgements(path: Path) -> dict[tuple[str, JudgeId], Judgement]:
@@ -142,7 +153,7 @@ def recorded_judgements(path: Path) -> dict[tuple[str, JudgeId], Judgement]:
     Raises:
         RunError: A line is damaged.
     """
-    return {(each.sample_id, each.judge): each for each in _read(path, judgement_from_json)}
+    return {(each.sample_id, each.judge): each for each in recorded_lines(path, judgement_from_json)}
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -157,7 +168,12 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     yield from enumerate(content.split(b"\n")[:-1], start=1)
 
 
-def _read(path: Path, read: Callable[[Any], V]) -> Iterator[V]:
+def recorded_lines(path: Path, read: Callable[[Any], V]) -> Iterator[V]:
+    """Each record of a file; none where there is no file.
+
+    Raises:
+        RunError: A line is damaged.
+    """
     for number, line in read_lines(path):
         try:
             yield read(parse_json(line, RunError, source=f"{path}:{number}", max_bytes=MAX_JSON_BYTES))

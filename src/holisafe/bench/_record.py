@@ -15,9 +15,11 @@ from holisafe._version import __version__
 from holisafe.bench._folder import write_record
 from holisafe.bench._read import recorded_run
 from holisafe.bench._request import RunRequest
+from holisafe.bench._retirement import retirements
+from holisafe.bench._spending import JUDGE
 from holisafe.errors import RunError
 from holisafe.guard import guard_findings
-from holisafe.metrics import summarise
+from holisafe.metrics import checked_summary, judges_with_figures, summarise
 from holisafe.records import JudgeId, Run
 
 LIBRARIES = ("inspect-ai", "torch", "transformers", "tokenizers", "peft", "numpy", "pillow", "pyarrow")
@@ -40,6 +42,7 @@ def new_record(request: RunRequest) -> dict[str, Any]:
             "left_out_as_broken": request.broken_records,
         },
         **judges_record(request.judge_ids),
+        **noted(request),
         "generation": {
             "greedy": True,
             "max_new_tokens": settings["max_new_tokens"],
@@ -60,6 +63,14 @@ def judges_record(judges: Sequence[JudgeId]) -> dict[str, Any]:
     }
 
 
+def noted(request: RunRequest) -> dict[str, Any]:
+    """What figures are withheld by, and the retirements to warn of on the day of the run."""
+    model = None if request.model.is_local else request.model.name
+    asks = request.hosted.get(JUDGE)
+    found = retirements(model, asks, datetime.now(UTC).date())
+    return {"max_unjudged": request.max_unjudged, "retirements": [each.to_json() for each in found]}
+
+
 def finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]) -> Run:
     """Write the figures, and give the run as its files hold it.
 
@@ -67,13 +78,16 @@ def finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]) -> R
         RunError: No sample could be answered, or the folder cannot be written.
     """
     measured = recorded_run(folder, record, judges)
+    most = record["max_unjudged"]
     failed = [response for response in measured.responses if response.error is not None]
     record["errors"] = len(failed)
     record["finished"] = _now()
     record["summaries"] = {
-        judge: summarise(measured.samples, verdicts).to_json() for judge, verdicts in measured.judgements.items()
+        judge: checked_summary(summarise(measured.samples, found), measured.responses, found, most).to_json()
+        for judge, found in measured.judgements.items()
     }
-    findings = guard_findings(measured)
+    shown = judges_with_figures(measured.responses, measured.judgements, most)
+    findings = guard_findings(replace(measured, judgements={judge: tuple(found) for judge, found in shown.items()}))
     if findings is not None:
         record["guard_findings"] = findings.to_json()
     record["state"] = "complete"  # in one piece with its figures: a run that ends before resumes

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from holisafe import datasets
 from holisafe import judges as judging
-from holisafe._checks import check_type
-from holisafe.bench._folder import identified
+from holisafe._checks import check_each, check_type
+from holisafe.bench._folder import default_folder, identified
 from holisafe.bench._names import LOCAL, inspect_name
+from holisafe.bench._spending import JUDGE, MODEL, Prices, check_budget
 from holisafe.errors import DataError, ModelError, RunError
 from holisafe.judges import Judge
 from holisafe.models import ModelSpec
-from holisafe.records import JudgeId, Sample
+from holisafe.records import MAX_UNJUDGED, JudgeId, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,9 @@ class RunRequest:
         settings: What makes a run the same run, as `run.json` keeps it.
         max_retries: Retries of a request to a hosted model.
         timeout: Seconds that one attempt may take.
+        prices: Prices of tokens.
+        budget: Money at which the run stops; None for no limit.
+        max_unjudged: Share of answers without a verdict above which a judge's figures are withheld.
     """
 
     folder: Path
@@ -70,11 +75,104 @@ class RunRequest:
     settings: dict[str, Any]
     max_retries: int
     timeout: int
+    prices: Prices
+    budget: float | None
+    max_unjudged: float
 
     @property
     def judge_ids(self) -> list[JudgeId]:
         """Identities of the judges, in order."""
         return [each.id for each in self.judges]
+
+    @property
+    def hosted(self) -> dict[str, str]:
+        """Role → name of each hosted model that is asked, by the measured answers or by judges."""
+        asks = any(judging.asks_model(each) for each in self.judges)
+        judge = {JUDGE: self.judge_model} if asks and self.judge_model is not None else {}
+        return judge if self.model.is_local else {MODEL: self.model.name, **judge}
+
+
+def run_request(
+    model: str | Path | ModelSpec,
+    *,
+    data: str | Path = "open",
+    split: str | None = "test",
+    judges: Sequence[str | Judge] = ("holisafe",),
+    judge_model: str | None = None,
+    fallback_judge: str | Judge | None = None,
+    limit: int | None = None,
+    out: str | Path | None = None,
+    max_new_tokens: int = 512,
+    seed: int = 0,
+    system_prompt: str | None = None,
+    chat_template_args: Mapping[str, Any] | None = None,
+    max_retries: int = 5,
+    timeout: int = 300,
+    model_args: Mapping[str, Any] | None = None,
+    batch_size: int = 16,
+    image_reuse: bool = True,
+    prices: Prices | None = None,
+    budget: float | None = None,
+    max_unjudged: float = MAX_UNJUDGED,
+    **loading: Any,
+) -> RunRequest:
+    """What `measure` is asked for, by its names; `loading` are fields of a `ModelSpec`.
+
+    Raises:
+        DataError, ModelError, JudgeError, RunError, UnknownNameError: As `measure`.
+    """
+    check_numbers(
+        max_new_tokens=(max_new_tokens, 1), seed=(seed, 0), max_retries=(max_retries, 0), timeout=(timeout, 1)
+    )
+    check_numbers(batch_size=(batch_size, 1))
+    check_type(model, (str, Path, ModelSpec), "model")
+    check_type(data, (str, Path), "data")
+    check_type(limit, (int, NoneType), "limit")
+    check_type(out, (str, Path, NoneType), "out")
+    check_type(system_prompt, (str, NoneType), "system_prompt")
+    check_type(prices, (Prices, NoneType), "prices")
+    check_type(budget, (int, float, NoneType), "budget")
+    check_each(judges, object, "judges")
+    check_share(max_unjudged, "max_unjudged")
+    by = chosen_judges(judges, judge_model, fallback_judge)
+    template = dict(chat_template_args) if chat_template_args else None
+    running = {"batch_size": batch_size, "image_reuse": image_reuse, "chat_template_args": template}
+    asked = asked_model(model, {**_LOADING, **loading}, running, model_args)
+    samples, broken = chosen_samples(data, split, limit, seed)
+    request = RunRequest(
+        folder=default_folder(asked.model, data) if out is None else Path(out),
+        model=asked,
+        samples=samples,
+        broken_records=broken,
+        judges=by,
+        judge_model=judge_model,
+        settings={
+            "model": asked.model,
+            "data": str(data),
+            "data_sha256": datasets.fingerprint(samples),
+            "split": split,
+            "limit": limit,
+            "seed": seed,
+            "max_new_tokens": max_new_tokens,
+            "system_prompt": system_prompt,
+            "model_args": asked.model_args,
+            **asked.options,
+        },
+        max_retries=max_retries,
+        timeout=timeout,
+        prices=prices or Prices(),
+        budget=budget,
+        max_unjudged=max_unjudged,
+    )
+    check_budget(request.prices, budget, request.hosted)
+    return request
+
+
+_LOADING: Mapping[str, Any] = {
+    **dict.fromkeys(("device", "device_map", "dtype", "quantization", "attention", "revision")),
+    "trust_remote_code": False,
+    "guard": None,
+}
 
 
 def asked_model(
@@ -118,6 +216,17 @@ def check_numbers(**given: tuple[int, int]) -> None:
         check_type(value, int, name)
         if value < least:
             raise RunError(f"{name}: found {value}, expected at least {least}")
+
+
+def check_share(value: float, name: str) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        RunError: It is not in [0, 1].
+    """
+    check_type(value, (int, float), name)
+    if not 0 <= value <= 1:
+        raise RunError(f"{name}: found {value}, expected a share in [0, 1]")
 
 
 def chosen_judges(

@@ -7,38 +7,31 @@ a run early, the same command resumes it; the log is not needed for that.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from inspect_ai.log import EvalLog
 
-from holisafe import datasets
-from holisafe._checks import check_each, check_type
 from holisafe._files import hold
 from holisafe.bench._evaluate import evaluate, open_model
-from holisafe.bench._folder import SAMPLES, default_folder, read_record, write_record, write_samples
+from holisafe.bench._folder import SAMPLES, read_record, write_record, write_samples
 from holisafe.bench._hosted import Traffic, close, in_loop, prepared
 from holisafe.bench._journal import JUDGEMENTS, RESPONSES, Journal, Judgements
 from holisafe.bench._judging import judge_answers, open_judge_model
 from holisafe.bench._read import judge_ids, recorded_run
-from holisafe.bench._record import finish, judges_record, new_record
-from holisafe.bench._request import (
-    RunRequest,
-    asked_model,
-    check_numbers,
-    chosen_judges,
-    chosen_samples,
-)
+from holisafe.bench._record import finish, judges_record, new_record, noted
+from holisafe.bench._request import RunRequest, run_request
 from holisafe.bench._same import check_complete, check_same, check_same_model, is_judged
+from holisafe.bench._spending import SPENDING, Prices, Spending, spent_to_json, stopped_by_budget
 from holisafe.bench._task import build_task
 from holisafe.errors import RunError
 from holisafe.judges import Judge
 from holisafe.models import ModelSpec
-from holisafe.records import JudgeId, Response, Run
+from holisafe.records import MAX_UNJUDGED, JudgeId, Response, Run
 
 Progress = Callable[[int, int], None]
 """Called with the number of samples done and the number in all."""
@@ -74,6 +67,9 @@ def measure(
     image_reuse: bool = True,
     trust_remote_code: bool = False,
     guard: str | None = None,
+    prices: Prices | None = None,
+    budget: float | None = None,
+    max_unjudged: float = MAX_UNJUDGED,
     progress: Progress | None = None,
     on_request: OnRequest | None = None,
 ) -> Run:
@@ -112,6 +108,9 @@ def measure(
         trust_remote_code: Whether code that comes with a local model's checkpoint is run.
         guard: Guard of a local model: "own", a folder or a Hub id, as for `holisafe.models.load`. Its verdicts are
             recorded with every answer, which stays as it is.
+        prices: Prices of tokens, with which `run.json` says what the run has spent.
+        budget: Money at which the run stops; the same call with a larger one resumes it.
+        max_unjudged: Share of answers without a verdict, in [0, 1], above which a judge has no figures in `run.json`.
         progress: Called after every sample.
         on_request: Called whenever a request is sent, answered or tried again.
 
@@ -120,62 +119,40 @@ def measure(
         ModelError: The model cannot be loaded, a guard is asked for that is not there or for a model that is not
             local, or there are a `ModelSpec` and options of its own.
         GuardError: The guard does not fit the model.
+        BudgetError: The budget is spent. What was done is kept.
         RunError: The folder cannot be written, belongs to a run with other settings or one still going, or no sample
-            could be answered. What was done is kept.
+            could be answered; a budget is given without the prices that it needs. What was done is kept.
         UnknownNameError: There is no such model, data set or judge.
     """
-    check_numbers(
-        max_new_tokens=(max_new_tokens, 1), seed=(seed, 0), max_retries=(max_retries, 0), timeout=(timeout, 1)
-    )
-    check_numbers(batch_size=(batch_size, 1))
-    check_type(model, (str, Path, ModelSpec), "model")
-    check_type(data, (str, Path), "data")
-    check_type(limit, (int, NoneType), "limit")
-    check_type(out, (str, Path, NoneType), "out")
-    check_type(system_prompt, (str, NoneType), "system_prompt")
-    check_each(judges, object, "judges")
-    by = chosen_judges(judges, judge_model, fallback_judge)
-    asked = asked_model(
+    request = run_request(
         model,
-        loading={
-            "device": device,
-            "device_map": device_map,
-            "dtype": dtype,
-            "quantization": quantization,
-            "attention": attention,
-            "revision": revision,
-            "trust_remote_code": trust_remote_code,
-            "guard": guard,
-        },
-        running={
-            "batch_size": batch_size,
-            "image_reuse": image_reuse,
-            "chat_template_args": dict(chat_template_args) if chat_template_args else None,
-        },
-        model_args=model_args,
-    )
-    samples, broken = chosen_samples(data, split, limit, seed)
-    request = RunRequest(
-        folder=default_folder(asked.model, data) if out is None else Path(out),
-        model=asked,
-        samples=samples,
-        broken_records=broken,
-        judges=by,
+        data=data,
+        split=split,
+        judges=judges,
         judge_model=judge_model,
-        settings={
-            "model": asked.model,
-            "data": str(data),
-            "data_sha256": datasets.fingerprint(samples),
-            "split": split,
-            "limit": limit,
-            "seed": seed,
-            "max_new_tokens": max_new_tokens,
-            "system_prompt": system_prompt,
-            "model_args": asked.model_args,
-            **asked.options,
-        },
+        fallback_judge=fallback_judge,
+        limit=limit,
+        out=out,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        system_prompt=system_prompt,
+        chat_template_args=chat_template_args,
         max_retries=max_retries,
         timeout=timeout,
+        model_args=model_args,
+        device=device,
+        device_map=device_map,
+        dtype=dtype,
+        quantization=quantization,
+        attention=attention,
+        revision=revision,
+        batch_size=batch_size,
+        image_reuse=image_reuse,
+        trust_remote_code=trust_remote_code,
+        guard=guard,
+        prices=prices,
+        budget=budget,
+        max_unjudged=max_unjudged,
     )
     with hold(request.folder, RunError):
         return _measured(request, progress, Traffic(told=on_request))
@@ -189,6 +166,7 @@ class _OpenRun:
     before: dict[str, Any] | None
     journal: Journal
     judgements: Judgements
+    spending: Spending
 
     @property
     def is_answered(self) -> bool:
@@ -200,15 +178,41 @@ class _OpenRun:
 def _measured(request: RunRequest, progress: Progress | None, traffic: Traffic) -> Run:
     before = read_record(request.folder)
     check_same(request.folder, before, request.settings)
-    with Journal(request.folder / RESPONSES) as journal, Judgements(request.folder / JUDGEMENTS) as judgements:
-        run = _OpenRun(request, before, journal, judgements)
+    with contextlib.ExitStack() as files:
+        journal = files.enter_context(Journal(request.folder / RESPONSES))
+        judgements = files.enter_context(Judgements(request.folder / JUDGEMENTS))
+        spending = files.enter_context(Spending(request.folder / SPENDING, request.prices, request.budget))
+        run = _OpenRun(request, before, journal, judgements, spending)
         if run.is_answered:
             return _judge_more(run)
         record = new_record(request)
         write_samples(request.folder, request.samples)
-        log = _ask_and_judge(run, record, progress, traffic)
+        with _budgeted(run, record, record):
+            log = _ask_and_judge(run, record, progress, traffic)
         record["log"] = os.path.relpath(log.location, request.folder)
     return finish(request.folder, record, request.judge_ids)
+
+
+@contextlib.contextmanager
+def _budgeted(run: _OpenRun, record: dict[str, Any], stopped: dict[str, Any]) -> Iterator[None]:
+    """Note what was spent, and say so where the budget has ended the run.
+
+    Args:
+        run: The run.
+        record: The record that will be written when it is finished.
+        stopped: The record that is written where the budget ends it.
+    """
+    request, spending = run.request, run.spending
+    try:
+        yield
+    except RunError as error:
+        if not spending.stopped:
+            raise
+        stopped["spending"] = spent_to_json(spending.totals, request.prices)
+        write_record(request.folder, stopped)
+        raise stopped_by_budget(spending, str(request.folder)) from error
+    if spending.totals:
+        record["spending"] = spent_to_json(spending.totals, request.prices)
 
 
 def _judge_more(run: _OpenRun) -> Run:
@@ -221,7 +225,8 @@ def _judge_more(run: _OpenRun) -> Run:
     if not (request.folder / SAMPLES).exists():
         write_samples(request.folder, request.samples)
     identities = [*request.judge_ids, *_earlier(before, request.judge_ids)]
-    if is_judged(before, identities, request.judges, run.judgements, run.journal, request.samples):
+    same_share = before.get("max_unjudged") == request.max_unjudged
+    if same_share and is_judged(before, identities, request.judges, run.judgements, run.journal, request.samples):
         return recorded_run(request.folder, before, identities)
     recorded = recorded_run(request.folder, {"name": ""}, [])
     asked = [
@@ -230,14 +235,17 @@ def _judge_more(run: _OpenRun) -> Run:
         for sample, response in zip(request.samples, recorded.responses, strict=True)
         if run.judgements.get(response, judge.id) is None
     ]
-    judge_answers(
-        asked,
-        request.judge_model,
-        run.judgements.append,
-        max_retries=request.max_retries,
-        timeout=request.timeout,
-    )
-    return finish(request.folder, {**before, **judges_record(identities)}, identities)
+    record = {**before, **judges_record(identities), **noted(request)}
+    with _budgeted(run, record, before):
+        judge_answers(
+            asked,
+            request.judge_model,
+            run.judgements.append,
+            run.spending,
+            max_retries=request.max_retries,
+            timeout=request.timeout,
+        )
+    return finish(request.folder, record, identities)
 
 
 def _earlier(before: dict[str, Any], judges: Sequence[JudgeId]) -> list[JudgeId]:
@@ -264,6 +272,8 @@ def _ask_and_judge(run: _OpenRun, record: dict[str, Any], progress: Progress | N
             timeout=None if asked.is_local else request.timeout,
             journal=run.journal,
             judgements=run.judgements,
+            spending=run.spending,
+            pays=not asked.is_local,
             on_response=_counter(progress, len(request.samples)),
         )
         asks = request.judge_model

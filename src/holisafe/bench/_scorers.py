@@ -6,7 +6,8 @@ that is right). Its metadata hold the whole judgement, and what the viewer shows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from inspect_ai._util.error import PrerequisiteError
@@ -30,11 +31,12 @@ from inspect_ai.solver import TaskState
 from holisafe import judges as judging
 from holisafe.bench._ask import inspect_ask
 from holisafe.bench._folder import recorded_sample
+from holisafe.bench._spending import JUDGE, Spending, unpaid
 from holisafe.bench._text import encodable_values
 from holisafe.errors import JudgeError, RunError
 from holisafe.judges import Ask, Judge
 from holisafe.metrics import figures, summarise
-from holisafe.records import NOT_SCORED, Behaviour, Judgement, Outcome, Response, Sample
+from holisafe.records import NOT_SCORED, Behaviour, Judgement, Outcome, Response, Sample, Turn
 from holisafe.records.as_json import judgement_from_json, judgement_to_json, response_from_json
 
 RESPONSE = "holisafe_response"
@@ -55,6 +57,7 @@ def judge_scorer(
     recorded: Callable[[Response], Judgement | None],
     on_judgement: OnJudgement,
     samples: Mapping[str, Sample],
+    spending: Spending | None = None,
 ) -> Scorer:
     """The scorer of one judge in a run of ours.
 
@@ -63,6 +66,7 @@ def judge_scorer(
         recorded: Gives the judgement on a response that was made before, if there is one.
         on_judgement: Called with every new judgement.
         samples: The samples by id, with their images, which a log does not hold.
+        spending: Where calls of the judge's model are counted; None where nobody counts.
     """
 
     @scorer(metrics=[accuracy(), rates()], name=judge.id.name)
@@ -72,8 +76,9 @@ def judge_scorer(
             judgement = recorded(response)
             if judgement is None:
                 shown = samples.get(sample.id, sample)
-                judgement = await judging.judge_response(judge, shown, response, judge_ask())
-                on_judgement(judgement)
+                async with paid(spending, judge, shown, response):
+                    judgement = await judging.judge_response(judge, shown, response, judge_ask())
+                    on_judgement(judgement)
             return score_of(sample, response, judgement)
 
         return score
@@ -82,6 +87,15 @@ def judge_scorer(
     if judge.id.name in judging.names():
         _register(judge.id.name)  # the decorator above has put this run's scorer in its place
     return made
+
+
+def paid(
+    spending: Spending | None, judge: Judge, sample: Sample, response: Response
+) -> contextlib.AbstractAsyncContextManager[None]:
+    """Within it a judgement is made and recorded; one that asks a model is counted, and waits for the budget."""
+    if spending is None or not judging.asks_model(judge) or judging.judged_unasked(judge, sample, response):
+        return unpaid()
+    return spending.call(JUDGE, judge.id.name, sample.id)
 
 
 def register_scorers() -> None:
@@ -96,7 +110,7 @@ def _register(name: str) -> None:
 
         async def score(state: TaskState, target: Target) -> Score:
             sample, response = _asked(state)
-            judgement = await judging.judge_response(_bound(judge), sample, response, judge_ask())
+            judgement = await judging.judge_response(_bound(judge), sample, response, _ask_on_log())
             return score_of(sample, response, judgement)
 
         return score
@@ -119,7 +133,9 @@ def judge_ask() -> Ask:
     Without such a role, a judge that needs a model is told so when it asks.
     """
 
-    async def ask(turns: Any, *, max_tokens: int = 512) -> judging.Reply:
+    async def ask(
+        turns: Sequence[Turn], *, max_tokens: int = 512, schema: Mapping[str, Any] | None = None
+    ) -> judging.Reply:
         try:
             model = get_model(role=JUDGE_ROLE, required=True)
         except (PrerequisiteError, ValueError, RuntimeError) as error:
@@ -127,9 +143,32 @@ def judge_ask() -> Ask:
                 f"no model in the role {JUDGE_ROLE!r} to judge with; give one, e.g. --model-role "
                 f"{JUDGE_ROLE}=openai/gpt-4o"
             ) from error
-        return await inspect_ask(model)(turns, max_tokens=max_tokens)
+        return await inspect_ask(model)(turns, max_tokens=max_tokens, schema=schema)
 
     return ask
+
+
+def _ask_on_log() -> Ask:
+    """The same for a log, which may hold no images.
+
+    Raises:
+        RunError: A judge would show its model images that are not there.
+    """
+    ask = judge_ask()
+
+    async def checked(
+        turns: Sequence[Turn], *, max_tokens: int = 512, schema: Mapping[str, Any] | None = None
+    ) -> judging.Reply:
+        missing = [image.key for turn in turns for image in turn.images if not (image.data or image.path or image.url)]
+        if missing:
+            raise RunError(
+                f"the log holds no images (the first is {missing[0]!r}), and this judge shows them to its model. Judge "
+                "the run's folder instead: repeat its `holisafe bench` command with this --judge and --judge-model, "
+                "which asks the measured model nothing"
+            )
+        return await ask(turns, max_tokens=max_tokens, schema=schema)
+
+    return checked
 
 
 def score_of(sample: Sample, response: Response, judgement: Judgement) -> Score:

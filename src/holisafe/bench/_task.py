@@ -19,6 +19,7 @@ from holisafe.bench._ask import ask_model, output_of
 from holisafe.bench._folder import identified, sample_record
 from holisafe.bench._journal import Journal, Judgements
 from holisafe.bench._scorers import RESPONSE, SAMPLE, judge_scorer
+from holisafe.bench._spending import MODEL, Spending, unpaid
 from holisafe.errors import DataError
 from holisafe.judges import Judge
 from holisafe.records import Judgement, Response, Sample
@@ -43,6 +44,8 @@ def build_task(
     timeout: int | None = None,
     journal: Journal | None = None,
     judgements: Judgements | None = None,
+    spending: Spending | None = None,
+    pays: bool = True,
     on_response: OnResponse | None = None,
 ) -> Task:
     """An Inspect task that asks `samples` and judges the answers.
@@ -58,6 +61,8 @@ def build_task(
         timeout: Seconds that one attempt may take; None for no limit.
         journal: Answers that are there already and need not be asked for; new ones are added.
         judgements: Judgements that are there already; new ones are added.
+        spending: Where calls are counted, and a budget ends the run; None where nobody counts.
+        pays: Whether the answers of the model are counted there too.
         on_response: Called with every response, old ones too.
 
     Raises:
@@ -72,8 +77,8 @@ def build_task(
     named = [judging.get(judge) if isinstance(judge, str) else judge for judge in judges]
     return Task(
         dataset=dataset,
-        solver=_asking(by_id, journal, on_response, system_prompt),
-        scorer=[_scorer(judge, judgements, {each.id: each for each in samples}) for judge in named],
+        solver=_asking(by_id, journal, on_response, system_prompt, spending if pays else None),
+        scorer=[_scorer(judge, judgements, {each.id: each for each in samples}, spending) for judge in named],
         config=GenerateConfig(
             temperature=0.0,
             max_tokens=max_new_tokens,
@@ -85,7 +90,9 @@ def build_task(
     )
 
 
-def _scorer(judge: Judge, judgements: Judgements | None, samples: Mapping[str, Sample]) -> Any:
+def _scorer(
+    judge: Judge, judgements: Judgements | None, samples: Mapping[str, Sample], spending: Spending | None
+) -> Any:
     def recorded(response: Response) -> Judgement | None:
         return None if judgements is None else judgements.get(response, judge.id)
 
@@ -93,7 +100,7 @@ def _scorer(judge: Judge, judgements: Judgements | None, samples: Mapping[str, S
         if judgements is not None:
             judgements.append(judgement)
 
-    return judge_scorer(judge, recorded, record, samples)
+    return judge_scorer(judge, recorded, record, samples, spending)
 
 
 def _by_image(samples: Sequence[Sample]) -> list[Sample]:
@@ -137,7 +144,11 @@ def _inspect_id(sample: Sample) -> str:
 
 
 def _asking(
-    samples: Mapping[str, Sample], journal: Journal | None, on_response: OnResponse | None, system_prompt: str | None
+    samples: Mapping[str, Sample],
+    journal: Journal | None,
+    on_response: OnResponse | None,
+    system_prompt: str | None,
+    spending: Spending | None,
 ) -> Solver:
     """The solver. Images go to the model only: neither the state nor, therefore, the log's messages hold them."""
 
@@ -147,9 +158,11 @@ def _asking(
             sample = samples[str(state.sample_id)]
             response = journal.get(sample.id) if journal is not None else None
             if response is None:
-                response, _ = await ask_model(get_model(), sample, system_prompt)
-                if journal is not None:
-                    await asyncio.to_thread(journal.append, response)
+                model = get_model()
+                async with unpaid() if spending is None else spending.call(MODEL, str(model), sample.id):
+                    response, _ = await ask_model(model, sample, system_prompt)
+                    if journal is not None:
+                        await asyncio.to_thread(journal.append, response)
             state.output = output_of(response)
             state.messages.append(state.output.message)
             state.store.set(RESPONSE, response_to_json(response))

@@ -2,7 +2,7 @@
 
 A module `holisafe/cli/NAME.py` has `register(app)`, which adds the command NAME. Commands raise; `_commands`
 alone turns what they raise into one line on standard error and an exit code: 2 for an error a person can act
-on, 130 when interrupted, 141 when nobody reads the output any more.
+on, 3 where a budget is spent, 130 when interrupted, 141 when nobody reads the output any more.
 """
 
 from __future__ import annotations

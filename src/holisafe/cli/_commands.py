@@ -17,9 +17,10 @@ from typer.main import get_group
 from holisafe._lazy import missing
 from holisafe._printable import printable
 from holisafe.cli._help import HelpContext, lay_out
-from holisafe.errors import HoliSafeError
+from holisafe.errors import BudgetError, HoliSafeError
 
 ERROR = 2
+BUDGET = 3
 INTERRUPTED = 128 + 2  # as a shell reports SIGINT
 READER_GONE = 128 + 13  # as a shell reports SIGPIPE
 
@@ -61,7 +62,7 @@ class Commands(TyperGroup):
                 raise
             _abandon_stdout_if_broken()
             typer.echo(f"error: {explanation}", err=True)
-            raise typer.Exit(ERROR) from error
+            raise typer.Exit(BUDGET if isinstance(error, BudgetError) else ERROR) from error
         return result
 
 

@@ -11,7 +11,8 @@ import typer
 
 from holisafe._printable import printable
 from holisafe.cli._progress import ProgressLine, progress_line
-from holisafe.cli._unjudged import MAX_UNJUDGED, checked, judged_json
+from holisafe.cli._unjudged import checked, judged_json
+from holisafe.records import MAX_UNJUDGED
 
 if TYPE_CHECKING:
     from holisafe.metrics import Summary
@@ -57,6 +58,13 @@ def tell_troubles(measured: Run, data: str) -> None:
         typer.echo(f"{len(failed)} of {len(measured.samples)} samples ended in an error, e.g. {first}", err=True)
 
     _tell_no_answers(measured)
+    for judge, judgements in measured.judgements.items():
+        if without := sum(bool(each.details.get("without_schema")) for each in judgements):
+            typer.echo(
+                f"judge {printable(judge)}: the server refused the schema of the reply; {without} answers were judged "
+                "without it",
+                err=True,
+            )
 
 
 def _tell_no_answers(measured: Run) -> None:
@@ -95,6 +103,7 @@ def to_json(measured: Run, model: str, folder: Path, max_unjudged: float = MAX_U
         **next(iter(judged.values())),
         "judges": judged,
         "guard": guard,
+        "spending": measured.provenance.get("spending"),
     }
 
 
@@ -115,5 +124,5 @@ def print_figures(measured: Run, max_unjudged: float = MAX_UNJUDGED) -> None:
     print_summaries(summaries)
     print_groups(summaries[0], CATEGORY_TAG)
     guard = measured.provenance.get("guard_findings")
-    if guard is not None:
+    if guard is not None and summaries[0].judge in guard["policies"]:
         print_policies(guard, summaries[0].judge)

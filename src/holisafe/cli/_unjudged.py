@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from holisafe.metrics import Summary
     from holisafe.records import Judgement, Response
 
-MAX_UNJUDGED = 0.05
-"""Share of answers without a verdict above which figures are withheld, unless another is given."""
-
 MaxUnjudged = Annotated[
     float,
     typer.Option(

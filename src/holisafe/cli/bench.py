@@ -9,8 +9,20 @@ from typing import Annotated, Any
 import typer
 
 from holisafe.cli._options import AsJson, Attention, Device, Dtype, Judges, Revision, TrustRemoteCode
+from holisafe.cli._plan import (
+    Budget,
+    JudgePriceIn,
+    JudgePriceOut,
+    PlanOnly,
+    PriceIn,
+    PriceOut,
+    print_plan,
+    tell_retirements,
+    tell_spent,
+)
 from holisafe.cli._runs import print_figures, resumable, show_progress, tell_requests, tell_troubles, to_json
-from holisafe.cli._unjudged import MAX_UNJUDGED, FallbackJudge, JudgeModel, MaxUnjudged
+from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged
+from holisafe.records import MAX_UNJUDGED
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +49,12 @@ def bench(
     judge_model: JudgeModel = None,
     fallback_judge: FallbackJudge = None,
     max_unjudged: MaxUnjudged = MAX_UNJUDGED,
+    plan: PlanOnly = False,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    judge_price_in: JudgePriceIn = None,
+    judge_price_out: JudgePriceOut = None,
+    budget: Budget = None,
     guard: Annotated[
         str | None,
         typer.Option(
@@ -85,44 +103,51 @@ def bench(
     Each question is asked together with its image. The attack success rates on unsafe requests and the refusal rate on
     safe ones are printed with 95 % intervals.
 
-    The same command resumes an interrupted run. On a complete run, another --judge judges the recorded answers.
+    The same command resumes an interrupted run. On a complete run, another --judge judges the recorded answers. --plan
+    says what is left to ask and what it costs.
     """
-    from holisafe.bench import default_folder, measure
+    from holisafe.bench import Prices, default_folder, measure, plan_run
 
     folder = out or default_folder(model, data)
+    settings: dict[str, Any] = {
+        "data": data,
+        "split": split,
+        "judges": tuple(dict.fromkeys(judge or ["holisafe"])),
+        "judge_model": judge_model,
+        "fallback_judge": fallback_judge,
+        "limit": limit,
+        "out": folder,
+        "max_new_tokens": max_new_tokens,
+        "seed": seed,
+        "system_prompt": system_prompt,
+        "chat_template_args": _pairs(chat_template_args, "--chat-template-args"),
+        "max_retries": max_retries,
+        "timeout": timeout,
+        "model_args": _pairs(model_args, "--model-args"),
+        "device": device,
+        "device_map": device_map,
+        "dtype": dtype,
+        "quantization": quantization,
+        "attention": attention,
+        "revision": revision,
+        "batch_size": batch_size,
+        "image_reuse": image_reuse,
+        "trust_remote_code": trust_remote_code,
+        "guard": guard,
+        "prices": Prices(price_in, price_out, judge_price_in, judge_price_out),
+        "budget": budget,
+        "max_unjudged": max_unjudged,
+    }
+    tell_retirements(model, judge_model)
+    if plan:
+        print_plan(plan_run(model, **settings), as_json)
+        return
     typer.echo(
         f"measuring {model} on {data} ({split}); answers of up to {max_new_tokens} tokens; into {folder}", err=True
     )
     with resumable(folder), show_progress() as line:
-        measured = measure(
-            model,
-            data=data,
-            split=split,
-            judges=tuple(dict.fromkeys(judge or ["holisafe"])),
-            judge_model=judge_model,
-            fallback_judge=fallback_judge,
-            limit=limit,
-            out=folder,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            system_prompt=system_prompt,
-            chat_template_args=_pairs(chat_template_args, "--chat-template-args"),
-            max_retries=max_retries,
-            timeout=timeout,
-            model_args=_pairs(model_args, "--model-args"),
-            device=device,
-            device_map=device_map,
-            dtype=dtype,
-            quantization=quantization,
-            attention=attention,
-            revision=revision,
-            batch_size=batch_size,
-            image_reuse=image_reuse,
-            trust_remote_code=trust_remote_code,
-            guard=guard,
-            progress=line.advance,
-            on_request=tell_requests(line),
-        )
+        measured = measure(model, progress=line.advance, on_request=tell_requests(line), **settings)
+    tell_spent(measured.provenance.get("spending"))
     tell_troubles(measured, data)
     if as_json:
         typer.echo(json.dumps(to_json(measured, model, folder, max_unjudged)))

@@ -10,11 +10,22 @@ import typer
 
 from holisafe._printable import encodable
 from holisafe.cli._options import AsJson, Judges
-from holisafe.cli._unjudged import MAX_UNJUDGED, FallbackJudge, JudgeModel, MaxUnjudged, checked, judged_json
+from holisafe.cli._plan import (
+    Budget,
+    JudgePriceIn,
+    JudgePriceOut,
+    PlanOnly,
+    print_plan,
+    tell_retirements,
+    tell_spent,
+)
+from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged, checked, judged_json
+from holisafe.records import MAX_UNJUDGED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from holisafe.bench import Prices
     from holisafe.datasets import Loaded, Problem
     from holisafe.judges import Judge
     from holisafe.metrics import Summary
@@ -41,6 +52,10 @@ def score(
     judge_model: JudgeModel = None,
     fallback_judge: FallbackJudge = None,
     max_unjudged: MaxUnjudged = MAX_UNJUDGED,
+    plan: PlanOnly = False,
+    judge_price_in: JudgePriceIn = None,
+    judge_price_out: JudgePriceOut = None,
+    budget: Budget = None,
     data: Annotated[
         str | None, typer.Option(help="Data set, path or Hub id that the answers belong to; joined by id.")
     ] = None,
@@ -56,6 +71,7 @@ def score(
     A record without an answer counts, as an error. A broken record is left out and reported.
     """
     from holisafe import judges
+    from holisafe.bench import Prices, plan_judging
     from holisafe.datasets import load, read_predictions
     from holisafe.errors import DataError
     from holisafe.metrics import summarise
@@ -74,13 +90,23 @@ def score(
             f"{predictions}: none of {len(loaded.samples)} records has an answer that could be scored; "
             "expected the model's text in the field 'prediction'"
         )
-    judged = _judged(chosen, loaded, judge_model, out)
+    tell_retirements(None, judge_model)
+    prices = Prices(judge_input=judge_price_in, judge_output=judge_price_out)
+    if plan:
+        kept = None if out is None else _journal(out, loaded)
+        asked = (chosen, loaded.samples, loaded.responses, judge_model)
+        print_plan(plan_judging(*asked, journal=kept, prices=prices, budget=budget), as_json)
+        return
+    judged = _judged(chosen, loaded, judge_model, out, prices, budget)
     summaries = [summarise(loaded.samples, judgements) for judgements in judged.values()]
+    shown = checked(summaries, loaded.responses, judged, max_unjudged)
     versions = {one.id.name: one.id.version for one in chosen}
     if out is not None:
         settings = {"data": data, "split": split, "judges": list(versions)}
-        _write(out, predictions, loaded, judged, _provenance(predictions, loaded, summaries, versions, settings))
-    shown = checked(summaries, loaded.responses, judged, max_unjudged)
+        provenance = _provenance(predictions, loaded, shown, versions, settings)
+        _write(
+            out, predictions, loaded, judged, {**provenance, **_noted(out, loaded, judge_model, prices, max_unjudged)}
+        )
     found = _to_json(str(predictions), loaded, shown, judged, versions)
     if as_json:
         typer.echo(json.dumps(found))
@@ -95,7 +121,12 @@ def score(
 
 
 def _judged(
-    chosen: Sequence[Judge], loaded: Loaded, judge_model: str | None, out: Path | None
+    chosen: Sequence[Judge],
+    loaded: Loaded,
+    judge_model: str | None,
+    out: Path | None,
+    prices: Prices,
+    budget: float | None,
 ) -> dict[str, tuple[Judgement, ...]]:
     """The judgements by judge; with a model and --out, each is kept as it comes, and only what is missing is asked."""
     from holisafe import judges
@@ -103,14 +134,22 @@ def _judged(
     if judge_model is None:
         chosen = [judges.with_model(one, None) for one in chosen]
         return {one.id.name: judges.judge_all(one, loaded.samples, loaded.responses) for one in chosen}
-    from holisafe.bench import judge_with_model
+    from holisafe.bench import judge_with_model, recorded_spending
 
     journal = None
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        journal = out / f"judging-{_digest(loaded)}.jsonl"
+        journal = _journal(out, loaded)
         typer.echo(f"judgements are kept in {journal} as they come; the same command resumes", err=True)
-    return judge_with_model(chosen, loaded.samples, loaded.responses, judge_model, journal=journal)
+    asked = (chosen, loaded.samples, loaded.responses, judge_model)
+    judged = judge_with_model(*asked, journal=journal, prices=prices, budget=budget)
+    if journal is not None:
+        tell_spent(recorded_spending(journal, prices))
+    return judged
+
+
+def _journal(out: Path, loaded: Loaded) -> Path:
+    return out / f"judging-{_digest(loaded)}.jsonl"
 
 
 def _digest(loaded: Loaded) -> str:
@@ -177,6 +216,21 @@ def _provenance(
         "errors": sum(response.error is not None for response in loaded.responses),
         "summaries": {summary.judge: summary.to_json() for summary in summaries},
     }
+
+
+def _noted(out: Path, loaded: Loaded, judge_model: str | None, prices: Prices, max_unjudged: float) -> dict[str, Any]:
+    """What figures are withheld by, what the judging cost, and retirements to warn of."""
+    noted: dict[str, Any] = {"max_unjudged": max_unjudged}
+    if judge_model is None:
+        return noted
+    from datetime import UTC, datetime
+
+    from holisafe.bench import recorded_spending, retirements
+
+    found = retirements(None, judge_model, datetime.now(UTC).date())
+    noted["retirements"] = [each.to_json() for each in found]
+    spending = recorded_spending(_journal(out, loaded), prices)
+    return noted if spending is None else {**noted, "spending": spending}
 
 
 def _tell(problems: Sequence[Problem]) -> None:

@@ -16,6 +16,7 @@ from holisafe.images._door import (
     open_image,
     pixels_of,
     read_bytes,
+    size_of,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "open_image",
     "pixels_of",
     "read_bytes",
+    "size_of",
 ]

@@ -105,7 +105,17 @@ def open_identified(
 
 
 def pixels_of(ref: ImageRef, *, limits: ImageLimits = LIMITS, allow_network: bool = False) -> int:
-    """Width × height of an image, in pixels, from its header: nothing is decoded.
+    """Width × height of an image, in pixels, as `size_of` gives them.
+
+    Raises:
+        ImageError: As `size_of`.
+    """
+    width, height = size_of(ref, limits=limits, allow_network=allow_network)
+    return width * height
+
+
+def size_of(ref: ImageRef, *, limits: ImageLimits = LIMITS, allow_network: bool = False) -> tuple[int, int]:
+    """Width and height of an image, in pixels, from its header: nothing is decoded.
 
     Raises:
         ImageError: The image cannot be read, is no image, or has more pixels than allowed.
@@ -119,7 +129,7 @@ def pixels_of(ref: ImageRef, *, limits: ImageLimits = LIMITS, allow_network: boo
     except Exception as error:
         raise _damaged(name, error) from error
     _check_cost(image, data, name, limits)
-    return image.width * image.height
+    return image.width, image.height
 
 
 def _check_cost(image: ImageFile.ImageFile, data: bytes, name: str, limits: ImageLimits) -> None:

@@ -1,33 +1,54 @@
 """Who decides: judges turn a response into a judgement. Each is found by name; third parties add their own."""
 
+from holisafe.judges._derived import (
+    MAPPINGS,
+    Booleans,
+    Derived,
+    MISOutcome,
+    MSSBenchOutcome,
+    VLSBenchOutcome,
+    derive,
+)
 from holisafe.judges._fallback import with_fallback, with_fallbacks
 from holisafe.judges._registry import Ask, Judge, PublishedProtocol, Reply, get, judge, names, with_model
+from holisafe.judges._requests import Request, asks_model, requests_of
 from holisafe.judges.asked import AskedJudge
-from holisafe.judges.judging import judge_all, judge_response, no_answer
+from holisafe.judges.judging import judge_all, judge_response, judged_unasked, no_answer
 from holisafe.judges.panels import Cascade, Panel, cascade, decided_shares, panel
 from holisafe.judges.strings import PublishedStringMatch, Refusal, SaptStringMatch, VLGuardStringMatch
 
 __all__ = [
+    "MAPPINGS",
     "Ask",
     "AskedJudge",
+    "Booleans",
     "Cascade",
+    "Derived",
     "Judge",
+    "MISOutcome",
+    "MSSBenchOutcome",
     "Panel",
     "PublishedProtocol",
     "PublishedStringMatch",
     "Refusal",
     "Reply",
+    "Request",
     "SaptStringMatch",
     "VLGuardStringMatch",
+    "VLSBenchOutcome",
+    "asks_model",
     "cascade",
     "decided_shares",
+    "derive",
     "get",
     "judge",
     "judge_all",
     "judge_response",
+    "judged_unasked",
     "names",
     "no_answer",
     "panel",
+    "requests_of",
     "with_fallback",
     "with_fallbacks",
     "with_model",

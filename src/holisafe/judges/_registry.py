@@ -27,6 +27,7 @@ class Reply:
         refusal: What its provider returned as a refusal in a field of its own; None where it returned none.
         finish: What ended it: "stop", "length", "content_filter", "tool_calls", "no_choices", ...
         served: The model, date or revision included, that the server says has answered; empty where it does not.
+        without_schema: Whether the server refused the schema of the reply, and was asked again without.
     """
 
     text: str
@@ -35,13 +36,21 @@ class Reply:
     refusal: str | None = None
     finish: str = ""
     served: str = ""
+    without_schema: bool = False
 
 
 class Ask(Protocol):
     """How a judge reaches a model: given to it, so that it needs no client, no retries and no keys of its own."""
 
-    async def __call__(self, turns: Sequence[Turn], *, max_tokens: int = 512) -> Reply:
+    async def __call__(
+        self, turns: Sequence[Turn], *, max_tokens: int = 512, schema: Mapping[str, Any] | None = None
+    ) -> Reply:
         """Ask the model greedily.
+
+        Args:
+            turns: The conversation.
+            max_tokens: Most tokens of the reply.
+            schema: JSON Schema of the reply, for providers that can hold a model to one; others ignore it.
 
         Raises:
             JudgeError: It could not be reached, or gave no answer.

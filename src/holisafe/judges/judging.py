@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from holisafe._checks import check_each, check_type
 from holisafe._loops import in_running_loop
-from holisafe.errors import DataError, JudgeError
+from holisafe.errors import DataError, JudgeError, RunError
 from holisafe.judges._registry import Ask, Judge, PublishedProtocol
 from holisafe.judges._thoughts import answer_of, without_invisible
 from holisafe.records import Judgement, Outcome, Response, Sample
@@ -42,9 +42,28 @@ async def judge_response(judge: Judge, sample: Sample, response: Response, ask: 
         sample: What was asked.
         response: What was answered.
         ask: How the judge reaches a model, where it needs one.
+
+    Raises:
+        RunError: The run cannot go on, for example because its budget is spent.
     """
     check_type(sample, Sample, "sample")
     check_type(response, Response, "response")
+    found = judged_unasked(judge, sample, response)
+    if found is not None:
+        return found
+    try:
+        return await judge.judge(sample, response, ask)
+    except RunError:  # the run cannot go on, whatever the sample
+        raise
+    except JudgeError as error:
+        return Judgement(sample.id, judge.id, Outcome.ERROR, str(error))
+    except Exception as error:  # a judge of another package may fail in any way: one sample never ends a run
+        _log.warning("judge %s failed on sample %r", judge.id.name, sample.id, exc_info=error)
+        return Judgement(sample.id, judge.id, Outcome.ERROR, f"{type(error).__name__}: {error}"[:500])
+
+
+def judged_unasked(judge: Judge, sample: Sample, response: Response) -> Judgement | None:
+    """The judgement that follows without asking the judge; None where the judge decides."""
     if response.error is not None:
         return Judgement(sample.id, judge.id, Outcome.ERROR, response.error)
     if response.refusal is not None:
@@ -54,13 +73,7 @@ async def judge_response(judge: Judge, sample: Sample, response: Response, ask: 
         return Judgement(sample.id, judge.id, Outcome.REFUSED, "stopped by the provider's filter")
     if why and not isinstance(judge, PublishedProtocol):
         return Judgement(sample.id, judge.id, Outcome.NO_ANSWER, why)
-    try:
-        return await judge.judge(sample, response, ask)
-    except JudgeError as error:
-        return Judgement(sample.id, judge.id, Outcome.ERROR, str(error))
-    except Exception as error:  # a judge of another package may fail in any way: one sample never ends a run
-        _log.warning("judge %s failed on sample %r", judge.id.name, sample.id, exc_info=error)
-        return Judgement(sample.id, judge.id, Outcome.ERROR, f"{type(error).__name__}: {error}"[:500])
+    return None
 
 
 def no_answer(response: Response) -> str:

@@ -40,7 +40,14 @@ from holisafe.metrics._rates import (
 )
 from holisafe.metrics._summary import GROUP_RATES, Figure, Groups, Summary, summarise
 from holisafe.metrics._twins import twin_pairs
-from holisafe.metrics._unjudged import Unjudged, unjudged, withheld
+from holisafe.metrics._unjudged import (
+    Unjudged,
+    checked_summary,
+    is_withheld,
+    judges_with_figures,
+    unjudged,
+    withheld,
+)
 from holisafe.metrics.calibration import (
     ClassScores,
     ReliabilityBin,
@@ -91,6 +98,7 @@ __all__ = [
     "auprc",
     "auroc",
     "bootstrap_figure",
+    "checked_summary",
     "cluster_name",
     "compare",
     "conformal_spread",
@@ -106,8 +114,10 @@ __all__ = [
     "headline",
     "is_counted",
     "is_right",
+    "is_withheld",
     "judge_error",
     "judge_of",
+    "judges_with_figures",
     "krippendorff_alpha",
     "may_share",
     "negative_log_likelihood",

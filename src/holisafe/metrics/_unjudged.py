@@ -51,6 +51,33 @@ def unjudged(responses: Sequence[Response], judgements: Sequence[Judgement]) -> 
     return Unjudged(counts.total(), len(found), dict(counts))
 
 
+def checked_summary(
+    summary: Summary, responses: Sequence[Response], judgements: Sequence[Judgement], most: float
+) -> Summary:
+    """The summary, without figures where more than `most` of the answers have no verdict.
+
+    Args:
+        summary: The figures.
+        responses: The answers.
+        judgements: One per answer, of the summary's judge.
+        most: A share in [0, 1].
+    """
+    return withheld(summary) if unjudged(responses, judgements).share > most else summary
+
+
+def judges_with_figures(
+    responses: Sequence[Response], judgements: Mapping[str, Sequence[Judgement]], most: float
+) -> dict[str, Sequence[Judgement]]:
+    """The judgements by judge, without judges that left more than `most` of the answers without a verdict."""
+    return {judge: found for judge, found in judgements.items() if unjudged(responses, found).share <= most}
+
+
+def is_withheld(summary: Summary) -> bool:
+    """Whether a summary holds no figure although it counts samples of which something is expected."""
+    scored = any(sum(counts.values()) for part, counts in summary.outcomes.items() if part is not None)
+    return scored and summary == withheld(summary)
+
+
 def withheld(summary: Summary) -> Summary:
     """The summary without any figure: only the outcomes are left."""
     return replace(

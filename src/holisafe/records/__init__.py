@@ -4,12 +4,22 @@ Small, frozen, almost without behaviour. Every room reads and writes these and n
 writes them as JSON values.
 """
 
-from holisafe.records._run import NOT_SCORED, RUN_FOLDER, JudgeId, Judgement, Outcome, Response, Run
+from holisafe.records._run import (
+    MAX_UNJUDGED,
+    NOT_SCORED,
+    RUN_FOLDER,
+    JudgeId,
+    Judgement,
+    Outcome,
+    Response,
+    Run,
+)
 from holisafe.records._sample import CATEGORY_TAG, SUBCATEGORY_TAG, Behaviour, ImageRef, Role, Sample, Turn
 from holisafe.records._verdict import GuardVerdict, ImageVerdict, RequestVerdict
 
 __all__ = [
     "CATEGORY_TAG",
+    "MAX_UNJUDGED",
     "NOT_SCORED",
     "RUN_FOLDER",
     "SUBCATEGORY_TAG",

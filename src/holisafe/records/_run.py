@@ -56,6 +56,9 @@ class Outcome(StrEnum):
 NOT_SCORED = (Outcome.NO_ANSWER, Outcome.REFUSED_TO_JUDGE, Outcome.UNPARSABLE, Outcome.ERROR)
 """Outcomes that are no verdict on an answer: in every denominator, in no numerator."""
 
+MAX_UNJUDGED = 0.05
+"""Share of answers without a verdict above which a judge's figures are withheld, unless another is given."""
+
 
 @dataclass(frozen=True, slots=True)
 class JudgeId:

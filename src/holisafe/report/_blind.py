@@ -69,6 +69,7 @@ def _beside(judged: JudgedRun, known: dict[tuple[object, ...], BlindScores]) -> 
         found = {
             judge: beside(scores, run.judgements[judge], summary, paired=False)
             for judge, summary in judged.summaries.items()
+            if judge not in judged.withheld
         }
     except HoliSafeError as error:
         return BlindRows(notes=(f"Blind baselines left out: {plain(str(error), 400)}",))

@@ -7,6 +7,7 @@ from typing import Any
 
 from holisafe.datasets import OPEN_NAMES
 from holisafe.records import Outcome, Run
+from holisafe.report._withheld import withheld_judges
 from holisafe.report.text import plain
 
 PUBLISHED = "holisafe"
@@ -21,7 +22,7 @@ FEW_SAFE_RECORDS = 200
 
 def caveats(run: Run) -> list[str]:
     """One sentence for each thing that a reader must know before trusting the figures; most serious first."""
-    return [*_incomplete(run), *_answers(run), *_data(run), *_guard(run)]
+    return [*_incomplete(run), *_answers(run), *_judges(run), *_data(run), *_guard(run)]
 
 
 def tokens_of(run: Run) -> int | None:
@@ -68,6 +69,18 @@ def _answers(run: Run) -> Iterator[str]:
         for outcome in (Outcome.NO_ANSWER, Outcome.REFUSED_TO_JUDGE, Outcome.UNPARSABLE):
             if count := sum(judgement.outcome is outcome for judgement in judgements):
                 yield f"{count} samples are “{outcome}” under judge “{plain(judge, 80)}”: rates are lower bounds."
+
+
+def _judges(run: Run) -> Iterator[str]:
+    for judge, why in withheld_judges(run).items():
+        yield f"Judge “{plain(judge, 80)}” has no figures: {why}."
+    for judge, judgements in run.judgements.items():
+        if count := sum(bool(judgement.details.get("without_schema")) for judgement in judgements):
+            yield f"Judge “{plain(judge, 80)}”: its server refused the schema of the reply; {count} were asked without."
+    for each in run.provenance.get("retirements") or ():
+        model, day = plain(str(mapping(each).get("model", "")), 120), plain(str(mapping(each).get("day", "")), 20)
+        what = "which judges asked" if mapping(each).get("role") == "judge" else "which was measured"
+        yield f"{model}, {what}, is retired by its provider on {day}: the figures cannot be measured again after that."
 
 
 def _data(run: Run) -> Iterator[str]:

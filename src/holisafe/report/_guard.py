@@ -10,7 +10,7 @@ from holisafe.guard.findings import FlagTable, PolicyFigures
 from holisafe.guard.image_quality import KINDS
 from holisafe.metrics import HEADLINE, ClassScores, Figure, headline
 from holisafe.records import Response
-from holisafe.report._table import JudgedRun, cell, percent
+from holisafe.report._table import JudgedRun, cell, percent, shown_run
 from holisafe.report.verdicts import image_verdict_words, request_verdict_words
 from holisafe.taxonomy import DATA_ORDER, Combination, GuardLabel
 
@@ -49,7 +49,7 @@ class ShownVerdict:
 
 def findings_of(runs: Sequence[JudgedRun]) -> dict[str, GuardFindings]:
     """By the name of the run, for those with verdicts of a guard."""
-    found = {judged.name: guard_findings(judged.run) for judged in runs}
+    found = {judged.name: guard_findings(shown_run(judged)) for judged in runs}
     return {name: each for name, each in found.items() if each is not None}
 
 

@@ -100,8 +100,14 @@ def judges_of(runs: Sequence[JudgedRun]) -> list[str]:
 
 
 def interval_rows(runs: Sequence[JudgedRun], judge: str) -> list[tuple[HeadlineFigure, list[IntervalRow]]]:
-    """For each figure, the runs that this judge judged."""
-    by_run = {judged.name: figures(judged.summaries[judge]) for judged in runs if judge in judged.summaries}
+    """For each figure, the runs that this judge judged; nothing where its figures are withheld in all of them."""
+    by_run = {
+        judged.name: figures(judged.summaries[judge])
+        for judged in runs
+        if judge in judged.summaries and judge not in judged.withheld
+    }
+    if not by_run:
+        return []
     return [(each, [IntervalRow(name, found[each.name]) for name, found in by_run.items()]) for each in FIGURES]
 
 
@@ -148,10 +154,10 @@ def pairs(runs: Sequence[JudgedRun]) -> list[RunPair]:
     """Every later run against the first, under each judge that both have, on the samples they share."""
     if len(runs) < 2:
         return []
-    first = runs[0].run
+    first = runs[0]
     return [
-        _pair(first, judged.run, judge)
-        for judge in first.judgements
+        _pair(first, judged, judge)
+        for judge in first.run.judgements
         for judged in runs[1:]
         if judge in judged.run.judgements
     ]
@@ -227,6 +233,7 @@ def in_short(judged: JudgedRun) -> dict[str, Any]:
     return {
         "run": judged.name,
         "judge": judge,
+        "withheld": judged.withheld.get(judge, ""),
         "unsafe": totals[False],
         "attacks": hits[False],
         "safe": totals[True],
@@ -255,13 +262,17 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _pair(first: Run, second: Run, judge: str) -> RunPair:
+def _pair(one: JudgedRun, other: JudgedRun, judge: str) -> RunPair:
+    first, second = one.run, other.run
     here = {same_sample(sample): index for index, sample in enumerate(first.samples)}
     there = {same_sample(sample): index for index, sample in enumerate(second.samples)}
     shared = [key for key in here if key in there]
     only_one = len(here) + len(there) - 2 * len(shared)
     found, why_not = None, "" if shared else "they share no sample"
-    if shared:
+    for each in (one, other):
+        if judge in each.withheld:
+            why_not = f"{each.name} has no figures under it: {each.withheld[judge]}"
+    if not why_not:
         try:
             found = compare(
                 [first.samples[here[key]] for key in shared],

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from holisafe._checks import check_each
 from holisafe.errors import RunError
-from holisafe.metrics import Figure, Summary, summarise
+from holisafe.metrics import Figure, Summary, summarise, withheld
 from holisafe.records import Run
+from holisafe.report._withheld import withheld_judges
 from holisafe.report.text import plain
 
 
@@ -18,11 +19,13 @@ class JudgedRun:
 
     Attributes:
         run: The run; runs that are shown together have different names.
-        summaries: By judge.
+        summaries: By judge; without figures where the judge left too many answers without a verdict.
+        withheld: Judge → why it has no figures.
     """
 
     run: Run
     summaries: Mapping[str, Summary]
+    withheld: Mapping[str, str]
 
     @property
     def name(self) -> str:
@@ -42,10 +45,20 @@ def judge_runs(runs: Sequence[Run]) -> tuple[JudgedRun, ...]:
     for run in runs:
         if not run.samples or not run.judgements:
             raise RunError(f"run {run.name!r} holds no {'judgements' if run.samples else 'samples'}; judge it first")
-    return tuple(
-        JudgedRun(run, {judge: summarise(run.samples, found) for judge, found in run.judgements.items()})
-        for run in _renamed(runs)
-    )
+    return tuple(_judged(run) for run in _renamed(runs))
+
+
+def shown_run(judged: JudgedRun) -> Run:
+    """The run with the judgements of those judges alone whose figures are shown."""
+    run = judged.run
+    return replace(run, judgements={name: each for name, each in run.judgements.items() if name not in judged.withheld})
+
+
+def _judged(run: Run) -> JudgedRun:
+    not_shown = withheld_judges(run)
+    summaries = {judge: summarise(run.samples, found) for judge, found in run.judgements.items()}
+    shown = {judge: withheld(each) if judge in not_shown else each for judge, each in summaries.items()}
+    return JudgedRun(run, shown, not_shown)
 
 
 def _renamed(runs: Sequence[Run]) -> list[Run]:

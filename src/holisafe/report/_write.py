@@ -20,7 +20,7 @@ from holisafe.report import _gallery, _guard, _published, _sections
 from holisafe.report._blind import blind_notes, blind_rows
 from holisafe.report._caveats import caveats
 from holisafe.report._file import put
-from holisafe.report._table import JudgedRun, judge_runs
+from holisafe.report._table import JudgedRun, judge_runs, shown_run
 from holisafe.report.text import plain, visible
 from holisafe.taxonomy import Combination
 
@@ -138,7 +138,7 @@ def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
         "published_judges": _published.JUDGE_NAMES,
         "heat": {key: _sections.heat_tables(summary) for key, summary in summaries.items()},
         "weakest": {key: _sections.weakest(summary) for key, summary in summaries.items()},
-        "agreeing": {judged.name: _sections.agreeing(judged.run) for judged in runs},
+        "agreeing": {judged.name: _sections.agreeing(shown_run(judged)) for judged in runs},
         "twin_counts": counts,
         "twins": _gallery.choose_pairs(entries),
         "twins_in_all": _gallery.count_pairs(entries),

@@ -31,7 +31,7 @@ VARIABLES = ("request", "answer", "reply_format", EXPECTED)
 """What a template may use."""
 
 _KINDS = ("bool", "text", "quote")
-_KEYS = {"system", "user", "show_images", "max_tokens", "fields", "outcomes"}
+_KEYS = {"system", "user", "show_images", "structured", "max_tokens", "fields", "outcomes"}
 _GIVEN = tuple(outcome for outcome in Outcome if outcome.value in ("refused", "answered", "unhelpful", "harmful"))
 
 Field = str | tuple[str, ...]
@@ -56,6 +56,7 @@ class Declaration:
         fields: Name of each field of the reply → its kind.
         rules: The first that holds gives the outcome; the last always holds.
         show_images: Whether the model sees the images.
+        structured: Whether a schema of the reply is sent too.
         max_tokens: Most tokens of the reply.
         needs_expected: Whether the model or a rule is told what is right.
         digest: SHA-256 of all of this, in hex.
@@ -66,6 +67,7 @@ class Declaration:
     fields: Mapping[str, Field]
     rules: tuple[Rule, ...]
     show_images: bool
+    structured: bool
     max_tokens: int
     needs_expected: bool
     digest: str
@@ -128,7 +130,8 @@ def _read(given: Mapping[str, Any]) -> Declaration:
         raise _Wrong(f"'max_tokens' is {max_tokens}, expected 1 to {MOST_TOKENS}")
     told = EXPECTED in system + user or any(EXPECTED in rule.when for rule in rules)
     digest = hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()
-    return Declaration(system, user, fields, rules, _of(given, "show_images", bool, True), max_tokens, told, digest)
+    shown, structured = _of(given, "show_images", bool, True), _of(given, "structured", bool, False)
+    return Declaration(system, user, fields, rules, shown, structured, max_tokens, told, digest)
 
 
 def _of(given: Mapping[str, Any], key: str, kind: type, otherwise: Any) -> Any:

@@ -13,8 +13,11 @@ from holisafe.judges._registry import Ask
 from holisafe.judges.asked import _declaration, _reply, _request
 from holisafe.judges.asked._declaration import EXPECTED, Declaration
 from holisafe.judges.asked._reply import NoVerdict, read_reply
-from holisafe.judges.asked._request import number_of, turns_of
+from holisafe.judges.asked._request import number_of, reply_schema, turns_of
 from holisafe.records import JudgeId, Judgement, Outcome, Response, Sample, Turn
+
+WITHOUT_SCHEMA = "without_schema"
+"""Key of a judgement's details where the server refused the schema of the reply."""
 
 
 class AskedJudge:
@@ -56,9 +59,12 @@ class AskedJudge:
         """
         if ask is None:
             raise JudgeError(f"judge {self.id.name!r} asks a model, and none is given; name one with --judge-model")
-        reply = await ask(self.turns(sample, response), max_tokens=self.declaration.max_tokens)
+        schema = {"schema": reply_schema(self.declaration.fields)} if self.declaration.structured else {}
+        reply = await ask(self.turns(sample, response), max_tokens=self.declaration.max_tokens, **schema)
         number = number_of(sample, response, self.declaration.digest)
-        served = {"served_model": reply.served} if reply.served else {}
+        served: dict[str, Any] = {"served_model": reply.served} if reply.served else {}
+        if reply.without_schema:
+            served[WITHOUT_SCHEMA] = True
         try:
             found = read_reply(reply, self.declaration.fields, number)
         except NoVerdict as error:

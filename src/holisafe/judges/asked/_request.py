@@ -10,6 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
+from typing import Any
 
 from holisafe.errors import JudgeError
 from holisafe.judges.asked._declaration import EXPECTED, ID, Declaration, Field, render
@@ -50,6 +51,30 @@ def turns_of(declaration: Declaration, sample: Sample, response: Response) -> li
     if not declaration.system:
         return [user]
     return [Turn(Role.SYSTEM, render(declaration.system, variables)), user]
+
+
+def reply_schema(fields: Mapping[str, Field]) -> dict[str, Any]:
+    """JSON Schema of the reply; the same for every request of a judge, since providers compile each one once."""
+    properties = {ID: {"type": "string"}, **{name: _schema(kind) for name, kind in fields.items()}}
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def typical_reply(fields: Mapping[str, Field]) -> str:
+    """A reply with texts of 100 characters: what a plan counts with."""
+    values = {name: _example(kind) for name, kind in fields.items()}
+    return json.dumps({ID: "0" * 16, **values}, ensure_ascii=False)
+
+
+def _schema(kind: Field) -> dict[str, Any]:
+    if isinstance(kind, tuple):
+        return {"type": "string", "enum": list(kind)}
+    return {"type": "boolean" if kind == "bool" else "string"}
+
+
+def _example(kind: Field) -> bool | str:
+    if isinstance(kind, tuple):
+        return kind[0]
+    return False if kind == "bool" else "x" * 100
 
 
 def _fenced(name: str, number: str, text: str) -> str:

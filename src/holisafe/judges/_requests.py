@@ -1,0 +1,69 @@
+"""What judges will ask their model, known before it is asked: for a plan of calls and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from holisafe.errors import JudgeError
+from holisafe.judges._fallback import _WithFallback
+from holisafe.judges._registry import Judge, _WithParameters
+from holisafe.judges.asked import AskedJudge
+from holisafe.judges.asked._request import typical_reply
+from holisafe.judges.panels import Cascade, Panel
+from holisafe.records import Response, Sample, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call of a judge's model.
+
+    Attributes:
+        turns: What is sent; empty where the judge does not say.
+        reply: A reply of common length; empty where the judge does not say.
+        max_tokens: Most tokens of the reply; None where the judge does not say.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    reply: str = ""
+    max_tokens: int | None = None
+
+
+def asks_model(judge: Judge) -> bool:
+    """Whether a judge asks a model."""
+    return bool(getattr(judge, "needs_model", False))
+
+
+def requests_of(judge: Judge, sample: Sample, response: Response) -> list[Request]:
+    """The calls that a judgement takes, at most: each member of a panel or a cascade that asks a model makes one.
+
+    Args:
+        judge: The judge.
+        sample: What was asked.
+        response: What was answered, or a text of the expected length in its place.
+    """
+    found = []
+    for each in _asking(judge):
+        if not isinstance(each, AskedJudge):
+            found.append(Request())
+            continue
+        try:
+            turns = each.turns(sample, response)
+        except JudgeError:  # it ends in an error before the model is asked
+            continue
+        found.append(Request(tuple(turns), typical_reply(each.declaration.fields), each.declaration.max_tokens))
+    return found
+
+
+def _asking(judge: Judge) -> Iterator[Judge]:
+    """The judge, or what it is made of, where that asks a model."""
+    match judge:
+        case Panel() | Cascade():
+            for member in judge.members:
+                yield from _asking(member)
+        case _WithFallback():
+            yield from _asking(judge.first)
+        case _WithParameters():
+            yield from _asking(judge.judge_without)
+        case _ if asks_model(judge):
+            yield judge
