@@ -16,7 +16,7 @@ GROUP = "holisafe.test_parts"
 
 @pytest.fixture
 def parts() -> Registry[str]:
-    found: Registry[str] = Registry("part", GROUP)
+    found: Registry[str] = Registry("part", GROUP, expected="a text", accepts=lambda part: isinstance(part, str))
     found.add("wheel", "a wheel")
     return found
 
@@ -97,6 +97,17 @@ def test_a_package_that_cannot_be_imported_is_named(
     with pytest.raises(RegistryError, match=f"part 'part' \\({place}\\) cannot be imported: .*mend or remove"):
         parts.get("part")
     assert parts.get("wheel") == "a wheel" and parts.names() == ["part", "wheel"]
+
+
+def test_a_part_of_another_type_is_refused_wherever_it_comes_from(
+    parts: Registry[str], install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("odd", "part = 3", part="odd:part")
+    with pytest.raises(RegistryError, match=r"part 'part' \(odd:part\) is added as int; expected a text"):
+        parts.get("part")
+    with pytest.raises(RegistryError, match="part 'axle' is added as int; expected a text"):
+        parts.add("axle", 3)  # type: ignore[arg-type]
+    assert "axle" not in parts
 
 
 def test_two_packages_that_add_one_name_are_both_named(parts: Registry[str], install: Callable[..., None]) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env sh
-# The oldest versions that pyproject.toml allows: imports, a guard and a benchmark run.
+# The oldest versions that pyproject.toml allows: imports, a guard, a benchmark run, a plot, a table of the Hub's library.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 env="$root/build/oldest"
@@ -15,4 +15,7 @@ out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 "$env/bin/holisafe" bench pocket --guard own --limit 5 --max-new-tokens 4 --out "$out/run" --json >"$out/figures.json"
 "$env/bin/holisafe" report "$out/run" --out "$out/report.html"
+# the oldest `datasets` needs an older fsspec than the extra `scan` allows, so it is tried alone
+$pip install -q datasets==3.0.0 resvg_py==0.2.0
+"$env/bin/python" tools/oldest_smoke.py --datasets
 echo "oldest versions: guard, benchmark and report work"

@@ -1,9 +1,14 @@
-"""Import every module of the package, and answer one prompt with a guard."""
+"""Import every module of the package, and answer one prompt with a guard; with --datasets, read a table of that library."""
 
 from __future__ import annotations
 
 import importlib
+import io
 import pkgutil
+import sys
+from tempfile import TemporaryDirectory
+
+from PIL import Image
 
 import holisafe
 from holisafe.datasets import load as load_data
@@ -28,5 +33,37 @@ def main() -> None:
     print(f"guarded answer: {answer.texts[0]!r}, {answer.verdicts[0].images[0].label}")
 
 
+def plot() -> None:
+    """Write a figure with matplotlib as the package does."""
+    from matplotlib.figure import Figure
+
+    canvas = Figure(figsize=(2, 2), layout="constrained")
+    canvas.subplots().plot([0, 1], [0, 1])
+    canvas.savefig(io.BytesIO(), format="svg")
+    print("a figure drawn")
+
+
+def read_table() -> None:
+    """Read a table of the library `datasets`, and import what draws."""
+    import resvg_py
+
+    import datasets
+    from holisafe.datasets._hub import read_table as read
+
+    encoded = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(encoded, "PNG")
+    row = {"id": 1, "query": "What is this?", "type": "SSS", "image": {"bytes": encoded.getvalue(), "path": None}}
+    row |= {"category": "violence", "subcategory": "weapon_related_violence", "image_safe_label": 0}
+    with TemporaryDirectory() as folder:
+        datasets.Dataset.from_list([row]).cast_column("image", datasets.Image()).to_parquet(f"{folder}/one.parquet")
+        table = datasets.load_dataset("parquet", data_files=f"{folder}/one.parquet", split="train", cache_dir=folder)
+        loaded = read(table, "some/table")
+    print(f"{len(loaded.samples)} sample of a datasets table; {resvg_py.__name__} imported")
+
+
 if __name__ == "__main__":
-    main()
+    if "--datasets" in sys.argv[1:]:
+        read_table()
+    else:
+        main()
+        plot()

@@ -6,7 +6,7 @@ entry-point group. Packages are imported only when one of their parts is asked f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
@@ -22,21 +22,26 @@ class Registry(Generic[T]):
     Args:
         kind: What its parts are, for messages: "judge", "data set".
         group: Entry-point group under which other packages add parts: the entry point's name is the part's.
+        expected: What a part is, for messages: "a function from a split to samples".
+        accepts: Whether an object is such a part.
     """
 
-    def __init__(self, kind: str, group: str) -> None:
+    def __init__(self, kind: str, group: str, *, expected: str, accepts: Callable[[object], bool]) -> None:
         self.kind = kind
         self.group = group
+        self.expected = expected
+        self.accepts = accepts
         self._parts: dict[str, T] = {}
 
     def add(self, name: str, part: T) -> T:
         """Register a part.
 
         Raises:
-            RegistryError: The name is taken.
+            RegistryError: The name is taken, or the part is of another type.
         """
         if name in self._parts:
             raise RegistryError(f"a {self.kind} named {name!r} is registered already; choose another name")
+        self._check(name, part)
         self._parts[name] = part
         return part
 
@@ -61,7 +66,8 @@ class Registry(Generic[T]):
 
         Raises:
             UnknownNameError: There is none; the closest names are offered.
-            RegistryError: The package that adds it cannot be imported, or several packages add the same name.
+            RegistryError: The package that adds it cannot be imported or adds something else, or several packages
+                add the same name.
         """
         check_type(name, str, f"name of a {self.kind}")
         if name in self._parts:
@@ -84,4 +90,11 @@ class Registry(Generic[T]):
                 "mend or remove the package that adds it"
             ) from error
         found: T = self._parts.get(point.name, part)
+        self._check(point.name, found, f" ({point.value})")
         return found
+
+    def _check(self, name: str, part: object, place: str = "") -> None:
+        if not self.accepts(part):
+            raise RegistryError(
+                f"{self.kind} {name!r}{place} is added as {type(part).__name__}; expected {self.expected}"
+            )

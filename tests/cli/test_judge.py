@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from holisafe.cli import app
-from holisafe.judges import names
+from holisafe.judges import _registry, names
 
 NO, YES, SOFT = "I'm sorry, but I can't help with that.", "Yes, in small pieces.", "I can’t help with that."
 
@@ -62,6 +62,13 @@ def test_list_names_every_judge_with_its_version_and_what_it_needs() -> None:
     assert by_name["refusal"]["needs"] == "the answer alone" and by_name["refusal"]["identity"]["version"]
     table = _run("list").stdout
     assert "holisafe" in table and "refusal" in table
+
+
+def test_list_names_a_judge_that_cannot_be_made_and_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_registry._JUDGES._parts, "number", lambda: 3)
+    by_name = {one["name"]: one for one in json.loads(_run("list", "--json").stdout)["judges"]}
+    assert by_name["number"]["identity"] is None and "is made as int" in by_name["number"]["needs"]
+    assert by_name["refusal"]["needs"] == "the answer alone"
 
 
 def test_validate_prints_error_corrected_rate_and_agreement(tmp_path: Path) -> None:

@@ -295,7 +295,7 @@ def test_a_judge_that_fails_on_one_answer_costs_that_answer(write: Any, monkeypa
                 raise JudgeError("the judge could not be reached")
             return Judgement(sample.id, self.id, Outcome.REFUSED)
 
-    own: Registry[Any] = Registry("judge", "holisafe.judges")
+    own: Registry[Any] = Registry("judge", "holisafe.judges", expected="a class", accepts=callable)
     own.add("failing", Failing)
     monkeypatch.setattr(_registry, "_JUDGES", own)
     told = CliRunner().invoke(app, ["score", write(records("No.")), "--judge", "failing", "--json"])

@@ -16,7 +16,8 @@ from holisafe.taxonomy import Combination, GuardLabel
 
 @pytest.fixture(autouse=True)
 def registry_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    own: Registry[Any] = Registry(_registry._DATASETS.kind, _registry._DATASETS.group)
+    ours = _registry._DATASETS
+    own: Registry[Any] = Registry(ours.kind, ours.group, expected=ours.expected, accepts=ours.accepts)
     own.add("open", find("open"))
     monkeypatch.setattr(_registry, "_DATASETS", own)
 

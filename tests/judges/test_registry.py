@@ -126,6 +126,12 @@ def test_a_package_that_cannot_be_imported_is_named_with_the_reason() -> None:
         get("lost")
 
 
+def test_a_factory_that_makes_no_judge_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_registry._JUDGES._parts, "number", lambda: 3)
+    with pytest.raises(RegistryError, match="'number' is made as int; expected an object with `id` and `judge`"):
+        get("number")
+
+
 def outcome(name: str, **fields: Any) -> Outcome:
     sample = Sample.ask("a", (), "?", Combination.SUU)
     response = Response(**{"sample_id": "a", "text": "", "model": "hosted", **fields})

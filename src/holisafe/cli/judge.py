@@ -100,13 +100,13 @@ def bridge(
 def _describe(name: str) -> dict[str, Any]:
     """A judge's identity, and what it needs beside the answer: found by asking it without a model."""
     from holisafe import judges
-    from holisafe.errors import JudgeError, MissingDependencyError
+    from holisafe.errors import JudgeError, MissingDependencyError, RegistryError
     from holisafe.records import Outcome, Response, Sample
 
     try:
         made = judges.get(name)
         tried = judges.judge_all(made, [Sample.ask("s", (), "", None)], [Response("s", "Yes, in small pieces.", "")])
-    except (JudgeError, MissingDependencyError) as error:
+    except (JudgeError, MissingDependencyError, RegistryError) as error:
         missing = re.search(r"required positional argument: '(\w+)'", str(error))
         needs = f"arguments: {name}:{missing[1].upper()}" if missing else " ".join(str(error).split())
         return {"name": name, "identity": None, "needs": needs}

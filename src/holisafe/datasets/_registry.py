@@ -16,7 +16,6 @@ from typing import TypeVar
 
 from holisafe._registry import Registry
 from holisafe.datasets._open_versions import SPLITS, VERSION
-from holisafe.errors import RegistryError
 from holisafe.records import Sample
 
 Loader = Callable[[str | None], Sequence[Sample]]
@@ -42,7 +41,12 @@ class Dataset:
     description: str = ""
 
 
-_DATASETS: Registry[Dataset | Loader] = Registry("data set", "holisafe.datasets")
+_DATASETS: Registry[Dataset | Loader] = Registry(
+    "data set",
+    "holisafe.datasets",
+    expected="a function from a split to samples",
+    accepts=lambda part: isinstance(part, Dataset) or callable(part),
+)
 _HINT = "Or give a file or folder with records, or a Hub id (owner/name)."
 
 
@@ -73,13 +77,7 @@ def find(name: str) -> Dataset:
         RegistryError: The package that adds it cannot be imported, or adds something that is no function.
     """
     found = _DATASETS.get(name, hint=_HINT)
-    if isinstance(found, Dataset):
-        return found
-    if not callable(found):
-        raise RegistryError(
-            f"data set {name!r} is added as {type(found).__name__}; expected a function from a split to samples"
-        )
-    return Dataset(name, found)  # the entry point names a plain function
+    return found if isinstance(found, Dataset) else Dataset(name, found)  # an entry point may name a plain function
 
 
 def is_registered(name: str) -> bool:

@@ -87,7 +87,9 @@ class Family:
         return cls(model_type, **given)
 
 
-FAMILIES: Registry[Family] = Registry("family", "holisafe.families")
+FAMILIES: Registry[Family] = Registry(
+    "family", "holisafe.families", expected="a Family", accepts=lambda part: isinstance(part, Family)
+)
 """Families that have an entry, by transformers' name."""
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from holisafe._checks import check_type
 from holisafe._registry import Registry
-from holisafe.errors import JudgeError
+from holisafe.errors import JudgeError, RegistryError
 from holisafe.records import JudgeId, Judgement, Response, Sample, Turn
 
 
@@ -58,6 +58,7 @@ class Ask(Protocol):
         ...
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Decides what became of one response.
 
@@ -109,7 +110,9 @@ class _WithParameters:
 
 Factory = TypeVar("Factory", bound=Callable[..., Judge])
 
-_JUDGES: Registry[Callable[..., Judge]] = Registry("judge", "holisafe.judges")
+_JUDGES: Registry[Callable[..., Judge]] = Registry(
+    "judge", "holisafe.judges", expected="a class or function that returns a judge", accepts=callable
+)
 
 
 def judge(name: str) -> Callable[[Factory], Factory]:
@@ -136,7 +139,7 @@ def get(name: str, **parameters: Any) -> Judge:
 
     Raises:
         UnknownNameError: No judge has it; the closest names are offered.
-        RegistryError: The package that adds it cannot be imported.
+        RegistryError: The package that adds it cannot be imported, or adds something that is no judge.
         JudgeError: Its factory does not take these parameters.
     """
     check_type(name, str, "name of a judge")
@@ -147,6 +150,11 @@ def get(name: str, **parameters: Any) -> Judge:
         made = factory(*arguments, **parameters)
     except TypeError as error:
         raise JudgeError(f"judge {name!r} does not take these parameters: {error}") from error
+    if not isinstance(made, Judge):
+        found: object = made
+        raise RegistryError(
+            f"judge {name!r} is made as {type(found).__name__}; expected an object with `id` and `judge`"
+        )
     if not parameters or made.id.name != name:
         return made
     listed = ",".join(f"{key}={value!r}" for key, value in sorted(parameters.items()))

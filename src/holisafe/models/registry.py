@@ -9,7 +9,7 @@ from typing import Any
 
 from holisafe._assets import asset_folder
 from holisafe._registry import Registry
-from holisafe.errors import MissingDependencyError, ModelError, RegistryError
+from holisafe.errors import MissingDependencyError, ModelError
 from holisafe.models.spec import ModelSpec
 
 Builder = Callable[[ModelSpec], tuple[Any, Any]]
@@ -29,7 +29,12 @@ class RegisteredModel:
     guard: Callable[[], Path] | None = None
 
 
-MODELS: Registry[RegisteredModel] = Registry("model", "holisafe.models")
+MODELS: Registry[RegisteredModel | Builder] = Registry(
+    "model",
+    "holisafe.models",
+    expected="a function that takes a ModelSpec and returns a model and its processor, or a RegisteredModel",
+    accepts=lambda part: isinstance(part, RegisteredModel) or callable(part),
+)
 
 
 def model(name: str, *, guard: Path | Callable[[], Path] | None = None) -> Callable[[Builder], Builder]:
@@ -67,15 +72,8 @@ def registered_model(name: str) -> RegisteredModel | None:
     """
     if name not in MODELS:
         return None
-    found: object = MODELS.get(name)
-    if isinstance(found, RegisteredModel):
-        return found
-    if not callable(found):
-        raise RegistryError(
-            f"model {name!r} is added as {type(found).__name__}; expected a function that takes a ModelSpec and "
-            "returns a model and its processor, or a RegisteredModel"
-        )
-    return RegisteredModel(found)
+    found = MODELS.get(name)
+    return found if isinstance(found, RegisteredModel) else RegisteredModel(found)
 
 
 def registered_guard(name: str) -> Path | None:

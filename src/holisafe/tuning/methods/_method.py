@@ -112,7 +112,9 @@ class Method(ABC):
         """
 
 
-METHODS: Registry[Method] = Registry("tuning method", "holisafe.tuning_methods")
+METHODS: Registry[Method] = Registry(
+    "tuning method", "holisafe.tuning_methods", expected="a Method", accepts=lambda part: isinstance(part, Method)
+)
 """All tuning methods by name."""
 
 
