@@ -1,7 +1,7 @@
 """The run: data sets as Inspect tasks, a provider for local models, and runs that survive being killed.
 
-`measure` measures a model, `read_run` reads a run back, `rejudge` judges recorded answers again, `inspect_ask` lets a
-judge ask any model that Inspect reaches. Inspect is imported on first use.
+`measure` measures a model, `read_run` reads a run back, `score_run` judges the answers of a recorded run and keeps the
+result, `rejudge` does so in memory, `inspect_ask` lets a judge ask any model that Inspect reaches. Inspect is imported on first use.
 """
 
 from __future__ import annotations
@@ -15,10 +15,20 @@ if TYPE_CHECKING:
     from holisafe.bench._folder import default_folder
     from holisafe.bench._judging import judge_with_model
     from holisafe.bench._read import read_run, rejudge
+    from holisafe.bench._rescore import score_run
     from holisafe.bench._run import measure
     from holisafe.bench._task import build_task
 
-__all__ = ["build_task", "default_folder", "inspect_ask", "judge_with_model", "measure", "read_run", "rejudge"]
+__all__ = [
+    "build_task",
+    "default_folder",
+    "inspect_ask",
+    "judge_with_model",
+    "measure",
+    "read_run",
+    "rejudge",
+    "score_run",
+]
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -28,6 +38,7 @@ __getattr__, __dir__ = lazy(
         "judge_with_model": "holisafe.bench._judging",
         "read_run": "holisafe.bench._read",
         "rejudge": "holisafe.bench._read",
+        "score_run": "holisafe.bench._rescore",
         "default_folder": "holisafe.bench._folder",
         "measure": "holisafe.bench._run",
     },

@@ -126,6 +126,10 @@ class Judgements(_Lines[tuple[str, JudgeId], Judgement]):
             return None
         return found
 
+    def last(self, response: Response, judge: JudgeId) -> Judgement | None:
+        """What that judge last said, even if it was a failure."""
+        return self._records.get((response.sample_id, judge))
+
 
 def recorded_responses(path: Path) -> dict[str, Response]:
     """What a journal holds of each sample, errors included; empty where there is no journal.

@@ -10,6 +10,7 @@ import typer
 
 from holisafe._printable import encodable
 from holisafe.cli._options import AsJson, Judges
+from holisafe.cli._rejudge import run_json, score_recorded, shown_summaries
 from holisafe.cli._unjudged import MAX_UNJUDGED, FallbackJudge, JudgeModel, MaxUnjudged, checked, judged_json
 
 if TYPE_CHECKING:
@@ -32,9 +33,10 @@ def score(
     predictions: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE",
-            help="Recorded answers (JSON, JSON Lines, CSV or Parquet), each in the field `prediction` of its record. "
-            "With --data, the fields `id` and `prediction` suffice.",
+            metavar="RUN",
+            help="Folder of a run, an Inspect log (.eval), or a file of recorded answers (JSON, JSON Lines, CSV or "
+            "Parquet), each in the field `prediction` of its record. With --data, the fields `id` and `prediction` "
+            "suffice.",
         ),
     ],
     judge: Judges = None,
@@ -47,22 +49,34 @@ def score(
     split: Annotated[str | None, typer.Option(help="Split of --data.", show_default="all")] = None,
     by_category: Annotated[bool, typer.Option(help="Print a table by category too.")] = True,
     out: Annotated[
-        Path | None, typer.Option(help="New folder for the run, which `holisafe report` reads.", show_default="none")
+        Path | None,
+        typer.Option(
+            help="Folder for the judged run, which `holisafe report` reads.", show_default="RUN where it is a folder"
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge recorded answers and print rates with intervals.
+    """Judge recorded answers and print rates with intervals; the model is not asked.
 
-    A record without an answer counts, as an error. A broken record is left out and reported.
+    A record without an answer counts, as an error. A broken record is left out and reported. In a run, only what a
+    judge has not judged yet is judged; the judgements of other judges stay.
     """
     from holisafe import judges
     from holisafe.datasets import load, read_predictions
     from holisafe.errors import DataError
     from holisafe.metrics import summarise
+    from holisafe.records.folder import is_run
 
     chosen = [judges.get(name) for name in dict.fromkeys(judge or ["holisafe"])]
     if fallback_judge is not None:
         chosen = judges.with_fallbacks(chosen, judges.get(fallback_judge))
+    if is_run(predictions):
+        if data is not None or split is not None:
+            raise DataError(f"{predictions} is a run, which says what was asked; leave out --data and --split")
+        measured = score_recorded(predictions, chosen, judge_model, out)
+        shown = shown_summaries(measured, chosen, max_unjudged)
+        _print(shown, by_category, run_json(predictions, out, measured, shown) if as_json else None)
+        return
     loaded = read_predictions(predictions, None if data is None else load(data, split))
     _tell(loaded.problems)
     if not loaded.samples:
@@ -81,8 +95,12 @@ def score(
         settings = {"data": data, "split": split, "judges": list(versions)}
         _write(out, predictions, loaded, judged, _provenance(predictions, loaded, summaries, versions, settings))
     shown = checked(summaries, loaded.responses, judged, max_unjudged)
-    found = _to_json(str(predictions), loaded, shown, judged, versions)
-    if as_json:
+    _print(shown, by_category, _to_json(str(predictions), loaded, shown, judged, versions) if as_json else None)
+
+
+def _print(shown: Sequence[Summary], by_category: bool, found: Mapping[str, Any] | None) -> None:
+    """One JSON object where it is asked for, else tables."""
+    if found is not None:
         typer.echo(json.dumps(found))
         return
     from holisafe.cli._tables import print_groups, print_summaries
