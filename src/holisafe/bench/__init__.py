@@ -1,7 +1,8 @@
 """The run: data sets as Inspect tasks, a provider for local models, and runs that survive being killed.
 
 `measure` measures a model, `read_run` reads a run back, `score_run` judges the answers of a recorded run and keeps the
-result, `rejudge` does so in memory, `inspect_ask` lets a judge ask any model that Inspect reaches. Inspect is imported on first use.
+result, `rejudge` does so in memory, `check_anchors` finds out whether a judge has drifted, `inspect_ask` lets a judge
+ask any model that Inspect reaches. Inspect is imported on first use.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from holisafe._lazy import lazy
 
 if TYPE_CHECKING:
+    from holisafe.bench._anchors import check_anchors, note_anchors
     from holisafe.bench._ask import inspect_ask
     from holisafe.bench._folder import default_folder
     from holisafe.bench._judging import judge_with_model
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "build_task",
+    "check_anchors",
     "default_folder",
     "inspect_ask",
     "judge_with_model",
     "measure",
+    "note_anchors",
     "read_run",
     "rejudge",
     "score_run",
@@ -34,6 +38,8 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "build_task": "holisafe.bench._task",
+        "check_anchors": "holisafe.bench._anchors",
+        "note_anchors": "holisafe.bench._anchors",
         "inspect_ask": "holisafe.bench._ask",
         "judge_with_model": "holisafe.bench._judging",
         "read_run": "holisafe.bench._read",

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from holisafe.cli import _anchors
 from holisafe.cli._options import AsJson, Attention, Device, Dtype, Judges, Revision, TrustRemoteCode
 from holisafe.cli._runs import print_figures, resumable, show_progress, tell_requests, tell_troubles, to_json
 from holisafe.cli._unjudged import MAX_UNJUDGED, FallbackJudge, JudgeModel, MaxUnjudged
@@ -37,6 +38,7 @@ def bench(
     judge_model: JudgeModel = None,
     fallback_judge: FallbackJudge = None,
     max_unjudged: MaxUnjudged = MAX_UNJUDGED,
+    anchors: _anchors.Anchors = None,
     guard: Annotated[
         str | None,
         typer.Option(
@@ -93,6 +95,7 @@ def bench(
     typer.echo(
         f"measuring {model} on {data} ({split}); answers of up to {max_new_tokens} tokens; into {folder}", err=True
     )
+    drift = _anchors.check(anchors, judge or [], judge_model, fallback_judge)
     with resumable(folder), show_progress() as line:
         measured = measure(
             model,
@@ -126,9 +129,10 @@ def bench(
     tell_troubles(measured, data)
     if as_json:
         typer.echo(json.dumps(to_json(measured, model, folder, max_unjudged)))
-        return
-    print_figures(measured, max_unjudged)
-    typer.echo(f"\nfor a page with every answer: holisafe report {folder}", err=True)
+    else:
+        print_figures(measured, max_unjudged)
+        typer.echo(f"\nfor a page with every answer: holisafe report {folder}", err=True)
+    _anchors.conclude(drift, folder)
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from holisafe._printable import encodable
+from holisafe.cli import _anchors
 from holisafe.cli._options import AsJson, Judges
 from holisafe.cli._rejudge import run_json, score_recorded, shown_summaries
 from holisafe.cli._unjudged import MAX_UNJUDGED, FallbackJudge, JudgeModel, MaxUnjudged, checked, judged_json
@@ -43,6 +44,7 @@ def score(
     judge_model: JudgeModel = None,
     fallback_judge: FallbackJudge = None,
     max_unjudged: MaxUnjudged = MAX_UNJUDGED,
+    anchors: _anchors.Anchors = None,
     data: Annotated[
         str | None, typer.Option(help="Data set, path or Hub id that the answers belong to; joined by id.")
     ] = None,
@@ -73,9 +75,11 @@ def score(
     if is_run(predictions):
         if data is not None or split is not None:
             raise DataError(f"{predictions} is a run, which says what was asked; leave out --data and --split")
+        drift = _anchors.check(anchors, judge or [], judge_model, fallback_judge)
         measured = score_recorded(predictions, chosen, judge_model, out)
         shown = shown_summaries(measured, chosen, max_unjudged)
         _print(shown, by_category, run_json(predictions, out, measured, shown) if as_json else None)
+        _anchors.conclude(drift, out or (predictions if predictions.is_dir() else None))
         return
     loaded = read_predictions(predictions, None if data is None else load(data, split))
     _tell(loaded.problems)
@@ -88,6 +92,7 @@ def score(
             f"{predictions}: none of {len(loaded.samples)} records has an answer that could be scored; "
             "expected the model's text in the field 'prediction'"
         )
+    drift = _anchors.check(anchors, judge or [], judge_model, fallback_judge)
     judged = _judged(chosen, loaded, judge_model, out)
     summaries = [summarise(loaded.samples, judgements) for judgements in judged.values()]
     versions = {one.id.name: one.id.version for one in chosen}
@@ -96,6 +101,7 @@ def score(
         _write(out, predictions, loaded, judged, _provenance(predictions, loaded, summaries, versions, settings))
     shown = checked(summaries, loaded.responses, judged, max_unjudged)
     _print(shown, by_category, _to_json(str(predictions), loaded, shown, judged, versions) if as_json else None)
+    _anchors.conclude(drift, out)
 
 
 def _print(shown: Sequence[Summary], by_category: bool, found: Mapping[str, Any] | None) -> None:

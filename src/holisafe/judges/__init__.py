@@ -4,7 +4,7 @@ from holisafe.judges._fallback import with_fallback, with_fallbacks
 from holisafe.judges._registry import Ask, Judge, PublishedProtocol, Reply, get, judge, names, with_model
 from holisafe.judges.asked import AskedJudge
 from holisafe.judges.judging import judge_all, judge_response, no_answer
-from holisafe.judges.panels import Cascade, Panel, cascade, decided_shares, panel
+from holisafe.judges.panels import Cascade, MeanPanel, Panel, cascade, decided_shares, panel
 from holisafe.judges.strings import PublishedStringMatch, Refusal, SaptStringMatch, VLGuardStringMatch
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "AskedJudge",
     "Cascade",
     "Judge",
+    "MeanPanel",
     "Panel",
     "PublishedProtocol",
     "PublishedStringMatch",

@@ -23,10 +23,11 @@ from holisafe.metrics._judges import (
     RankCorrelation,
     disagreements,
     krippendorff_alpha,
+    most_by_chance,
     pairwise_agreement,
     rank_correlation,
 )
-from holisafe.metrics._paired import Comparison, Difference, compare
+from holisafe.metrics._paired import Comparison, Difference, compare, compare_judges
 from holisafe.metrics._rates import (
     PARTS,
     Part,
@@ -93,6 +94,7 @@ __all__ = [
     "bootstrap_figure",
     "cluster_name",
     "compare",
+    "compare_judges",
     "conformal_spread",
     "conformal_threshold",
     "corrected_rate",
@@ -110,6 +112,7 @@ __all__ = [
     "judge_of",
     "krippendorff_alpha",
     "may_share",
+    "most_by_chance",
     "negative_log_likelihood",
     "pairwise_agreement",
     "part_name",
