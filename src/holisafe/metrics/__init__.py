@@ -7,15 +7,12 @@ from holisafe.metrics._agreement import Agreement, agreement
 from holisafe.metrics._columns import asr_name
 from holisafe.metrics._headline import FIGURES, HEADLINE, RR_PARTS, HeadlineFigure, figures, headline
 from holisafe.metrics._judge_error import (
-    ALPHA,
     LEAST_J,
     Correction,
     JudgeErrorRates,
     Labelled,
-    Sharing,
     corrected_rate,
     judge_error,
-    may_share,
     prediction_powered_rate,
 )
 from holisafe.metrics._judges import (
@@ -39,6 +36,7 @@ from holisafe.metrics._rates import (
     part_name,
     part_of,
 )
+from holisafe.metrics._sharing import ALPHA, Sharing, may_share
 from holisafe.metrics._summary import GROUP_RATES, Figure, Groups, Summary, summarise
 from holisafe.metrics._twins import twin_pairs
 from holisafe.metrics._unjudged import Unjudged, unjudged, withheld
