@@ -125,9 +125,9 @@ def _sharing(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield from ("", "## May models share one calibration set?", "")
     yield from textwrap.wrap(
         f"How often the test rejects, in % of {DRAWS:,} draws: *type I error* where the judge errs alike on all "
-        f"models, *power* where its sensitivity on one is lower by {LOSS:g}. Half of the labels of each model are cases. *As "
-        "shipped* is exact where an expected count is below 5; *normal* is the approximation alone. The level is "
-        f"{100 * ALPHA:g} %; the rule, written before the first run, is a type I error of at most "
+        f"models, *power* where its sensitivity on one is lower by {LOSS:g}. Half of the labels of each model are "
+        "cases. *As shipped* is exact where an expected count is below 5; *normal* is the approximation alone. The "
+        f"level is {100 * ALPHA:g} %; the rule, written before the first run, is a type I error of at most "
         f"{100 * MOST_TYPE_I:g} % as shipped, and what is above is in bold.",
         110,
     )

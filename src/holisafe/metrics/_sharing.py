@@ -195,7 +195,7 @@ def _drawn(totals: Floats, right: float, seed: int) -> Floats:
 
 
 def _tail(spreads: Floats, found: float, chances: npt.NDArray[np.float64] | None) -> float:
-    """Probability of a spread at least as large; among drawn tables, the observed one counts (Phipson and Smyth 2010)."""
+    """Probability of a spread at least as large; with drawn tables the observed one counts (Phipson, Smyth 2010)."""
     far = spreads >= found * (1 - 1e-9)
     if chances is None:
         return float((far.sum() + 1) / (len(spreads) + 1))
