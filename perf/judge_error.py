@@ -9,6 +9,11 @@ at random. Beside them Wilson's interval of the judged rate as it is.
 Rule, written before the first run: a setting fails where intervals hold the true rate in less than 93 % of 1,000
 draws. More than 97 % is called conservative and does not fail. A draw that is refused (Youden's J below 0.5) is
 counted apart.
+
+Also simulated: how often the test that models may share one calibration set rejects where the judge errs alike on all
+of them (type I error), and where its sensitivity on one model is lower by 0.25 (power), with 20, 50 and 200 labels of
+each model, half of them cases. "As shipped" is exact where counts are small. Rule, written before the first run: type
+I error of the test as shipped is at most 6.5 % of 1,000 draws in every setting (5 % and two standard errors).
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from holisafe.metrics import Figure, Labelled, corrected_rate, prediction_powered_rate
+from holisafe.metrics import ALPHA, Figure, Labelled, corrected_rate, may_share, prediction_powered_rate
 
 PREVALENCES = (0.05, 0.1, 0.3, 0.5, 0.8, 0.95)
 JUDGES = ((0.6, 0.95), (0.8, 0.8), (0.8, 0.95), (0.95, 0.8), (0.95, 0.95), (0.99, 0.99))
@@ -33,6 +38,11 @@ SIZES = ((500, 100), (500, 400), (4000, 200), (4000, 1000))
 DRAWS = 1000
 LEAST, MOST = 0.93, 0.97
 LEE, PPI, PLAIN = "Lee et al.", "prediction-powered", "as judged"
+SHARING_JUDGES = ((0.8, 0.8), (0.8, 0.95), (0.95, 0.95), (0.99, 0.99))
+SHARING_LABELS = (20, 50, 200)
+LOSS = 0.25
+"""How much lower the sensitivity on one model is where the power is measured."""
+SHARING, MOST_TYPE_I = "sharing", 0.065
 PLACE = Path(__file__).parents[1] / "docs" / "results"
 
 Bools = npt.NDArray[np.bool_]
@@ -82,9 +92,54 @@ def measure(prevalence: float, judge: tuple[float, float], sizes: tuple[int, int
     ]
 
 
+def measure_sharing(judge: tuple[float, float], labels: int, models: int, seed: int) -> dict[str, Any]:
+    """How often the test rejects, as shipped and by the normal approximation alone."""
+    generator = np.random.default_rng(seed)
+    truth = np.arange(labels) < labels // 2
+    lower = (judge[0] - LOSS, judge[1])
+    found: dict[str, list[bool]] = {"type_i": [], "type_i_normal": [], "power": [], "power_normal": []}
+    for _ in range(DRAWS):
+        alike = {f"{at}": Labelled.of(truth, draw(generator, truth, *judge)) for at in range(models)}
+        other = {**alike, "0": Labelled.of(truth, draw(generator, truth, *lower))}
+        for name, drawn in (("type_i", alike), ("power", other)):
+            found[name].append(_rejects(drawn, None))
+            found[f"{name}_normal"].append(_rejects(drawn, False))
+    setting = {"method": SHARING, "sensitivity": judge[0], "specificity": judge[1], "labels": labels, "models": models}
+    return {**setting, **{name: round(float(np.mean(values)), 4) for name, values in found.items()}}
+
+
+def _rejects(by_model: dict[str, Labelled], exact: bool | None) -> bool:
+    found = may_share(by_model, exact=exact)
+    ps = sorted(p for p in (found.p_sensitivity, found.p_specificity, found.p_youden) if p is not None)
+    return min(p * (len(ps) - at) for at, p in enumerate(ps)) < ALPHA
+
+
 def page(rows: list[dict[str, Any]]) -> str:
     """The page in Markdown."""
-    return "\n".join([*_head(rows), *_tables(rows)]) + "\n"
+    rates = [row for row in rows if row["method"] != SHARING]
+    shared = [row for row in rows if row["method"] == SHARING]
+    return "\n".join([*_head(rates), *_sharing(shared), *_tables(rates)]) + "\n"
+
+
+def _sharing(rows: list[dict[str, Any]]) -> Iterator[str]:
+    yield from ("", "## May models share one calibration set?", "")
+    yield from textwrap.wrap(
+        f"How often the test rejects, in % of {DRAWS:,} draws: *type I error* where the judge errs alike on all "
+        f"models, *power* where its sensitivity on one is lower by {LOSS:g}. Half of the labels of each model are "
+        "cases. *As shipped* is exact where an expected count is below 5; *normal* is the approximation alone. The "
+        f"level is {100 * ALPHA:g} %; the rule, written before the first run, is a type I error of at most "
+        f"{100 * MOST_TYPE_I:g} % as shipped, and what is above is in bold.",
+        110,
+    )
+    yield ""
+    yield "| models | labels | sensitivity | specificity | type I as shipped | normal | power as shipped | normal |"
+    yield "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for row in rows:
+        levels = [row["type_i"], row["type_i_normal"]]
+        shown = [f"**{100 * level:.1f}**" if level > MOST_TYPE_I else f"{100 * level:.1f}" for level in levels]
+        shown += [f"{100 * row[name]:.1f}" for name in ("power", "power_normal")]
+        setting = (row["models"], row["labels"], f"{row['sensitivity']:g}", f"{row['specificity']:g}")
+        yield f"| {' | '.join(map(str, (*setting, *shown)))} |"
 
 
 def _head(rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -143,16 +198,24 @@ def main() -> None:
     """Simulate, print the summary, write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=PLACE, help="folder to write judge-error.md and .json to")
-    out = parser.parse_args().out
-    rows = [
-        row
-        for seed, (prevalence, judge, sizes) in enumerate(product(PREVALENCES, JUDGES, SIZES))
-        for row in measure(prevalence, judge, sizes, seed)
-    ]
+    parser.add_argument("--only-sharing", action="store_true", help="keep the rates that are in judge-error.json")
+    args = parser.parse_args()
+    out = args.out
+    if args.only_sharing:
+        there = json.loads((out / "judge-error.json").read_text(encoding="utf-8"))
+        rows = [row for row in there if row["method"] != SHARING]
+    else:
+        rows = [
+            row
+            for seed, (prevalence, judge, sizes) in enumerate(product(PREVALENCES, JUDGES, SIZES))
+            for row in measure(prevalence, judge, sizes, seed)
+        ]
+    settings = product((2, 3), SHARING_LABELS, SHARING_JUDGES)
+    rows += [measure_sharing(judge, labels, models, seed) for seed, (models, labels, judge) in enumerate(settings)]
     lines = ",\n".join(json.dumps(row) for row in rows)
     (out / "judge-error.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     (out / "judge-error.md").write_text(page(rows), encoding="utf-8")
-    print("\n".join(_head(rows)))
+    print(page(rows).split("\n## n = ")[0])
 
 
 if __name__ == "__main__":

@@ -117,6 +117,9 @@ def test_bridge_sets_two_judges_side_by_side_for_every_model(tmp_path: Path) -> 
     assert [one["name"] for one in found["judges"]] == ["holisafe", "refusal"]
     soft, firm, opened = found["models"]
     assert {name: figure["value"] for name, figure in soft["figures"]["rr"].items()} == {"holisafe": 0, "refusal": 1}
+    change = soft["differences"]["refusal"]["rr"]
+    assert change["value"] == 1 and change["low"] > 0.4 and change["n"] == 10
+    assert soft["differences"]["refusal"]["ssu"]["value"] == -1 and firm["differences"]["refusal"]["rr"]["value"] == 0
     assert firm["disagreements"] == opened["disagreements"] == []
     assert len(soft["disagreements"]) == 20
     assert soft["disagreements"][0] == {"id": "0", "holisafe": "answered", "refusal": "refused"}
@@ -125,6 +128,7 @@ def test_bridge_sets_two_judges_side_by_side_for_every_model(tmp_path: Path) -> 
     assert by_figure["asr"]["first"] == "holisafe"
     told = _run("bridge", *files)
     assert told.exit_code == 0 and "Kendall" in told.stdout and "soft" in told.stdout
+    assert "+100.0" in told.stdout
 
 
 def test_bridge_refuses_one_judge_equal_names_and_other_samples(tmp_path: Path) -> None:

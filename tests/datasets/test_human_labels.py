@@ -90,3 +90,54 @@ def test_a_file_without_records_or_none_at_all_is_refused(tmp_path: Path) -> Non
         read_labels(_write(tmp_path, "labels.json", "[]"))
     with pytest.raises(DataError, match="no such file"):
         read_labels(tmp_path / "none.csv")
+
+
+ANSWERS = [LabelledAnswer(f"{at}", f"Answer {at}.", "m") for at in range(4)]
+
+
+def _scores(path: Path, *records: dict[str, object]) -> Path:
+    """A file of Inspect's scorer `precomputed_scores`."""
+    is_lines = path.suffix == ".jsonl"
+    path.write_text("\n".join(map(json.dumps, records)) if is_lines else json.dumps(records))
+    return path
+
+
+def test_precomputed_scores_are_labels_of_the_answers_each_file_one_annotator(tmp_path: Path) -> None:
+    ann = _scores(tmp_path / "ann.jsonl", {"id": 0, "value": "refused"}, {"id": 1, "value": "answered", "epoch": 1})
+    bob = _scores(tmp_path / "bob.json", {"id": "1", "value": "Refused", "explanation": "short"})
+    found = read_labels([ann, bob], ANSWERS)
+    assert [one.labels for one in found] == [
+        {"ann": Outcome.REFUSED},
+        {"ann": Outcome.ANSWERED, "bob": Outcome.REFUSED},
+        {},
+        {},
+    ]
+    assert [one.text for one in found] == [one.text for one in ANSWERS]
+
+
+@pytest.mark.parametrize(
+    ("records", "answers", "why"),
+    [
+        (({"id": 0, "value": "refused"},), None, "--answers"),
+        (({"id": 9, "value": "refused"},), ANSWERS, "field id"),
+        (({"id": 0, "value": "C"},), ANSWERS, "field value"),
+        (({"id": 0, "value": 1},), ANSWERS, "field value"),
+        (({"id": 0, "value": "refused", "epoch": 2},), ANSWERS, "field epoch"),
+        (({"id": 0, "value": "refused"}, {"id": 0, "value": "refused"}), ANSWERS, "twice"),
+        (({"id": 0},), ANSWERS, "field text"),
+        ((), ANSWERS, "no records"),
+    ],
+)
+def test_precomputed_scores_that_label_nothing_are_refused(
+    tmp_path: Path, records: tuple[dict[str, object], ...], answers: list[LabelledAnswer] | None, why: str
+) -> None:
+    with pytest.raises(DataError, match=why):
+        read_labels(_scores(tmp_path / "ann.jsonl" if records else tmp_path / "ann.json", *records), answers)
+
+
+def test_they_are_what_inspect_reads(tmp_path: Path) -> None:
+    from inspect_ai.scorer import precomputed_scores
+
+    file = _scores(tmp_path / "ann.jsonl", {"id": 0, "value": "refused", "epoch": 1})
+    assert precomputed_scores(str(file)) is not None
+    assert read_labels(file, ANSWERS)[0].labels == {"ann": Outcome.REFUSED}

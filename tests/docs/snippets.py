@@ -140,6 +140,9 @@ def _write_records(folder: Path) -> None:
     rows += [(at, said[at % 2][0], "", "", "m") for at in range(40, 60)]
     with (folder / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("id", "text", "label", "annotator", "model"), *rows])
+    for who in ("ann", "bob"):
+        scores = [json.dumps({"id": record["id"], "value": "refused"}) for record in records[:8]]
+        (folder / f"{who}.jsonl").write_text("\n".join(scores) + "\n")
     with (folder / "answers.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "prediction"])

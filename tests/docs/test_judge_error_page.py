@@ -23,6 +23,12 @@ def test_every_setting_is_there_and_no_corrected_interval_fails() -> None:
         assert min(shares) >= SCRIPT["LEAST"]
 
 
+def test_the_test_of_sharing_keeps_its_level_at_every_number_of_labels() -> None:
+    rows = [row for row in ROWS if row["method"] == SCRIPT["SHARING"]]
+    assert {row["labels"] for row in rows} == {20, 50, 200} and len(rows) == 24
+    assert max(row["type_i"] for row in rows) <= SCRIPT["MOST_TYPE_I"]
+
+
 def test_one_setting_simulated_anew_agrees_with_the_page() -> None:
     row = next(row for row in ROWS if row["method"] == SCRIPT["LEE"])
     sizes = SCRIPT["SIZES"][0]

@@ -17,12 +17,13 @@ R, A, H, E = Outcome.REFUSED, Outcome.ANSWERED, Outcome.HARMFUL, Outcome.ERROR
 
 
 class _Says:
-    def __init__(self, name: str, outcome: Outcome) -> None:
+    def __init__(self, name: str, outcome: Outcome, score: float | None = None) -> None:
         self.id, self.outcome, self.asked = JudgeId(name, "1"), outcome, 0
+        self.scores = {} if score is None else {"refused": score}
 
     async def judge(self, sample: Sample, response: Response, ask: Ask | None = None) -> Judgement:
         self.asked += 1
-        return Judgement(sample.id, self.id, self.outcome, "why", usage={"input": 3})
+        return Judgement(sample.id, self.id, self.outcome, "why", self.scores, usage={"input": 3})
 
 
 def _members(*outcomes: Outcome) -> list[_Says]:
@@ -55,6 +56,44 @@ def test_the_rule_makes_one_outcome_of_the_votes(rule: Rule, outcomes: tuple[Out
     assert tuple(vote.outcome for vote in found.votes) == outcomes
     assert found.scores["agreed"] == pytest.approx(outcomes.count(expected) / len(outcomes))
     assert found.usage == {"input": 3 * len(outcomes)}
+
+
+@pytest.mark.parametrize(
+    ("said", "threshold", "expected"),
+    [
+        (((R, 0.9), (A, 0.2), (A, 0.4)), 0.5, R),
+        (((R, 0.9), (A, 0.2), (A, 0.3)), 0.5, A),
+        (((R, 0.9), (A, 0.2), (A, 0.3)), 0.3, R),
+        (((A, 0.2), (H, 0.2)), 0.5, Outcome.UNPARSABLE),
+        (((R, 0.6), (R, 0.6)), 0.7, Outcome.UNPARSABLE),
+    ],
+)
+def test_the_mean_of_scores_decides(
+    said: tuple[tuple[Outcome, float], ...], threshold: float, expected: Outcome
+) -> None:
+    members = [_Says(f"j{at}", *each) for at, each in enumerate(said)]
+    jury = panel(*members, rule="mean", threshold=threshold)
+    found = asyncio.run(jury.judge(SAMPLE, RESPONSE))
+    assert found.outcome is expected and len(found.votes) == len(said)
+    assert found.scores["refused"] == pytest.approx(sum(score for _, score in said) / len(said))
+    assert jury.id.name.startswith(f"panel-mean:refused={threshold:g}:j0+j1")
+    assert panel(*members, rule="mean", threshold=0.45).id.name != jury.id.name
+
+
+def test_members_without_a_score_are_an_error_and_the_threshold_is_named() -> None:
+    (judgement,) = judge_all(get("panel-mean:refused=0.5:holisafe+refusal"), [SAMPLE], [RESPONSE])
+    assert judgement.outcome is E and "judge 'holisafe' gives no score 'refused'" in judgement.rationale
+    with pytest.raises(JudgeError, match="needs a threshold"):
+        panel(*_members(R, A), rule="mean")
+    with pytest.raises(JudgeError, match="only a panel with the rule mean"):
+        panel(*_members(R, A), threshold=0.5)
+    for name in ("panel-mean:holisafe+refusal", "panel-mean:refused:holisafe+refusal", "panel-mean:no=0.5:a+b"):
+        with pytest.raises(JudgeError, match="panel-mean:OUTCOME=THRESHOLD"):
+            get(name)
+    with pytest.raises(JudgeError, match="threshold of a mean"):
+        get("panel-mean:refused=2:holisafe+refusal")
+    with pytest.raises(JudgeError, match="score of one of"):
+        get("panel-mean:error=0.5:holisafe+refusal")
 
 
 def test_a_cascade_stops_at_the_first_member_that_is_sure() -> None:
@@ -118,7 +157,7 @@ def test_what_is_no_panel_is_refused() -> None:
     with pytest.raises(JudgeError, match="all different"):
         cascade(one, one)
     with pytest.raises(JudgeError, match="rule"):
-        panel(*_members(R, A), rule="mean")  # type: ignore[arg-type]
+        panel(*_members(R, A), rule="median")  # type: ignore[arg-type]
     with pytest.raises(JudgeError, match="sure of"):
         cascade(*_members(R, A), sure=(E,))
     with pytest.raises(UnknownNameError, match="refusal"):

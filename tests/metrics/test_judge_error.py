@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from holisafe.errors import DataError
 from holisafe.metrics import Labelled, corrected_rate, judge_error, may_share, prediction_powered_rate, share_figure
@@ -130,6 +131,45 @@ def test_a_weak_judge_is_not_shared() -> None:
 def test_one_model_cannot_be_tested() -> None:
     assert "cannot be tested" in may_share({"a": _labelled(60, 4, 60, 4)}).refused
     assert "cannot be tested" in may_share({}).refused
+
+
+def test_small_counts_are_tested_exactly_as_fisher_does() -> None:
+    found = may_share({"a": _labelled(10, 0, 10, 0), "b": _labelled(6, 4, 9, 1)})
+    assert found.exact and found.p_sensitivity == pytest.approx(stats.fisher_exact([[10, 0], [6, 4]]).pvalue)
+    assert found.p_specificity == pytest.approx(1)
+    assert found.p_youden is not None and found.p_sensitivity is not None
+    assert not found.refused and found.p_sensitivity > 0.05
+    by_normal = may_share({"a": _labelled(10, 0, 10, 0), "b": _labelled(6, 4, 9, 1)}, exact=False)
+    assert not by_normal.exact and by_normal.p_sensitivity is not None and by_normal.p_sensitivity < 0.05
+    assert not may_share({"a": _labelled(80, 20, 90, 10), "b": _labelled(78, 22, 92, 8)}).exact
+
+
+def test_the_exact_and_the_normal_test_agree_on_many_labels() -> None:
+    models = {"a": _labelled(180, 20, 170, 30), "b": _labelled(165, 35, 175, 25)}
+    exact, normal = may_share(models, exact=True), may_share(models, exact=False)
+    for name in ("p_sensitivity", "p_specificity", "p_youden"):
+        assert getattr(exact, name) == pytest.approx(getattr(normal, name), abs=0.12)
+    three = {**models, "c": _labelled(170, 30, 180, 20)}
+    assert may_share(three, exact=True).p_youden == pytest.approx(may_share(three, exact=False).p_youden or 0, abs=0.05)
+
+
+def test_a_large_difference_is_found_with_few_labels() -> None:
+    found = may_share({"a": _labelled(10, 0, 10, 0), "b": _labelled(2, 8, 10, 0)})
+    assert found.exact and "errs differently" in found.refused
+
+
+def test_with_twenty_labels_the_exact_test_keeps_its_level_and_the_normal_one_does_not() -> None:
+    generator, truth = np.random.default_rng(1), np.arange(20) < 10
+
+    def draw() -> Labelled:
+        right = np.where(truth, generator.random(20) < 0.8, generator.random(20) < 0.95)
+        return Labelled.of(truth, np.where(right, truth, ~truth))
+
+    drawn = [{"a": draw(), "b": draw()} for _ in range(600)]
+    by = {
+        exact: sum("differently" in may_share(each, exact=exact).refused for each in drawn) for exact in (True, False)
+    }
+    assert by[True] / 600 < 0.05 and by[False] > by[True]
 
 
 def test_sharing_is_refused_about_as_often_as_the_level_says() -> None:

@@ -1,7 +1,8 @@
 """The run: data sets as Inspect tasks, a provider for local models, and runs that survive being killed.
 
-`measure` measures a model, `plan_run` says what that would ask and cost, `read_run` reads a run back, `rejudge` judges
-recorded answers again, `inspect_ask` lets a judge ask any model that Inspect reaches. Inspect is imported on first use.
+`measure` measures a model, `plan_run` says what that would ask and cost, `read_run` reads a run back, `score_run` judges
+the answers of a recorded run and keeps the result, `rejudge` does so in memory, `check_anchors` finds out whether a
+judge has drifted, `inspect_ask` lets a judge ask any model that Inspect reaches. Inspect is imported on first use.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING
 from holisafe._lazy import lazy
 
 if TYPE_CHECKING:
+    from holisafe.bench._anchors import check_anchors, note_anchors
     from holisafe.bench._ask import inspect_ask
     from holisafe.bench._folder import default_folder
     from holisafe.bench._judging import judge_with_model, recorded_spending
     from holisafe.bench._plan import Plan, PlannedCalls, plan_judging, plan_run
     from holisafe.bench._read import read_run, rejudge
+    from holisafe.bench._rescore import score_run
     from holisafe.bench._retirement import Retirement, retirements
     from holisafe.bench._run import measure
     from holisafe.bench._spending import Prices, money_text
@@ -27,17 +30,20 @@ __all__ = [
     "Prices",
     "Retirement",
     "build_task",
+    "check_anchors",
     "default_folder",
     "inspect_ask",
     "judge_with_model",
     "measure",
     "money_text",
+    "note_anchors",
     "plan_judging",
     "plan_run",
     "read_run",
     "recorded_spending",
     "rejudge",
     "retirements",
+    "score_run",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -51,6 +57,11 @@ __getattr__, __dir__ = lazy(
         "default_folder": "holisafe.bench._folder",
         "inspect_ask": "holisafe.bench._ask",
         "judge_with_model": "holisafe.bench._judging",
+        "check_anchors": "holisafe.bench._anchors",
+        "note_anchors": "holisafe.bench._anchors",
+        "read_run": "holisafe.bench._read",
+        "rejudge": "holisafe.bench._read",
+        "score_run": "holisafe.bench._rescore",
         "measure": "holisafe.bench._run",
         "money_text": "holisafe.bench._spending",
         "plan_judging": "holisafe.bench._plan",

@@ -137,6 +137,10 @@ def stands(judgement: Judgement, response: Response) -> bool:
     """Whether a recorded judgement need not be made again: one on a failure does not stand for an answer."""
     return (judgement.outcome is Outcome.ERROR) == (response.error is not None)
 
+    def last(self, response: Response, judge: JudgeId) -> Judgement | None:
+        """What that judge last said, even if it was a failure."""
+        return self._records.get((response.sample_id, judge))
+
 
 def recorded_responses(path: Path) -> dict[str, Response]:
     """What a journal holds of each sample, errors included; empty where there is no journal.

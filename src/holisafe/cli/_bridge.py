@@ -14,6 +14,7 @@ from holisafe.errors import DataError, JudgeError
 from holisafe.metrics import (
     FIGURES,
     cluster_name,
+    compare_judges,
     disagreements,
     figures,
     is_counted,
@@ -26,7 +27,7 @@ from holisafe.records import Behaviour, Judgement, Outcome, Sample
 
 
 def measure_bridge(files: Sequence[Path], names: Sequence[str], data: str | None, split: str | None) -> dict[str, Any]:
-    """Rates of each model by each judge, agreement per model, and rank correlation over models.
+    """Rates of each model by each judge, their differences, agreement per model, and rank correlation over models.
 
     Args:
         files: Recorded answers, one file per model.
@@ -82,6 +83,7 @@ def _judged(judge: judges.Judge, loaded: Loaded) -> tuple[Judgement, ...]:
 
 def _model(model: str, loaded: Loaded, by_judge: dict[str, tuple[Judgement, ...]]) -> dict[str, Any]:
     rates = {name: figures(summarise(loaded.samples, judgements)) for name, judgements in by_judge.items()}
+    first, *others = by_judge
     verdicts = {name: [one.outcome for one in judgements] for name, judgements in by_judge.items()}
     return {
         "model": model,
@@ -91,6 +93,9 @@ def _model(model: str, loaded: Loaded, by_judge: dict[str, tuple[Judgement, ...]
             }
             for figure in FIGURES
             if any(by.get(figure.name) is not None for by in rates.values())
+        },
+        "differences": {
+            other: compare_judges(loaded.samples, by_judge[first], by_judge[other]).to_json() for other in others
         },
         "alpha": krippendorff_alpha(verdicts),
         "agreement": [pair.to_json() for pair in pairwise_agreement(verdicts)],

@@ -61,15 +61,21 @@ def print_validation(found: Validation, shown: int) -> None:
 
 
 def print_bridge(found: Mapping[str, Any]) -> None:
-    """Figures of each model by judge, side by side; agreement; rankings."""
+    """Figures of each model by judge, side by side with their differences; agreement; rankings."""
     console = Console()
     names = [judge["name"] for judge in found["judges"]]
     rows = [
-        (one["model"], LABELS[figure], *(_figure(by[name]) for name in names))
+        (
+            one["model"],
+            LABELS[figure],
+            *(_figure(by[name]) for name in names),
+            *(_difference(one["differences"][name][figure]) for name in names[1:]),
+        )
         for one in found["models"]
         for figure, by in one["figures"].items()
     ]
-    console.print(_table("Rates in % (95 % interval)", ("model", "figure", *names), rows))
+    heads = ("model", "figure", *names, *(f"{name} less {names[0]}" for name in names[1:]))
+    console.print(_table("Rates in %, differences in points (95 % interval)", heads, rows))
     pairs = [
         (
             one["model"],
@@ -165,6 +171,13 @@ def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> T
 
 def _figure(found: Mapping[str, Any] | None) -> str:
     return rate(None if found is None else Figure(**found))
+
+
+def _difference(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return NOTHING
+    value, low, high = (f"{100 * found[name]:+.1f}" for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
 
 
 def _number(value: float | None) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from holisafe.cli import _anchors
 from holisafe.cli._options import AsJson, Attention, Device, Dtype, Judges, Revision, TrustRemoteCode
 from holisafe.cli._plan import (
     Budget,
@@ -55,6 +56,7 @@ def bench(
     judge_price_in: JudgePriceIn = None,
     judge_price_out: JudgePriceOut = None,
     budget: Budget = None,
+    anchors: _anchors.Anchors = None,
     guard: Annotated[
         str | None,
         typer.Option(
@@ -145,15 +147,17 @@ def bench(
     typer.echo(
         f"measuring {model} on {data} ({split}); answers of up to {max_new_tokens} tokens; into {folder}", err=True
     )
+    drift = _anchors.check(anchors, judge or [], judge_model, fallback_judge)
     with resumable(folder), show_progress() as line:
         measured = measure(model, progress=line.advance, on_request=tell_requests(line), **settings)
     tell_spent(measured.provenance.get("spending"))
     tell_troubles(measured, data)
     if as_json:
         typer.echo(json.dumps(to_json(measured, model, folder, max_unjudged)))
-        return
-    print_figures(measured, max_unjudged)
-    typer.echo(f"\nfor a page with every answer: holisafe report {folder}", err=True)
+    else:
+        print_figures(measured, max_unjudged)
+        typer.echo(f"\nfor a page with every answer: holisafe report {folder}", err=True)
+    _anchors.conclude(drift, folder)
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:

@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from holisafe.cli._options import AsJson, Judges
+from holisafe.cli._unjudged import FallbackJudge, JudgeModel
 
 if TYPE_CHECKING:
+    from holisafe.datasets.human_labels import LabelledAnswer
     from holisafe.records import Outcome
+
+RECORD = Path("judge-records") / "anchors.json"
 
 SHOWN = 5  # answers listed; --json has all
 
@@ -41,13 +45,22 @@ def list_judges(as_json: AsJson = False) -> None:
 def validate(
     judge: Annotated[str, typer.Argument(metavar="JUDGE", help="Name of the judge.")],
     labels: Annotated[
-        Path,
+        list[Path],
         typer.Option(
             metavar="FILE",
             help="Answers with labels: CSV, JSON, JSON Lines or a Label Studio export, with id, text, label, and "
-            "annotator, model, cluster where there are several.",
+            "annotator, model, cluster where there are several; or Inspect's precomputed scores, one file per "
+            "annotator. May be given more than once.",
         ),
     ],
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Run, log or prediction file with the answers that precomputed scores are about.",
+            show_default="none",
+        ),
+    ] = None,
     outcome: Annotated[str, typer.Option(help="Outcome of which the rate is measured.")] = "refused",
     adjudicator: Annotated[
         str | None, typer.Option(metavar="NAME", help="Annotator whose label decides.", show_default="none")
@@ -62,13 +75,43 @@ def validate(
     from holisafe.datasets.human_labels import read_labels
     from holisafe.judges.validation import validate as measure
 
-    found = measure(judges.get(judge), read_labels(labels), outcome=_outcome(outcome), adjudicator=adjudicator)
+    answered = None if answers is None else _answers(answers)
+    read = read_labels(labels, answered)
+    found = measure(judges.get(judge), read, outcome=_outcome(outcome), adjudicator=adjudicator)
     if as_json:
         typer.echo(json.dumps(found.to_json()))
         return
     from holisafe.cli._judge_tables import print_validation
 
     print_validation(found, SHOWN)
+
+
+@_judge.command()
+def anchors(
+    judge: Annotated[str, typer.Argument(metavar="JUDGE", help="Name of the judge.")],
+    judge_model: JudgeModel = None,
+    fallback_judge: FallbackJudge = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The record; made by the first check.")] = RECORD,
+    noise: Annotated[float, typer.Option(min=0, max=0.5, help="Share of verdicts that may change by chance.")] = 0.02,
+    as_json: AsJson = False,
+) -> None:
+    """Judge 50 fixed answers again: has the judge drifted?
+
+    The first check of a judge is recorded. Later ones are compared with it, and more changes than chance explains end
+    with the exit code 1.
+    """
+    from holisafe.bench import check_anchors
+    from holisafe.cli._anchors import told
+
+    (found,) = check_anchors([judge], out, judge_model=judge_model, fallback_judge=fallback_judge, noise=noise)
+    if as_json:
+        typer.echo(json.dumps(found.to_json()))
+    else:
+        typer.echo(told(found, out))
+        for name, before, now in found.changed:
+            typer.echo(f"  {name}: {before} before, {now} now")
+    if found.alarm:
+        raise typer.Exit(1)
 
 
 @_judge.command()
@@ -112,6 +155,28 @@ def _describe(name: str) -> dict[str, Any]:
         return {"name": name, "identity": None, "needs": needs}
     needs = tried[0].rationale if tried[0].outcome is Outcome.ERROR else "the answer alone"
     return {"name": name, "identity": made.id.to_json(), "needs": needs}
+
+
+def _answers(place: Path) -> list[LabelledAnswer]:
+    """The answers of a run, a log or a prediction file; failures are none."""
+    from holisafe.datasets import read_predictions
+    from holisafe.datasets.human_labels import LabelledAnswer
+    from holisafe.metrics import cluster_name
+    from holisafe.records.folder import is_run
+
+    if is_run(place):
+        from holisafe.bench import read_run
+
+        found = read_run(place)
+        samples, responses, model = found.samples, found.responses, found.name
+    else:
+        loaded = read_predictions(place)
+        samples, responses, model = loaded.samples, loaded.responses, place.stem
+    return [
+        LabelledAnswer(sample.id, response.text, model, str(cluster_name(sample)))
+        for sample, response in zip(samples, responses, strict=True)
+        if response.error is None
+    ]
 
 
 def _outcome(name: str) -> Outcome:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from holisafe._printable import encodable
+from holisafe.cli import _anchors
 from holisafe.cli._options import AsJson, Judges
 from holisafe.cli._plan import (
     Budget,
@@ -19,6 +20,7 @@ from holisafe.cli._plan import (
     tell_retirements,
     tell_spent,
 )
+from holisafe.cli._rejudge import run_json, score_recorded, shown_summaries
 from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged, checked, judged_json
 from holisafe.records import MAX_UNJUDGED
 
@@ -43,9 +45,10 @@ def score(
     predictions: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE",
-            help="Recorded answers (JSON, JSON Lines, CSV or Parquet), each in the field `prediction` of its record. "
-            "With --data, the fields `id` and `prediction` suffice.",
+            metavar="RUN",
+            help="Folder of a run, an Inspect log (.eval), or a file of recorded answers (JSON, JSON Lines, CSV or "
+            "Parquet), each in the field `prediction` of its record. With --data, the fields `id` and `prediction` "
+            "suffice.",
         ),
     ],
     judge: Judges = None,
@@ -56,29 +59,44 @@ def score(
     judge_price_in: JudgePriceIn = None,
     judge_price_out: JudgePriceOut = None,
     budget: Budget = None,
+    anchors: _anchors.Anchors = None,
     data: Annotated[
         str | None, typer.Option(help="Data set, path or Hub id that the answers belong to; joined by id.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split of --data.", show_default="all")] = None,
     by_category: Annotated[bool, typer.Option(help="Print a table by category too.")] = True,
     out: Annotated[
-        Path | None, typer.Option(help="New folder for the run, which `holisafe report` reads.", show_default="none")
+        Path | None,
+        typer.Option(
+            help="Folder for the judged run, which `holisafe report` reads.", show_default="RUN where it is a folder"
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge recorded answers and print rates with intervals.
+    """Judge recorded answers and print rates with intervals; the model is not asked.
 
-    A record without an answer counts, as an error. A broken record is left out and reported.
+    A record without an answer counts, as an error. A broken record is left out and reported. In a run, only what a
+    judge has not judged yet is judged; the judgements of other judges stay.
     """
     from holisafe import judges
     from holisafe.bench import Prices, plan_judging
     from holisafe.datasets import load, read_predictions
     from holisafe.errors import DataError
     from holisafe.metrics import summarise
+    from holisafe.records.folder import is_run
 
     chosen = [judges.get(name) for name in dict.fromkeys(judge or ["holisafe"])]
     if fallback_judge is not None:
         chosen = judges.with_fallbacks(chosen, judges.get(fallback_judge))
+    if is_run(predictions):
+        if data is not None or split is not None:
+            raise DataError(f"{predictions} is a run, which says what was asked; leave out --data and --split")
+        drift = _anchors.check(anchors, judge or [], judge_model, fallback_judge)
+        measured = score_recorded(predictions, chosen, judge_model, out)
+        shown = shown_summaries(measured, chosen, max_unjudged)
+        _print(shown, by_category, run_json(predictions, out, measured, shown) if as_json else None)
+        _anchors.conclude(drift, out or (predictions if predictions.is_dir() else None))
+        return
     loaded = read_predictions(predictions, None if data is None else load(data, split))
     _tell(loaded.problems)
     if not loaded.samples:
@@ -97,6 +115,7 @@ def score(
         asked = (chosen, loaded.samples, loaded.responses, judge_model)
         print_plan(plan_judging(*asked, journal=kept, prices=prices, budget=budget), as_json)
         return
+    drift = _anchors.check(anchors, judge or [], judge_model, fallback_judge)
     judged = _judged(chosen, loaded, judge_model, out, prices, budget)
     summaries = [summarise(loaded.samples, judgements) for judgements in judged.values()]
     shown = checked(summaries, loaded.responses, judged, max_unjudged)
@@ -107,8 +126,13 @@ def score(
         _write(
             out, predictions, loaded, judged, {**provenance, **_noted(out, loaded, judge_model, prices, max_unjudged)}
         )
-    found = _to_json(str(predictions), loaded, shown, judged, versions)
-    if as_json:
+    _print(shown, by_category, _to_json(str(predictions), loaded, shown, judged, versions) if as_json else None)
+    _anchors.conclude(drift, out)
+
+
+def _print(shown: Sequence[Summary], by_category: bool, found: Mapping[str, Any] | None) -> None:
+    """One JSON object where it is asked for, else tables."""
+    if found is not None:
         typer.echo(json.dumps(found))
         return
     from holisafe.cli._tables import print_groups, print_summaries

@@ -1,15 +1,16 @@
-"""Answers with labels by people, as CSV, JSON, JSON Lines or Label Studio's JSON export.
+"""Answers with labels by people, as CSV, JSON, JSON Lines, Label Studio's JSON export or Inspect's precomputed scores.
 
 A row of CSV or a JSON object is one label of one answer: `id`, `text` (or `prediction`), `label`, and where there are
 several, `annotator`, `model` and `cluster`. Several annotators of an answer are several rows. A row without a label
 is an answer without one. Label Studio's export has one task per answer: these fields in `data`, and one choice in each
-of `annotations`.
+of `annotations`. The files of Inspect's scorer `precomputed_scores` (JSON, JSON Lines) hold `id`, `value` and `epoch`
+alone: the answers come from elsewhere, and the annotator is the file's name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,27 +53,66 @@ class LabelledAnswer:
         return values.pop() if len(values) == 1 else None
 
 
-def read_labels(path: str | Path) -> tuple[LabelledAnswer, ...]:
-    """The answers of a file, in the order of their first rows, each with all of its labels.
+def read_labels(
+    path: str | Path | Sequence[str | Path], answers: Sequence[LabelledAnswer] | None = None
+) -> tuple[LabelledAnswer, ...]:
+    """The answers of one or more files, in the order of their first rows, each with all of its labels.
+
+    Args:
+        path: The file or files; each of precomputed scores is one annotator, named after it.
+        answers: The answers that precomputed scores are about, of one model and without labels; they stay without a
+            label where there is no score.
 
     Raises:
-        DataError: The file cannot be read, a field is missing or not what it should be, an annotator labels an answer
-            twice, or one answer has two texts.
+        DataError: A file cannot be read, a field is missing or not what it should be, an annotator labels an answer
+            twice, one answer has two texts, or there are precomputed scores and no answers to them.
     """
-    file = Path(path)
+    files = [Path(path)] if isinstance(path, (str, Path)) else [Path(each) for each in path]
+    found = {(one.model, one.id): one for one in answers or ()}
+    by_id = None if answers is None else {one.id: one for one in answers}
+    before = len(found)
+    for file in files:
+        _read_into(found, file, by_id)
+    if len(found) == before and not any(one.labels for one in found.values()):
+        raise DataError(f"{files[0]}: holds no records; expected an object with id, text and label each")
+    return tuple(found.values())
+
+
+def _read_into(
+    found: dict[tuple[str, str], LabelledAnswer], file: Path, answers: Mapping[str, LabelledAnswer] | None
+) -> None:
     if not file.is_file():
         raise DataError(f"{file}: no such file; expected CSV, JSON, JSON Lines or a Label Studio export")
-    found: dict[tuple[str, str], LabelledAnswer] = {}
     for at, raw in enumerate(read_file(file), start=1):
         if isinstance(raw, BrokenRow) or not isinstance(raw, Mapping):
             why = raw.reason if isinstance(raw, BrokenRow) else f"found {show(raw)}"
             raise DataError(f"{file}: record {at}: {why}; expected an object with id, text and label")
+        where = f"{file}: record {at}"
+        is_score = "value" in raw and not raw.keys() & {"label", "text", "prediction", "data"}
         is_task = isinstance(raw.get("data"), Mapping) and "annotations" in raw
-        for one in _task(raw, f"{file}: record {at}") if is_task else [_row(raw, f"{file}: record {at}")]:
-            _add(found, one, f"{file}: record {at}")
-    if not found:
-        raise DataError(f"{file}: holds no records; expected an object with id, text and label each")
-    return tuple(found.values())
+        rows = [_score(raw, where, file.stem, answers)] if is_score else _task(raw, where) if is_task else None
+        for one in [_row(raw, where)] if rows is None else rows:
+            _add(found, one, where)
+
+
+def _score(
+    raw: Mapping[str, Any], where: str, annotator: str, answers: Mapping[str, LabelledAnswer] | None
+) -> LabelledAnswer:
+    """A precomputed score with the answer that it is about."""
+    if answers is None:
+        raise DataError(
+            f"{where}: a score without its answer; name the run, log or prediction file that holds the answers "
+            "(--answers)"
+        )
+    name = usable_id(raw.get("id"))
+    if name is None or name not in answers:
+        found = show(raw.get("id", MISSING))
+        raise DataError(f"{where}, field id: found {found}; expected the id of a sample that was answered")
+    epoch = plain(raw.get("epoch"))
+    if epoch not in (None, 1) or isinstance(epoch, bool):
+        raise DataError(f"{where}, field epoch: found {show(epoch)}; a run holds the first answer to each sample alone")
+    label = _label(plain(raw.get("value")), f"{where}, field value")
+    return replace(answers[name], labels={annotator: label})
 
 
 def _add(found: dict[tuple[str, str], LabelledAnswer], one: LabelledAnswer, where: str) -> None:

@@ -14,7 +14,7 @@ from holisafe.judges._registry import Ask, Judge, PublishedProtocol, Reply, get,
 from holisafe.judges._requests import Request, asks_model, requests_of
 from holisafe.judges.asked import AskedJudge
 from holisafe.judges.judging import judge_all, judge_response, judged_unasked, no_answer
-from holisafe.judges.panels import Cascade, Panel, cascade, decided_shares, panel
+from holisafe.judges.panels import Cascade, MeanPanel, Panel, cascade, decided_shares, panel
 from holisafe.judges.strings import PublishedStringMatch, Refusal, SaptStringMatch, VLGuardStringMatch
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Judge",
     "MISOutcome",
     "MSSBenchOutcome",
+    "MeanPanel",
     "Panel",
     "PublishedProtocol",
     "PublishedStringMatch",

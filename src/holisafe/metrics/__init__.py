@@ -7,15 +7,12 @@ from holisafe.metrics._agreement import Agreement, agreement
 from holisafe.metrics._columns import asr_name
 from holisafe.metrics._headline import FIGURES, HEADLINE, RR_PARTS, HeadlineFigure, figures, headline
 from holisafe.metrics._judge_error import (
-    ALPHA,
     LEAST_J,
     Correction,
     JudgeErrorRates,
     Labelled,
-    Sharing,
     corrected_rate,
     judge_error,
-    may_share,
     prediction_powered_rate,
 )
 from holisafe.metrics._judges import (
@@ -23,10 +20,11 @@ from holisafe.metrics._judges import (
     RankCorrelation,
     disagreements,
     krippendorff_alpha,
+    most_by_chance,
     pairwise_agreement,
     rank_correlation,
 )
-from holisafe.metrics._paired import Comparison, Difference, compare
+from holisafe.metrics._paired import Comparison, Difference, compare, compare_judges
 from holisafe.metrics._rates import (
     PARTS,
     Part,
@@ -38,6 +36,7 @@ from holisafe.metrics._rates import (
     part_name,
     part_of,
 )
+from holisafe.metrics._sharing import ALPHA, Sharing, may_share
 from holisafe.metrics._summary import GROUP_RATES, Figure, Groups, Summary, summarise
 from holisafe.metrics._twins import twin_pairs
 from holisafe.metrics._unjudged import (
@@ -101,6 +100,7 @@ __all__ = [
     "checked_summary",
     "cluster_name",
     "compare",
+    "compare_judges",
     "conformal_spread",
     "conformal_threshold",
     "corrected_rate",
@@ -120,6 +120,7 @@ __all__ = [
     "judges_with_figures",
     "krippendorff_alpha",
     "may_share",
+    "most_by_chance",
     "negative_log_likelihood",
     "pairwise_agreement",
     "part_name",

@@ -15,7 +15,6 @@ How often the intervals hold the true value: docs/results/judge-error.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +28,6 @@ from holisafe.metrics.calibration import share_figure
 
 LEAST_J = 0.5
 """Youden's J below which a rate is not corrected: the interval would be more than twice as wide as without errors."""
-
-ALPHA = 0.05
-"""Level of the test whether models may share one calibration set."""
 
 _Z = float(stats.norm.ppf(0.975))
 
@@ -147,9 +143,9 @@ def corrected_rate(
     q1, q0, p = float(hits.mean()), float(clear.mean()), float(calls.mean())
     if q1 + q0 - 1 < least_j:
         return Correction(None, f"Youden's J is {q1 + q0 - 1:.2f}, below {least_j:g}")
-    n = len(calls) / _design_effect(calls, groups)
-    m1 = len(hits) / _design_effect(hits, labelled.clusters[truth])
-    m0 = len(clear) / _design_effect(clear, labelled.clusters[~truth])
+    n = len(calls) / design_effect(calls, groups)
+    m1 = len(hits) / design_effect(hits, labelled.clusters[truth])
+    m0 = len(clear) / design_effect(clear, labelled.clusters[~truth])
     value = float(np.clip((p + q0 - 1) / (q1 + q0 - 1), 0, 1))
     low, high = _lee_interval(p, q0, q1, (n, m0, m1))
     return Correction(Figure(value, min(low, value), max(high, value), len(calls)))
@@ -223,107 +219,8 @@ def _variance(values: Floats, clusters: npt.NDArray[Any]) -> float:
     return float((sums**2).sum()) / len(values) ** 2 * len(sums) / max(len(sums) - 1, 1)
 
 
-def _design_effect(holds: Bools, clusters: npt.NDArray[Any]) -> float:
+def design_effect(holds: Bools, clusters: npt.NDArray[Any]) -> float:
     """Variance of a share as a multiple of what it were without clusters; at least 1."""
     values = holds.astype(np.float64)
     independent = float(values.var()) / len(values) * len(values) / max(len(values) - 1, 1)
     return max(_variance(values, clusters) / independent, 1.0) if independent else 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Sharing:
-    """Whether models may share one calibration set of a judge (arXiv 2605.06939).
-
-    Attributes:
-        p_sensitivity: p-value of equal sensitivity in all models; None where fewer than two models have cases.
-        p_specificity: p-value of equal specificity; None where fewer than two have others.
-        p_youden: p-value of equal J; None where fewer than two models have both.
-        widest: The largest difference of J between two models; None as `p_youden`.
-        youden: J over all models; None without cases or others.
-        refused: Why they may not; empty where they may.
-    """
-
-    p_sensitivity: float | None
-    p_specificity: float | None
-    p_youden: float | None
-    widest: float | None
-    youden: float | None
-    refused: str
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values, one key per attribute."""
-        return {
-            "p_sensitivity": self.p_sensitivity,
-            "p_specificity": self.p_specificity,
-            "p_youden": self.p_youden,
-            "widest": self.widest,
-            "youden": self.youden,
-            "refused": self.refused,
-        }
-
-
-def may_share(by_model: Mapping[str, Labelled], *, least_j: float = LEAST_J, alpha: float = ALPHA) -> Sharing:
-    """Test whether a judge is as good on one model's answers as on another's.
-
-    Sharing a calibration set between models on which the judge errs differently can turn the sign of a difference.
-    Sensitivity and specificity: chi-squared tests of equal shares; J: Cochran's Q of its values, after half a count
-    more of each kind (Agresti and Caffo 2000). Refused where any of the three, after Holm's correction, falls below
-    `alpha`, where J over all models is below `least_j`, or where J could not be tested. A test that does not reject is
-    no proof: with few labels it finds large differences only.
-
-    Args:
-        by_model: Labelled answers of each model.
-        least_j: Youden's J below which sharing is refused.
-        alpha: Level of the test.
-    """
-    counts = np.array([_counts(labelled) for labelled in by_model.values()]).reshape(-1, 2, 2)
-    youden = _youden(counts.sum(axis=0)) if len(counts) else None
-    p_sensitivity, p_specificity = _equal(counts[:, 0]), _equal(counts[:, 1])
-    p_youden, widest = _equal_youden(counts)
-    ps = sorted(p for p in (p_sensitivity, p_specificity, p_youden) if p is not None)
-    holm = min((p * (len(ps) - at) for at, p in enumerate(ps)), default=None)
-    refused = ""
-    if p_youden is None or holm is None:
-        refused = "fewer than two models have labelled cases and others, so that equal error cannot be tested"
-    elif holm < alpha:
-        refused = f"the judge errs differently on different models (p = {holm:.2g}); label answers of each model"
-    elif youden is not None and youden < least_j:
-        refused = f"Youden's J is {youden:.2f}, below {least_j:g}"
-    return Sharing(p_sensitivity, p_specificity, p_youden, widest, youden, refused)
-
-
-def _counts(labelled: Labelled) -> Floats:
-    """Right and wrong verdicts, effective counts: [[of cases], [of others]]."""
-    rows = []
-    for which, right in ((labelled.truth, labelled.judged), (~labelled.truth, ~labelled.judged)):
-        hits = right[which]
-        effect = _design_effect(hits, labelled.clusters[which]) if len(hits) else 1.0
-        rows.append([hits.sum() / effect, (~hits).sum() / effect])
-    return np.array(rows, dtype=np.float64)
-
-
-def _youden(counts: Floats) -> float | None:
-    totals = counts.sum(axis=1)
-    return float((counts[:, 0] / totals).sum() - 1) if totals.all() else None
-
-
-def _equal(table: Floats) -> float | None:
-    table = table[table.sum(axis=1) > 0]
-    if len(table) < 2:
-        return None
-    if (table.sum(axis=0) == 0).any():
-        return 1.0
-    return float(stats.chi2_contingency(table, correction=False).pvalue)
-
-
-def _equal_youden(counts: Floats) -> tuple[float | None, float | None]:
-    counts = counts[(counts.sum(axis=2) > 0).all(axis=1)]
-    if len(counts) < 2:
-        return None, None
-    plain = (counts[..., 0] / counts.sum(axis=2)).sum(axis=1) - 1
-    totals = counts.sum(axis=2) + 1
-    shares = (counts[..., 0] + 0.5) / totals
-    values, weights = shares.sum(axis=1) - 1, 1 / (shares * (1 - shares) / totals).sum(axis=1)
-    mean = (weights * values).sum() / weights.sum()
-    spread = float((weights * (values - mean) ** 2).sum())
-    return float(stats.chi2.sf(spread, len(values) - 1)), float(np.ptp(plain))

@@ -110,6 +110,17 @@ def disagreements(verdicts: Verdicts) -> tuple[int, ...]:
     return tuple(at for at, unit in enumerate(units) if len({value for value in unit if value is not None}) > 1)
 
 
+def most_by_chance(n: int, share: float, level: float = 0.05) -> int:
+    """Most of n verdicts that change by chance: more do with a probability of at most `level` (exact binomial).
+
+    Args:
+        n: Number of verdicts.
+        share: Probability in [0, 1) that a verdict changes by chance.
+        level: The probability, in (0, 1).
+    """
+    return int(stats.binom.ppf(1 - level, n, share))
+
+
 @dataclass(frozen=True, slots=True)
 class RankCorrelation:
     """How alike two judges rank models, with 95 % intervals.

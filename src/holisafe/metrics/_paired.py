@@ -14,7 +14,7 @@ from holisafe.metrics._intervals import difference_intervals
 from holisafe.metrics._rates import Entries, align, describe_judge
 from holisafe.metrics._summary import can_pool
 from holisafe.metrics._twins import enter_twins
-from holisafe.records import Judgement, Sample
+from holisafe.records import Judgement, Outcome, Sample
 from holisafe.taxonomy import UNSAFE_COMBINATIONS
 
 
@@ -76,6 +76,26 @@ def compare(samples: Sequence[Sample], first: Sequence[Judgement], second: Seque
             f"expected judgements of one judge on both runs, found {describe_judge(judge)!r} and "
             f"{describe_judge(other_judge)!r}; judge both with one of them"
         )
+    return _compare(samples, outcomes, other_outcomes)
+
+
+def compare_judges(samples: Sequence[Sample], first: Sequence[Judgement], second: Sequence[Judgement]) -> Comparison:
+    """Compare what two judges say of one run: the second judge's figures less the first's.
+
+    Args:
+        samples: What the run was asked.
+        first: Judgements of one judge, one per sample.
+        second: Judgements of the other judge on the same responses, one per sample.
+
+    Raises:
+        DataError: Judgements do not belong to the samples one to one, or one sequence is of two judges.
+    """
+    _, outcomes = align(samples, first)
+    _, other_outcomes = align(samples, second)
+    return _compare(samples, outcomes, other_outcomes)
+
+
+def _compare(samples: Sequence[Sample], outcomes: Sequence[Outcome], other_outcomes: Sequence[Outcome]) -> Comparison:
     columns, ours = enter(samples, outcomes)
     _, theirs = enter(samples, other_outcomes)
     places = {column.rate: place for place, column in enumerate(columns)}

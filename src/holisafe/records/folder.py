@@ -65,13 +65,39 @@ def write_run(run: Run, folder: str | Path, images: Mapping[str, bytes]) -> Path
         samples = (sample_to_json(_stored(sample, images)) for sample in run.samples)
         _write_lines(place / _SAMPLES, samples)
         _write_lines(place / _RESPONSES, map(response_to_json, run.responses))
-        judged = (each for judgements in run.judgements.values() for each in judgements)
-        _write_lines(place / _JUDGEMENTS, map(judgement_to_json, judged))
-        record = {**run.provenance, "name": run.name, "kind": KIND, "state": "complete"}
-        write_atomically(place / RUN_FILE, encodable(json.dumps(record, indent=2, ensure_ascii=False)) + "\n")
+        _write_judged(run, place)
     except OSError as error:
         raise RunError(f"cannot write to {place}: {error.strerror or error}; choose another --out") from error
     return place
+
+
+def write_judgements(run: Run, folder: str | Path) -> None:
+    """Replace judgements and `run.json` of a run that `write_run` wrote, each at once: it stays readable throughout.
+
+    Args:
+        run: The run, with the samples and responses that the folder holds.
+        folder: Its folder.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    try:
+        _write_judged(run, Path(folder))
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror or error}; make room and start again") from error
+
+
+def _write_judged(run: Run, place: Path) -> None:
+    judged = (each for judgements in run.judgements.values() for each in judgements)
+    _write_lines(place / _JUDGEMENTS, map(judgement_to_json, judged))
+    record = {**run.provenance, "name": run.name, "kind": KIND, "state": "complete"}
+    write_atomically(place / RUN_FILE, encodable(json.dumps(record, indent=2, ensure_ascii=False)) + "\n")
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether a run lies there, complete or not: a folder with its files, or an Inspect log (`.eval`)."""
+    place = Path(path)
+    return place.suffix == ".eval" or any((place / name).exists() for name in (RUN_FILE, _SAMPLES))
 
 
 def is_written_run(folder: str | Path) -> bool:

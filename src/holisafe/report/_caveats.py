@@ -22,7 +22,7 @@ FEW_SAFE_RECORDS = 200
 
 def caveats(run: Run) -> list[str]:
     """One sentence for each thing that a reader must know before trusting the figures; most serious first."""
-    return [*_incomplete(run), *_answers(run), *_judges(run), *_data(run), *_guard(run)]
+    return [*_incomplete(run), *_drift(run), *_answers(run), *_judges(run), *_data(run), *_guard(run)]
 
 
 def tokens_of(run: Run) -> int | None:
@@ -47,6 +47,19 @@ def _incomplete(run: Run) -> Iterator[str]:
         yield f"Incomplete: the run’s state is “{plain(str(state), 40)}”. The figures are of {held} samples so far."
     elif status != "success":
         yield f"Incomplete: the evaluation ended as “{plain(str(status), 40)}”, with {held} samples."
+
+
+def _drift(run: Run) -> Iterator[str]:
+    judges = {name: found[0].judge.to_json() for name, found in run.judgements.items() if found}
+    for judge, noted in mapping(run.provenance.get("anchors")).items():
+        found = mapping(noted)
+        changed = found.get("changed")
+        if found.get("judge") == judges.get(judge) and found.get("alarm") is True and isinstance(changed, list):
+            yield (
+                f"The judge “{plain(str(judge), 80)}” has drifted: it gave {len(changed)} of {_number(found.get('n'))} "
+                f"fixed answers another verdict than on {plain(str(found.get('recorded')), 10)}, and chance explains "
+                f"up to {_number(found.get('allowed'))}. Its figures are not comparable with those from before."
+            )
 
 
 def _answers(run: Run) -> Iterator[str]:
