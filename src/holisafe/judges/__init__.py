@@ -5,13 +5,14 @@ from holisafe.judges._registry import Ask, Judge, PublishedProtocol, Reply, get,
 from holisafe.judges.asked import AskedJudge
 from holisafe.judges.judging import judge_all, judge_response, no_answer
 from holisafe.judges.panels import Cascade, Panel, cascade, decided_shares, panel
-from holisafe.judges.strings import PublishedStringMatch, Refusal, SaptStringMatch, VLGuardStringMatch
+from holisafe.judges.strings import Learned, PublishedStringMatch, Refusal, SaptStringMatch, VLGuardStringMatch
 
 __all__ = [
     "Ask",
     "AskedJudge",
     "Cascade",
     "Judge",
+    "Learned",
     "Panel",
     "PublishedProtocol",
     "PublishedStringMatch",
