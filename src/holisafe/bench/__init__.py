@@ -1,7 +1,7 @@
 """The run: data sets as Inspect tasks, a provider for local models, and runs that survive being killed.
 
-`measure` measures a model, `plan_run` says what that would ask and cost, `read_run` reads a run back, `score_run` judges
-the answers of a recorded run and keeps the result, `rejudge` does so in memory, `check_anchors` finds out whether a
+`measure` measures a model, `plan_run` says what that would ask and cost, `read_run` reads a run back, `score_run`
+judges the answers of a recorded run and keeps the result, `rejudge` does so in memory, `check_anchors` finds out whether a
 judge has drifted, `inspect_ask` lets a judge ask any model that Inspect reaches. Inspect is imported on first use.
 """
 
@@ -66,9 +66,7 @@ __getattr__, __dir__ = lazy(
         "money_text": "holisafe.bench._spending",
         "plan_judging": "holisafe.bench._plan",
         "plan_run": "holisafe.bench._plan",
-        "read_run": "holisafe.bench._read",
         "recorded_spending": "holisafe.bench._judging",
-        "rejudge": "holisafe.bench._read",
         "retirements": "holisafe.bench._retirement",
     },
 )

@@ -15,7 +15,7 @@ from holisafe.judges._requests import Request, asks_model, requests_of
 from holisafe.judges.asked import AskedJudge
 from holisafe.judges.judging import judge_all, judge_response, judged_unasked, no_answer
 from holisafe.judges.panels import Cascade, MeanPanel, Panel, cascade, decided_shares, panel
-from holisafe.judges.strings import PublishedStringMatch, Refusal, SaptStringMatch, VLGuardStringMatch
+from holisafe.judges.strings import Learned, PublishedStringMatch, Refusal, SaptStringMatch, VLGuardStringMatch
 
 __all__ = [
     "MAPPINGS",
@@ -25,6 +25,7 @@ __all__ = [
     "Cascade",
     "Derived",
     "Judge",
+    "Learned",
     "MISOutcome",
     "MSSBenchOutcome",
     "MeanPanel",

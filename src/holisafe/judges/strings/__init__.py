@@ -1,6 +1,7 @@
 """Judges that read the response alone: exact, instant, the same on every machine."""
 
+from holisafe.judges.strings._learned import Learned
 from holisafe.judges.strings._published import PublishedStringMatch, SaptStringMatch, VLGuardStringMatch
 from holisafe.judges.strings._refusal import Refusal
 
-__all__ = ["PublishedStringMatch", "Refusal", "SaptStringMatch", "VLGuardStringMatch"]
+__all__ = ["Learned", "PublishedStringMatch", "Refusal", "SaptStringMatch", "VLGuardStringMatch"]

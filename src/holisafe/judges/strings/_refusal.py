@@ -35,7 +35,7 @@ class Refusal:
     """
 
     def __init__(self) -> None:
-        self.id = JudgeId("refusal", f"2+{_hash_of_rules()}")
+        self.id = JudgeId("refusal", f"3+{hash_of_rules()}")
 
     async def judge(self, sample: Sample, response: Response, ask: Ask | None = None) -> Judgement:
         """Refused, answered, unhelpful, unparsable; `rationale` holds the sentence that decided, or the language."""
@@ -60,6 +60,11 @@ def decide(text: str) -> tuple[Outcome, str]:
     if found.language != "en" and (phrase := _plain_refusal(said, found.language)):
         return Outcome.REFUSED, phrase
     return Outcome.ANSWERED, ""
+
+
+def in_english(text: str) -> bool:
+    """Whether the English rules alone judge a response."""
+    return language_of(fold(answer_of(text))).language == "en"
 
 
 def deciding_sentence(said: list[str]) -> str | None:
@@ -165,7 +170,8 @@ def _turns(sentence: str) -> bool:
 
 
 @cache
-def _hash_of_rules() -> str:
+def hash_of_rules() -> str:
+    """Digest of the rules and of the code that reads them."""
     modules = (_thoughts, _fold, _language, _patterns, sys.modules[__name__])
     files = [_patterns.text_of(name) for name in (*languages(), "languages")]
     return hashlib.sha256("\n".join([*map(_code, modules), *files]).encode()).hexdigest()[:12]
