@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from inspect_ai.model import (
     ChatMessage,
@@ -23,6 +24,7 @@ from inspect_ai.util import LimitExceededError
 from tenacity import RetryError
 
 from holisafe.bench._hosted import FINISH, prepared
+from holisafe.bench._names import LOCAL
 from holisafe.bench._text import encodable, redacted
 from holisafe.errors import JudgeError, RunError
 from holisafe.images import open_image, read_bytes
@@ -98,7 +100,14 @@ def inspect_ask(model: Model | str, *, max_retries: int = 5, timeout: int = 300)
     """
     reached = get_model(model) if isinstance(model, str) else model
 
-    async def ask(turns: Sequence[Turn], *, max_tokens: int = 512) -> Reply:
+    async def ask(
+        turns: Sequence[Turn], *, max_tokens: int = 512, template: Mapping[str, Any] | None = None
+    ) -> Reply:
+        if template and str(reached).startswith(LOCAL):
+            raise JudgeError(
+                f"{reached} takes no arguments of its chat template here; name the folder behind the judge, as in "
+                "--judge singguard:FOLDER"
+            )
         try:
             messages = [await _message(turn) for turn in turns]
             config = GenerateConfig(
@@ -106,6 +115,7 @@ def inspect_ask(model: Model | str, *, max_retries: int = 5, timeout: int = 300)
                 max_tokens=max_tokens,
                 max_retries=_given(reached.config.max_retries, max_retries),
                 attempt_timeout=_given(reached.config.attempt_timeout, timeout),
+                extra_body={"chat_template_kwargs": dict(template)} if template else None,
             )
             output = await prepared(reached).generate(messages, config=config)
             response = read_response("", str(reached), output)

@@ -27,6 +27,7 @@ class Reply:
         refusal: What its provider returned as a refusal in a field of its own; None where it returned none.
         finish: What ended it: "stop", "length", "content_filter", "tool_calls", "no_choices", ...
         served: The model, date or revision included, that the server says has answered; empty where it does not.
+        probabilities: Probability in [0, 1] of each word that a guard's verdict may begin with; empty where not known.
     """
 
     text: str
@@ -35,13 +36,21 @@ class Reply:
     refusal: str | None = None
     finish: str = ""
     served: str = ""
+    probabilities: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 class Ask(Protocol):
     """How a judge reaches a model: given to it, so that it needs no client, no retries and no keys of its own."""
 
-    async def __call__(self, turns: Sequence[Turn], *, max_tokens: int = 512) -> Reply:
+    async def __call__(
+        self, turns: Sequence[Turn], *, max_tokens: int = 512, template: Mapping[str, Any] | None = None
+    ) -> Reply:
         """Ask the model greedily.
+
+        Args:
+            turns: The conversation.
+            max_tokens: Maximum number of tokens of the reply.
+            template: Arguments of the model's chat template; given only where there are any.
 
         Raises:
             JudgeError: It could not be reached, or gave no answer.

@@ -4,6 +4,7 @@ Small, frozen, almost without behaviour. Every room reads and writes these and n
 writes them as JSON values.
 """
 
+from holisafe.records._guard_reading import GuardModelVerdict, GuardReading
 from holisafe.records._run import NOT_SCORED, RUN_FOLDER, JudgeId, Judgement, Outcome, Response, Run
 from holisafe.records._sample import CATEGORY_TAG, SUBCATEGORY_TAG, Behaviour, ImageRef, Role, Sample, Turn
 from holisafe.records._verdict import GuardVerdict, ImageVerdict, RequestVerdict
@@ -14,6 +15,8 @@ __all__ = [
     "RUN_FOLDER",
     "SUBCATEGORY_TAG",
     "Behaviour",
+    "GuardModelVerdict",
+    "GuardReading",
     "GuardVerdict",
     "ImageRef",
     "ImageVerdict",
