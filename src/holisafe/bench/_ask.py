@@ -100,9 +100,7 @@ def inspect_ask(model: Model | str, *, max_retries: int = 5, timeout: int = 300)
     """
     reached = get_model(model) if isinstance(model, str) else model
 
-    async def ask(
-        turns: Sequence[Turn], *, max_tokens: int = 512, template: Mapping[str, Any] | None = None
-    ) -> Reply:
+    async def ask(turns: Sequence[Turn], *, max_tokens: int = 512, template: Mapping[str, Any] | None = None) -> Reply:
         if template and str(reached).startswith(LOCAL):
             raise JudgeError(
                 f"{reached} takes no arguments of its chat template here; name the folder behind the judge, as in "

@@ -119,9 +119,7 @@ def judge_ask() -> Ask:
     Without such a role, a judge that needs a model is told so when it asks.
     """
 
-    async def ask(
-        turns: Any, *, max_tokens: int = 512, template: Mapping[str, Any] | None = None
-    ) -> judging.Reply:
+    async def ask(turns: Any, *, max_tokens: int = 512, template: Mapping[str, Any] | None = None) -> judging.Reply:
         try:
             model = get_model(role=JUDGE_ROLE, required=True)
         except (PrerequisiteError, ValueError, RuntimeError) as error:

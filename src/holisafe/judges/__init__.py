@@ -1,5 +1,6 @@
 """Who decides: judges turn a response into a judgement. Each is found by name; third parties add their own."""
 
+from holisafe.judges import guard_models
 from holisafe.judges._fallback import with_fallback, with_fallbacks
 from holisafe.judges._registry import Ask, Judge, PublishedProtocol, Reply, get, judge, names, with_model
 from holisafe.judges.asked import AskedJudge

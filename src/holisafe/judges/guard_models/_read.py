@@ -58,7 +58,9 @@ def worst(readings: Sequence[GuardReading]) -> GuardReading:
     probability = max(known) if len(known) == len(readings) else None
     unsafe = [each for each in readings if each.unsafe]
     if unsafe:
-        return GuardReading(True, probability, tuple(dict.fromkeys(name for each in unsafe for name in each.categories)))
+        return GuardReading(
+            True, probability, tuple(dict.fromkeys(name for each in unsafe for name in each.categories))
+        )
     unread = next((each for each in readings if each.unsafe is None), None)
     return GuardReading(False, probability) if unread is None else GuardReading(None, probability, why=unread.why)
 

@@ -75,7 +75,9 @@ class LlamaGuard:
             least, most = self.fewest_images, self.most_images
             wanted = f"{least} image" if least == most else f"{least} to {most} images"
             raise CannotExpress(f"{self.name} takes {wanted}, and the request has {count}")
-        turns = [Turn(turn.role, shown(turn.text), turn.images) for turn in sample.turns if turn.role is not Role.SYSTEM]
+        turns = [
+            Turn(turn.role, shown(turn.text), turn.images) for turn in sample.turns if turn.role is not Role.SYSTEM
+        ]
         text = response_text(response)
         if text is None:
             return (GuardQuestion(tuple(turns), Subject.REQUEST),)

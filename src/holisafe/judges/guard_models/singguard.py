@@ -52,7 +52,9 @@ class SingGuard:
 
     def messages(self, sample: Sample, response: Response | None) -> tuple[GuardQuestion, ...]:
         """The conversation itself; the rules go to the chat template."""
-        turns = [Turn(turn.role, shown(turn.text), turn.images) for turn in sample.turns if turn.role is not Role.SYSTEM]
+        turns = [
+            Turn(turn.role, shown(turn.text), turn.images) for turn in sample.turns if turn.role is not Role.SYSTEM
+        ]
         answer = response_text(response)
         template = {"thinking_type": self.thinking, **({"policy": self.policy} if self.policy else {})}
         if answer is None:
@@ -63,9 +65,9 @@ class SingGuard:
         """The first line where it is fast, the one `<answer>` where it reasons; in `fast`, they must not differ."""
         text = bounded(reply.text)
         said = None if text is None else after_thought(text)
-        if said is None:
+        if text is None or said is None:
             return unreadable(f"a thought that never ends: {one_line(reply.text)}")
-        leading = _LEADING.match(said)
+        leading = _LEADING.match(text if self.thinking == "hybrid" else said)  # hybrid says so before it thinks
         answers = _ANSWER.findall(said)
         if len(answers) > 1:
             return unreadable("several answers")
