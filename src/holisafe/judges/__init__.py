@@ -23,6 +23,7 @@ __all__ = [
     "cascade",
     "decided_shares",
     "get",
+    "guard_models",
     "judge",
     "judge_all",
     "judge_response",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from holisafe.judges._thoughts import without_invisible
-from holisafe.records import GuardReading, Response, Sample
+from holisafe.records import GuardReading, Response, Role, Sample, Turn
 
 LONGEST_REPLY = 100_000
 """Characters of a reply that are read."""
@@ -63,6 +63,12 @@ def worst(readings: Sequence[GuardReading]) -> GuardReading:
         )
     unread = next((each for each in readings if each.unsafe is None), None)
     return GuardReading(False, probability) if unread is None else GuardReading(None, probability, why=unread.why)
+
+
+def conversation(sample: Sample) -> tuple[Turn, ...]:
+    """The turns of a request, as they are put to a guard; a system message is not part of it."""
+    spoken = [turn for turn in sample.turns if turn.role is not Role.SYSTEM]
+    return tuple(Turn(turn.role, shown(turn.text), turn.images) for turn in spoken)
 
 
 def last_text(sample: Sample) -> str:

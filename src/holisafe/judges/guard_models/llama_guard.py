@@ -13,7 +13,7 @@ from holisafe.judges.guard_models._contract import (
     Sees,
     Subject,
 )
-from holisafe.judges.guard_models._read import bounded, one_line, response_text, shown, unreadable
+from holisafe.judges.guard_models._read import bounded, conversation, one_line, response_text, unreadable
 from holisafe.records import GuardReading, Response, Role, Sample, Turn
 
 CATEGORIES = {
@@ -75,12 +75,10 @@ class LlamaGuard:
             least, most = self.fewest_images, self.most_images
             wanted = f"{least} image" if least == most else f"{least} to {most} images"
             raise CannotExpress(f"{self.name} takes {wanted}, and the request has {count}")
-        turns = [
-            Turn(turn.role, shown(turn.text), turn.images) for turn in sample.turns if turn.role is not Role.SYSTEM
-        ]
+        turns = conversation(sample)
         text = response_text(response)
         if text is None:
-            return (GuardQuestion(tuple(turns), Subject.REQUEST),)
+            return (GuardQuestion(turns, Subject.REQUEST),)
         return (GuardQuestion((*turns, Turn(Role.ASSISTANT, text)), Subject.RESPONSE),)
 
     def read(self, reply: Reply, question: GuardQuestion) -> GuardReading:

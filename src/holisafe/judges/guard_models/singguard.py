@@ -8,7 +8,7 @@ from typing import Literal
 
 from holisafe.judges._registry import Reply
 from holisafe.judges.guard_models._contract import EVERY_COMBINATION, GuardQuestion, Sees, Subject
-from holisafe.judges.guard_models._read import after_thought, bounded, one_line, response_text, shown, unreadable
+from holisafe.judges.guard_models._read import after_thought, bounded, conversation, one_line, response_text, unreadable
 from holisafe.records import GuardReading, Response, Role, Sample, Turn
 
 Thinking = Literal["fast", "slow", "hybrid"]
@@ -52,13 +52,11 @@ class SingGuard:
 
     def messages(self, sample: Sample, response: Response | None) -> tuple[GuardQuestion, ...]:
         """The conversation itself; the rules go to the chat template."""
-        turns = [
-            Turn(turn.role, shown(turn.text), turn.images) for turn in sample.turns if turn.role is not Role.SYSTEM
-        ]
+        turns = conversation(sample)
         answer = response_text(response)
         template = {"thinking_type": self.thinking, **({"policy": self.policy} if self.policy else {})}
         if answer is None:
-            return (GuardQuestion(tuple(turns), Subject.REQUEST, template=template),)
+            return (GuardQuestion(turns, Subject.REQUEST, template=template),)
         return (GuardQuestion((*turns, Turn(Role.ASSISTANT, answer)), Subject.RESPONSE, template=template),)
 
     def read(self, reply: Reply, question: GuardQuestion) -> GuardReading:
