@@ -14,7 +14,7 @@ from holisafe.judges.guard_models._contract import (
     Subject,
 )
 from holisafe.judges.guard_models._guard import Guard, ModelGuard
-from holisafe.judges.guard_models._local import LocalAsk, load_guard_checkpoint
+from holisafe.judges.guard_models._local import LocalAsk, check_guard_checkpoint, load_guard_checkpoint
 from holisafe.judges.guard_models._named import GUARD_MODELS, guard_model, local_guard, named_guard
 from holisafe.judges.guard_models.guardreasoner_vl import GuardReasonerVL
 from holisafe.judges.guard_models.llama_guard import LlamaGuard
@@ -44,6 +44,7 @@ __all__ = [
     "SingGuard",
     "Subject",
     "WildGuard",
+    "check_guard_checkpoint",
     "guard_model",
     "load_guard_checkpoint",
     "local_guard",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Protocol
 
 from holisafe.errors import JudgeError
@@ -72,7 +74,7 @@ class ModelGuard:
 
     def __init__(self, model: GuardModel, ask: Ask | None = None, source: str = "", name: str = "") -> None:
         self.model, self._ask = model, ask
-        self.id = JudgeId(name or model.name, f"1+{_parser_digest(model)}", source, _format_digest(model))
+        self.id = JudgeId(name or model.name, f"1+{_parser_digest(type(model))}", source, _format_digest(model))
 
     @property
     def expresses(self) -> frozenset[Combination]:
@@ -191,7 +193,8 @@ def _format_digest(model: GuardModel) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def _parser_digest(model: GuardModel) -> str:
-    """A digest of the code that reads its replies."""
-    code = "\n".join(inspect.getsource(part) for part in (type(model), _read))
+@cache
+def _parser_digest(kind: type[GuardModel]) -> str:
+    """A digest of the code that reads a guard's replies: its file, and what all share."""
+    code = "\n".join(inspect.getsource(sys.modules[name]) for name in (kind.__module__, _read.__name__))
     return hashlib.sha256(code.encode()).hexdigest()[:12]

@@ -13,7 +13,7 @@ from typing import Any
 
 from holisafe._lazy import missing
 from holisafe._still import only_video_half_missing, still_processor
-from holisafe.errors import GuardError, ImageError, JudgeError, MissingDependencyError
+from holisafe.errors import GuardError, ImageError, JudgeError
 from holisafe.images import open_image
 from holisafe.judges._registry import Reply
 from holisafe.judges.guard_models._contract import GuardModel
@@ -48,7 +48,9 @@ class LocalAsk:
         """Ask it greedily; one question at a time, beside the event loop.
 
         Raises:
-            JudgeError: It cannot be loaded, or an image cannot be let in.
+            JudgeError: An image cannot be let in.
+            GuardError: It cannot be loaded.
+            MissingDependencyError: torch or transformers is not installed.
         """
         return await asyncio.to_thread(self._ask, tuple(turns), max_tokens, dict(template or {}))
 
@@ -59,7 +61,7 @@ class LocalAsk:
                 if type(model).__name__ == "ShieldGemma2ForImageClassification":
                     return self._scored(model, processor, turns)
                 return self._generated(model, processor, turns, max_tokens, template)
-        except (ImageError, GuardError, MissingDependencyError) as error:
+        except ImageError as error:
             raise JudgeError(f"guard {self.guard.name}: {error}") from error
 
     def _load(self) -> tuple[Any, Any]:
@@ -124,6 +126,30 @@ class LocalAsk:
         )
 
 
+def check_guard_checkpoint(guard: GuardModel, source: str) -> str:
+    """The transformers class of a checkpoint, which is one of the guard's; only its configuration is read.
+
+    Raises:
+        GuardError: The checkpoint is missing, or of another class than the guard's.
+        MissingDependencyError: transformers is not installed.
+    """
+    try:
+        import transformers
+    except ModuleNotFoundError as error:
+        raise missing(error, f"the guard {guard.name}") or error from error
+    folder = Path(source).expanduser()
+    if source.startswith((".", "/", "~")) and not (folder / "config.json").is_file():
+        raise GuardError(f"{source} holds no config.json; expected a checkpoint of {guard.name}, or its Hub id")
+    try:
+        named = next(iter(transformers.AutoConfig.from_pretrained(str(folder)).architectures or ()), "none")
+    except Exception as error:
+        raise _unloadable(guard, source, error) from error
+    if named not in guard.architectures:
+        expected = " or ".join(guard.architectures)
+        raise GuardError(f"{source} is a {named}, and {guard.name} is a {expected}; name another folder or guard")
+    return str(named)
+
+
 def load_guard_checkpoint(
     guard: GuardModel, source: str, device: str | None = None, dtype: str | None = None
 ) -> tuple[Any, Any]:
@@ -133,22 +159,13 @@ def load_guard_checkpoint(
         GuardError: The checkpoint is missing, of another class than the guard's, or cannot be loaded.
         MissingDependencyError: torch or transformers is not installed.
     """
+    named = check_guard_checkpoint(guard, source)
     try:
         import torch
         import transformers
     except ModuleNotFoundError as error:
         raise missing(error, f"the guard {guard.name}") or error from error
     where = str(Path(source).expanduser())
-    if source.startswith((".", "/", "~")) and not (Path(where) / "config.json").is_file():
-        raise GuardError(f"{source} holds no config.json; expected a checkpoint of {guard.name}, or its Hub id")
-    try:
-        config = transformers.AutoConfig.from_pretrained(where)
-        named = next(iter(config.architectures or ()), "none")
-    except Exception as error:
-        raise _unloadable(guard, source, error) from error
-    if named not in guard.architectures:
-        expected = " or ".join(guard.architectures)
-        raise GuardError(f"{source} is a {named}, and {guard.name} is a {expected}; name another folder or guard")
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     precision = dtype or ("float32" if place.startswith("cpu") else "auto")
     try:

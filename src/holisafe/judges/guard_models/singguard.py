@@ -13,7 +13,8 @@ from holisafe.records import GuardReading, Response, Role, Sample, Turn
 
 Thinking = Literal["fast", "slow", "hybrid"]
 
-_LEADING = re.compile(r"(safe|unsafe)[ \t]*(?:\n|\Z)", re.IGNORECASE)
+_FAST = re.compile(r"(safe|unsafe)(?:\s*<answer>([^<>]{1,500})</answer>)?", re.IGNORECASE)
+_LEADING = re.compile(r"(safe|unsafe)[ \t]*\n", re.IGNORECASE)
 _ANSWER = re.compile(r"<answer>([^<>]{1,500})</answer>", re.IGNORECASE)
 
 
@@ -60,25 +61,38 @@ class SingGuard:
         return (GuardQuestion((*turns, Turn(Role.ASSISTANT, answer)), Subject.RESPONSE, template=template),)
 
     def read(self, reply: Reply, question: GuardQuestion) -> GuardReading:
-        """The first line where it is fast, the one `<answer>` where it reasons; in `fast`, they must not differ."""
+        """Where it is fast, its one word, and an `<answer>` that must not differ; else the `<answer>` at its end."""
         text = bounded(reply.text)
-        said = None if text is None else after_thought(text)
-        if text is None or said is None:
-            return unreadable(f"a thought that never ends: {one_line(reply.text)}")
-        leading = _LEADING.match(text if self.thinking == "hybrid" else said)  # hybrid says so before it thinks
-        answers = _ANSWER.findall(said)
-        if len(answers) > 1:
-            return unreadable("several answers")
-        if self.thinking != "fast" and not answers:
-            return unreadable(f"no answer after its reasoning: {one_line(said)}")
-        if self.thinking != "slow" and leading is None:
-            return unreadable(f"neither safe nor unsafe on the first line: {one_line(said)}")
-        rule = answers[0].strip() if answers else ""
-        if answers and not rule:
-            return unreadable("an empty answer")
-        by_answer = rule.lower() != "safe"
-        by_line = leading is not None and leading[1].lower() == "unsafe"
-        if self.thinking == "fast" and answers and by_answer != by_line:
-            return unreadable(f"its first line and its answer differ: {one_line(said)}")
-        unsafe = by_line if self.thinking == "fast" else by_answer
-        return GuardReading(unsafe, categories=(rule,) if unsafe and rule else ())
+        if text is None:
+            return unreadable(f"a reply of {len(reply.text):,} characters")
+        return _fast(text) if self.thinking == "fast" else self._reasoned(text)
+
+    def _reasoned(self, text: str) -> GuardReading:
+        said = after_thought(text)
+        if said is None:
+            return unreadable(f"a thought that never ends: {one_line(text)}")
+        if self.thinking == "hybrid" and _LEADING.match(text) is None:
+            return unreadable(f"neither safe nor unsafe on the first line: {one_line(text)}")
+        answers = list(_ANSWER.finditer(said))
+        if len(answers) != 1 or answers[0].end() != len(said):
+            return unreadable(f"not one answer at the end of its reasoning: {one_line(said)}")
+        return _verdict(answers[0][1])
+
+
+def _fast(text: str) -> GuardReading:
+    found = _FAST.fullmatch(text)
+    if found is None:
+        return unreadable(f"neither safe nor unsafe alone: {one_line(text)}")
+    unsafe = found[1].lower() == "unsafe"
+    by_answer = GuardReading(unsafe) if found[2] is None else _verdict(found[2])
+    if by_answer.unsafe is not unsafe:
+        return unreadable(f"its first line and its answer differ: {one_line(text)}")
+    return by_answer
+
+
+def _verdict(rule: str) -> GuardReading:
+    """What an answer says: Safe, or the rule that is broken."""
+    rule = rule.strip()
+    if not rule:
+        return unreadable("an empty answer")
+    return GuardReading(False) if rule.lower() == "safe" else GuardReading(True, categories=(rule,))
