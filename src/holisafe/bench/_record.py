@@ -16,7 +16,7 @@ from holisafe.bench._folder import write_record
 from holisafe.bench._read import recorded_run
 from holisafe.bench._request import RunRequest
 from holisafe.errors import RunError
-from holisafe.guard import guard_findings
+from holisafe.guard import guard_findings, guard_rates
 from holisafe.metrics import summarise
 from holisafe.records import JudgeId, Run
 
@@ -76,6 +76,8 @@ def finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]) -> R
     findings = guard_findings(measured)
     if findings is not None:
         record["guard_findings"] = findings.to_json()
+    if rates := guard_rates(measured):
+        record["guard_rates"] = [each.to_json() for each in rates]
     record["state"] = "complete"  # in one piece with its figures: a run that ends before resumes
     write_record(folder, record)
     if len(failed) == len(measured.samples):

@@ -11,6 +11,7 @@ from holisafe import datasets
 from holisafe import judges as judging
 from holisafe._checks import check_type
 from holisafe.bench._folder import identified
+from holisafe.bench._guards import ReachedGuard
 from holisafe.bench._names import LOCAL, inspect_name
 from holisafe.errors import DataError, ModelError, RunError
 from holisafe.judges import Judge
@@ -59,6 +60,7 @@ class RunRequest:
         settings: What makes a run the same run, as `run.json` keeps it.
         max_retries: Retries of a request to a hosted model.
         timeout: Seconds that one attempt may take.
+        guards: The guard models that are shown the same requests.
     """
 
     folder: Path
@@ -70,6 +72,7 @@ class RunRequest:
     settings: dict[str, Any]
     max_retries: int
     timeout: int
+    guards: Sequence[ReachedGuard] = ()
 
     @property
     def judge_ids(self) -> list[JudgeId]:

@@ -21,8 +21,10 @@ from holisafe._checks import check_each, check_type
 from holisafe._files import hold
 from holisafe.bench._evaluate import evaluate, open_model
 from holisafe.bench._folder import SAMPLES, default_folder, read_record, write_record, write_samples
+from holisafe.bench._guards import Progress as OnVerdict
+from holisafe.bench._guards import chosen_guards, classify_missing, guards_record
 from holisafe.bench._hosted import Traffic, close, in_loop, prepared
-from holisafe.bench._journal import JUDGEMENTS, RESPONSES, Journal, Judgements
+from holisafe.bench._journal import GUARD_VERDICTS, JUDGEMENTS, RESPONSES, Journal, Judgements
 from holisafe.bench._judging import judge_answers, open_judge_model
 from holisafe.bench._read import judge_ids, recorded_run
 from holisafe.bench._record import finish, judges_record, new_record
@@ -37,6 +39,7 @@ from holisafe.bench._same import check_complete, check_same, check_same_model, i
 from holisafe.bench._task import build_task
 from holisafe.errors import RunError
 from holisafe.judges import Judge
+from holisafe.judges.guard_models import Guard
 from holisafe.models import ModelSpec
 from holisafe.records import JudgeId, Response, Run
 
@@ -74,8 +77,10 @@ def measure(
     image_reuse: bool = True,
     trust_remote_code: bool = False,
     guard: str | None = None,
+    guard_models: Sequence[str | Guard] = (),
     progress: Progress | None = None,
     on_request: OnRequest | None = None,
+    on_verdict: OnVerdict | None = None,
 ) -> Run:
     """Measure a model on a data set and keep everything in `out`.
 
@@ -112,14 +117,17 @@ def measure(
         trust_remote_code: Whether code that comes with a local model's checkpoint is run.
         guard: Guard of a local model: "own", a folder or a Hub id, as for `holisafe.models.load`. Its verdicts are
             recorded with every answer, which stays as it is.
+        guard_models: Guards that are shown the same requests as the model, each "NAME:SOURCE" as `--guard` takes it, or
+            a guard of your own. Their verdicts are kept beside the answers.
         progress: Called after every sample.
         on_request: Called whenever a request is sent, answered or tried again.
+        on_verdict: Called after every verdict of a guard model.
 
     Raises:
         DataError: The data cannot be read or hold no samples.
         ModelError: The model cannot be loaded, a guard is asked for that is not there or for a model that is not
             local, or there are a `ModelSpec` and options of its own.
-        GuardError: The guard does not fit the model.
+        GuardError: The guard does not fit the model, or a guard model's checkpoint cannot be loaded.
         RunError: The folder cannot be written, belongs to a run with other settings or one still going, or no sample
             could be answered. What was done is kept.
         UnknownNameError: There is no such model, data set or judge.
@@ -134,6 +142,7 @@ def measure(
     check_type(out, (str, Path, NoneType), "out")
     check_type(system_prompt, (str, NoneType), "system_prompt")
     check_each(judges, object, "judges")
+    check_each(guard_models, object, "guard_models")
     by = chosen_judges(judges, judge_model, fallback_judge)
     asked = asked_model(
         model,
@@ -176,9 +185,10 @@ def measure(
         },
         max_retries=max_retries,
         timeout=timeout,
+        guards=chosen_guards(guard_models),
     )
     with hold(request.folder, RunError):
-        return _measured(request, progress, Traffic(told=on_request))
+        return _measured(request, progress, Traffic(told=on_request), on_verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,22 +207,34 @@ class _OpenRun:
         return complete and all(self.journal.get(sample.id) is not None for sample in self.request.samples)
 
 
-def _measured(request: RunRequest, progress: Progress | None, traffic: Traffic) -> Run:
+def _measured(request: RunRequest, progress: Progress | None, traffic: Traffic, on_verdict: OnVerdict | None) -> Run:
     before = read_record(request.folder)
     check_same(request.folder, before, request.settings)
     with Journal(request.folder / RESPONSES) as journal, Judgements(request.folder / JUDGEMENTS) as judgements:
         run = _OpenRun(request, before, journal, judgements)
         if run.is_answered:
-            return _judge_more(run)
-        record = new_record(request)
+            return _judge_more(run, on_verdict)
+        record = {**new_record(request), **guards_record(before, request.guards)}
         write_samples(request.folder, request.samples)
         log = _ask_and_judge(run, record, progress, traffic)
         record["log"] = os.path.relpath(log.location, request.folder)
+    _classify_more(request, on_verdict)
     return finish(request.folder, record, request.judge_ids)
 
 
-def _judge_more(run: _OpenRun) -> Run:
-    """The recorded answers with judgements of judges that were added, have changed, or could not judge before."""
+def _classify_more(request: RunRequest, on_verdict: OnVerdict | None) -> int:
+    return classify_missing(
+        request.guards,
+        request.samples,
+        request.folder / GUARD_VERDICTS,
+        max_retries=request.max_retries,
+        timeout=request.timeout,
+        progress=on_verdict,
+    )
+
+
+def _judge_more(run: _OpenRun, on_verdict: OnVerdict | None) -> Run:
+    """The recorded answers with what was added, has changed, or failed before: judgements, guard models' verdicts."""
     request, before = run.request, run.before
     assert before is not None
     check_complete(
@@ -221,7 +243,9 @@ def _judge_more(run: _OpenRun) -> Run:
     if not (request.folder / SAMPLES).exists():
         write_samples(request.folder, request.samples)
     identities = [*request.judge_ids, *_earlier(before, request.judge_ids)]
-    if is_judged(before, identities, request.judges, run.judgements, run.journal, request.samples):
+    guards = guards_record(before, request.guards)
+    is_new = _classify_more(request, on_verdict) or guards.get("guard_models") != before.get("guard_models")
+    if not is_new and is_judged(before, identities, request.judges, run.judgements, run.journal, request.samples):
         return recorded_run(request.folder, before, identities)
     recorded = recorded_run(request.folder, {"name": ""}, [])
     asked = [
@@ -237,7 +261,7 @@ def _judge_more(run: _OpenRun) -> Run:
         max_retries=request.max_retries,
         timeout=request.timeout,
     )
-    return finish(request.folder, {**before, **judges_record(identities)}, identities)
+    return finish(request.folder, {**before, **judges_record(identities), **guards}, identities)
 
 
 def _earlier(before: dict[str, Any], judges: Sequence[JudgeId]) -> list[JudgeId]:

@@ -9,7 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from holisafe.cli._options import AsJson, Attention, Device, Dtype, Judges, Revision, TrustRemoteCode
-from holisafe.cli._runs import print_figures, resumable, show_progress, tell_requests, tell_troubles, to_json
+from holisafe.cli._runs import (
+    print_figures,
+    resumable,
+    show_progress,
+    tell_requests,
+    tell_troubles,
+    tell_verdicts,
+    to_json,
+)
 from holisafe.cli._unjudged import MAX_UNJUDGED, FallbackJudge, JudgeModel, MaxUnjudged
 
 
@@ -38,10 +46,12 @@ def bench(
     fallback_judge: FallbackJudge = None,
     max_unjudged: MaxUnjudged = MAX_UNJUDGED,
     guard: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
+            metavar="GUARD",
             help="Guard of a local model, whose verdicts are recorded with the answers: own (the model's guard), a "
-            "folder, or a Hub id.",
+            "folder, or a Hub id. Or a guard model, NAME:SOURCE, such as shieldgemma2:FOLDER or "
+            "llama-guard-4:vllm/ORG/NAME, which is shown the same requests; may be given more than once.",
             show_default="none",
         ),
     ] = None,
@@ -90,6 +100,7 @@ def bench(
     from holisafe.bench import default_folder, measure
 
     folder = out or default_folder(model, data)
+    own_guard, guard_models = _guards(guard)
     typer.echo(
         f"measuring {model} on {data} ({split}); answers of up to {max_new_tokens} tokens; into {folder}", err=True
     )
@@ -119,9 +130,11 @@ def bench(
             batch_size=batch_size,
             image_reuse=image_reuse,
             trust_remote_code=trust_remote_code,
-            guard=guard,
+            guard=own_guard,
+            guard_models=guard_models,
             progress=line.advance,
             on_request=tell_requests(line),
+            on_verdict=tell_verdicts(line),
         )
     tell_troubles(measured, data)
     if as_json:
@@ -129,6 +142,19 @@ def bench(
         return
     print_figures(measured, max_unjudged)
     typer.echo(f"\nfor a page with every answer: holisafe report {folder}", err=True)
+
+
+def _guards(given: list[str] | None) -> tuple[str | None, list[str]]:
+    """The guard of the model, and the guard models beside it."""
+    from holisafe.judges.guard_models import is_guard_model
+
+    models = [name for name in given or [] if is_guard_model(name)]
+    own = [name for name in given or [] if not is_guard_model(name)]
+    if len(own) > 1:
+        raise typer.BadParameter(
+            f"found {own}; a model has one guard, and only guard models may be more", param_hint="--guard"
+        )
+    return next(iter(own), None), models
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:

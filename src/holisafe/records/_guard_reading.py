@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from holisafe.errors import GuardError
-from holisafe.records._run import JudgeId
+from holisafe.records._judge_id import JudgeId
+from holisafe.taxonomy import Combination
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,21 @@ class GuardModelVerdict:
             request=None if request is None else GuardReading.from_json(request),
             error=None if error is None else str(error),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class GuardModelRun:
+    """A guard model beside a run: what it can express, and what it said.
+
+    Attributes:
+        guard: Which guard.
+        expresses: The combinations that it can tell from the others; of the rest it has no rate.
+        verdicts: One per sample of the run, in the same order.
+    """
+
+    guard: JudgeId
+    expresses: frozenset[Combination]
+    verdicts: tuple[GuardModelVerdict, ...]
 
 
 def _truth(value: Any) -> bool | None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from holisafe._checks import check_type
 from holisafe._enums import parse_enum
+from holisafe.records._guard_reading import GuardModelRun
+from holisafe.records._judge_id import JudgeId
 from holisafe.records._sample import Sample
 from holisafe.records._verdict import GuardVerdict
 
@@ -70,36 +72,6 @@ NOT_SCORED = (
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeId:
-    """Which judge: two judgements can be compared, or one reused, only where all of this is equal.
-
-    Attributes:
-        name: The name it is registered under, parameters included.
-        version: Changes whenever the same response could get another judgement (parser, rules, prompt).
-        model: The model that it asks; empty for rules.
-        prompt: SHA-256 of its prompt, in hex; empty where it has none.
-    """
-
-    name: str
-    version: str = ""
-    model: str = ""
-    prompt: str = ""
-
-    def to_json(self) -> dict[str, str]:
-        """JSON values: `{name, version, model, prompt}`."""
-        return {"name": self.name, "version": self.version, "model": self.model, "prompt": self.prompt}
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> JudgeId:
-        """Read what `to_json` wrote.
-
-        Raises:
-            KeyError, TypeError: It is not such an object.
-        """
-        return JudgeId(*(str(data[field]) for field in ("name", "version", "model", "prompt")))
-
-
-@dataclass(frozen=True, slots=True)
 class Judgement:
     """The output of one judge for one response.
 
@@ -143,6 +115,7 @@ class Run:
         responses: One per sample, in the same order.
         judgements: For each judge by name, one judgement per sample, in the same order.
         provenance: Data hash, model id and revision, settings, versions, device; JSON values only.
+        guard_models: The guard models that were shown the same requests, each with one verdict per sample.
     """
 
     name: str
@@ -150,3 +123,4 @@ class Run:
     responses: tuple[Response, ...]
     judgements: Mapping[str, tuple[Judgement, ...]]
     provenance: Mapping[str, Any]
+    guard_models: tuple[GuardModelRun, ...] = ()

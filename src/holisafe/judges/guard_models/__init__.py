@@ -15,7 +15,7 @@ from holisafe.judges.guard_models._contract import (
 )
 from holisafe.judges.guard_models._guard import Guard, ModelGuard
 from holisafe.judges.guard_models._local import LocalAsk, check_guard_checkpoint, load_guard_checkpoint
-from holisafe.judges.guard_models._named import GUARD_MODELS, guard_model, local_guard, named_guard
+from holisafe.judges.guard_models._named import GUARD_MODELS, guard_model, is_guard_model, local_guard, named_guard
 from holisafe.judges.guard_models.guardreasoner_vl import GuardReasonerVL
 from holisafe.judges.guard_models.llama_guard import LlamaGuard
 from holisafe.judges.guard_models.llavaguard import LlavaGuard
@@ -46,6 +46,7 @@ __all__ = [
     "WildGuard",
     "check_guard_checkpoint",
     "guard_model",
+    "is_guard_model",
     "load_guard_checkpoint",
     "local_guard",
     "named_guard",

@@ -24,6 +24,11 @@ GUARD_MODELS: Registry[Callable[..., GuardModel]] = Registry("guard model", "hol
 """Guard models by name; other packages add theirs by an entry point of the group `holisafe.guard_models`."""
 
 
+def is_guard_model(name: str) -> bool:
+    """Whether NAME or NAME:SOURCE names a guard model."""
+    return name.partition(":")[0] in GUARD_MODELS
+
+
 def guard_model(name: str, **parameters: Any) -> GuardModel:
     """The guard model of that name.
 
