@@ -78,6 +78,8 @@ class LocalAsk:
         with torch.inference_mode():
             scores = model(**inputs.to(model.device)).probabilities[0].double()  # (2,): Yes, No
         first, second = self.guard.verdict_words
+        if not scores.isfinite().all():
+            raise JudgeError(f"guard {self.guard.name}: its scores are not finite; try another dtype, such as bfloat16")
         named = {first: float(scores[0]), second: float(scores[1])}
         return Reply(max(named, key=named.__getitem__), self.source, probabilities=named)
 
@@ -245,6 +247,8 @@ def _first_words(scores: Any, tokens: Any, tokenizer: Any, words: tuple[str, ...
     if not places:
         return {}
     shares = scores[places[0]][0].double().softmax(-1)  # (vocabulary,)
+    if not shares.isfinite().all():
+        return {}
     return {word: float(shares[token]) for word, token in firsts.items()}
 
 
