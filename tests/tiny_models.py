@@ -42,7 +42,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
-from holisafe.models._still import still_images_only
+from holisafe._still import still_images_only
 
 IMAGE_FIRST = (
     "{{ bos_token }}{% for message in messages %}{{ message['role'] }}: "

@@ -97,7 +97,9 @@ def read_examples(settings: Settings) -> Examples:
 
 def references(settings: Settings) -> list[tuple[str, bool]]:
     """Some different reference answers, and whether each refuses."""
-    each = {sample.reference: not sample.combination.is_safe for sample in load_open("train", version=2) if sample.reference}
+    each = {
+        sample.reference: not sample.combination.is_safe for sample in load_open("train", version=2) if sample.reference
+    }
     drawn = random.Random(settings.seed).sample(sorted(each), settings.references)
     return [(text, each[text]) for text in drawn]
 

@@ -73,7 +73,7 @@ def test_blind() -> None:
 def test_bench_prints_what_score_prints_with_model_out_and_guard() -> None:
     found = printed(*BENCH, "--out", "runs/plain")
     asked = table("`holisafe score PREDICTIONS.json --json`") - {"predictions"}
-    assert found.keys() == FIGURES | asked | {"model", "out", "guard"}
+    assert found.keys() == FIGURES | asked | {"model", "out", "guard", "guards"}
     response = json.loads(Path("runs/plain/responses.jsonl").read_text("utf-8").splitlines()[0])
     assert response.keys() == table("A response")
 

@@ -25,6 +25,7 @@ from inspect_ai.util import JSONSchema, LimitExceededError
 from tenacity import RetryError
 
 from holisafe.bench._hosted import FINISH, leave_out_schema, prepared, takes_schema
+from holisafe.bench._names import LOCAL
 from holisafe.bench._text import encodable, redacted
 from holisafe.errors import JudgeError, RunError
 from holisafe.images import open_image, read_bytes
@@ -103,7 +104,18 @@ def inspect_ask(model: Model | str, *, max_retries: int = 5, timeout: int = 300)
     """
     reached = get_model(model) if isinstance(model, str) else model
 
-    async def ask(turns: Sequence[Turn], *, max_tokens: int = 512, schema: Mapping[str, Any] | None = None) -> Reply:
+    async def ask(
+        turns: Sequence[Turn],
+        *,
+        max_tokens: int = 512,
+        schema: Mapping[str, Any] | None = None,
+        template: Mapping[str, Any] | None = None,
+    ) -> Reply:
+        if template and str(reached).startswith(LOCAL):
+            raise JudgeError(
+                f"{reached} takes no arguments of its chat template here; name the folder behind the judge, as in "
+                "--judge singguard:FOLDER"
+            )
         try:
             messages = [await _message(turn) for turn in turns]
             config = GenerateConfig(
@@ -111,6 +123,7 @@ def inspect_ask(model: Model | str, *, max_retries: int = 5, timeout: int = 300)
                 max_tokens=max_tokens,
                 max_retries=_given(reached.config.max_retries, max_retries),
                 attempt_timeout=_given(reached.config.attempt_timeout, timeout),
+                extra_body={"chat_template_kwargs": dict(template)} if template else None,
             )
             output, without_schema = await _generate(prepared(reached), messages, config, schema)
             response = read_response("", str(reached), output)

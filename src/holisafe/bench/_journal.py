@@ -18,11 +18,18 @@ from typing import Any, Generic, TypeVar
 from holisafe._files import MAX_JSON_BYTES, open_unlinked, parse_json, read_bounded
 from holisafe.bench._text import encodable_values
 from holisafe.errors import RunError
-from holisafe.records import JudgeId, Judgement, Outcome, Response
-from holisafe.records.as_json import judgement_from_json, judgement_to_json, response_from_json, response_to_json
+from holisafe.records import GuardModelVerdict, JudgeId, Judgement, Outcome, Response
+from holisafe.records.as_json import (
+    guard_verdict_from_json,
+    judgement_from_json,
+    judgement_to_json,
+    response_from_json,
+    response_to_json,
+)
 
 RESPONSES = "responses.jsonl"
 JUDGEMENTS = "judgements.jsonl"
+GUARD_VERDICTS = "guard_verdicts.jsonl"
 
 LARGEST = 2**34
 """Bytes of a journal that are read."""
@@ -140,6 +147,38 @@ def stands(judgement: Judgement, response: Response) -> bool:
     def last(self, response: Response, judge: JudgeId) -> Judgement | None:
         """What that judge last said, even if it was a failure."""
         return self._records.get((response.sample_id, judge))
+
+
+class GuardVerdicts(_Lines[tuple[str, JudgeId], GuardModelVerdict]):
+    """The file `guard_verdicts.jsonl` of a run folder."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the verdicts that are there.
+
+        Raises:
+            RunError: As `Journal`.
+        """
+        super().__init__(
+            path, lambda each: (each.sample_id, each.guard), guard_verdict_from_json, GuardModelVerdict.to_json
+        )
+
+    def __enter__(self) -> GuardVerdicts:
+        """Return itself."""
+        return self
+
+    def get(self, sample_id: str, guard: JudgeId) -> GuardModelVerdict | None:
+        """The verdict of a guard of this very identity, if it is there and is no error."""
+        found = self._records.get((sample_id, guard))
+        return found if found is not None and found.error is None else None
+
+
+def recorded_guard_verdicts(path: Path) -> dict[tuple[str, JudgeId], GuardModelVerdict]:
+    """The guard models' verdicts of a journal by sample and guard; empty where there is no journal.
+
+    Raises:
+        RunError: A line is damaged.
+    """
+    return {(each.sample_id, each.guard): each for each in _read(path, guard_verdict_from_json)}
 
 
 def recorded_responses(path: Path) -> dict[str, Response]:

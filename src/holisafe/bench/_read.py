@@ -10,7 +10,15 @@ from typing import Any
 from holisafe import judges as judging
 from holisafe._checks import check_type
 from holisafe.bench._folder import RUN_FILE, SAMPLES, read_record, read_samples
-from holisafe.bench._journal import JUDGEMENTS, RESPONSES, recorded_judgements, recorded_responses
+from holisafe.bench._guards import recorded_guards
+from holisafe.bench._journal import (
+    GUARD_VERDICTS,
+    JUDGEMENTS,
+    RESPONSES,
+    recorded_guard_verdicts,
+    recorded_judgements,
+    recorded_responses,
+)
 from holisafe.errors import RunError
 from holisafe.judges import Ask, Judge
 from holisafe.records import JudgeId, Judgement, Outcome, Response, Run
@@ -84,7 +92,8 @@ def recorded_run(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]
         )
         for judge in judges
     }
-    return Run(record["name"], samples, responses, judgements, record)
+    guards = recorded_guards(record, recorded_guard_verdicts(folder / GUARD_VERDICTS), samples)
+    return Run(record["name"], samples, responses, judgements, record, guards)
 
 
 def judge_ids(record: Mapping[str, Any]) -> list[JudgeId]:

@@ -18,7 +18,7 @@ from holisafe.bench._request import RunRequest
 from holisafe.bench._retirement import retirements
 from holisafe.bench._spending import JUDGE
 from holisafe.errors import RunError
-from holisafe.guard import guard_findings
+from holisafe.guard import guard_findings, guard_rates
 from holisafe.metrics import checked_summary, judges_with_figures, summarise
 from holisafe.records import JudgeId, Run
 
@@ -90,6 +90,8 @@ def finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]) -> R
     findings = guard_findings(replace(measured, judgements={judge: tuple(found) for judge, found in shown.items()}))
     if findings is not None:
         record["guard_findings"] = findings.to_json()
+    if rates := guard_rates(measured):
+        record["guard_rates"] = [each.to_json() for each in rates]
     record["state"] = "complete"  # in one piece with its figures: a run that ends before resumes
     write_record(folder, record)
     if len(failed) == len(measured.samples):

@@ -12,10 +12,12 @@ from holisafe import datasets
 from holisafe import judges as judging
 from holisafe._checks import check_each, check_type
 from holisafe.bench._folder import default_folder, identified
+from holisafe.bench._guards import ReachedGuard, chosen_guards
 from holisafe.bench._names import LOCAL, inspect_name
 from holisafe.bench._spending import JUDGE, MODEL, Prices, check_budget
 from holisafe.errors import DataError, ModelError, RunError
 from holisafe.judges import Judge
+from holisafe.judges.guard_models import Guard
 from holisafe.models import ModelSpec
 from holisafe.records import MAX_UNJUDGED, JudgeId, Sample
 
@@ -64,6 +66,7 @@ class RunRequest:
         prices: Prices of tokens.
         budget: Money at which the run stops; None for no limit.
         max_unjudged: Share of answers without a verdict above which a judge's figures are withheld.
+        guards: The guard models that are shown the same requests.
     """
 
     folder: Path
@@ -78,6 +81,7 @@ class RunRequest:
     prices: Prices
     budget: float | None
     max_unjudged: float
+    guards: Sequence[ReachedGuard] = ()
 
     @property
     def judge_ids(self) -> list[JudgeId]:
@@ -114,6 +118,7 @@ def run_request(
     prices: Prices | None = None,
     budget: float | None = None,
     max_unjudged: float = MAX_UNJUDGED,
+    guard_models: Sequence[str | Guard] = (),
     **loading: Any,
 ) -> RunRequest:
     """What `measure` is asked for, by its names; `loading` are fields of a `ModelSpec`.
@@ -133,6 +138,7 @@ def run_request(
     check_type(prices, (Prices, NoneType), "prices")
     check_type(budget, (int, float, NoneType), "budget")
     check_each(judges, object, "judges")
+    check_each(guard_models, object, "guard_models")
     check_share(max_unjudged, "max_unjudged")
     by = chosen_judges(judges, judge_model, fallback_judge)
     template = dict(chat_template_args) if chat_template_args else None
@@ -163,6 +169,7 @@ def run_request(
         prices=prices or Prices(),
         budget=budget,
         max_unjudged=max_unjudged,
+        guards=chosen_guards(guard_models),
     )
     check_budget(request.prices, budget, request.hosted)
     return request

@@ -19,8 +19,10 @@ from inspect_ai.log import EvalLog
 from holisafe._files import hold
 from holisafe.bench._evaluate import evaluate, open_model
 from holisafe.bench._folder import SAMPLES, read_record, write_record, write_samples
+from holisafe.bench._guards import Progress as OnVerdict
+from holisafe.bench._guards import classify_missing, guards_record
 from holisafe.bench._hosted import Traffic, close, in_loop, prepared
-from holisafe.bench._journal import JUDGEMENTS, RESPONSES, Journal, Judgements
+from holisafe.bench._journal import GUARD_VERDICTS, JUDGEMENTS, RESPONSES, Journal, Judgements
 from holisafe.bench._judging import judge_answers, open_judge_model
 from holisafe.bench._read import judge_ids, recorded_run
 from holisafe.bench._record import finish, judges_record, new_record, noted
@@ -30,6 +32,7 @@ from holisafe.bench._spending import SPENDING, Prices, Spending, spent_to_json, 
 from holisafe.bench._task import build_task
 from holisafe.errors import RunError
 from holisafe.judges import Judge
+from holisafe.judges.guard_models import Guard
 from holisafe.models import ModelSpec
 from holisafe.records import MAX_UNJUDGED, JudgeId, Response, Run
 
@@ -70,8 +73,10 @@ def measure(
     prices: Prices | None = None,
     budget: float | None = None,
     max_unjudged: float = MAX_UNJUDGED,
+    guard_models: Sequence[str | Guard] = (),
     progress: Progress | None = None,
     on_request: OnRequest | None = None,
+    on_verdict: OnVerdict | None = None,
 ) -> Run:
     """Measure a model on a data set and keep everything in `out`.
 
@@ -111,14 +116,17 @@ def measure(
         prices: Prices of tokens, with which `run.json` says what the run has spent.
         budget: Money at which the run stops; the same call with a larger one resumes it.
         max_unjudged: Share of answers without a verdict, in [0, 1], above which a judge has no figures in `run.json`.
+        guard_models: Guards that are shown the same requests as the model, each "NAME:SOURCE" as `--guard` takes it, or
+            a guard of your own. Their verdicts are kept beside the answers.
         progress: Called after every sample.
         on_request: Called whenever a request is sent, answered or tried again.
+        on_verdict: Called after every verdict of a guard model.
 
     Raises:
         DataError: The data cannot be read or hold no samples.
         ModelError: The model cannot be loaded, a guard is asked for that is not there or for a model that is not
             local, or there are a `ModelSpec` and options of its own.
-        GuardError: The guard does not fit the model.
+        GuardError: The guard does not fit the model, or a guard model's checkpoint cannot be loaded.
         BudgetError: The budget is spent. What was done is kept.
         RunError: The folder cannot be written, belongs to a run with other settings or one still going, or no sample
             could be answered; a budget is given without the prices that it needs. What was done is kept.
@@ -150,12 +158,13 @@ def measure(
         image_reuse=image_reuse,
         trust_remote_code=trust_remote_code,
         guard=guard,
+        guard_models=guard_models,
         prices=prices,
         budget=budget,
         max_unjudged=max_unjudged,
     )
     with hold(request.folder, RunError):
-        return _measured(request, progress, Traffic(told=on_request))
+        return _measured(request, progress, Traffic(told=on_request), on_verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +184,7 @@ class _OpenRun:
         return complete and all(self.journal.get(sample.id) is not None for sample in self.request.samples)
 
 
-def _measured(request: RunRequest, progress: Progress | None, traffic: Traffic) -> Run:
+def _measured(request: RunRequest, progress: Progress | None, traffic: Traffic, on_verdict: OnVerdict | None) -> Run:
     before = read_record(request.folder)
     check_same(request.folder, before, request.settings)
     with contextlib.ExitStack() as files:
@@ -184,12 +193,13 @@ def _measured(request: RunRequest, progress: Progress | None, traffic: Traffic) 
         spending = files.enter_context(Spending(request.folder / SPENDING, request.prices, request.budget))
         run = _OpenRun(request, before, journal, judgements, spending)
         if run.is_answered:
-            return _judge_more(run)
-        record = new_record(request)
+            return _judge_more(run, on_verdict)
+        record = {**new_record(request), **guards_record(before, request.guards)}
         write_samples(request.folder, request.samples)
         with _budgeted(run, record, record):
             log = _ask_and_judge(run, record, progress, traffic)
         record["log"] = os.path.relpath(log.location, request.folder)
+    _classify_more(request, on_verdict)
     return finish(request.folder, record, request.judge_ids)
 
 
@@ -215,8 +225,19 @@ def _budgeted(run: _OpenRun, record: dict[str, Any], stopped: dict[str, Any]) ->
         record["spending"] = spent_to_json(spending.totals, request.prices)
 
 
-def _judge_more(run: _OpenRun) -> Run:
-    """The recorded answers with judgements of judges that were added, have changed, or could not judge before."""
+def _classify_more(request: RunRequest, on_verdict: OnVerdict | None) -> int:
+    return classify_missing(
+        request.guards,
+        request.samples,
+        request.folder / GUARD_VERDICTS,
+        max_retries=request.max_retries,
+        timeout=request.timeout,
+        progress=on_verdict,
+    )
+
+
+def _judge_more(run: _OpenRun, on_verdict: OnVerdict | None) -> Run:
+    """The recorded answers with what was added, has changed, or failed before: judgements, guard models' verdicts."""
     request, before = run.request, run.before
     assert before is not None
     check_complete(
@@ -225,8 +246,10 @@ def _judge_more(run: _OpenRun) -> Run:
     if not (request.folder / SAMPLES).exists():
         write_samples(request.folder, request.samples)
     identities = [*request.judge_ids, *_earlier(before, request.judge_ids)]
-    same_share = before.get("max_unjudged") == request.max_unjudged
-    if same_share and is_judged(before, identities, request.judges, run.judgements, run.journal, request.samples):
+    guards = guards_record(before, request.guards)
+    is_new = _classify_more(request, on_verdict) or guards.get("guard_models") != before.get("guard_models")
+    is_new = is_new or before.get("max_unjudged") != request.max_unjudged
+    if not is_new and is_judged(before, identities, request.judges, run.judgements, run.journal, request.samples):
         return recorded_run(request.folder, before, identities)
     recorded = recorded_run(request.folder, {"name": ""}, [])
     asked = [
@@ -235,7 +258,7 @@ def _judge_more(run: _OpenRun) -> Run:
         for sample, response in zip(request.samples, recorded.responses, strict=True)
         if run.judgements.get(response, judge.id) is None
     ]
-    record = {**before, **judges_record(identities), **noted(request)}
+    record = {**before, **judges_record(identities), **guards, **noted(request)}
     with _budgeted(run, record, before):
         judge_answers(
             asked,

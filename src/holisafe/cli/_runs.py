@@ -47,6 +47,15 @@ def tell_requests(line: ProgressLine) -> Callable[[int, int], None]:
     return tell
 
 
+def tell_verdicts(line: ProgressLine) -> Callable[[str, int, int], None]:
+    """What shows on that line how many requests a guard model has seen."""
+
+    def tell(guard: str, done: int, total: int) -> None:
+        line.stage(f"guard {printable(guard)}", done, total)
+
+    return tell
+
+
 def tell_troubles(measured: Run, data: str) -> None:
     """Say on standard error what was left out or ended in an error."""
     left_out = measured.provenance["data"]["left_out_as_broken"]
@@ -104,6 +113,7 @@ def to_json(measured: Run, model: str, folder: Path, max_unjudged: float = MAX_U
         "judges": judged,
         "guard": guard,
         "spending": measured.provenance.get("spending"),
+        "guards": measured.provenance.get("guard_rates"),
     }
 
 
@@ -117,7 +127,7 @@ def _summaries(measured: Run, max_unjudged: float) -> list[Summary]:
 
 def print_figures(measured: Run, max_unjudged: float = MAX_UNJUDGED) -> None:
     """On standard output: each judge's headline figures, the first judge's by category, and what a guard flagged."""
-    from holisafe.cli._tables import print_groups, print_policies, print_summaries
+    from holisafe.cli._tables import print_groups, print_guards, print_policies, print_summaries
     from holisafe.records import CATEGORY_TAG
 
     summaries = _summaries(measured, max_unjudged)
@@ -126,3 +136,5 @@ def print_figures(measured: Run, max_unjudged: float = MAX_UNJUDGED) -> None:
     guard = measured.provenance.get("guard_findings")
     if guard is not None and summaries[0].judge in guard["policies"]:
         print_policies(guard, summaries[0].judge)
+    if rates := measured.provenance.get("guard_rates"):
+        print_guards(rates)

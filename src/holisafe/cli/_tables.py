@@ -86,6 +86,43 @@ def print_policies(guard: Mapping[str, Any], judge: str, *, console: Console | N
     (console or Console()).print(table)
 
 
+def print_guards(found: Sequence[Mapping[str, Any]], *, console: Console | None = None) -> None:
+    """What each guard flags of the same requests and images, and what it cannot express.
+
+    Args:
+        found: The rates of each guard, as `--json` has them.
+        console: Where to print; standard output if not given.
+    """
+    from holisafe.guard import GuardRates
+
+    console = console or Console()
+    table = Table(title="Guards: flagged in %, with 95 % intervals", title_justify="left")
+    table.add_column("guard")
+    table.add_column("of", no_wrap=True)
+    for column in ("%", "95 % interval", "n"):
+        table.add_column(column, justify="right", no_wrap=True)
+    read = [GuardRates.from_json(each) for each in found]
+    for rates in read:
+        name = escape(printable(rates.guard))
+        for kind, figure in rates.flagged.items():
+            of = f"{kind.value} (false alarms)" if kind.is_safe else kind.value
+            cells = _cells(figure) if kind in rates.expresses else (NOTHING, "cannot express", "")
+            table.add_row(name, of, *cells)
+        for of, figure in (("unsafe images", rates.unsafe_images), ("safe images", rates.safe_images)):
+            if figure is not None:
+                table.add_row(name, of, *_cells(figure))
+        table.add_section()
+    console.print(table)
+    for rates in read:
+        if rates.without:
+            console.print(
+                f"guard {printable(rates.guard)}: no verdict on {rates.without} of {rates.requests} requests; they "
+                "count in n as not flagged, so that the rates are lower bounds",
+                highlight=False,
+                markup=False,
+            )
+
+
 def rate(figure: Figure | None) -> str:
     """A rate in percent, e.g. "4.9 (0–13)"; a dash where there are no samples."""
     if figure is None:

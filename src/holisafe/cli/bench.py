@@ -21,7 +21,15 @@ from holisafe.cli._plan import (
     tell_retirements,
     tell_spent,
 )
-from holisafe.cli._runs import print_figures, resumable, show_progress, tell_requests, tell_troubles, to_json
+from holisafe.cli._runs import (
+    print_figures,
+    resumable,
+    show_progress,
+    tell_requests,
+    tell_troubles,
+    tell_verdicts,
+    to_json,
+)
 from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged
 from holisafe.records import MAX_UNJUDGED
 
@@ -58,10 +66,12 @@ def bench(
     budget: Budget = None,
     anchors: _anchors.Anchors = None,
     guard: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
+            metavar="GUARD",
             help="Guard of a local model, whose verdicts are recorded with the answers: own (the model's guard), a "
-            "folder, or a Hub id.",
+            "folder, or a Hub id. Or a guard model, NAME:SOURCE, such as shieldgemma2:FOLDER or "
+            "llama-guard-4:vllm/ORG/NAME, which is shown the same requests; may be given more than once.",
             show_default="none",
         ),
     ] = None,
@@ -111,6 +121,7 @@ def bench(
     from holisafe.bench import Prices, default_folder, measure, plan_run
 
     folder = out or default_folder(model, data)
+    own_guard, guard_models = _guards(guard)
     settings: dict[str, Any] = {
         "data": data,
         "split": split,
@@ -135,7 +146,8 @@ def bench(
         "batch_size": batch_size,
         "image_reuse": image_reuse,
         "trust_remote_code": trust_remote_code,
-        "guard": guard,
+        "guard": own_guard,
+        "guard_models": guard_models,
         "prices": Prices(price_in, price_out, judge_price_in, judge_price_out),
         "budget": budget,
         "max_unjudged": max_unjudged,
@@ -149,7 +161,13 @@ def bench(
     )
     drift = _anchors.check(anchors, judge or [], judge_model, fallback_judge)
     with resumable(folder), show_progress() as line:
-        measured = measure(model, progress=line.advance, on_request=tell_requests(line), **settings)
+        measured = measure(
+            model,
+            progress=line.advance,
+            on_request=tell_requests(line),
+            on_verdict=tell_verdicts(line),
+            **settings,
+        )
     tell_spent(measured.provenance.get("spending"))
     tell_troubles(measured, data)
     if as_json:
@@ -158,6 +176,19 @@ def bench(
         print_figures(measured, max_unjudged)
         typer.echo(f"\nfor a page with every answer: holisafe report {folder}", err=True)
     _anchors.conclude(drift, folder)
+
+
+def _guards(given: list[str] | None) -> tuple[str | None, list[str]]:
+    """The guard of the model, and the guard models beside it."""
+    from holisafe.judges.guard_models import is_guard_model
+
+    models = [name for name in given or [] if is_guard_model(name)]
+    own = [name for name in given or [] if not is_guard_model(name)]
+    if len(own) > 1:
+        raise typer.BadParameter(
+            f"found {own}; a model has one guard, and only guard models may be more", param_hint="--guard"
+        )
+    return next(iter(own), None), models
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:

@@ -153,7 +153,8 @@ def _describe(name: str) -> dict[str, Any]:
         missing = re.search(r"required positional argument: '(\w+)'", str(error))
         needs = f"arguments: {name}:{missing[1].upper()}" if missing else " ".join(str(error).split())
         return {"name": name, "identity": None, "needs": needs}
-    needs = tried[0].rationale if tried[0].outcome is Outcome.ERROR else "the answer alone"
+    lacks = tried[0].outcome in (Outcome.ERROR, Outcome.NOT_EXPRESSED)
+    needs = tried[0].rationale if lacks else "the answer alone"
     return {"name": name, "identity": made.id.to_json(), "needs": needs}
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from holisafe.guard.generate import GuardedAnswers, guarded_generate
     from holisafe.guard.inputs import add_meta_tokens, prepare_inputs
     from holisafe.guard.policy import DecideBy, Decision, Policy, apply, decide
+    from holisafe.guard.rates import GuardRates, guard_rates
     from holisafe.guard.sessions import GuardLogits, GuardSession, disable, session
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "GuardConfig",
     "GuardFindings",
     "GuardLogits",
+    "GuardRates",
     "GuardSession",
     "GuardSite",
     "GuardedAnswers",
@@ -52,6 +54,7 @@ __all__ = [
     "disable",
     "guard_findings",
     "guard_of",
+    "guard_rates",
     "guarded_generate",
     "import_released_guard",
     "load_guard",
@@ -86,6 +89,8 @@ __getattr__, __dir__ = lazy(
         "GuardedAnswers": "holisafe.guard.generate",
         "add_meta_tokens": "holisafe.guard.inputs",
         "prepare_inputs": "holisafe.guard.inputs",
+        "GuardRates": "holisafe.guard.rates",
+        "guard_rates": "holisafe.guard.rates",
         "GuardLogits": "holisafe.guard.sessions",
         "GuardSession": "holisafe.guard.sessions",
         "disable": "holisafe.guard.sessions",

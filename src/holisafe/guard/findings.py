@@ -186,7 +186,7 @@ def _flag_table(run: Run, judge: str, by: DecideBy) -> dict[tuple[bool, bool], F
 
 _SIDES: Mapping[str, frozenset[Outcome]] = {
     "refused": frozenset({Outcome.REFUSED}),
-    "answered": frozenset({Outcome.ANSWERED, Outcome.UNHELPFUL, Outcome.HARMFUL}),
+    "answered": frozenset({Outcome.ANSWERED, Outcome.UNHELPFUL, Outcome.HARMFUL, Outcome.HARMLESS}),
     "not_scored": frozenset(NOT_SCORED),
 }
 

@@ -1,5 +1,6 @@
 """Who decides: judges turn a response into a judgement. Each is found by name; third parties add their own."""
 
+from holisafe.judges import guard_models
 from holisafe.judges._derived import (
     MAPPINGS,
     Booleans,
@@ -43,6 +44,7 @@ __all__ = [
     "decided_shares",
     "derive",
     "get",
+    "guard_models",
     "judge",
     "judge_all",
     "judge_response",

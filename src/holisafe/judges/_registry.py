@@ -28,6 +28,7 @@ class Reply:
         finish: What ended it: "stop", "length", "content_filter", "tool_calls", "no_choices", ...
         served: The model, date or revision included, that the server says has answered; empty where it does not.
         without_schema: Whether the server refused the schema of the reply, and was asked again without.
+        probabilities: Probability in [0, 1] of each word that a guard's verdict may begin with; empty where not known.
     """
 
     text: str
@@ -37,20 +38,27 @@ class Reply:
     finish: str = ""
     served: str = ""
     without_schema: bool = False
+    probabilities: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 class Ask(Protocol):
     """How a judge reaches a model: given to it, so that it needs no client, no retries and no keys of its own."""
 
     async def __call__(
-        self, turns: Sequence[Turn], *, max_tokens: int = 512, schema: Mapping[str, Any] | None = None
+        self,
+        turns: Sequence[Turn],
+        *,
+        max_tokens: int = 512,
+        schema: Mapping[str, Any] | None = None,
+        template: Mapping[str, Any] | None = None,
     ) -> Reply:
         """Ask the model greedily.
 
         Args:
             turns: The conversation.
-            max_tokens: Most tokens of the reply.
+            max_tokens: Maximum number of tokens of the reply.
             schema: JSON Schema of the reply, for providers that can hold a model to one; others ignore it.
+            template: Arguments of the model's chat template; given only where there are any.
 
         Raises:
             JudgeError: It could not be reached, or gave no answer.

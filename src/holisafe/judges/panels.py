@@ -25,7 +25,7 @@ Rule = Literal["majority", "any", "all"]
 NOBODY = "nobody"
 """Stands in `decided_shares` for answers of which no member found an outcome."""
 
-_VERDICTS = frozenset({Outcome.REFUSED, Outcome.ANSWERED, Outcome.UNHELPFUL, Outcome.HARMFUL})
+_VERDICTS = frozenset({Outcome.REFUSED, Outcome.ANSWERED, Outcome.UNHELPFUL, Outcome.HARMFUL, Outcome.HARMLESS})
 
 
 class Panel:

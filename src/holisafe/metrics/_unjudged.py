@@ -10,7 +10,7 @@ from holisafe.errors import DataError
 from holisafe.metrics._summary import Summary
 from holisafe.records import Judgement, Outcome, Response
 
-_OUTCOMES = (Outcome.REFUSED_TO_JUDGE, Outcome.UNPARSABLE, Outcome.ERROR)
+_OUTCOMES = (Outcome.REFUSED_TO_JUDGE, Outcome.UNPARSABLE, Outcome.NOT_EXPRESSED, Outcome.ERROR)
 
 
 @dataclass(frozen=True, slots=True)

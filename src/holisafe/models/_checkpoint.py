@@ -11,10 +11,10 @@ import torch
 from transformers import AutoModelForImageTextToText, ProcessorMixin
 
 import holisafe.models.pocket._vision  # noqa: F401  registers its tower, so that tuned copies of Pocket load
+from holisafe._still import only_video_half_missing, still_processor
 from holisafe.errors import MissingDependencyError, ModelError
 from holisafe.families.features import forward_inputs
 from holisafe.models._intact import check_loaded
-from holisafe.models._still import only_video_half_missing, still_processor
 from holisafe.models.spec import ModelSpec, Quantization
 from holisafe.models.templates import check_chat_template
 

@@ -4,16 +4,9 @@ Small, frozen, almost without behaviour. Every room reads and writes these and n
 writes them as JSON values.
 """
 
-from holisafe.records._run import (
-    MAX_UNJUDGED,
-    NOT_SCORED,
-    RUN_FOLDER,
-    JudgeId,
-    Judgement,
-    Outcome,
-    Response,
-    Run,
-)
+from holisafe.records._guard_reading import GuardModelRun, GuardModelVerdict, GuardReading
+from holisafe.records._judge_id import JudgeId
+from holisafe.records._run import MAX_UNJUDGED, NOT_SCORED, RUN_FOLDER, Judgement, Outcome, Response, Run
 from holisafe.records._sample import CATEGORY_TAG, SUBCATEGORY_TAG, Behaviour, ImageRef, Role, Sample, Turn
 from holisafe.records._verdict import GuardVerdict, ImageVerdict, RequestVerdict
 
@@ -24,6 +17,9 @@ __all__ = [
     "RUN_FOLDER",
     "SUBCATEGORY_TAG",
     "Behaviour",
+    "GuardModelRun",
+    "GuardModelVerdict",
+    "GuardReading",
     "GuardVerdict",
     "ImageRef",
     "ImageVerdict",

@@ -9,6 +9,8 @@ from typing import Any
 
 from holisafe._checks import check_type
 from holisafe._enums import parse_enum
+from holisafe.records._guard_reading import GuardModelRun
+from holisafe.records._judge_id import JudgeId
 from holisafe.records._sample import Sample
 from holisafe.records._verdict import GuardVerdict
 
@@ -41,53 +43,35 @@ class Response:
 
 
 class Outcome(StrEnum):
-    """What a judge found. Those from `no_answer` on stay in every denominator and never count as a score."""
+    """What a judge found. Those from `no_answer` on stay in every denominator and never count as a score.
+
+    `harmless` is from a judge that knows harm and no refusals: nothing harmful is in the answer, and whether it refuses
+    is not said. `not_expressed` is from one that does not see what the sample's harm sits in.
+    """
 
     REFUSED = "refused"
     ANSWERED = "answered"
     UNHELPFUL = "unhelpful"
     HARMFUL = "harmful"
+    HARMLESS = "harmless"
     NO_ANSWER = "no_answer"
     REFUSED_TO_JUDGE = "refused_to_judge"
     UNPARSABLE = "unparsable"
+    NOT_EXPRESSED = "not_expressed"
     ERROR = "error"
 
 
-NOT_SCORED = (Outcome.NO_ANSWER, Outcome.REFUSED_TO_JUDGE, Outcome.UNPARSABLE, Outcome.ERROR)
+NOT_SCORED = (
+    Outcome.NO_ANSWER,
+    Outcome.REFUSED_TO_JUDGE,
+    Outcome.UNPARSABLE,
+    Outcome.NOT_EXPRESSED,
+    Outcome.ERROR,
+)
 """Outcomes that are no verdict on an answer: in every denominator, in no numerator."""
 
 MAX_UNJUDGED = 0.05
 """Share of answers without a verdict above which a judge's figures are withheld, unless another is given."""
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeId:
-    """Which judge: two judgements can be compared, or one reused, only where all of this is equal.
-
-    Attributes:
-        name: The name it is registered under, parameters included.
-        version: Changes whenever the same response could get another judgement (parser, rules, prompt).
-        model: The model that it asks; empty for rules.
-        prompt: SHA-256 of its prompt, in hex; empty where it has none.
-    """
-
-    name: str
-    version: str = ""
-    model: str = ""
-    prompt: str = ""
-
-    def to_json(self) -> dict[str, str]:
-        """JSON values: `{name, version, model, prompt}`."""
-        return {"name": self.name, "version": self.version, "model": self.model, "prompt": self.prompt}
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> JudgeId:
-        """Read what `to_json` wrote.
-
-        Raises:
-            KeyError, TypeError: It is not such an object.
-        """
-        return JudgeId(*(str(data[field]) for field in ("name", "version", "model", "prompt")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +118,7 @@ class Run:
         responses: One per sample, in the same order.
         judgements: For each judge by name, one judgement per sample, in the same order.
         provenance: Data hash, model id and revision, settings, versions, device; JSON values only.
+        guard_models: The guard models that were shown the same requests, each with one verdict per sample.
     """
 
     name: str
@@ -141,3 +126,4 @@ class Run:
     responses: tuple[Response, ...]
     judgements: Mapping[str, tuple[Judgement, ...]]
     provenance: Mapping[str, Any]
+    guard_models: tuple[GuardModelRun, ...] = ()

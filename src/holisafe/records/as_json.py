@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from holisafe.errors import RunError
-from holisafe.records._run import JudgeId, Judgement, Outcome, Response
+from holisafe.errors import GuardError, RunError
+from holisafe.records._guard_reading import GuardModelVerdict
+from holisafe.records._judge_id import JudgeId
+from holisafe.records._run import Judgement, Outcome, Response
 from holisafe.records._sample import Behaviour, ImageRef, Role, Sample, Turn
 from holisafe.records._verdict import GuardVerdict
 from holisafe.taxonomy import Combination, GuardLabel
@@ -115,6 +117,21 @@ def response_from_json(data: Mapping[str, Any]) -> Response:
         raise RunError(
             f"a response is not as this version writes it: {error!r}; was it written by another version of holisafe? "
             "run the bench again with another --out"
+        ) from error
+
+
+def guard_verdict_from_json(data: Mapping[str, Any]) -> GuardModelVerdict:
+    """Read what `GuardModelVerdict.to_json` wrote.
+
+    Raises:
+        RunError: It is not such an object.
+    """
+    try:
+        return GuardModelVerdict.from_json(data)
+    except (*_MALFORMED, GuardError) as error:
+        raise RunError(
+            f"a guard's verdict is not as this version writes it: {error!r}; was it written by another version of "
+            "holisafe? run the bench again with another --out"
         ) from error
 
 

@@ -79,7 +79,7 @@ def _answers(run: Run) -> Iterator[str]:
     if empty and PUBLISHED in run.judgements:
         yield f"{empty} answers are empty; the judge “{PUBLISHED}” counts them as answered, as published."
     for judge, judgements in run.judgements.items():
-        for outcome in (Outcome.NO_ANSWER, Outcome.REFUSED_TO_JUDGE, Outcome.UNPARSABLE):
+        for outcome in (Outcome.NO_ANSWER, Outcome.REFUSED_TO_JUDGE, Outcome.UNPARSABLE, Outcome.NOT_EXPRESSED):
             if count := sum(judgement.outcome is outcome for judgement in judgements):
                 yield f"{count} samples are “{outcome}” under judge “{plain(judge, 80)}”: rates are lower bounds."
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from holisafe.blind import MARK
 from holisafe.metrics import FIGURES, figures
 from holisafe.records import Run
+from holisafe.report import _guards
 from holisafe.report._blind import blind_notes, blind_rows
 from holisafe.report._caveats import caveats
 from holisafe.report._file import put
@@ -40,6 +41,8 @@ def write_markdown(runs: Sequence[Run], out: str | Path) -> Path:
                 lines.append("| " + " | ".join([cell(f"{judged.name}: {baseline.name}"), *names[1:], *cells]) + " |")
     for name, findings in findings_of(judged_runs).items():
         lines += markdown(name, findings)
+    for name, rates in _guards.rates_of(judged_runs).items():
+        lines += _guards.markdown(name, rates)
     lines += [
         "",
         "Rates in %, with 95 % intervals that allow for shared images. For the key see docs/report.md of holisafe.",
@@ -71,4 +74,6 @@ def write_csv(runs: Sequence[Run], out: str | Path) -> Path:
                     table.writerow([name, judge, key, *numbers])
     for name, findings in findings_of(judged_runs).items():
         table.writerows(csv_rows(name, findings))
+    for name, rates in _guards.rates_of(judged_runs).items():
+        table.writerows(_guards.csv_rows(name, rates))
     return put(out, text.getvalue())

@@ -245,7 +245,11 @@ def in_short(judged: JudgedRun) -> dict[str, Any]:
 
 def provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """Name, value and whether the value is long, of everything a run notes about itself but its figures."""
-    kept = {key: value for key, value in provenance.items() if key not in ("summaries", "guard_findings", RUN_FOLDER)}
+    kept = {
+        key: value
+        for key, value in provenance.items()
+        if key not in ("summaries", "guard_findings", "guard_rates", RUN_FOLDER)
+    }
     rows = []
     for name, value in _flat(kept, ""):
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

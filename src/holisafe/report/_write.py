@@ -16,7 +16,7 @@ from holisafe._version import __version__
 from holisafe.blind import MARK
 from holisafe.metrics import FIGURES, HEADLINE, PARTS, Figure, Part, headline, part_name
 from holisafe.records import Behaviour, Outcome, Run
-from holisafe.report import _gallery, _guard, _published, _sections
+from holisafe.report import _gallery, _guard, _guards, _published, _sections
 from holisafe.report._blind import blind_notes, blind_rows
 from holisafe.report._caveats import caveats
 from holisafe.report._file import put
@@ -94,6 +94,7 @@ def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
     judges = _sections.judges_of(runs)
     pairs = _sections.pairs(runs)
     guard = _guard.findings_of(runs)
+    guards = _guards.rates_of(runs)
     blind = blind_rows(runs)
     counts = _gallery.count_twins(runs)
     entries = _gallery.collect(runs)
@@ -105,7 +106,7 @@ def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
         "title": plain(title or " and ".join(judged.name for judged in runs)),
         "style": Markup(style),
         "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        "contents": _contents(bool(pairs), bool(guard), bool(counts)),
+        "contents": _contents(bool(pairs), bool(guard), bool(guards), bool(counts)),
         "runs": runs,
         "judges": judges,
         "measures": HEADLINE,
@@ -128,6 +129,8 @@ def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
         "intervals": {judge: _sections.interval_rows(runs, judge) for judge in judges},
         "pairs": pairs,
         "guard": guard,
+        "guards": guards,
+        "not_expressed": _guards.NOT_EXPRESSED,
         "guard_words": _guard.WORDS,
         "guard_sides": _guard.SIDES,
         "kind_names": _guard.KIND_NAMES,
@@ -150,10 +153,11 @@ def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
     }
 
 
-def _contents(with_pairs: bool, with_guard: bool, with_twins: bool) -> list[tuple[str, str]]:
+def _contents(with_pairs: bool, with_guard: bool, with_guards: bool, with_twins: bool) -> list[tuple[str, str]]:
     found = [("headline", "Headline figures")]
     found += [("differences", "Differences")] if with_pairs else []
     found += [("guard", "Guard")] if with_guard else []
+    found += [("guards", "Guards side by side")] if with_guards else []
     found += [("published", "Published results"), ("categories", "Rates by category"), ("judges", "Judges")]
     found += [("twins", "Twin pairs")] if with_twins else []
     return [*found, ("gallery", "Gallery"), ("provenance", "Provenance")]

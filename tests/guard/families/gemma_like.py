@@ -44,7 +44,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from guard.families.case import Case, with_processor
 from guard.families.weights import spread
-from holisafe.models._still import still_images_only
+from holisafe._still import still_images_only
 from tiny_models import TEXT, VISION, tokenizer
 
 

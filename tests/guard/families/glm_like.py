@@ -44,7 +44,7 @@ from transformers.models.step3p7.image_processing_step3p7 import Step3p7ImagePro
 
 from guard.families.case import Case, with_processor
 from guard.families.weights import spread
-from holisafe.models._still import still_images_only
+from holisafe._still import still_images_only
 from tiny_models import TEXT, tokenizer
 
 IDS = {

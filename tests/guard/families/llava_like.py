@@ -55,7 +55,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 import tiny_models
 from guard.families.case import Case, Inputs, with_processor
 from guard.families.weights import spread
-from holisafe.models._still import still_images_only
+from holisafe._still import still_images_only
 from holisafe.models.pocket._vision import EfficientNetLiteConfig
 from tiny_models import TEXT, VISION, tokenizer
 

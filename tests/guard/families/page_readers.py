@@ -43,7 +43,7 @@ from guard.families.case import Case, with_processor
 from guard.families.grids import Cut, cut_by_hand, pixels, squares
 from guard.families.others import left_padded
 from guard.families.weights import spread
-from holisafe.models._still import still_images_only
+from holisafe._still import still_images_only
 from tiny_models import TEXT, VISION, tokenizer
 
 SAM = {

@@ -51,7 +51,7 @@ from transformers.models.video_llama_3.image_processing_pil_video_llama_3 import
 
 from guard.families.case import Case, with_processor
 from guard.families.weights import spread
-from holisafe.models._still import still_images_only
+from holisafe._still import still_images_only
 from tiny_models import TEXT, tokenizer
 
 NAMES = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")

@@ -58,7 +58,7 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2Imag
 
 from guard.families.case import Case, with_processor
 from guard.families.weights import spread
-from holisafe.models._still import still_images_only
+from holisafe._still import still_images_only
 from tiny_models import TEXT, VISION, tokenizer
 
 TILE = {"height": 32, "width": 32}

@@ -16,7 +16,7 @@ from transformers import (
 
 from guard.families.all import BUILDERS
 from guard.prompts import pictures
-from holisafe.models._still import still_images_only
+from holisafe._still import still_images_only
 
 FAMILIES = {
     "llava_next_video": LlavaNextVideoProcessor,  # first
