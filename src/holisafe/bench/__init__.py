@@ -1,8 +1,8 @@
 """The run: data sets as Inspect tasks, a provider for local models, and runs that survive being killed.
 
 `measure` measures a model, `plan_run` says what that would ask and cost, `read_run` reads a run back, `score_run`
-judges the answers of a recorded run and keeps the result, `rejudge` does so in memory, `check_anchors` finds out whether a
-judge has drifted, `inspect_ask` lets a judge ask any model that Inspect reaches. Inspect is imported on first use.
+judges the answers of a recorded run and keeps the result, `rejudge` does so in memory, `check_anchors` finds out whether
+a judge has drifted, `inspect_ask` lets a judge ask any model that Inspect reaches. Inspect is imported on first use.
 """
 
 from __future__ import annotations

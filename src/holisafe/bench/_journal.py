@@ -139,17 +139,17 @@ class Judgements(Lines[tuple[str, JudgeId], Judgement]):
         found = self._records.get((response.sample_id, judge))
         return found if found is not None and stands(found, response) else None
 
-
-def stands(judgement: Judgement, response: Response) -> bool:
-    """Whether a recorded judgement need not be made again: one on a failure does not stand for an answer."""
-    return (judgement.outcome is Outcome.ERROR) == (response.error is not None)
-
     def last(self, response: Response, judge: JudgeId) -> Judgement | None:
         """What that judge last said, even if it was a failure."""
         return self._records.get((response.sample_id, judge))
 
 
-class GuardVerdicts(_Lines[tuple[str, JudgeId], GuardModelVerdict]):
+def stands(judgement: Judgement, response: Response) -> bool:
+    """Whether a recorded judgement need not be made again: one on a failure does not stand for an answer."""
+    return (judgement.outcome is Outcome.ERROR) == (response.error is not None)
+
+
+class GuardVerdicts(Lines[tuple[str, JudgeId], GuardModelVerdict]):
     """The file `guard_verdicts.jsonl` of a run folder."""
 
     def __init__(self, path: Path) -> None:
@@ -178,7 +178,7 @@ def recorded_guard_verdicts(path: Path) -> dict[tuple[str, JudgeId], GuardModelV
     Raises:
         RunError: A line is damaged.
     """
-    return {(each.sample_id, each.guard): each for each in _read(path, guard_verdict_from_json)}
+    return {(each.sample_id, each.guard): each for each in recorded_lines(path, guard_verdict_from_json)}
 
 
 def recorded_responses(path: Path) -> dict[str, Response]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from holisafe._files import hold
 from holisafe.bench._folder import RUN_FILE, read_record
-from holisafe.bench._journal import JUDGEMENTS, Judgements
+from holisafe.bench._journal import JUDGEMENTS, Judgements, stands
 from holisafe.bench._judging import judge_answers
 from holisafe.bench._read import judge_ids, read_run
 from holisafe.bench._record import finish, judges_record
@@ -21,7 +21,7 @@ from holisafe.errors import ImageError, RunError
 from holisafe.images import read_bytes
 from holisafe.judges import Judge
 from holisafe.metrics import summarise
-from holisafe.records import RUN_FOLDER, JudgeId, Judgement, Outcome, Response, Run
+from holisafe.records import RUN_FOLDER, JudgeId, Judgement, Response, Run
 from holisafe.records.as_json import response_to_json
 from holisafe.records.folder import is_written_run, write_judgements, write_run
 
@@ -203,9 +203,7 @@ def _made(judgements: Mapping[str, Sequence[Judgement]]) -> _Made:
 
 def _usable(judgement: Judgement | None, response: Response) -> Judgement | None:
     """The judgement, unless it is one on a failure that does not stand for the answer."""
-    if judgement is None or (judgement.outcome is Outcome.ERROR) != (response.error is not None):
-        return None
-    return judgement
+    return judgement if judgement is not None and stands(judgement, response) else None
 
 
 def _found(made: _Made, journal: Judgements, response: Response, judge: JudgeId) -> Judgement | None:

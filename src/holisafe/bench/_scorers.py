@@ -161,7 +161,11 @@ def _ask_on_log() -> Ask:
     ask = judge_ask()
 
     async def checked(
-        turns: Sequence[Turn], *, max_tokens: int = 512, schema: Mapping[str, Any] | None = None
+        turns: Sequence[Turn],
+        *,
+        max_tokens: int = 512,
+        schema: Mapping[str, Any] | None = None,
+        template: Mapping[str, Any] | None = None,
     ) -> judging.Reply:
         missing = [image.key for turn in turns for image in turn.images if not (image.data or image.path or image.url)]
         if missing:
@@ -170,7 +174,7 @@ def _ask_on_log() -> Ask:
                 "the run's folder instead: repeat its `holisafe bench` command with this --judge and --judge-model, "
                 "which asks the measured model nothing"
             )
-        return await ask(turns, max_tokens=max_tokens, schema=schema)
+        return await ask(turns, max_tokens=max_tokens, schema=schema, template=template)
 
     return checked
 

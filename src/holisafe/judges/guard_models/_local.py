@@ -43,9 +43,14 @@ class LocalAsk:
         self._loaded: tuple[Any, Any] | None = None
 
     async def __call__(
-        self, turns: Sequence[Turn], *, max_tokens: int = 512, template: Mapping[str, Any] | None = None
+        self,
+        turns: Sequence[Turn],
+        *,
+        max_tokens: int = 512,
+        schema: Mapping[str, Any] | None = None,
+        template: Mapping[str, Any] | None = None,
     ) -> Reply:
-        """Ask it greedily; one question at a time, beside the event loop.
+        """Ask it greedily; one question at a time, beside the event loop. A schema is left out of account.
 
         Raises:
             JudgeError: An image cannot be let in.

@@ -20,7 +20,12 @@ from holisafe.judges.guard_models.shieldgemma2 import ShieldGemma2
 from holisafe.judges.guard_models.singguard import SingGuard
 from holisafe.judges.guard_models.wildguard import WildGuard
 
-GUARD_MODELS: Registry[Callable[..., GuardModel]] = Registry("guard model", "holisafe.guard_models")
+GUARD_MODELS: Registry[Callable[..., GuardModel]] = Registry(
+    "guard model",
+    "holisafe.guard_models",
+    expected="a class or function that returns a guard model",
+    accepts=callable,
+)
 """Guard models by name; other packages add theirs by an entry point of the group `holisafe.guard_models`."""
 
 
