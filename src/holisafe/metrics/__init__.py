@@ -38,6 +38,7 @@ from holisafe.metrics._rates import (
     part_name,
     part_of,
 )
+from holisafe.metrics._shares import mean_share_figure
 from holisafe.metrics._summary import GROUP_RATES, Figure, Groups, Summary, summarise
 from holisafe.metrics._twins import twin_pairs
 from holisafe.metrics._unjudged import Unjudged, unjudged, withheld
@@ -110,6 +111,7 @@ __all__ = [
     "judge_of",
     "krippendorff_alpha",
     "may_share",
+    "mean_share_figure",
     "negative_log_likelihood",
     "pairwise_agreement",
     "part_name",

@@ -2,5 +2,13 @@
 
 from holisafe.judges.strings._published import PublishedStringMatch, SaptStringMatch, VLGuardStringMatch
 from holisafe.judges.strings._refusal import Refusal
+from holisafe.judges.strings._words import FinalAnswer, FirstWord
 
-__all__ = ["PublishedStringMatch", "Refusal", "SaptStringMatch", "VLGuardStringMatch"]
+__all__ = [
+    "FinalAnswer",
+    "FirstWord",
+    "PublishedStringMatch",
+    "Refusal",
+    "SaptStringMatch",
+    "VLGuardStringMatch",
+]

@@ -1,0 +1,33 @@
+"""Benchmarks: released data, their prompts, the judge that scores them, their own figures, published numbers.
+
+`get` finds one by name, `parse` reads `--data NAME:PATH`, `of_samples` finds the one that samples are of.
+`holisafe.benchmarks.conformance` holds the tests that each has to pass.
+"""
+
+from holisafe.benchmarks import mssbench
+from holisafe.benchmarks._answerers import ANSWERERS, constant_figures
+from holisafe.benchmarks._benchmark import Benchmark, BenchmarkFigure, FigureKind
+from holisafe.benchmarks._labels import label
+from holisafe.benchmarks._published import Published, read_published
+from holisafe.benchmarks._registry import Asked, benchmark, get, names, of_samples, parse
+from holisafe.benchmarks._scored import Row, Scored
+
+__all__ = [
+    "ANSWERERS",
+    "Asked",
+    "Benchmark",
+    "BenchmarkFigure",
+    "FigureKind",
+    "Published",
+    "Row",
+    "Scored",
+    "benchmark",
+    "constant_figures",
+    "get",
+    "label",
+    "mssbench",
+    "names",
+    "of_samples",
+    "parse",
+    "read_published",
+]
