@@ -4,8 +4,8 @@
 `holisafe.benchmarks.conformance` holds the tests that each has to pass.
 """
 
-from holisafe.benchmarks import mssbench
-from holisafe.benchmarks._answerers import ANSWERERS, constant_figures
+from holisafe.benchmarks import holisafe_bench, holisafe_open, mis, mmsafeaware, mssbench
+from holisafe.benchmarks._answerers import ANSWERERS, constant_figures, judged_by_default
 from holisafe.benchmarks._benchmark import Benchmark, BenchmarkFigure, FigureKind
 from holisafe.benchmarks._labels import label
 from holisafe.benchmarks._published import Published, read_published
@@ -24,7 +24,12 @@ __all__ = [
     "benchmark",
     "constant_figures",
     "get",
+    "holisafe_bench",
+    "holisafe_open",
+    "judged_by_default",
     "label",
+    "mis",
+    "mmsafeaware",
     "mssbench",
     "names",
     "of_samples",
