@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tests.benchmarks.small_releases import write_holisafe_bench
 
+from benchmarks.small_releases import write_holisafe_bench
 from holisafe import benchmarks, datasets
 from holisafe.benchmarks.conformance import BenchmarkConformance
 from holisafe.errors import DataError

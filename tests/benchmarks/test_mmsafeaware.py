@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tests.benchmarks.small_releases import MMSAFEAWARE_IDS, write_mmsafeaware, zipped
 
+from benchmarks.small_releases import MMSAFEAWARE_IDS, write_mmsafeaware, zipped
 from holisafe import benchmarks, datasets
 from holisafe import judges as judging
 from holisafe.benchmarks.conformance import BenchmarkConformance

@@ -9,8 +9,10 @@ from holisafe.benchmarks._answerers import ANSWERERS, constant_figures, judged_b
 from holisafe.benchmarks._benchmark import Benchmark, BenchmarkFigure, FigureKind
 from holisafe.benchmarks._labels import label
 from holisafe.benchmarks._published import Published, read_published
+from holisafe.benchmarks._record import benchmark_record
 from holisafe.benchmarks._registry import Asked, benchmark, get, names, of_samples, parse
 from holisafe.benchmarks._scored import Row, Scored
+from holisafe.benchmarks._suite import SuitePart, plan_suite, suites
 
 __all__ = [
     "ANSWERERS",
@@ -21,7 +23,9 @@ __all__ = [
     "Published",
     "Row",
     "Scored",
+    "SuitePart",
     "benchmark",
+    "benchmark_record",
     "constant_figures",
     "get",
     "holisafe_bench",
@@ -34,5 +38,7 @@ __all__ = [
     "names",
     "of_samples",
     "parse",
+    "plan_suite",
     "read_published",
+    "suites",
 ]
