@@ -49,6 +49,10 @@ class Registry(Generic[T]):
         """Every name, sorted; no package is imported."""
         return sorted({*self._parts, *(point.name for point in entry_points(group=self.group))})
 
+    def own(self) -> list[str]:
+        """Names of the parts registered in this process; entry points that nobody asked for are not among them."""
+        return sorted(self._parts)
+
     def __contains__(self, name: object) -> bool:
         """Whether a name is known; no package is imported."""
         return name in self._parts or any(point.name == name for point in entry_points(group=self.group))

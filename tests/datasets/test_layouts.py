@@ -56,7 +56,8 @@ def test_vlguard_has_an_instruction_a_sample(tmp_path: Path, png: bytes) -> None
 def test_mssbench_gives_twins(images: Path) -> None:
     chat = {"safe_image_path": "a.png", "unsafe_image_path": "b.png", "queries": ["q?", "r?"], "intent": "i"}
     loaded = read(write(images, {"chat": [chat], "embodied": []}))
-    assert loaded.problems == ()
+    assert loaded.broken == ()
+    assert "--data mssbench:" in loaded.notes[0].remedy
     by_id = {sample.id: sample for sample in loaded.samples}
     assert len(by_id) == 4
     for sample in loaded.samples:

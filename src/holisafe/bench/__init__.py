@@ -1,8 +1,9 @@
 """The run: data sets as Inspect tasks, a provider for local models, and runs that survive being killed.
 
-`measure` measures a model, `plan_run` says what that would ask and cost, `read_run` reads a run back, `score_run`
-judges the answers of a recorded run and keeps the result, `rejudge` does so in memory, `check_anchors` finds out whether
-a judge has drifted, `inspect_ask` lets a judge ask any model that Inspect reaches. Inspect is imported on first use.
+`measure` measures a model, `run_suite` does so on several benchmarks, `plan_run` says what a run would ask and cost,
+`read_run` reads a run back, `score_run` judges the answers of a recorded run and keeps the result, `rejudge` does so in
+memory, `check_anchors` finds out whether a judge has drifted, `inspect_ask` lets a judge ask any model that Inspect
+reaches. Inspect is imported on first use.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ __all__ = [
     "Retirement",
     "build_task",
     "check_anchors",
+    from holisafe.bench._suite import SuiteRow, run_suite
+    "SuiteRow",
     "default_folder",
     "inspect_ask",
     "judge_with_model",
@@ -44,6 +47,7 @@ __all__ = [
     "rejudge",
     "retirements",
     "score_run",
+    "run_suite",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -68,5 +72,7 @@ __getattr__, __dir__ = lazy(
         "plan_run": "holisafe.bench._plan",
         "recorded_spending": "holisafe.bench._judging",
         "retirements": "holisafe.bench._retirement",
+        "run_suite": "holisafe.bench._suite",
+        "SuiteRow": "holisafe.bench._suite",
     },
 )

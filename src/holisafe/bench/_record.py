@@ -17,6 +17,7 @@ from holisafe.bench._read import recorded_run
 from holisafe.bench._request import RunRequest
 from holisafe.bench._retirement import retirements
 from holisafe.bench._spending import JUDGE
+from holisafe.benchmarks import benchmark_record
 from holisafe.errors import RunError
 from holisafe.guard import guard_findings, guard_rates
 from holisafe.metrics import checked_summary, judges_with_figures, summarise
@@ -87,6 +88,9 @@ def finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]) -> R
         for judge, found in measured.judgements.items()
     }
     shown = judges_with_figures(measured.responses, measured.judgements, most)
+    record["benchmark"] = benchmark_record(
+        measured.samples, measured.responses, {judge: tuple(found) for judge, found in shown.items()}
+    )
     findings = guard_findings(replace(measured, judgements={judge: tuple(found) for judge, found in shown.items()}))
     if findings is not None:
         record["guard_findings"] = findings.to_json()

@@ -8,13 +8,14 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from holisafe import datasets
+from holisafe import benchmarks, datasets
 from holisafe import judges as judging
 from holisafe._checks import check_each, check_type
 from holisafe.bench._folder import default_folder, identified
 from holisafe.bench._guards import ReachedGuard, chosen_guards
 from holisafe.bench._names import LOCAL, inspect_name
 from holisafe.bench._spending import JUDGE, MODEL, Prices, check_budget
+from holisafe.datasets import Loaded
 from holisafe.errors import DataError, ModelError, RunError
 from holisafe.judges import Judge
 from holisafe.judges.guard_models import Guard
@@ -101,7 +102,8 @@ def run_request(
     *,
     data: str | Path = "open",
     split: str | None = "test",
-    judges: Sequence[str | Judge] = ("holisafe",),
+    setting: str | None = None,
+    judges: Sequence[str | Judge] | None = None,
     judge_model: str | None = None,
     fallback_judge: str | Judge | None = None,
     limit: int | None = None,
@@ -137,6 +139,8 @@ def run_request(
     check_type(system_prompt, (str, NoneType), "system_prompt")
     check_type(prices, (Prices, NoneType), "prices")
     check_type(budget, (int, float, NoneType), "budget")
+    check_type(setting, (str, NoneType), "setting")
+    judges = default_judges(data, setting) if judges is None else judges
     check_each(judges, object, "judges")
     check_each(guard_models, object, "guard_models")
     check_share(max_unjudged, "max_unjudged")
@@ -144,7 +148,7 @@ def run_request(
     template = dict(chat_template_args) if chat_template_args else None
     running = {"batch_size": batch_size, "image_reuse": image_reuse, "chat_template_args": template}
     asked = asked_model(model, {**_LOADING, **loading}, running, model_args)
-    samples, broken = chosen_samples(data, split, limit, seed)
+    samples, broken = chosen_samples(data, split, limit, seed, setting)
     request = RunRequest(
         folder=default_folder(asked.model, data) if out is None else Path(out),
         model=asked,
@@ -157,6 +161,7 @@ def run_request(
             "data": str(data),
             "data_sha256": datasets.fingerprint(samples),
             "split": split,
+            "setting": samples[0].tags.get(datasets.SETTING_TAG),
             "limit": limit,
             "seed": seed,
             "max_new_tokens": max_new_tokens,
@@ -236,6 +241,16 @@ def check_share(value: float, name: str) -> None:
         raise RunError(f"{name}: found {value}, expected a share in [0, 1]")
 
 
+def default_judges(data: str | Path, setting: str | None) -> tuple[str, ...]:
+    """The judges of a run that names none: the benchmark's, or the published string match.
+
+    Raises:
+        DataError: A benchmark's data are needed and not named.
+    """
+    asked = benchmarks.parse(data)
+    return ("holisafe",) if asked is None else (asked.benchmark.judge_for(setting),)
+
+
 def chosen_judges(
     judges: Sequence[str | Judge], judge_model: str | None = None, fallback: str | Judge | None = None
 ) -> list[Judge]:
@@ -256,13 +271,16 @@ def chosen_judges(
     return found
 
 
-def chosen_samples(data: str | Path, split: str | None, limit: int | None, seed: int) -> tuple[Sequence[Sample], int]:
+def chosen_samples(
+    data: str | Path, split: str | None, limit: int | None, seed: int, setting: str | None = None
+) -> tuple[Sequence[Sample], int]:
     """The samples to ask, and how many records cannot be read.
 
     Raises:
-        DataError: The data cannot be read, or hold no samples.
+        DataError: The data cannot be read, hold no samples, or there is a setting and they are no benchmark's.
+        UnknownNameError: The benchmark has no such setting.
     """
-    loaded = datasets.read(str(data), split)
+    loaded = _loaded(data, split, setting)
     if loaded.broken and not loaded.samples:
         raise DataError(f"{data} (split {split}): every record is broken; the first: {loaded.broken[0]}")
     if not loaded.samples:
@@ -271,3 +289,16 @@ def chosen_samples(data: str | Path, split: str | None, limit: int | None, seed:
         )
     drawn = list(loaded.samples) if limit is None else datasets.stratified(loaded.samples, limit, seed)
     return identified(drawn), loaded.broken_records
+
+
+def _loaded(data: str | Path, split: str | None, setting: str | None) -> Loaded:
+    asked = benchmarks.parse(str(data))
+    if asked is None and setting is not None:
+        raise DataError(
+            f"setting {setting!r}: {data} is no benchmark with settings; use --data NAME:PATH, or leave it out"
+        )
+    if asked is None:
+        return datasets.read(str(data), split)
+    if split not in (None, "test"):
+        raise DataError(f"{data}: a benchmark is measured whole; leave the split {split!r} out")
+    return asked.benchmark.samples(asked.path, setting)

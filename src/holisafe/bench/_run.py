@@ -48,7 +48,8 @@ def measure(
     *,
     data: str | Path = "open",
     split: str | None = "test",
-    judges: Sequence[str | Judge] = ("holisafe",),
+    setting: str | None = None,
+    judges: Sequence[str | Judge] | None = None,
     judge_model: str | None = None,
     fallback_judge: str | Judge | None = None,
     limit: int | None = None,
@@ -87,9 +88,10 @@ def measure(
         model: "pocket", a folder with a checkpoint, a Hub id, or any Inspect model name ("openai/gpt-4o",
             "mockllm/model"). A Hub id whose organisation is also an Inspect provider needs the prefix "holisafe/". Or a
             `ModelSpec`, which is a local model with its options, and then none of these as keywords.
-        data: Name of a data set, a path, or a Hub id.
-        split: The split, where the data have splits.
-        judges: The judges, or their names.
+        data: Name of a data set, a path, a Hub id, or a benchmark with its data: "mssbench:PATH".
+        split: The split, where the data have splits; a benchmark is measured whole.
+        setting: Variant of a benchmark's prompt; its first if not given.
+        judges: The judges, or their names; the benchmark's own if not given, else "holisafe".
         judge_model: Inspect's name of the model that judges ask, where they need one; part of their identity.
         fallback_judge: Judge of the answers on which such a model refuses to judge or cannot be read.
         limit: Stratified limit on the number of samples: every combination keeps its share.
@@ -136,6 +138,7 @@ def measure(
         model,
         data=data,
         split=split,
+        setting=setting,
         judges=judges,
         judge_model=judge_model,
         fallback_judge=fallback_judge,

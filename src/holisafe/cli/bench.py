@@ -1,4 +1,4 @@
-"""`holisafe bench`: measure a model on all five combinations."""
+"""`holisafe bench`: measure a model on a data set, a benchmark, or a suite of them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from holisafe.cli._runs import (
     tell_verdicts,
     to_json,
 )
+from holisafe.cli._suite import bench_suite
 from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged
 from holisafe.records import MAX_UNJUDGED
 
@@ -48,8 +49,22 @@ def bench(
             "mockllm/model). holisafe/ORG/NAME is always a Hub id.",
         ),
     ],
-    data: Annotated[str, typer.Option(help="Name of a data set, a path, or a Hub id.")] = "open",
-    split: Annotated[str, typer.Option(help="Split of the data.")] = "test",
+    data: Annotated[
+        str,
+        typer.Option(help="Name of a data set, a path, a Hub id, or a benchmark with its data, such as mssbench:PATH."),
+    ] = "open",
+    split: Annotated[str, typer.Option(help="Split of the data; a benchmark is measured whole.")] = "test",
+    setting: Annotated[
+        str | None, typer.Option(help="Variant of a benchmark's prompt.", show_default="the benchmark's first")
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="Run every benchmark of a suite that is present, such as safety.", show_default="none"),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="With --suite: folder with a folder or zip per benchmark, by name.", show_default="none"),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="Number of samples; each combination keeps its share.", show_default="all"),
@@ -115,21 +130,21 @@ def bench(
     Each question is asked together with its image. The attack success rates on unsafe requests and the refusal rate on
     safe ones are printed with 95 % intervals.
 
+    On a benchmark (--data NAME:PATH; `holisafe benchmarks` lists them) its own figures are printed too; --suite runs
+    all that are present.
+
     The same command resumes an interrupted run. On a complete run, another --judge judges the recorded answers. --plan
     says what is left to ask and what it costs.
     """
     from holisafe.bench import Prices, default_folder, measure, plan_run
 
-    folder = out or default_folder(model, data)
+    _check_suite(suite, root, setting, budget, anchors)
     own_guard, guard_models = _guards(guard)
-    settings: dict[str, Any] = {
-        "data": data,
-        "split": split,
-        "judges": tuple(dict.fromkeys(judge or ["holisafe"])),
+    options: dict[str, Any] = {
+        "judges": tuple(dict.fromkeys(judge)) if judge else None,
         "judge_model": judge_model,
         "fallback_judge": fallback_judge,
         "limit": limit,
-        "out": folder,
         "max_new_tokens": max_new_tokens,
         "seed": seed,
         "system_prompt": system_prompt,
@@ -153,8 +168,14 @@ def bench(
         "max_unjudged": max_unjudged,
     }
     tell_retirements(model, judge_model)
+    if suite is not None:
+        folder = out or default_folder(model, suite)
+        bench_suite(model, suite, root, folder, options, plan=plan, as_json=as_json)
+        return
+    folder = out or default_folder(model, data if setting is None else f"{data}-{setting}")
+    options |= {"data": data, "split": split, "setting": setting, "out": folder}
     if plan:
-        print_plan(plan_run(model, **settings), as_json)
+        print_plan(plan_run(model, **options), as_json)
         return
     typer.echo(
         f"measuring {model} on {data} ({split}); answers of up to {max_new_tokens} tokens; into {folder}", err=True
@@ -166,7 +187,7 @@ def bench(
             progress=line.advance,
             on_request=tell_requests(line),
             on_verdict=tell_verdicts(line),
-            **settings,
+            **options,
         )
     tell_spent(measured.provenance.get("spending"))
     tell_troubles(measured, data)
@@ -189,6 +210,21 @@ def _guards(given: list[str] | None) -> tuple[str | None, list[str]]:
             f"found {own}; a model has one guard, and only guard models may be more", param_hint="--guard"
         )
     return next(iter(own), None), models
+
+
+def _check_suite(
+    suite: str | None, root: Path | None, setting: str | None, budget: float | None, anchors: Path | None
+) -> None:
+    """Refuse options that say nothing together."""
+    if suite is None:
+        if root is not None:
+            raise typer.BadParameter("goes with --suite; expected --suite safety beside it", param_hint="--root")
+        return
+    if setting is not None:
+        raise typer.BadParameter("a suite runs each benchmark in its first setting", param_hint="--setting")
+    for option, value in (("--budget", budget), ("--anchors", anchors)):
+        if value is not None:
+            raise typer.BadParameter("goes with one data set; run the suite's benchmarks singly", param_hint=option)
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from holisafe.cli._plan import (
     tell_retirements,
     tell_spent,
 )
+from holisafe.cli._questions import asked_questions, default_judges
 from holisafe.cli._rejudge import run_json, score_recorded, shown_summaries
 from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged, checked, judged_json
 from holisafe.records import MAX_UNJUDGED
@@ -64,6 +65,9 @@ def score(
         str | None, typer.Option(help="Data set, path or Hub id that the answers belong to; joined by id.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split of --data.", show_default="all")] = None,
+    setting: Annotated[
+        str | None, typer.Option(help="Variant of a benchmark's prompt.", show_default="the benchmark's first")
+    ] = None,
     by_category: Annotated[bool, typer.Option(help="Print a table by category too.")] = True,
     out: Annotated[
         Path | None,
@@ -80,12 +84,16 @@ def score(
     """
     from holisafe import judges
     from holisafe.bench import Prices, plan_judging
-    from holisafe.datasets import load, read_predictions
+    from holisafe.benchmarks import benchmark_record
+    from holisafe.datasets import read_predictions
     from holisafe.errors import DataError
     from holisafe.metrics import summarise
     from holisafe.records.folder import is_run
 
-    chosen = [judges.get(name) for name in dict.fromkeys(judge or ["holisafe"])]
+    questions = None if data is None else asked_questions(data, split, setting)
+    _tell(questions.problems if questions else ())
+    samples = None if questions is None else list(questions.samples)
+    chosen = [judges.get(name) for name in dict.fromkeys(judge or default_judges(samples))]
     if fallback_judge is not None:
         chosen = judges.with_fallbacks(chosen, judges.get(fallback_judge))
     if is_run(predictions):
@@ -97,7 +105,7 @@ def score(
         _print(shown, by_category, run_json(predictions, out, measured, shown) if as_json else None)
         _anchors.conclude(drift, out or (predictions if predictions.is_dir() else None))
         return
-    loaded = read_predictions(predictions, None if data is None else load(data, split))
+    loaded = read_predictions(predictions, samples)
     _tell(loaded.problems)
     if not loaded.samples:
         raise DataError(
@@ -119,22 +127,29 @@ def score(
     judged = _judged(chosen, loaded, judge_model, out, prices, budget)
     summaries = [summarise(loaded.samples, judgements) for judgements in judged.values()]
     shown = checked(summaries, loaded.responses, judged, max_unjudged)
+    of_benchmark = benchmark_record(loaded.samples, loaded.responses, judged)
     versions = {one.id.name: one.id.version for one in chosen}
     if out is not None:
         settings = {"data": data, "split": split, "judges": list(versions)}
         provenance = _provenance(predictions, loaded, shown, versions, settings)
-        _write(
-            out, predictions, loaded, judged, {**provenance, **_noted(out, loaded, judge_model, prices, max_unjudged)}
-        )
-    _print(shown, by_category, _to_json(str(predictions), loaded, shown, judged, versions) if as_json else None)
+        noted = {**_noted(out, loaded, judge_model, prices, max_unjudged), "benchmark": of_benchmark}
+        _write(out, predictions, loaded, judged, {**provenance, **noted})
+    found = {**_to_json(str(predictions), loaded, shown, judged, versions), "benchmark": of_benchmark}
+    _print(shown, by_category, found if as_json else None, of_benchmark)
     _anchors.conclude(drift, out)
 
 
-def _print(shown: Sequence[Summary], by_category: bool, found: Mapping[str, Any] | None) -> None:
+def _print(
+    shown: Sequence[Summary],
+    by_category: bool,
+    found: Mapping[str, Any] | None,
+    of_benchmark: Mapping[str, Any] | None = None,
+) -> None:
     """One JSON object where it is asked for, else tables."""
     if found is not None:
         typer.echo(json.dumps(found))
         return
+    from holisafe.cli._benchmark_tables import print_benchmark
     from holisafe.cli._tables import print_groups, print_summaries
     from holisafe.records import CATEGORY_TAG
 
@@ -142,6 +157,7 @@ def _print(shown: Sequence[Summary], by_category: bool, found: Mapping[str, Any]
     if by_category:
         for summary in shown:
             print_groups(summary, CATEGORY_TAG)
+    print_benchmark(of_benchmark)
 
 
 def _judged(

@@ -6,21 +6,25 @@ import logging
 from pathlib import Path
 
 from holisafe._checks import check_type
-from holisafe.datasets import _hub, _registry, holisafe_bench
+from holisafe.datasets import _hub, _registry, holisafe_bench, releases
 from holisafe.datasets._identity import identified
 from holisafe.datasets._loaded import Loaded, Problem
+from holisafe.datasets._recognised import looks_like, said_so
 from holisafe.datasets._registry import Dataset
+from holisafe.datasets._released import find_release, split_spec
 from holisafe.errors import DataError, UnknownNameError
 from holisafe.records import Sample
 
 _log = logging.getLogger(__name__)
+assert releases  # importing it registers the formats
 
 
 def load(name_or_path: str | Path, split: str | None = None) -> list[Sample]:
     """The good samples of a data set; what is broken is logged as a warning, in number and by example.
 
     Args:
-        name_or_path: A registered name ("open"), a file or folder with records, or a Hub id.
+        name_or_path: A registered name ("open"), a file or folder with records, a file, folder or zip as its authors
+            release it ("mssbench:PATH"), or a Hub id.
         split: Which split; None for all of them.
 
     Raises:
@@ -45,7 +49,8 @@ def read(name_or_path: str | Path, split: str | None = None) -> Loaded:
     """The good samples of a data set, and what is wrong with the rest.
 
     Args:
-        name_or_path: A registered name ("open"), a file or folder with records, or a Hub id.
+        name_or_path: A registered name ("open"), a file or folder with records, a file, folder or zip as its authors
+            release it ("mssbench:PATH"), or a Hub id.
         split: Which split; None for all of them.
 
     Raises:
@@ -55,9 +60,25 @@ def read(name_or_path: str | Path, split: str | None = None) -> Loaded:
     check_type(name_or_path, (str, Path), "name_or_path")
     if isinstance(name_or_path, str) and _registry.is_registered(name_or_path):
         return _read_registered(_registry.find(name_or_path), split)
+    if (released := split_spec(name_or_path)) is not None:
+        return find_release(released[0]).load(Path(released[1]).expanduser(), split)
     if _is_path(name_or_path):
-        return holisafe_bench.read_path(_path(name_or_path), split)
+        return _read_path(_path(name_or_path), split)
     return _hub.read_hub(str(name_or_path), split)
+
+
+def _read_path(path: Path, split: str | None) -> Loaded:
+    """Records at a path; where they look like a released format, the error or a note says how to read them as it.
+
+    Raises:
+        DataError: They cannot be read.
+    """
+    try:
+        return said_so(holisafe_bench.read_path(path, split), path)
+    except DataError as error:
+        if (found := looks_like(path)) is None:
+            raise
+        raise DataError(f"{error}; this looks like {found.title}: use --data {found.name}:{path}") from error
 
 
 def _read_registered(found: Dataset, split: str | None) -> Loaded:
@@ -81,6 +102,8 @@ def split_names(name_or_path: str | Path) -> list[str]:
     """
     if isinstance(name_or_path, str) and _registry.is_registered(name_or_path):
         return list(_registry.find(name_or_path).splits)
+    if (released := split_spec(name_or_path)) is not None:
+        return list(find_release(released[0]).splits)
     folder = Path(name_or_path)
     if folder.is_dir():
         files = sorted(folder.glob("*.parquet")) or sorted(folder.glob("data/*.parquet"))

@@ -13,10 +13,19 @@ from holisafe.judges._derived import (
 from holisafe.judges._fallback import with_fallback, with_fallbacks
 from holisafe.judges._registry import Ask, Judge, PublishedProtocol, Reply, get, judge, names, with_model
 from holisafe.judges._requests import Request, asks_model, requests_of
+from holisafe.judges._section import LastSection
 from holisafe.judges.asked import AskedJudge
 from holisafe.judges.judging import judge_all, judge_response, judged_unasked, no_answer
 from holisafe.judges.panels import Cascade, MeanPanel, Panel, cascade, decided_shares, panel
-from holisafe.judges.strings import Learned, PublishedStringMatch, Refusal, SaptStringMatch, VLGuardStringMatch
+from holisafe.judges.strings import (
+    FinalAnswer,
+    FirstWord,
+    Learned,
+    PublishedStringMatch,
+    Refusal,
+    SaptStringMatch,
+    VLGuardStringMatch,
+)
 
 __all__ = [
     "MAPPINGS",
@@ -25,7 +34,10 @@ __all__ = [
     "Booleans",
     "Cascade",
     "Derived",
+    "FinalAnswer",
+    "FirstWord",
     "Judge",
+    "LastSection",
     "Learned",
     "MISOutcome",
     "MSSBenchOutcome",

@@ -36,6 +36,7 @@ from holisafe.metrics._rates import (
     part_name,
     part_of,
 )
+from holisafe.metrics._shares import mean_share_figure
 from holisafe.metrics._sharing import ALPHA, Sharing, may_share
 from holisafe.metrics._summary import GROUP_RATES, Figure, Groups, Summary, summarise
 from holisafe.metrics._twins import twin_pairs
@@ -120,6 +121,7 @@ __all__ = [
     "judges_with_figures",
     "krippendorff_alpha",
     "may_share",
+    "mean_share_figure",
     "most_by_chance",
     "negative_log_likelihood",
     "pairwise_agreement",

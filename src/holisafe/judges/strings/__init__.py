@@ -3,5 +3,14 @@
 from holisafe.judges.strings._learned import Learned
 from holisafe.judges.strings._published import PublishedStringMatch, SaptStringMatch, VLGuardStringMatch
 from holisafe.judges.strings._refusal import Refusal
+from holisafe.judges.strings._words import FinalAnswer, FirstWord
 
-__all__ = ["Learned", "PublishedStringMatch", "Refusal", "SaptStringMatch", "VLGuardStringMatch"]
+__all__ = [
+    "FinalAnswer",
+    "FirstWord",
+    "Learned",
+    "PublishedStringMatch",
+    "Refusal",
+    "SaptStringMatch",
+    "VLGuardStringMatch",
+]

@@ -1,0 +1,5 @@
+"""Data sets in the form in which their authors release them, one file each; `--data NAME:PATH`."""
+
+from holisafe.datasets.releases import holisafe_bench, mis, mmsafeaware, mssbench
+
+__all__ = ["holisafe_bench", "mis", "mmsafeaware", "mssbench"]
