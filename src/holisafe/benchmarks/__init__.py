@@ -4,7 +4,7 @@
 `holisafe.benchmarks.conformance` holds the tests that each has to pass.
 """
 
-from holisafe.benchmarks import mssbench
+from holisafe.benchmarks import mssbench, vlguard
 from holisafe.benchmarks._answerers import ANSWERERS, constant_figures
 from holisafe.benchmarks._benchmark import Benchmark, BenchmarkFigure, FigureKind
 from holisafe.benchmarks._labels import label
@@ -30,4 +30,5 @@ __all__ = [
     "of_samples",
     "parse",
     "read_published",
+    "vlguard",
 ]

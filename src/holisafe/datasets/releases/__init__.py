@@ -1,5 +1,5 @@
 """Data sets in the form in which their authors release them, one file each; `--data NAME:PATH`."""
 
-from holisafe.datasets.releases import holisafe_bench, mssbench
+from holisafe.datasets.releases import holisafe_bench, mssbench, vlguard
 
-__all__ = ["holisafe_bench", "mssbench"]
+__all__ = ["holisafe_bench", "mssbench", "vlguard"]
