@@ -4,7 +4,19 @@
 `holisafe.benchmarks.conformance` holds the tests that each has to pass.
 """
 
-from holisafe.benchmarks import mssbench, vlguard
+from holisafe.benchmarks import (
+    figstep,
+    mm_safetybench,
+    mssbench,
+    over_refusal,
+    safeground,
+    safeinfer_harmeval,
+    siuo,
+    spa_vl,
+    usb,
+    vlguard,
+    vlsbench,
+)
 from holisafe.benchmarks._answerers import ANSWERERS, constant_figures
 from holisafe.benchmarks._benchmark import Benchmark, BenchmarkFigure, FigureKind
 from holisafe.benchmarks._labels import label
@@ -23,12 +35,21 @@ __all__ = [
     "Scored",
     "benchmark",
     "constant_figures",
+    "figstep",
     "get",
     "label",
+    "mm_safetybench",
     "mssbench",
     "names",
     "of_samples",
+    "over_refusal",
     "parse",
     "read_published",
+    "safeground",
+    "safeinfer_harmeval",
+    "siuo",
+    "spa_vl",
+    "usb",
     "vlguard",
+    "vlsbench",
 ]

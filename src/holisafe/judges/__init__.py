@@ -9,6 +9,7 @@ from holisafe.judges.panels import Cascade, Panel, cascade, decided_shares, pane
 from holisafe.judges.strings import (
     FinalAnswer,
     FirstWord,
+    Option,
     PublishedStringMatch,
     Refusal,
     SaptStringMatch,
@@ -23,6 +24,7 @@ __all__ = [
     "FirstWord",
     "Judge",
     "LastSection",
+    "Option",
     "Panel",
     "PublishedProtocol",
     "PublishedStringMatch",

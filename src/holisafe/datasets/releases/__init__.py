@@ -1,5 +1,27 @@
 """Data sets in the form in which their authors release them, one file each; `--data NAME:PATH`."""
 
-from holisafe.datasets.releases import holisafe_bench, mssbench, vlguard
+from holisafe.datasets.releases import (
+    figstep,
+    holisafe_bench,
+    mm_safetybench,
+    mssbench,
+    safeinfer_harmeval,
+    siuo,
+    spa_vl,
+    usb,
+    vlguard,
+    vlsbench,
+)
 
-__all__ = ["holisafe_bench", "mssbench", "vlguard"]
+__all__ = [
+    "figstep",
+    "holisafe_bench",
+    "mm_safetybench",
+    "mssbench",
+    "safeinfer_harmeval",
+    "siuo",
+    "spa_vl",
+    "usb",
+    "vlguard",
+    "vlsbench",
+]

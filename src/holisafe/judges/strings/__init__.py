@@ -1,5 +1,6 @@
 """Judges that read the response alone: exact, instant, the same on every machine."""
 
+from holisafe.judges.strings._options import Option
 from holisafe.judges.strings._published import PublishedStringMatch, SaptStringMatch, VLGuardStringMatch
 from holisafe.judges.strings._refusal import Refusal
 from holisafe.judges.strings._words import FinalAnswer, FirstWord
@@ -7,6 +8,7 @@ from holisafe.judges.strings._words import FinalAnswer, FirstWord
 __all__ = [
     "FinalAnswer",
     "FirstWord",
+    "Option",
     "PublishedStringMatch",
     "Refusal",
     "SaptStringMatch",
