@@ -44,7 +44,8 @@ def test_vlguard_has_an_instruction_a_sample(tmp_path: Path, png: bytes) -> None
         unsafe | {"instr-resp": [{"instruction": "Read it.", "response": "No."}]},
     ]
     loaded = read(write(tmp_path, records))
-    assert loaded.problems == ()
+    assert loaded.broken == ()
+    assert "--data vlguard:" in loaded.notes[0].remedy
     assert [(s.id, s.combination, s.expected, s.reference) for s in loaded.samples] == [
         ("a-safe", Combination.SSS, Behaviour.ANSWER, "A square."),
         ("a-unsafe", Combination.SUU, Behaviour.REFUSE, "No."),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from holisafe.bench._retirement import Retirement, retirements
     from holisafe.bench._run import measure
     from holisafe.bench._spending import Prices, money_text
+    from holisafe.bench._suite import SuiteRow, run_suite
     from holisafe.bench._task import build_task
 
 __all__ = [
@@ -30,10 +31,9 @@ __all__ = [
     "PlannedCalls",
     "Prices",
     "Retirement",
+    "SuiteRow",
     "build_task",
     "check_anchors",
-    from holisafe.bench._suite import SuiteRow, run_suite
-    "SuiteRow",
     "default_folder",
     "inspect_ask",
     "judge_with_model",
@@ -46,8 +46,8 @@ __all__ = [
     "recorded_spending",
     "rejudge",
     "retirements",
-    "score_run",
     "run_suite",
+    "score_run",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -57,22 +57,22 @@ __getattr__, __dir__ = lazy(
         "PlannedCalls": "holisafe.bench._plan",
         "Prices": "holisafe.bench._spending",
         "Retirement": "holisafe.bench._retirement",
+        "SuiteRow": "holisafe.bench._suite",
         "build_task": "holisafe.bench._task",
+        "check_anchors": "holisafe.bench._anchors",
         "default_folder": "holisafe.bench._folder",
         "inspect_ask": "holisafe.bench._ask",
         "judge_with_model": "holisafe.bench._judging",
-        "check_anchors": "holisafe.bench._anchors",
-        "note_anchors": "holisafe.bench._anchors",
-        "read_run": "holisafe.bench._read",
-        "rejudge": "holisafe.bench._read",
-        "score_run": "holisafe.bench._rescore",
         "measure": "holisafe.bench._run",
         "money_text": "holisafe.bench._spending",
+        "note_anchors": "holisafe.bench._anchors",
         "plan_judging": "holisafe.bench._plan",
         "plan_run": "holisafe.bench._plan",
+        "read_run": "holisafe.bench._read",
         "recorded_spending": "holisafe.bench._judging",
+        "rejudge": "holisafe.bench._read",
         "retirements": "holisafe.bench._retirement",
         "run_suite": "holisafe.bench._suite",
-        "SuiteRow": "holisafe.bench._suite",
+        "score_run": "holisafe.bench._rescore",
     },
 )

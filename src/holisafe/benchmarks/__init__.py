@@ -4,7 +4,23 @@
 `holisafe.benchmarks.conformance` holds the tests that each has to pass.
 """
 
-from holisafe.benchmarks import holisafe_bench, holisafe_open, mis, mmsafeaware, mssbench
+from holisafe.benchmarks import (
+    figstep,
+    holisafe_bench,
+    holisafe_open,
+    mis,
+    mm_safetybench,
+    mmsafeaware,
+    mssbench,
+    over_refusal,
+    safeground,
+    safeinfer_harmeval,
+    siuo,
+    spa_vl,
+    usb,
+    vlguard,
+    vlsbench,
+)
 from holisafe.benchmarks._answerers import ANSWERERS, constant_figures, judged_by_default
 from holisafe.benchmarks._benchmark import Benchmark, BenchmarkFigure, FigureKind
 from holisafe.benchmarks._labels import label
@@ -27,18 +43,28 @@ __all__ = [
     "benchmark",
     "benchmark_record",
     "constant_figures",
+    "figstep",
     "get",
     "holisafe_bench",
     "holisafe_open",
     "judged_by_default",
     "label",
     "mis",
+    "mm_safetybench",
     "mmsafeaware",
     "mssbench",
     "names",
     "of_samples",
+    "over_refusal",
     "parse",
     "plan_suite",
     "read_published",
+    "safeground",
+    "safeinfer_harmeval",
+    "siuo",
+    "spa_vl",
     "suites",
+    "usb",
+    "vlguard",
+    "vlsbench",
 ]

@@ -11,7 +11,7 @@ from holisafe.records import Sample
 def connected(samples: Iterable[Sample]) -> list[Sample]:
     """The samples, each with the cluster it belongs to: named after its first image in the order of names.
 
-    Samples without images and twin are a cluster of their own. What the data name as a cluster is replaced.
+    Samples for which the reader names one cluster stay together; those without images, twin and cluster are alone.
     """
     found = list(samples)
     parents: dict[str, str] = {}
@@ -34,4 +34,6 @@ def connected(samples: Iterable[Sample]) -> list[Sample]:
             join(own, image.identity)
         if sample.twin is not None:
             join(own, f"sample {sample.twin}")
+        if sample.cluster:
+            join(own, f"together {sample.cluster}")
     return [replace(sample, cluster=top(f"sample {sample.id}")) for sample in found]

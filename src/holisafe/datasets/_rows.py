@@ -46,10 +46,23 @@ def read_file(path: Path, *, replace_surrogates: bool = False) -> Iterable[Any]:
     Raises:
         DataError: There are no records to be had.
     """
-    suffix = path.suffix.lower()
-    if suffix in PARQUET:
+    if path.suffix.lower() in PARQUET:
         return parquet.read_rows(path, DataError, batch_rows=64)
-    content = read_bounded(path, DataError, max_bytes=MAX_JSON_BYTES)
+    return rows_of(read_bounded(path, DataError, max_bytes=MAX_JSON_BYTES), path, replace_surrogates=replace_surrogates)
+
+
+def rows_of(content: bytes, path: Path, *, replace_surrogates: bool = False) -> Iterable[Any]:
+    """The records of a text file whose bytes are at hand; as `read_file`, but for Parquet.
+
+    Args:
+        content: Its bytes.
+        path: Its name, for its suffix and for messages.
+        replace_surrogates: Whether a lone surrogate becomes U+FFFD; else its record is broken.
+
+    Raises:
+        DataError: There are no records to be had.
+    """
+    suffix = path.suffix.lower()
     if suffix in CSV:
         return _csv_rows(content, path, "\t" if suffix == ".tsv" else ",")
     if suffix in JSON_LINES or _are_lines(content):
