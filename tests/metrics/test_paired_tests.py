@@ -7,6 +7,7 @@ import pytest
 
 from holisafe.errors import UnknownNameError
 from holisafe.metrics import PairedTest, compare
+from holisafe.metrics._paired_tests import permutation_p
 from holisafe.records import JudgeId, Judgement, Outcome, Sample
 from holisafe.taxonomy import Combination
 
@@ -57,14 +58,11 @@ def test_mcnemar_is_not_defined_for_a_mean_of_rates_and_says_so() -> None:
 
 def test_without_a_difference_the_permutation_test_is_right_as_often_as_it_says() -> None:
     generator = np.random.default_rng(5)
-    clusters = np.repeat(np.arange(30), 3)
-    found = []
-    for _ in range(300):
-        answers = generator.random((2, 30)) < 0.4  # what the three samples of a cluster share
-        own = generator.random((2, 90)) < 0.4
-        hits = np.where(generator.random((2, 90)) < 0.7, answers[:, clusters], own)
-        found.append(_p(clusters.tolist(), hits[0].tolist(), hits[1].tolist(), "permutation"))
-    assert np.mean(np.array(found) < 0.05) < 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
+    shared, own = generator.random((2, 30, 300, 1)) < 0.4, generator.random((2, 30, 300, 3)) < 0.4
+    first, second = np.where(generator.random((2, 30, 300, 3)) < 0.7, shared, own)  # three samples of a cluster
+    gains, losses = (each.sum(axis=2, dtype=np.float64)[..., None] for each in (second & ~first, first & ~second))
+    found = permutation_p(gains, losses, np.full_like(gains, 3))
+    assert 0.01 < np.mean(np.array(found) < 0.05) < 0.05 + 3 * (0.05 * 0.95 / 300) ** 0.5
 
 
 def test_an_unknown_test_is_refused_by_name() -> None:

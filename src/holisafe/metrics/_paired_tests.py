@@ -64,21 +64,32 @@ def permutation_p(gains: Counts, losses: Counts, totals: Counts, *, seed: int = 
         totals: All samples.
         seed: Seed of the draws.
     """
-    signed = ((gains - losses) / totals.sum(axis=0)).mean(axis=2)  # (clusters, figures); sums to the difference
-    return [_flipped(column[column != 0], seed) for column in signed.T]
+    signed = ((gains - losses) / totals.sum(axis=0)).mean(axis=2, dtype=np.float64)  # (clusters, figures)
+    is_small = np.count_nonzero(signed, axis=0) <= _MOST_EXACT
+    found = np.ones(signed.shape[1])
+    found[~is_small] = _drawn(signed[:, ~is_small], seed)
+    for at in np.flatnonzero(is_small):
+        found[at] = _counted(signed[signed[:, at] != 0, at])
+    return [float(p) for p in found]
 
 
-def _flipped(shares: Counts, seed: int) -> float:
-    if not len(shares):
-        return 1.0
-    least = abs(shares.sum()) * (1 - 1e-9)
-    if len(shares) <= _MOST_EXACT:
-        signs = 1 - 2 * (np.arange(2 ** len(shares))[:, None] >> np.arange(len(shares)) & 1)
-        return float(np.mean(np.abs(signs @ shares) >= least))
+def _counted(shares: Counts) -> float:
+    """Share of all exchanges, (clusters,) each, that differ as much."""
+    signs = 1 - 2 * (np.arange(2 ** len(shares))[:, None] >> np.arange(len(shares)) & 1)
+    return float(np.mean(np.abs(signs @ shares) >= _least(shares)))
+
+
+def _drawn(signed: Counts, seed: int) -> Counts:
+    """The same of drawn exchanges, for each figure, (figures,)."""
     generator = np.random.default_rng(seed)
-    found = 0
+    hits = np.ones(signed.shape[1])
     for start in range(0, _FLIPS, _BATCH):
-        size = (min(_BATCH, _FLIPS - start), len(shares))
+        size = (min(_BATCH, _FLIPS - start), len(signed))
         signs = 1 - 2.0 * generator.integers(0, 2, size, dtype=np.int8)
-        found += int(np.count_nonzero(np.abs(signs @ shares) >= least))
-    return (1 + found) / (1 + _FLIPS)
+        hits += np.count_nonzero(np.abs(signs @ signed) >= _least(signed), axis=0)
+    return hits / (1 + _FLIPS)
+
+
+def _least(signed: Counts) -> Counts:
+    """The difference that was found, (figures,), less a rounding error."""
+    return np.asarray(np.abs(signed.sum(axis=0)) * (1 - 1e-9))
