@@ -16,6 +16,7 @@ _EXTRAS = MappingProxyType(
         **dict.fromkeys(("inspect_ai", "sklearn"), "bench"),
         "matplotlib": "report",
         "fsspec": "scan",
+        "openpyxl": "xlsx",
     }
 )
 """The extra of this distribution that installs a library."""

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from holisafe._printable import printable
 from holisafe.metrics import FIGURES, Difference, Figure, Summary, figures
-from holisafe.metrics.display import group_columns, group_name
+from holisafe.metrics.display import FEW_MARK, FEW_NOTE, few_mark, group_columns, group_name
 from holisafe.records import NOT_SCORED
 
 NOTHING = "–"
@@ -41,6 +41,8 @@ def print_summaries(summaries: Sequence[Summary], *, console: Console | None = N
             table.add_row(escape(printable(summary.judge)), LABELS[name], *_cells(figure))
         table.add_section()
     console.print(table)
+    if any(figure is not None and figure.is_few for summary in summaries for figure in figures(summary).values()):
+        console.print(FEW_NOTE, highlight=False)
     for summary in summaries:
         for line in _not_scored(summary):
             console.print(line, highlight=False, markup=False)
@@ -61,6 +63,8 @@ def print_groups(summary: Summary, tag: str, *, console: Console | None = None) 
     for value, rates in groups.items():
         table.add_row(escape(printable(group_name(value))), *(_short(rates.get(rate)) for rate in columns))
     console.print(table)
+    if any(rate.is_few for rates in groups.values() for rate in rates.values()):
+        console.print(FEW_NOTE, highlight=False)
 
 
 def print_policies(guard: Mapping[str, Any], judge: str, *, console: Console | None = None) -> None:
@@ -127,7 +131,7 @@ def rate(figure: Figure | None) -> str:
     """A rate in percent, e.g. "4.9 (0–13)"; a dash where there are no samples."""
     if figure is None:
         return NOTHING
-    return f"{100 * figure.value:.1f} ({100 * figure.low:.0f}–{100 * figure.high:.0f})"
+    return f"{100 * figure.value:.1f}{few_mark(figure)} ({100 * figure.low:.0f}–{100 * figure.high:.0f})"
 
 
 def points(found: Difference | None) -> str:
@@ -141,11 +145,16 @@ def points(found: Difference | None) -> str:
 def _cells(figure: Figure | None) -> tuple[str, str, str]:
     if figure is None:
         return NOTHING, NOTHING, "0"
-    return f"{100 * figure.value:.1f}", f"{100 * figure.low:.1f} to {100 * figure.high:.1f}", str(figure.n)
+    value = f"{100 * figure.value:.1f}"
+    shown = f"[bright_black]{value}{FEW_MARK}[/]" if figure.is_few else value
+    return shown, f"{100 * figure.low:.1f} to {100 * figure.high:.1f}", str(figure.n)
 
 
 def _short(figure: Figure | None) -> str:
-    return NOTHING if figure is None else f"{100 * figure.value:.1f} ({figure.n})"
+    if figure is None:
+        return NOTHING
+    text = f"{100 * figure.value:.1f}{few_mark(figure)} ({figure.n})"
+    return f"[bright_black]{text}[/]" if figure.is_few else text
 
 
 def _not_scored(summary: Summary) -> list[str]:

@@ -44,6 +44,7 @@ def checked(
     from holisafe._printable import printable
     from holisafe.metrics import unjudged, withheld
 
+    _tell_degenerate(responses)
     shown = []
     for summary in summaries:
         found = unjudged(responses, judgements[summary.judge])
@@ -61,12 +62,29 @@ def checked(
     return shown
 
 
+def _tell_degenerate(responses: Sequence[Response]) -> None:
+    """Say how many answers are not those of a working model."""
+    from holisafe.metrics import degenerate
+
+    found = degenerate(responses)
+    if found.count:
+        typer.echo(
+            f"{found.count} of {found.n} answers are not those of a working model ({found.words}); a broken model does "
+            "not refuse, so that its attack success rates do not show that it is unsafe: look at the answers",
+            err=True,
+        )
+
+
 def judged_json(summary: Summary, responses: Sequence[Response], judgements: Sequence[Judgement]) -> dict[str, Any]:
-    """A summary as JSON, with what was left without a verdict."""
-    from holisafe.metrics import unjudged
+    """A summary as JSON, with what was left without a verdict, and answers that no working model gives."""
+    from holisafe.metrics import degenerate, unjudged
 
     found = unjudged(responses, judgements)
-    return {**summary.to_json(), "unjudged": {"count": found.count, "n": found.n, "share": found.share}}
+    return {
+        **summary.to_json(),
+        "unjudged": {"count": found.count, "n": found.n, "share": found.share},
+        "degenerate": degenerate(responses).to_json(),
+    }
 
 
 def _tell_givers(judge: str, judgements: Sequence[Judgement]) -> None:

@@ -49,7 +49,7 @@ def score(
             metavar="RUN",
             help="Folder of a run, an Inspect log (.eval), or a file of recorded answers (JSON, JSON Lines, CSV or "
             "Parquet), each in the field `prediction` of its record. With --data, the fields `id` and `prediction` "
-            "suffice.",
+            "suffice, and sample logs of lmms-eval and tables of VLMEvalKit (xlsx, tsv) are read.",
         ),
     ],
     judge: Judges = None,
@@ -223,7 +223,7 @@ def _write(
         if ref.digest and ref.digest not in images:
             with contextlib.suppress(ImageError):
                 images[ref.digest] = read_bytes(ref)
-    write_run(Run(encodable(predictions.stem), loaded.samples, loaded.responses, judged, provenance), out, images)
+    write_run(Run(_name(predictions, loaded), loaded.samples, loaded.responses, judged, provenance), out, images)
 
 
 def _provenance(
@@ -241,10 +241,11 @@ def _provenance(
     digest = fingerprint(loaded.samples)
     return {
         "holisafe": __version__,
+        **_origin(loaded),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "predictions": encodable(str(predictions)),
-        "model": {"id": encodable(predictions.stem)},
-        "settings": {"model": encodable(predictions.stem), "data_sha256": digest, **settings},
+        "model": {"id": _name(predictions, loaded)},
+        "settings": {"model": _name(predictions, loaded), "data_sha256": digest, **settings},
         "data": {
             "name": settings["data"] or encodable(str(predictions)),
             "split": settings["split"],
@@ -271,6 +272,19 @@ def _noted(out: Path, loaded: Loaded, judge_model: str | None, prices: Prices, m
     noted["retirements"] = [each.to_json() for each in found]
     spending = recorded_spending(_journal(out, loaded), prices)
     return noted if spending is None else {**noted, "spending": spending}
+
+
+def _name(predictions: Path, loaded: Loaded) -> str:
+    """The model as another tool's log names it; else as the file is called."""
+    return encodable(str(loaded.origin.get("model") or predictions.stem))
+
+
+def _origin(loaded: Loaded) -> dict[str, Any]:
+    """What another tool's log says of itself; the token limit where reports look for it."""
+    return {
+        **({"imported": dict(loaded.origin)} if loaded.origin else {}),
+        **({"generation": loaded.origin["generation"]} if "generation" in loaded.origin else {}),
+    }
 
 
 def _tell(problems: Sequence[Problem]) -> None:

@@ -54,6 +54,11 @@ def top_level_records(content: Mapping[str, Any], file: str) -> Iterable[Any]:
     inner = next((value for value in content.values() if isinstance(value, Mapping)), {})
     if _MM_SAFETYBENCH.fields <= inner.keys():
         raise DataError(_lacking(file, _MM_SAFETYBENCH, inner))
+    if {"results", "configs"} <= content.keys():
+        raise DataError(
+            f"{file}: the results of lmms-eval, which hold no answers; give the *_samples_*.jsonl beside it, which "
+            "--log_samples writes"
+        )
     lists = [name for name, value in content.items() if isinstance(value, list) and value and _are_objects(value)]
     found = f"{file}: found an object at the top level, expected a list of records; "
     if len(lists) == 1:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from holisafe._printable import printable
 from holisafe.records import Response, Sample
@@ -61,11 +63,13 @@ class Loaded:
         samples: The good records, in the order of the file.
         problems: What is wrong, in the order of the file.
         responses: For a file of predictions, one response per sample in the same order; else empty.
+        origin: For answers that another tool logged: the tool, and what it says of the model and its settings.
     """
 
     samples: tuple[Sample, ...]
     problems: tuple[Problem, ...] = ()
     responses: tuple[Response, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def broken(self) -> tuple[Problem, ...]:

@@ -1,4 +1,4 @@
-"""Recorded answers: files with the model's text of each record in `prediction`, as JSON, JSON Lines, CSV or Parquet."""
+"""Recorded answers: files with the model's text of each record in `prediction`, and logs of other evaluation tools."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from holisafe._printable import encodable
 from holisafe.datasets._conversation import without_placeholders
 from holisafe.datasets._identity import Identifier
 from holisafe.datasets._loaded import Level, Loaded, Problem
+from holisafe.datasets._other_tools import XLSX, read_xlsx, recognise
 from holisafe.datasets._record import record_id
 from holisafe.datasets._rows import BrokenRow, read_files
 from holisafe.datasets._values import MISSING, plain, show
@@ -24,7 +25,8 @@ _NEEDED = ("id", "query", "image", "type")
 def read_predictions(path: str | Path, samples: Sequence[Sample] | None = None) -> Loaded:
     """Read recorded answers, each with what was asked, or joined by id to the samples that were asked.
 
-    The images need not be at hand. A record without a prediction keeps its place: its response says so as an error.
+    lmms-eval sample logs and VLMEvalKit tables are recognised by their fields, and need `samples`. The images need not
+    be at hand. A record without a prediction keeps its place: its response says so as an error.
 
     Args:
         path: The file, or a folder of one.
@@ -40,7 +42,13 @@ def read_predictions(path: str | Path, samples: Sequence[Sample] | None = None) 
     """
     file = Path(path)
     files = data_files(file)
-    rows = _Answers(read_files(files, replace_surrogates=True))
+    _check_suffix(file)
+    is_book = files[0].suffix.lower() in XLSX
+    raws = read_xlsx(file) if is_book else read_files(files, replace_surrogates=True)
+    raws, foreign = recognise(raws, file, samples)
+    if foreign is not None and samples is not None:
+        return foreign.completed(_joined(_Answers(foreign.rows), file, samples))
+    rows = _Answers(raws)
     if samples is not None:
         return _joined(rows, file, samples)
     identifier = Identifier()
@@ -51,6 +59,19 @@ def read_predictions(path: str | Path, samples: Sequence[Sample] | None = None) 
     problems = list(loaded.problems)
     responses = [_response(sample.id, rows.said[sample.id], file, problems) for sample in loaded.samples]
     return Loaded(loaded.samples, tuple(problems), tuple(responses))
+
+
+def _check_suffix(file: Path) -> None:
+    """Refuse what is not read, with what to save instead.
+
+    Raises:
+        DataError: It is a pickle, or an old workbook.
+    """
+    suffix = file.suffix.lower()
+    if suffix in (".pkl", ".pickle"):
+        raise DataError(f"{file}: a pickle runs code when it is read; save the answers as xlsx, tsv or JSON Lines")
+    if suffix in (".xls", ".ods"):
+        raise DataError(f"{file}: {suffix} workbooks are not read; save it as xlsx or tsv")
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@
 
 from holisafe.metrics._agreement import Agreement, agreement
 from holisafe.metrics._columns import asr_name
+from holisafe.metrics._degenerate import Degenerate, Degeneration, degenerate
 from holisafe.metrics._headline import FIGURES, HEADLINE, RR_PARTS, HeadlineFigure, figures, headline
 from holisafe.metrics._judge_error import (
     LEAST_J,
@@ -24,7 +25,9 @@ from holisafe.metrics._judges import (
     pairwise_agreement,
     rank_correlation,
 )
+from holisafe.metrics._multiple import HOLM, holm
 from holisafe.metrics._paired import Comparison, Difference, compare, compare_judges
+from holisafe.metrics._paired_tests import TEST_NAMES, PairedTest
 from holisafe.metrics._rates import (
     PARTS,
     Part,
@@ -36,9 +39,10 @@ from holisafe.metrics._rates import (
     part_name,
     part_of,
 )
+from holisafe.metrics._repeats import Repeats, compare_repeats, summarise_repeats
 from holisafe.metrics._shares import mean_share_figure
 from holisafe.metrics._sharing import ALPHA, Sharing, may_share
-from holisafe.metrics._summary import GROUP_RATES, Figure, Groups, Summary, summarise
+from holisafe.metrics._summary import FEW, GROUP_RATES, Figure, Groups, Summary, summarise
 from holisafe.metrics._twins import twin_pairs
 from holisafe.metrics._unjudged import (
     Unjudged,
@@ -65,20 +69,28 @@ from holisafe.metrics.calibration import (
     share_figure,
     softmax,
 )
+from holisafe.metrics.power import EFFECTS, Design, PowerRow, power_table, smallest_effect
 from holisafe.metrics.temperature import Temperature, fit_temperature
 
 __all__ = [
     "ALPHA",
+    "EFFECTS",
+    "FEW",
     "FIGURES",
     "GROUP_RATES",
     "HEADLINE",
+    "HOLM",
     "LEAST_J",
     "PARTS",
     "RR_PARTS",
+    "TEST_NAMES",
     "Agreement",
     "ClassScores",
     "Comparison",
     "Correction",
+    "Degenerate",
+    "Degeneration",
+    "Design",
     "Difference",
     "Figure",
     "Groups",
@@ -86,9 +98,12 @@ __all__ = [
     "JudgeErrorRates",
     "Labelled",
     "PairAgreement",
+    "PairedTest",
     "Part",
+    "PowerRow",
     "RankCorrelation",
     "ReliabilityBin",
+    "Repeats",
     "Sharing",
     "Summary",
     "Temperature",
@@ -102,9 +117,11 @@ __all__ = [
     "cluster_name",
     "compare",
     "compare_judges",
+    "compare_repeats",
     "conformal_spread",
     "conformal_threshold",
     "corrected_rate",
+    "degenerate",
     "describe_judge",
     "disagreements",
     "equal_mass_calibration_error",
@@ -113,6 +130,7 @@ __all__ = [
     "figures",
     "fit_temperature",
     "headline",
+    "holm",
     "is_counted",
     "is_right",
     "is_withheld",
@@ -128,12 +146,15 @@ __all__ = [
     "part_name",
     "part_of",
     "per_class",
+    "power_table",
     "prediction_powered_rate",
     "rank_correlation",
     "reliability_curve",
     "share_figure",
+    "smallest_effect",
     "softmax",
     "summarise",
+    "summarise_repeats",
     "twin_pairs",
     "unjudged",
     "withheld",

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from holisafe._enums import parse_enum
 from holisafe.errors import DataError
 from holisafe.metrics._columns import ASR, asr_name, enter
 from holisafe.metrics._headline import FIGURES
 from holisafe.metrics._intervals import difference_intervals
+from holisafe.metrics._paired_tests import PairedTest, mcnemar_p, permutation_p
 from holisafe.metrics._rates import Entries, align, describe_judge
 from holisafe.metrics._summary import can_pool
 from holisafe.metrics._twins import enter_twins
@@ -26,17 +28,18 @@ class Difference:
         value: The difference.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        p: Two-sided p-value of no difference, in [0, 1]; below 0.05 where the interval leaves out 0, and only there.
+        p: Two-sided p-value of no difference, in [0, 1]; of the score test, it is below 0.05 where the interval leaves
+            out 0, and only there. None where the test chosen is not defined for the figure.
         n: Samples (or pairs) that both runs were asked.
     """
 
     value: float
     low: float
     high: float
-    p: float
+    p: float | None
     n: int
 
-    def to_json(self) -> dict[str, float | int]:
+    def to_json(self) -> dict[str, float | int | None]:
         """`{value, low, high, p, n}`."""
         return {"value": self.value, "low": self.low, "high": self.high, "p": self.p, "n": self.n}
 
@@ -47,28 +50,39 @@ class Comparison:
 
     Attributes:
         differences: By the names of `FIGURES`, in their order.
+        test: The test that gave the p-values.
     """
 
     differences: Mapping[str, Difference | None]
+    test: PairedTest = PairedTest.SCORE
 
-    def to_json(self) -> dict[str, dict[str, float | int] | None]:
+    def to_json(self) -> dict[str, dict[str, float | int | None] | None]:
         """One object per figure, null where there are no samples for it."""
         return {name: found.to_json() if found else None for name, found in self.differences.items()}
 
 
-def compare(samples: Sequence[Sample], first: Sequence[Judgement], second: Sequence[Judgement]) -> Comparison:
+def compare(
+    samples: Sequence[Sample],
+    first: Sequence[Judgement],
+    second: Sequence[Judgement],
+    *,
+    test: PairedTest | str = PairedTest.SCORE,
+) -> Comparison:
     """Compare two runs on the same samples, under one judge.
 
-    Interval and p-value are of one score test: McNemar's, extended to samples that share images and to means of rates.
+    The interval is that of a score test: McNemar's, extended to samples that share images and to means of rates.
 
     Args:
         samples: What both runs were asked.
         first: Judgements on the first run, one per sample.
         second: Judgements on the second run, one per sample.
+        test: What gives the p-values: "score", "mcnemar" or "permutation".
 
     Raises:
+        UnknownNameError: There is no such test.
         DataError: Judgements do not belong to the samples one to one, or are of two judges or versions of one.
     """
+    chosen = parse_enum(PairedTest, test)
     judge, outcomes = align(samples, first)
     other_judge, other_outcomes = align(samples, second)
     if judge != other_judge:
@@ -99,20 +113,20 @@ def _compare(samples: Sequence[Sample], outcomes: Sequence[Outcome], other_outco
     columns, ours = enter(samples, outcomes)
     _, theirs = enter(samples, other_outcomes)
     places = {column.rate: place for place, column in enumerate(columns)}
-    found = _differences(ours, theirs, [[place] for place in places.values()])
+    found = _differences(ours, theirs, [[place] for place in places.values()], chosen)
     differences = dict(zip(places, found, strict=True))
     if ASR in places and can_pool(samples):
         differences["masr_pooled"] = differences[ASR]
     four = [places[asr_name(each)] for each in UNSAFE_COMBINATIONS if asr_name(each) in places]
     if len(four) == len(UNSAFE_COMBINATIONS):
-        differences["masr_macro"] = _differences(ours, theirs, [four])[0]
+        differences["masr_macro"] = _differences(ours, theirs, [four], chosen)[0]
     twins, other_twins = enter_twins(samples, outcomes), enter_twins(samples, other_outcomes)
     if twins.width:
-        differences["twin_accuracy"] = _differences(twins, other_twins, [[0]])[0]
-    return Comparison({figure.name: differences.get(figure.name) for figure in FIGURES})
+        differences["twin_accuracy"] = _differences(twins, other_twins, [[0]], chosen)[0]
+    return Comparison({figure.name: differences.get(figure.name) for figure in FIGURES}, chosen)
 
 
-def _differences(first: Entries, second: Entries, parts: Sequence[Sequence[int]]) -> list[Difference]:
+def _differences(first: Entries, second: Entries, parts: Sequence[Sequence[int]], test: PairedTest) -> list[Difference]:
     """Difference of each figure, the mean over its columns, (figures, parts)."""
     chosen = np.array(parts, dtype=np.int64).reshape(len(parts), -1)
     totals = first.sums().totals[:, chosen]  # (clusters, figures, parts)
@@ -121,6 +135,11 @@ def _differences(first: Entries, second: Entries, parts: Sequence[Sequence[int]]
         for hits in (second.hits & ~first.hits, first.hits & ~second.hits)
     )
     found, chances = difference_intervals(gains, losses, totals)
+    p_values: list[float | None] = list(chances.tolist())
+    if test is PairedTest.MCNEMAR:
+        p_values = mcnemar_p(gains, losses)
+    elif test is PairedTest.PERMUTATION:
+        p_values = list(permutation_p(gains, losses, totals))
     counts = totals.sum(axis=(0, 2), dtype=np.int64)
-    columns = (found.values, found.lows, found.highs, chances, counts)
-    return [Difference(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    columns = (found.values.tolist(), found.lows.tolist(), found.highs.tolist(), p_values, counts.tolist())
+    return [Difference(*row) for row in zip(*columns, strict=True)]

@@ -26,6 +26,9 @@ from holisafe.metrics._twins import enter_twins
 from holisafe.records import CATEGORY_TAG, SUBCATEGORY_TAG, Behaviour, Judgement, Outcome, Sample
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, Category, Combination, Subcategory
 
+FEW = 20
+"""Samples below which a rate is too uncertain to be read without its interval."""
+
 MOST_VALUES = 100
 """Different values of a tag up to which it is grouped by where the caller names no tags."""
 
@@ -38,6 +41,11 @@ class Figure:
     low: float
     high: float
     n: int
+
+    @property
+    def is_few(self) -> bool:
+        """Whether fewer than `FEW` samples are behind it."""
+        return self.n < FEW
 
     def to_json(self) -> dict[str, float | int]:
         """`{value, low, high, n}`."""

@@ -1,17 +1,28 @@
-"""How the values of tags are shown: names, and the columns of a table by tag."""
+"""How figures and values of tags are shown: the mark of few samples, names, and the columns of a table by tag."""
 
 from __future__ import annotations
 
 from holisafe.metrics._columns import ASR, RR, asr_name
 from holisafe.metrics._headline import HEADLINE
-from holisafe.metrics._summary import Summary
+from holisafe.metrics._summary import FEW, Figure, Summary
 from holisafe.records import Behaviour
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination
 
 NOT_GIVEN = "not given"
 """Shown in the place of a tag that a sample does not have."""
 
+FEW_MARK = "°"
+"""Stands behind a rate of fewer than `FEW` samples."""
+
+FEW_NOTE = f"{FEW_MARK} Fewer than {FEW} samples: read the interval, not the rate."
+"""What the mark says."""
+
 _LABELS = {figure.name: figure.label for figure in HEADLINE} | {ASR: "ASR, all"}
+
+
+def few_mark(figure: Figure) -> str:
+    """The mark of a rate of few samples; empty for others."""
+    return FEW_MARK if figure.is_few else ""
 
 
 def group_name(value: str | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from holisafe.datasets import OPEN_NAMES
+from holisafe.metrics import degenerate
 from holisafe.records import Outcome, Run
 from holisafe.report._withheld import withheld_judges
 from holisafe.report.text import plain
@@ -75,6 +76,12 @@ def _answers(run: Run) -> Iterator[str]:
         yield f"{cut} of {len(run.responses)} answers were cut at the token limit."
     if errors:
         yield f"{errors} questions ended in an error; they count in n and in no numerator: rates are lower bounds."
+    broken = degenerate(run.responses)
+    if broken.count:
+        yield (
+            f"{broken.count} of {broken.n} answers are not those of a working model ({broken.words}). A broken model "
+            "does not refuse: its attack success rates do not show that it is unsafe."
+        )
     empty = sum(not response.text.strip() and response.error is None for response in run.responses)
     if empty and PUBLISHED in run.judgements:
         yield f"{empty} answers are empty; the judge “{PUBLISHED}” counts them as answered, as published."

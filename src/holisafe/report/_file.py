@@ -8,8 +8,8 @@ from holisafe._files import write_atomically
 from holisafe.errors import RunError
 
 
-def put(out: str | Path, text: str) -> Path:
-    """Write a file of UTF-8 text, so that a reader finds the old one or the whole new one.
+def put(out: str | Path, text: str | bytes) -> Path:
+    """Write a file, text as UTF-8, so that a reader finds the old one or the whole new one.
 
     Raises:
         RunError: It cannot be written; what was there before is still there.

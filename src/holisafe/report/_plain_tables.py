@@ -9,6 +9,7 @@ from pathlib import Path
 
 from holisafe.blind import MARK
 from holisafe.metrics import FIGURES, figures
+from holisafe.metrics.display import FEW_NOTE
 from holisafe.records import Run
 from holisafe.report import _guards
 from holisafe.report._blind import blind_notes, blind_rows
@@ -16,6 +17,7 @@ from holisafe.report._caveats import caveats
 from holisafe.report._file import put
 from holisafe.report._guard import csv_rows, findings_of, markdown
 from holisafe.report._table import cell, judge_runs, percent
+from holisafe.report.text import csv_cell
 
 
 def write_markdown(runs: Sequence[Run], out: str | Path) -> Path:
@@ -47,7 +49,7 @@ def write_markdown(runs: Sequence[Run], out: str | Path) -> Path:
         "",
         "Rates in %, with 95 % intervals that allow for shared images. For the key see docs/report.md of holisafe.",
     ]
-    lines += [cell(note) for note in blind_notes(blind)]
+    lines += [FEW_NOTE, *map(cell, blind_notes(blind))]
     for judged in judged_runs:
         lines += [f"{cell(judged.name)}: {cell(caveat)}" for caveat in caveats(judged.run)]
     return put(out, "\n".join(lines) + "\n")
@@ -56,12 +58,18 @@ def write_markdown(runs: Sequence[Run], out: str | Path) -> Path:
 def write_csv(runs: Sequence[Run], out: str | Path) -> Path:
     """Write the figures of runs and guards as CSV, one a row: rates in [0, 1], empty where there are no samples.
 
+    A name that a spreadsheet would take for a formula begins with an apostrophe.
+
     Raises:
         RunError: There is nothing to write, or `out` cannot be written.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["run", "judge", "figure", "value", "low", "high", "n"])
+
+    def add(row: Sequence[object]) -> None:
+        table.writerow([csv_cell(value) if isinstance(value, str) else value for value in row])
+
     judged_runs = judge_runs(runs)
     blind = blind_rows(judged_runs)
     for judged in judged_runs:
@@ -71,9 +79,11 @@ def write_csv(runs: Sequence[Run], out: str | Path) -> Path:
             for name, shown in rows.items():
                 for key, figure in figures(shown).items():
                     numbers = ["", "", "", 0] if figure is None else [figure.value, figure.low, figure.high, figure.n]
-                    table.writerow([name, judge, key, *numbers])
+                    add([name, judge, key, *numbers])
     for name, findings in findings_of(judged_runs).items():
-        table.writerows(csv_rows(name, findings))
+        for row in csv_rows(name, findings):
+            add(row)
     for name, rates in _guards.rates_of(judged_runs).items():
-        table.writerows(_guards.csv_rows(name, rates))
+        for row in _guards.csv_rows(name, rates):
+            add(row)
     return put(out, text.getvalue())

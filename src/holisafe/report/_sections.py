@@ -20,6 +20,7 @@ from holisafe.metrics import (
     compare,
     describe_judge,
     figures,
+    holm,
     is_counted,
     judge_of,
 )
@@ -82,6 +83,13 @@ class RunPair:
     only_one: int
     comparison: Comparison | None
     why_not: str = ""
+
+    @property
+    def corrected(self) -> dict[str, float | None]:
+        """p-value of each figure after Holm's correction over those of this table."""
+        found = self.comparison.differences if self.comparison is not None else {}
+        p_values = holm([each.p if each is not None else None for each in found.values()])
+        return dict(zip(found, p_values, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from holisafe._checks import check_each
 from holisafe.errors import RunError
 from holisafe.metrics import Figure, Summary, summarise, withheld
+from holisafe.metrics.display import few_mark
 from holisafe.records import Run
 from holisafe.report._withheld import withheld_judges
 from holisafe.report.text import plain
@@ -71,10 +72,10 @@ def _renamed(runs: Sequence[Run]) -> list[Run]:
 
 
 def percent(figure: Figure | None) -> str:
-    """A rate with its interval, in percent; a dash where there are no samples."""
+    """A rate with its interval, in percent, marked where it is of few samples; a dash where there are none."""
     if figure is None:
         return "–"
-    return f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+    return f"{100 * figure.value:.1f}{few_mark(figure)} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
 
 
 def cell(text: str) -> str:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from holisafe._version import __version__
 from holisafe.blind import MARK
 from holisafe.metrics import FIGURES, HEADLINE, PARTS, Figure, Part, headline, part_name
+from holisafe.metrics.display import FEW_NOTE, few_mark
 from holisafe.records import Behaviour, Outcome, Run
 from holisafe.report import _gallery, _guard, _guards, _published, _sections
 from holisafe.report._blind import blind_notes, blind_rows
@@ -72,7 +73,8 @@ def _environment() -> Environment:
     environment.filters |= {
         "percent": lambda rate: f"{100 * rate:.1f}",
         "points": lambda difference: f"{100 * difference:+.1f}".replace("-", "−"),
-        "chance": lambda p: f"{p:.4f}" if p >= 0.0001 else "< 0.0001",
+        "chance": lambda p: "–" if p is None else f"{p:.4f}" if p >= 0.0001 else "< 0.0001",
+        "few": few_mark,
         "headline": headline,
         "hits": _hits,
         "shade": _sections.shade,
@@ -112,6 +114,7 @@ def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
         "measures": HEADLINE,
         "blind": blind,
         "mark": MARK,
+        "few_note": FEW_NOTE,
         "blind_notes": blind_notes(blind),
         "combinations": tuple(Combination),
         "parts": PARTS,

@@ -44,6 +44,15 @@ def plain(text: str, longest: int = 200) -> str:
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
+def csv_cell(text: str) -> str:
+    """The text for a cell of CSV: where a spreadsheet would take it for a formula, an apostrophe is put before it."""
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
+            "\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")  # fmt: skip
+
+
 def _code_point(character: str) -> Markup:
     name = unicodedata.name(character, "control character" if ord(character) < 0x100 else "unnamed").lower()
     return Markup('<span class="unseen" title="{}">U+{:04X}</span>').format(name, ord(character))
