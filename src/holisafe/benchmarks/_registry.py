@@ -15,7 +15,9 @@ from holisafe.datasets import BENCHMARK_TAG
 from holisafe.errors import DataError, RegistryError
 from holisafe.records import Sample
 
-_BENCHMARKS: Registry[Benchmark] = Registry("benchmark", "holisafe.benchmarks")
+_BENCHMARKS: Registry[Benchmark] = Registry(
+    "benchmark", "holisafe.benchmarks", expected="a Benchmark", accepts=lambda part: isinstance(part, Benchmark)
+)
 
 
 def benchmark(made: Benchmark) -> Benchmark:

@@ -52,7 +52,12 @@ class Released:
         return any(fields <= record.keys() for fields in self.fields)
 
 
-_RELEASED: Registry[Released] = Registry("released format", "holisafe.releases")
+_RELEASED: Registry[Released] = Registry(
+    "released format",
+    "holisafe.releases",
+    expected="a format as @released makes it",
+    accepts=lambda part: isinstance(part, Released),
+)
 
 
 def released(

@@ -90,7 +90,7 @@ def compare(
             f"expected judgements of one judge on both runs, found {describe_judge(judge)!r} and "
             f"{describe_judge(other_judge)!r}; judge both with one of them"
         )
-    return _compare(samples, outcomes, other_outcomes)
+    return _compare(samples, outcomes, other_outcomes, chosen)
 
 
 def compare_judges(samples: Sequence[Sample], first: Sequence[Judgement], second: Sequence[Judgement]) -> Comparison:
@@ -106,10 +106,12 @@ def compare_judges(samples: Sequence[Sample], first: Sequence[Judgement], second
     """
     _, outcomes = align(samples, first)
     _, other_outcomes = align(samples, second)
-    return _compare(samples, outcomes, other_outcomes)
+    return _compare(samples, outcomes, other_outcomes, PairedTest.SCORE)
 
 
-def _compare(samples: Sequence[Sample], outcomes: Sequence[Outcome], other_outcomes: Sequence[Outcome]) -> Comparison:
+def _compare(
+    samples: Sequence[Sample], outcomes: Sequence[Outcome], other_outcomes: Sequence[Outcome], chosen: PairedTest
+) -> Comparison:
     columns, ours = enter(samples, outcomes)
     _, theirs = enter(samples, other_outcomes)
     places = {column.rate: place for place, column in enumerate(columns)}
