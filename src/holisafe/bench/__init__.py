@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from holisafe.bench._judging import judge_with_model, recorded_spending
     from holisafe.bench._plan import Plan, PlannedCalls, plan_judging, plan_run
     from holisafe.bench._read import read_run, rejudge
-    from holisafe.bench._rescore import score_run
+    from holisafe.bench._rescore import plan_score, score_run
     from holisafe.bench._retirement import Retirement, retirements
     from holisafe.bench._run import measure
     from holisafe.bench._spending import Prices, money_text
@@ -42,6 +42,7 @@ __all__ = [
     "note_anchors",
     "plan_judging",
     "plan_run",
+    "plan_score",
     "read_run",
     "recorded_spending",
     "rejudge",
@@ -68,6 +69,7 @@ __getattr__, __dir__ = lazy(
         "note_anchors": "holisafe.bench._anchors",
         "plan_judging": "holisafe.bench._plan",
         "plan_run": "holisafe.bench._plan",
+        "plan_score": "holisafe.bench._rescore",
         "read_run": "holisafe.bench._read",
         "recorded_spending": "holisafe.bench._judging",
         "rejudge": "holisafe.bench._read",

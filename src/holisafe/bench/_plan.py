@@ -187,8 +187,19 @@ def plan_judging(
     journal: Path | None = None,
     prices: Prices | None = None,
     budget: float | None = None,
+    made: Sequence[Judgement] = (),
 ) -> Plan:
     """What `judge_with_model` with the same arguments would ask; nothing is asked or written.
+
+    Args:
+        judges: As for `judge_with_model`, and so are the next six.
+        samples: What was asked.
+        responses: One per sample.
+        judge_model: Inspect's name of the model that judges ask.
+        journal: File of the judgements that are there.
+        prices: Prices of tokens.
+        budget: Money at which no further call would be made.
+        made: Judgements that are there already, beside those of the journal.
 
     Raises:
         JudgeError: One needs a model, and there is none.
@@ -200,7 +211,8 @@ def plan_judging(
     prices = prices or Prices()
     asks = any(judging.asks_model(judge) for judge in by)
     check_budget(prices, budget, {JUDGE: judge_model} if asks and judge_model is not None else {})
-    judged = {} if journal is None else recorded_judgements(journal)
+    judged = {(each.sample_id, each.judge): each for each in made}
+    judged |= {} if journal is None else recorded_judgements(journal)
     spent = {} if journal is None else totals_of(recorded_calls(spending_beside(journal)))
     answers = list(zip(samples, responses, strict=True))
     answered = {response.sample_id: response for response in responses}

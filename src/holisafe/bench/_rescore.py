@@ -13,13 +13,25 @@ from typing import Any
 from holisafe._files import hold
 from holisafe.bench._folder import RUN_FILE, read_record
 from holisafe.bench._journal import JUDGEMENTS, Judgements, stands
-from holisafe.bench._judging import judge_answers
+from holisafe.bench._judging import judge_answers, spending_beside
+from holisafe.bench._plan import Plan, plan_judging
 from holisafe.bench._read import judge_ids, read_run
 from holisafe.bench._record import finish, judges_record
 from holisafe.bench._request import chosen_judges
-from holisafe.errors import ImageError, RunError
+from holisafe.bench._spending import (
+    JUDGE,
+    SPENDING,
+    Prices,
+    Spending,
+    check_budget,
+    recorded_calls,
+    spent_to_json,
+    stopped_by_budget,
+    totals_of,
+)
+from holisafe.errors import BudgetError, ImageError, RunError
 from holisafe.images import read_bytes
-from holisafe.judges import Judge
+from holisafe.judges import Judge, asks_model
 from holisafe.metrics import summarise
 from holisafe.records import RUN_FOLDER, JudgeId, Judgement, Response, Run
 from holisafe.records.as_json import response_to_json
@@ -38,6 +50,8 @@ class _Work:
     max_retries: int
     timeout: int
     progress: Progress | None
+    prices: Prices
+    budget: float | None
 
     @property
     def ids(self) -> list[JudgeId]:
@@ -48,8 +62,19 @@ class _Work:
         run: Run,
         found: Callable[[Response, JudgeId], Judgement | None],
         keep: Callable[[Judgement], None],
+        calls: Path | None,
     ) -> int:
-        """Judge what is not found, keep each judgement as it comes, and say how many there were."""
+        """Judge what is not found, keep each judgement as it comes, and say how many there were.
+
+        Args:
+            run: The run.
+            found: The judgement on a response that need not be made again.
+            keep: Called with each judgement.
+            calls: File that keeps the calls of the judges' model; None where nothing is kept.
+
+        Raises:
+            BudgetError: The budget is spent; what was judged is kept.
+        """
         asked = [
             (judge, sample, response)
             for judge in self.judges
@@ -65,8 +90,21 @@ class _Work:
             if self.progress is not None:
                 self.progress(done, len(asked))
 
-        judge_answers(asked, self.judge_model, kept, max_retries=self.max_retries, timeout=self.timeout)
+        counted = contextlib.nullcontext() if calls is None else Spending(calls, self.prices, self.budget)
+        with counted as spending:
+            try:
+                judge_answers(
+                    asked, self.judge_model, kept, spending, max_retries=self.max_retries, timeout=self.timeout
+                )
+            except BudgetError as error:
+                assert spending is not None and calls is not None
+                raise stopped_by_budget(spending, str(calls.parent)) from error
         return len(asked)
+
+    def cost(self, calls: Path) -> dict[str, Any]:
+        """What the calls have cost, as the record of a run has it; empty where there are none."""
+        totals = totals_of(recorded_calls(calls))
+        return {"spending": spent_to_json(totals, self.prices)} if totals else {}
 
 
 def score_run(
@@ -78,6 +116,8 @@ def score_run(
     out: str | Path | None = None,
     max_retries: int = 5,
     timeout: int = 300,
+    prices: Prices | None = None,
+    budget: float | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Judge the recorded answers of a run; the model that gave them is not asked.
@@ -95,9 +135,12 @@ def score_run(
             is never written to: without a folder, nothing is kept.
         max_retries: Retries of a failed request.
         timeout: Seconds that one attempt may take.
+        prices: Prices of tokens of the judges' model.
+        budget: Money at which no further call is made; the same call with a larger one resumes.
         progress: Called after every judgement.
 
     Raises:
+        BudgetError: The budget is spent; what was judged is kept.
         RunError: There is no complete run, the log has several epochs, or `out` holds another run or cannot be
             written.
         JudgeError: A judge asks a model and there is none.
@@ -105,11 +148,16 @@ def score_run(
         UnknownNameError: There is no such judge.
     """
     source = Path(place)
-    work = _Work(chosen_judges(judges, judge_model, fallback_judge), judge_model, max_retries, timeout, progress)
+    chosen, prices = chosen_judges(judges, judge_model, fallback_judge), prices or Prices()
+    asks = judge_model is not None and any(asks_model(each) for each in chosen)
+    check_budget(prices, budget, {JUDGE: str(judge_model)} if asks else {})
+    work = _Work(chosen, judge_model, max_retries, timeout, progress, prices, budget)
     target = None if out is None else Path(out)
     if target is None and source.is_dir():
         target = source
     if target is None:
+        if budget is not None:
+            raise RunError("a budget stops the judging before its end, and what was judged would be lost; give --out")
         return _in_memory(source, work)
     if source.is_dir() and target.exists() and target.samefile(source):
         read_run(source)  # before a lock is left where no run is
@@ -121,6 +169,32 @@ def score_run(
         return _in_written(source, target, work)
 
 
+def plan_score(
+    place: str | Path,
+    judges: Sequence[str | Judge] = ("holisafe",),
+    *,
+    judge_model: str | None = None,
+    fallback_judge: str | Judge | None = None,
+    out: str | Path | None = None,
+    prices: Prices | None = None,
+    budget: float | None = None,
+) -> Plan:
+    """What `score_run` with the same arguments would ask; nothing is asked or written.
+
+    Raises:
+        RunError, JudgeError, UnknownNameError: As `score_run`.
+    """
+    chosen = chosen_judges(judges, judge_model, fallback_judge)
+    run = _read(Path(place))
+    target = Path(out) if out is not None else Path(place)
+    places = [run] if out is None or not is_written_run(target) else [run, read_run(target)]
+    made = [each for there in places for found in there.judgements.values() for each in found]
+    journal = judging_journal(target, run) if target.is_dir() and is_written_run(target) else None
+    return plan_judging(
+        chosen, run.samples, run.responses, judge_model, journal=journal, prices=prices, budget=budget, made=made
+    )
+
+
 def _in_bench(folder: Path, work: _Work) -> Run:
     """In a folder of `measure`, whose journal takes the judgements."""
     run, record = read_run(folder), read_record(folder)
@@ -128,10 +202,10 @@ def _in_bench(folder: Path, work: _Work) -> Run:
     before = judge_ids(record)
     identities = _merged(before, work.ids)
     with Judgements(folder / JUDGEMENTS) as journal:
-        judged = work.do(run, journal.get, journal.append)
+        judged = work.do(run, journal.get, journal.append, folder / SPENDING)
     if not judged and identities == before:
         return run
-    return finish(folder, {**record, **judges_record(identities)}, identities)
+    return finish(folder, {**record, **judges_record(identities), **work.cost(folder / SPENDING)}, identities)
 
 
 def _in_written(source: Path, target: Path, work: _Work) -> Run:
@@ -142,12 +216,15 @@ def _in_written(source: Path, target: Path, work: _Work) -> Run:
     made = {key: each for judgements in known for key, each in _made(judgements).items()}
     before = _merged([], [found[0].judge for judgements in known for found in judgements.values()])
     ids = _merged(before, work.ids)
-    with Judgements(target / f"judging-{answers_digest(run)}.jsonl") as journal:
-        judged = work.do(run, lambda response, judge: _found(made, journal, response, judge), journal.append)
+    path = judging_journal(target, run)
+    with Judgements(path) as journal:
+        judged = work.do(
+            run, lambda response, judge: _found(made, journal, response, judge), journal.append, spending_beside(path)
+        )
         judgements = {judge.name: tuple(_all_of(run, made, journal, judge)) for judge in ids}
     if source == target and not judged and ids == before:
         return run
-    done = _judged(run, judgements, source if source != target else None)
+    done = _judged(run, judgements, source if source != target else None, work.cost(spending_beside(path)))
     if source == target:
         write_judgements(done, target)
     else:
@@ -162,10 +239,11 @@ def _in_memory(log: Path, work: _Work) -> Run:
         run,
         lambda response, judge: _usable(made.get((response.sample_id, judge)), response),
         lambda judgement: made.update({(judgement.sample_id, judgement.judge): judgement}),
+        None,
     )
     ids = _merged([found[0].judge for found in run.judgements.values()], work.ids)
     judgements = {judge.name: tuple(made[sample.id, judge] for sample in run.samples) for judge in ids}
-    return _judged(run, judgements, None)
+    return _judged(run, judgements, None, {})
 
 
 def answers_digest(run: Run) -> str:
@@ -223,11 +301,18 @@ def _merged(before: Sequence[JudgeId], now: Sequence[JudgeId]) -> list[JudgeId]:
     return list(by_name.values())
 
 
-def _judged(run: Run, judgements: Mapping[str, tuple[Judgement, ...]], source: Path | None) -> Run:
+def judging_journal(target: Path, run: Run) -> Path:
+    """The file that keeps judgements of these answers in a folder that `write_run` writes."""
+    return target / f"judging-{answers_digest(run)}.jsonl"
+
+
+def _judged(
+    run: Run, judgements: Mapping[str, tuple[Judgement, ...]], source: Path | None, cost: Mapping[str, Any]
+) -> Run:
     """The run with these judgements, and what its record says of them."""
     ids = [found[0].judge for found in judgements.values()]
     provenance: dict[str, Any] = {name: value for name, value in run.provenance.items() if name != RUN_FOLDER}
-    provenance |= judges_record(ids)
+    provenance |= {**judges_record(ids), **cost}
     provenance["summaries"] = {name: summarise(run.samples, found).to_json() for name, found in judgements.items()}
     if source is not None:
         provenance["scored_from"] = str(source)

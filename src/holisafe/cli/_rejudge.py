@@ -14,12 +14,20 @@ from holisafe.cli._runs import resumable
 from holisafe.cli._unjudged import checked, judged_json
 
 if TYPE_CHECKING:
+    from holisafe.bench import Prices
     from holisafe.judges import Judge
     from holisafe.metrics import Summary
     from holisafe.records import Run
 
 
-def score_recorded(place: Path, chosen: Sequence[Judge], judge_model: str | None, out: Path | None) -> Run:
+def score_recorded(
+    place: Path,
+    chosen: Sequence[Judge],
+    judge_model: str | None,
+    out: Path | None,
+    prices: Prices,
+    budget: float | None,
+) -> Run:
     """The run with judgements of these judges; says where they are kept, and how far they are."""
     from holisafe.bench import score_run
 
@@ -28,7 +36,9 @@ def score_recorded(place: Path, chosen: Sequence[Judge], judge_model: str | None
     where = f"into {kept}" if kept else "kept nowhere: give --out FOLDER to keep them"
     typer.echo(f"judging the answers of {place} by {names}; {where}", err=True)
     with resumable(kept) if kept else contextlib.nullcontext(), progress_line("reading the run", "judgement") as line:
-        return score_run(place, chosen, judge_model=judge_model, out=out, progress=line.advance)
+        return score_run(
+            place, chosen, judge_model=judge_model, out=out, prices=prices, budget=budget, progress=line.advance
+        )
 
 
 def shown_summaries(judged: Run, chosen: Sequence[Judge], max_unjudged: float) -> list[Summary]:

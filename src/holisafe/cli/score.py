@@ -83,7 +83,7 @@ def score(
     judge has not judged yet is judged; the judgements of other judges stay.
     """
     from holisafe import judges
-    from holisafe.bench import Prices, plan_judging
+    from holisafe.bench import Prices, plan_judging, plan_score
     from holisafe.benchmarks import benchmark_record
     from holisafe.datasets import read_predictions
     from holisafe.errors import DataError
@@ -99,8 +99,15 @@ def score(
     if is_run(predictions):
         if data is not None or split is not None:
             raise DataError(f"{predictions} is a run, which says what was asked; leave out --data and --split")
+        tell_retirements(None, judge_model)
+        prices = Prices(judge_input=judge_price_in, judge_output=judge_price_out)
+        if plan:
+            options: dict[str, Any] = {"judge_model": judge_model, "out": out, "prices": prices, "budget": budget}
+            print_plan(plan_score(predictions, chosen, **options), as_json)
+            return
         drift = _anchors.check(anchors, judge or [], judge_model, fallback_judge)
-        measured = score_recorded(predictions, chosen, judge_model, out)
+        measured = score_recorded(predictions, chosen, judge_model, out, prices, budget)
+        tell_spent(measured.provenance.get("spending"))
         shown = shown_summaries(measured, chosen, max_unjudged)
         _print(shown, by_category, run_json(predictions, out, measured, shown) if as_json else None)
         _anchors.conclude(drift, out or (predictions if predictions.is_dir() else None))
