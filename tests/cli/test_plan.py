@@ -106,6 +106,24 @@ def test_score_plans_the_judging_and_subtracts_what_is_kept(answers: Path, tmp_p
     assert (part["calls"], part["recorded"], part["measured"]) == (0, 2, 2)
 
 
+def test_judging_a_run_again_has_a_plan_and_a_budget(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert bench(data, run).exit_code == 0
+    score = ["score", str(run), *JUDGED, *JUDGE_PRICES, "--json"]
+    (part,) = json.loads(CliRunner().invoke(app, [*score, "--plan"]).stdout)["parts"]
+    assert (part["calls"], part["recorded"]) == (20, 0)
+    stopped = CliRunner().invoke(app, [*score, "--budget", "1"])
+    assert stopped.exit_code == 3, stopped.output
+    assert "stopped at the budget" in stopped.stderr and str(run) in stopped.stderr
+    done = len((run / "judgements.jsonl").read_text("utf-8").splitlines()) - 20
+    assert 0 < done < 20
+    (part,) = json.loads(CliRunner().invoke(app, [*score, "--plan"]).stdout)["parts"]
+    assert (part["calls"], part["recorded"]) == (20 - done, done)
+    assert CliRunner().invoke(app, [*score, "--budget", "1000000000"]).exit_code == 0
+    record = json.loads((run / "run.json").read_text("utf-8"))
+    assert [row["calls"] for row in record["spending"]["by"] if row["role"] == "judge"] == [20]
+
+
 def test_a_budget_of_score_needs_a_folder(answers: Path) -> None:
     told = CliRunner().invoke(app, ["score", str(answers), *JUDGED, *JUDGE_PRICES, "--budget", "1"])
     assert told.exit_code == 2 and "--out" in told.stderr

@@ -189,7 +189,8 @@ def plan_score(
     target = Path(out) if out is not None else Path(place)
     places = [run] if out is None or not is_written_run(target) else [run, read_run(target)]
     made = [each for there in places for found in there.judgements.values() for each in found]
-    journal = judging_journal(target, run) if target.is_dir() and is_written_run(target) else None
+    is_bench = target.is_dir() and not is_written_run(target) and (target / RUN_FILE).exists()
+    journal = target / JUDGEMENTS if is_bench else judging_journal(target, run) if target.is_dir() else None
     return plan_judging(
         chosen, run.samples, run.responses, judge_model, journal=journal, prices=prices, budget=budget, made=made
     )
