@@ -16,6 +16,7 @@ _EXTRAS = MappingProxyType(
         **dict.fromkeys(("inspect_ai", "sklearn"), "bench"),
         "matplotlib": "report",
         "fsspec": "scan",
+        "any_guardrail": "guards",
     }
 )
 """The extra of this distribution that installs a library."""
