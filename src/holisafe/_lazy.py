@@ -17,6 +17,7 @@ _EXTRAS = MappingProxyType(
         "matplotlib": "report",
         "fsspec": "scan",
         "openpyxl": "xlsx",
+        "any_guardrail": "guards",
     }
 )
 """The extra of this distribution that installs a library."""

@@ -27,6 +27,8 @@ from holisafe.bench._names import LOCAL, inspect_name
 from holisafe.errors import GuardError, MissingDependencyError, RunError
 from holisafe.judges import Ask
 from holisafe.judges.guard_models import (
+    ANY_GUARDRAIL,
+    AnyGuardrailGuard,
     Guard,
     ModelGuard,
     check_guard_checkpoint,
@@ -89,6 +91,8 @@ def chosen_guards(names: Sequence[str | Guard]) -> list[ReachedGuard]:
 
 def _named(name: str) -> ReachedGuard:
     head, _, source = name.partition(":")
+    if head == ANY_GUARDRAIL:
+        return ReachedGuard(AnyGuardrailGuard(source))
     model = guard_model(head)
     if not source:
         raise RunError(f"guard {head!r}: name what answers behind it, as in {head}:FOLDER or {head}:vllm/ORG/NAME")

@@ -16,6 +16,8 @@ from holisafe.judges.guard_models._contract import (
 from holisafe.judges.guard_models._guard import Guard, ModelGuard
 from holisafe.judges.guard_models._local import LocalAsk, check_guard_checkpoint, load_guard_checkpoint
 from holisafe.judges.guard_models._named import GUARD_MODELS, guard_model, is_guard_model, local_guard, named_guard
+from holisafe.judges.guard_models.any_guardrail import NAME as ANY_GUARDRAIL
+from holisafe.judges.guard_models.any_guardrail import AnyGuardrailGuard
 from holisafe.judges.guard_models.guardreasoner_vl import GuardReasonerVL
 from holisafe.judges.guard_models.llama_guard import LlamaGuard
 from holisafe.judges.guard_models.llavaguard import LlavaGuard
@@ -25,10 +27,12 @@ from holisafe.judges.guard_models.singguard import SingGuard
 from holisafe.judges.guard_models.wildguard import WildGuard
 
 __all__ = [
+    "ANY_GUARDRAIL",
     "EVERY_COMBINATION",
     "GUARD_MODELS",
     "IMAGE_ALONE",
     "TEXT_ALONE",
+    "AnyGuardrailGuard",
     "CannotExpress",
     "Guard",
     "GuardModel",

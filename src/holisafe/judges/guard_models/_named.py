@@ -12,6 +12,8 @@ from holisafe.judges._registry import judge as register_judge
 from holisafe.judges.guard_models._contract import GuardModel
 from holisafe.judges.guard_models._guard import ModelGuard
 from holisafe.judges.guard_models._local import LocalAsk, identity
+from holisafe.judges.guard_models.any_guardrail import NAME as ANY_GUARDRAIL
+from holisafe.judges.guard_models.any_guardrail import AnyGuardrailGuard
 from holisafe.judges.guard_models.guardreasoner_vl import GuardReasonerVL
 from holisafe.judges.guard_models.llama_guard import LLAMA_GUARD_3_VISION, LLAMA_GUARD_4
 from holisafe.judges.guard_models.llavaguard import LlavaGuard
@@ -31,7 +33,8 @@ GUARD_MODELS: Registry[Callable[..., GuardModel]] = Registry(
 
 def is_guard_model(name: str) -> bool:
     """Whether NAME or NAME:SOURCE names a guard model."""
-    return name.partition(":")[0] in GUARD_MODELS
+    head = name.partition(":")[0]
+    return head == ANY_GUARDRAIL or head in GUARD_MODELS
 
 
 def guard_model(name: str, **parameters: Any) -> GuardModel:
@@ -91,6 +94,7 @@ def _add(name: str, make: Callable[..., GuardModel]) -> None:
     register_judge(name)(named)
 
 
+register_judge(ANY_GUARDRAIL)(AnyGuardrailGuard)
 _add("llama-guard-3-vision", lambda: LLAMA_GUARD_3_VISION)
 _add("llama-guard-4", lambda: LLAMA_GUARD_4)
 _add("llavaguard", LlavaGuard)
