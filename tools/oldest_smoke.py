@@ -1,4 +1,4 @@
-"""Import every module of the package, and answer one prompt with a guard; with --datasets, read a table of that library."""
+"""Import every module of the package, and answer one prompt with a guard; with --datasets, read a table instead."""
 
 from __future__ import annotations
 

@@ -263,7 +263,7 @@ def test_a_broken_entry_point_is_one_error_and_concerns_its_model_alone(monkeypa
     assert {"broken", "odd", "pocket"} <= set(registered_models())
     with pytest.raises(RegistryError, match=r"model 'broken' .* cannot be imported"):
         load("broken")
-    with pytest.raises(RegistryError, match="model 'odd' (.*) is added as float; expected a function"):
+    with pytest.raises(RegistryError, match=r"model 'odd' (.*) is added as float; expected a function"):
         load("odd")
 
 
