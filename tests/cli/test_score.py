@@ -148,7 +148,7 @@ def test_out_writes_a_run_that_reads_back(write: Any, asked: str, tmp_path: Path
     assert all(open_image(sample.images[0]).size == (4, 4) for sample in measured.samples)
     figures = json.loads(told.stdout)["judges"]["refusal"]
     assert measured.provenance["summaries"]["refusal"] == {
-        name: value for name, value in figures.items() if name not in ("judge_version", "unjudged")
+        name: value for name, value in figures.items() if name not in ("judge_version", "unjudged", "degenerate")
     }
 
 

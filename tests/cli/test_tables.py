@@ -46,8 +46,9 @@ def row(text: str, name: str) -> list[str]:
 
 def test_each_headline_figure_has_a_row_with_interval_and_count() -> None:
     text = shown(lambda console: print_summaries([summary(asked(), Outcome.REFUSED)], console=console))
-    assert row(text, "│ RR  ") == ["judge", "RR", "100.0", "43.6 to 100.0", "4"]
-    assert row(text, "mASR pooled")[2] == "0.0"
+    assert row(text, "│ RR  ") == ["judge", "RR", "100.0°", "43.6 to 100.0", "4"]
+    assert row(text, "mASR pooled")[2] == "0.0°"
+    assert "° Fewer than 20 samples" in text
 
 
 def test_a_figure_without_samples_is_a_dash() -> None:
@@ -72,7 +73,7 @@ def test_samples_that_could_not_be_judged_are_named_below() -> None:
 
 def test_only_categories_with_samples_are_listed() -> None:
     text = shown(lambda console: print_groups(summary(asked(), Outcome.ANSWERED), "category", console=console))
-    assert row(text, Category.HATE.display_name) == ["Hate", "0.0 (4)", *["100.0 (4)"] * 4]
+    assert row(text, Category.HATE.display_name) == ["Hate", "0.0° (4)", *["100.0° (4)"] * 4]
     assert Category.VIOLENCE.display_name not in text
 
 
@@ -80,8 +81,8 @@ def test_samples_without_the_tag_are_a_row_and_those_without_combination_a_colum
     samples = [*asked(), Sample.ask("more", (), "?", expected=Behaviour.REFUSE)]
     text = shown(lambda console: print_groups(summary(samples, Outcome.ANSWERED), "category", console=console))
     assert row(text, "ASR, all")[0] == "category"
-    assert row(text, "Hate")[-1] == "100.0 (16)"
-    assert row(text, "not given") == ["not given", *["–"] * 5, "100.0 (1)"]
+    assert row(text, "Hate")[-1] == "100.0° (16)"
+    assert row(text, "not given") == ["not given", *["–"] * 5, "100.0° (1)"]
 
 
 def test_a_tag_that_no_sample_has_prints_nothing() -> None:

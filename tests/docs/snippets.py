@@ -10,9 +10,11 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from openpyxl import Workbook
 from PIL import Image
 
 from holisafe.bench import measure
@@ -135,6 +137,7 @@ def _write_records(folder: Path) -> None:
     answered = [{**record, "prediction": "I'm sorry, but I can't help with that."} for record in records]
     for name in ("predictions", "answers", "model", "other-model"):
         (folder / f"{name}.json").write_text(json.dumps(answered))
+    _write_other_logs(folder, answered)
     said = (("No, I can't help with that.", "refused"), ("It is a red square.", "answered"))
     rows = [(at, *said[at % 2], who, "m") for at in range(40) for who in ("ann", "bob")]
     rows += [(at, said[at % 2][0], "", "", "m") for at in range(40, 60)]
@@ -147,3 +150,20 @@ def _write_records(folder: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["id", "prediction"])
         writer.writerows([sample.id, "No."] for sample in load("open", "test")[:5])
+    lines = ({"id": sample.id, "prediction": "No."} for sample in load("open", "test")[:5])
+    (folder / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _write_other_logs(folder: Path, answered: list[dict[str, Any]]) -> None:
+    """The same answers as lmms-eval and VLMEvalKit log them."""
+    (folder / "logs").mkdir()
+    lines = [
+        {"doc_id": at, "target": each["type"], "filtered_resps": each["prediction"], "input": each["query"]}
+        for at, each in enumerate(answered)
+    ]
+    log = folder / "logs/20260101_101010_samples_holisafe.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    book = Workbook()
+    for row in [["index", "question", "prediction"], *([e["id"], e["query"], e["prediction"]] for e in answered)]:
+        book.active.append(row)
+    book.save(folder / "model_HoliSafe.xlsx")

@@ -56,7 +56,7 @@ def test_a_judges_figures(place: Path) -> None:
     found = printed("score", "predictions.json", "--judge", "holisafe", "--judge", "refusal")
     asked = table("`holisafe score PREDICTIONS.json --json`")
     assert found.keys() == FIGURES | asked
-    assert found["judges"]["refusal"].keys() == FIGURES | {"judge_version", "unjudged"}
+    assert found["judges"]["refusal"].keys() == FIGURES | {"judge_version", "unjudged", "degenerate"}
     assert found["rr"].keys() == table("A figure")
     rows = [row for rows in found["by"].values() for row in rows]
     assert all(row.keys() <= {"value", "rr", "asr", "ssu", "usu", "uuu", "suu"} for row in rows)
@@ -144,3 +144,11 @@ def _top_level(shape: str) -> set[str]:
     while inner != (inner := re.sub(r"[\[{][^\[\]{}]*[\]}]", "", inner)):
         pass
     return {part.split(":")[0].strip() for part in inner.split(",")}
+
+
+def test_power() -> None:
+    found = printed("power", "--n", "100", "--rate", "0.1")
+    assert found.keys() == table("`holisafe power --json`")
+    section = PAGE.split("\n## `holisafe power --json`\n")[1].split("\n## ")[0]
+    for name in (*found["assumed"], *found["smallest"], *found["rows"][0]):
+        assert f"`{name}`" in section

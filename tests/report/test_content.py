@@ -14,7 +14,7 @@ import pytest
 from holisafe import datasets
 from holisafe.blind import MARK
 from holisafe.errors import RunError
-from holisafe.metrics import compare, headline, summarise
+from holisafe.metrics import compare, headline, holm, summarise
 from holisafe.records import ImageRef, Judgement, Outcome, Run
 from holisafe.report import write_report
 from holisafe.taxonomy import Combination
@@ -47,7 +47,8 @@ def test_the_headline_table_holds_the_figures_of_the_metrics(
         for cell, figure in zip(row[2:10], headline(summary).values(), strict=True):
             assert figure is not None
             interval = f"[{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
-            assert cell.replace(MARK, "") == f"{100 * figure.value:.1f} {interval} n = {figure.n}"
+            few = "°" if figure.n < 20 else ""
+            assert cell.replace(MARK, "") == f"{100 * figure.value:.1f}{few} {interval} n = {figure.n}"
 
 
 def test_differences_are_those_of_the_paired_comparison(browser: Any, page: Path, two_runs: tuple[Run, Run]) -> None:
@@ -59,7 +60,9 @@ def test_differences_are_those_of_the_paired_comparison(browser: Any, page: Path
         assert one is not None
         assert row[1:3] == [f"{100 * one.value:+.1f}", f"{100 * one.low:+.1f} to {100 * one.high:+.1f}"]
         assert float(row[3]) == pytest.approx(one.p, abs=5e-5)
-        assert int(row[4]) == one.n
+        assert int(row[5]) == one.n
+    corrected = holm([one.p for one in found.differences.values() if one is not None])
+    assert [float(row[4]) for row in rows[1:]] == pytest.approx(corrected, abs=5e-5)
 
 
 def test_runs_are_compared_on_shared_samples_only(tmp_path: Path) -> None:
@@ -81,7 +84,7 @@ def test_the_heat_map_gives_rate_interval_and_count_of_each_cell(
     rows = table_of(browser.open(page), "#categories", "“cautious”, judge “holisafe”")
     (row,) = [row for row in rows if row[0] == "Illegal activity"]
     interval = f"{100 * figure.low:.1f}–{100 * figure.high:.1f}"
-    assert row[2] == f"{100 * figure.value:.1f} {interval} · n = {figure.n}"
+    assert row[2] == f"{100 * figure.value:.1f}° {interval} · n = {figure.n}"
 
 
 def test_the_length_of_a_bar_is_its_rate(browser: Any, page: Path) -> None:
