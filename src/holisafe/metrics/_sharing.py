@@ -77,8 +77,8 @@ def may_share(
 
     Where an expected count is below 5, the same statistics are compared with their exact distribution given how many
     verdicts of each kind are right, under equal sensitivity and specificity (for two models all tables are counted;
-    else `draws` are drawn, which keeps the level too). Counts of answers that share clusters are divided by their design
-    effect first and, for these tests, rounded down.
+    else `draws` are drawn, which keeps the level too). Counts of answers that share clusters are divided by their
+    design effect first and, for these tests, rounded down.
 
     Args:
         by_model: Labelled answers of each model.
@@ -123,7 +123,7 @@ def _youden(counts: Floats) -> float | None:
 
 def _complete(counts: Floats) -> Floats:
     """The models that have both cases and others."""
-    return counts[(counts.sum(axis=2) > 0).all(axis=1)]
+    return np.asarray(counts[(counts.sum(axis=2) > 0).all(axis=1)])
 
 
 def _widest(counts: Floats) -> float | None:
