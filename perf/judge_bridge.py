@@ -1,7 +1,7 @@
 """Two judges side by side on files in the released prediction format: writes docs/results/judge-bridge.md and .json.
 
-Run: holisafe bench pocket --limit 500 --max-new-tokens 64 --out runs/pocket
-     holisafe bench pocket-safe --limit 500 --max-new-tokens 64 --out runs/pocket-safe
+Run: holisafe bench pocket --limit 120 --max-new-tokens 64 --out runs/pocket
+     holisafe bench pocket-safe --limit 120 --max-new-tokens 64 --out runs/pocket-safe
      python perf/judge_bridge.py runs/pocket runs/pocket-safe --out docs/results
 
 Each run becomes one file, named after it, with the fields of HoliSafe-Bench and the answer in `prediction`; then
@@ -91,7 +91,8 @@ def page(found: Mapping[str, Any]) -> str:
         "written in the format of the released prediction files and judged by `holisafe judge bridge`: by the "
         f"published string match (`{first}`) and by `{second}`. Rates in %, differences in points, 95 % intervals; the "
         "differences are paired. It is an example of the table: these models answer in plain phrases, which both "
-        "judges read alike; [String judges](judges.md) has answers on which they differ."
+        "judges read alike; [String judges](judges.md) has answers on which they differ. The samples are a stratified "
+        "draw, few enough to measure in minutes without a GPU."
     )
     lines = ["# Judge bridge", "", *textwrap.wrap(intro, 110), ""]
     lines += [f"| model | figure | `{first}` | `{second}` | difference |", "| --- | --- | ---: | ---: | ---: |"]

@@ -10,8 +10,8 @@ Rule, written before the first run: a setting fails where intervals hold the tru
 draws. More than 97 % is called conservative and does not fail. A draw that is refused (Youden's J below 0.5) is
 counted apart.
 
-Also simulated: how often the test that models may share one calibration set rejects where the judge errs alike on all
-of them (type I error), and where its sensitivity on one model is lower by 0.25 (power), with 20, 50 and 200 labels of
+Also simulated: how often the test that models may share one calibration set rejects where the judge errs alike on two
+models (type I error), and where its sensitivity on one model is lower by 0.25 (power), with 20, 50 and 200 labels of
 each model, half of them cases. "As shipped" is exact where counts are small. Rule, written before the first run: type
 I error of the test as shipped is at most 6.5 % of 1,000 draws in every setting (5 % and two standard errors).
 """
@@ -92,19 +92,19 @@ def measure(prevalence: float, judge: tuple[float, float], sizes: tuple[int, int
     ]
 
 
-def measure_sharing(judge: tuple[float, float], labels: int, models: int, seed: int) -> dict[str, Any]:
+def measure_sharing(judge: tuple[float, float], labels: int, seed: int) -> dict[str, Any]:
     """How often the test rejects, as shipped and by the normal approximation alone."""
     generator = np.random.default_rng(seed)
     truth = np.arange(labels) < labels // 2
     lower = (judge[0] - LOSS, judge[1])
     found: dict[str, list[bool]] = {"type_i": [], "type_i_normal": [], "power": [], "power_normal": []}
     for _ in range(DRAWS):
-        alike = {f"{at}": Labelled.of(truth, draw(generator, truth, *judge)) for at in range(models)}
+        alike = {f"{at}": Labelled.of(truth, draw(generator, truth, *judge)) for at in range(2)}
         other = {**alike, "0": Labelled.of(truth, draw(generator, truth, *lower))}
         for name, drawn in (("type_i", alike), ("power", other)):
             found[name].append(_rejects(drawn, None))
             found[f"{name}_normal"].append(_rejects(drawn, False))
-    setting = {"method": SHARING, "sensitivity": judge[0], "specificity": judge[1], "labels": labels, "models": models}
+    setting = {"method": SHARING, "sensitivity": judge[0], "specificity": judge[1], "labels": labels}
     return {**setting, **{name: round(float(np.mean(values)), 4) for name, values in found.items()}}
 
 
@@ -124,21 +124,21 @@ def page(rows: list[dict[str, Any]]) -> str:
 def _sharing(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield from ("", "## May models share one calibration set?", "")
     yield from textwrap.wrap(
-        f"How often the test rejects, in % of {DRAWS:,} draws: *type I error* where the judge errs alike on all "
-        f"models, *power* where its sensitivity on one is lower by {LOSS:g}. Half of the labels of each model are "
+        f"How often the test rejects, in % of {DRAWS:,} draws: *type I error* where the judge errs alike on "
+        f"two models, *power* where its sensitivity on one is lower by {LOSS:g}. Half of the labels of each model are "
         "cases. *As shipped* is exact where an expected count is below 5; *normal* is the approximation alone. The "
         f"level is {100 * ALPHA:g} %; the rule, written before the first run, is a type I error of at most "
         f"{100 * MOST_TYPE_I:g} % as shipped, and what is above is in bold.",
         110,
     )
     yield ""
-    yield "| models | labels | sensitivity | specificity | type I as shipped | normal | power as shipped | normal |"
-    yield "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield "| labels | sensitivity | specificity | type I as shipped | normal | power as shipped | normal |"
+    yield "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     for row in rows:
         levels = [row["type_i"], row["type_i_normal"]]
         shown = [f"**{100 * level:.1f}**" if level > MOST_TYPE_I else f"{100 * level:.1f}" for level in levels]
         shown += [f"{100 * row[name]:.1f}" for name in ("power", "power_normal")]
-        setting = (row["models"], row["labels"], f"{row['sensitivity']:g}", f"{row['specificity']:g}")
+        setting = (row["labels"], f"{row['sensitivity']:g}", f"{row['specificity']:g}")
         yield f"| {' | '.join(map(str, (*setting, *shown)))} |"
 
 
@@ -210,8 +210,8 @@ def main() -> None:
             for seed, (prevalence, judge, sizes) in enumerate(product(PREVALENCES, JUDGES, SIZES))
             for row in measure(prevalence, judge, sizes, seed)
         ]
-    settings = product((2, 3), SHARING_LABELS, SHARING_JUDGES)
-    rows += [measure_sharing(judge, labels, models, seed) for seed, (models, labels, judge) in enumerate(settings)]
+    settings = enumerate(product(SHARING_LABELS, SHARING_JUDGES))
+    rows += [measure_sharing(judge, labels, seed) for seed, (labels, judge) in settings]
     lines = ",\n".join(json.dumps(row) for row in rows)
     (out / "judge-error.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     (out / "judge-error.md").write_text(page(rows), encoding="utf-8")

@@ -25,7 +25,7 @@ def test_every_setting_is_there_and_no_corrected_interval_fails() -> None:
 
 def test_the_test_of_sharing_keeps_its_level_at_every_number_of_labels() -> None:
     rows = [row for row in ROWS if row["method"] == SCRIPT["SHARING"]]
-    assert {row["labels"] for row in rows} == {20, 50, 200} and len(rows) == 24
+    assert {row["labels"] for row in rows} == {20, 50, 200} and len(rows) == 12
     assert max(row["type_i"] for row in rows) <= SCRIPT["MOST_TYPE_I"]
 
 

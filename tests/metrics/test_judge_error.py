@@ -172,6 +172,17 @@ def test_with_twenty_labels_the_exact_test_keeps_its_level_and_the_normal_one_do
     assert by[True] / 600 < 0.05 and by[False] > by[True]
 
 
+def test_three_models_are_tested_on_drawn_tables_which_keep_the_level() -> None:
+    generator, truth = np.random.default_rng(2), np.arange(20) < 10
+
+    def draw() -> Labelled:
+        return Labelled.of(truth, np.where(generator.random(20) < 0.85, truth, ~truth))
+
+    found = [may_share({"a": draw(), "b": draw(), "c": draw()}, draws=199) for _ in range(150)]
+    assert all(one.exact for one in found)
+    assert sum("differently" in one.refused for one in found) / 150 < 0.08
+
+
 def test_sharing_is_refused_about_as_often_as_the_level_says() -> None:
     generator = np.random.default_rng(0)
 

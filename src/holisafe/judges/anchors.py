@@ -153,7 +153,7 @@ def _read(file: Path) -> dict[JudgeId, tuple[str, Verdicts]]:
     record = read_json(file, JudgeError)
     try:
         digest, entries = record["anchors"], record["judges"]
-        known = {
+        known: dict[JudgeId, tuple[str, Verdicts]] = {
             JudgeId.from_json(each["judge"]): (
                 str(each["date"]),
                 {str(name): Outcome(outcome) for name, outcome in each["verdicts"].items()},

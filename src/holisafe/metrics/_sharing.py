@@ -60,7 +60,12 @@ class Sharing:
 
 
 def may_share(
-    by_model: Mapping[str, Labelled], *, least_j: float = LEAST_J, alpha: float = ALPHA, exact: bool | None = None
+    by_model: Mapping[str, Labelled],
+    *,
+    least_j: float = LEAST_J,
+    alpha: float = ALPHA,
+    exact: bool | None = None,
+    draws: int = DRAWS,
 ) -> Sharing:
     """Test whether a judge is as good on one model's answers as on another's.
 
@@ -72,21 +77,23 @@ def may_share(
 
     Where an expected count is below 5, the same statistics are compared with their exact distribution given how many
     verdicts of each kind are right, under equal sensitivity and specificity (for two models all tables are counted;
-    else 9,999 are drawn, which keeps the level too). Counts of answers that share clusters are divided by their design
-    effect first and, for these tests, rounded down.
+    else `draws` are drawn, which keeps the level too). Counts of answers that share clusters are divided by their
+    design effect first and, for these tests, rounded down.
 
     Args:
         by_model: Labelled answers of each model.
         least_j: Youden's J below which sharing is refused.
         alpha: Level of the test.
         exact: Whether to take the exact distribution; where counts are small if None.
+        draws: Tables drawn where there are too many to count.
     """
     counts = np.array([_counts(labelled) for labelled in by_model.values()]).reshape(-1, 2, 2)
     youden = _youden(counts.sum(axis=0)) if len(counts) else None
     is_exact = any(_is_small(counts[:, kind]) for kind in (0, 1)) if exact is None else exact
     tested = np.floor(counts) if is_exact else counts
-    p_sensitivity, p_specificity = _equal(tested[:, 0], is_exact), _equal(tested[:, 1], is_exact)
-    p_youden = _equal_youden(tested, is_exact)
+    drawn = draws if is_exact else None
+    p_sensitivity, p_specificity = _equal(tested[:, 0], drawn), _equal(tested[:, 1], drawn)
+    p_youden = _equal_youden(tested, drawn)
     ps = sorted(p for p in (p_sensitivity, p_specificity, p_youden) if p is not None)
     holm = min((p * (len(ps) - at) for at, p in enumerate(ps)), default=None)
     refused = ""
@@ -116,7 +123,7 @@ def _youden(counts: Floats) -> float | None:
 
 def _complete(counts: Floats) -> Floats:
     """The models that have both cases and others."""
-    return counts[(counts.sum(axis=2) > 0).all(axis=1)]
+    return np.asarray(counts[(counts.sum(axis=2) > 0).all(axis=1)])
 
 
 def _widest(counts: Floats) -> float | None:
@@ -131,34 +138,34 @@ def _is_small(table: Floats) -> bool:
     return bool((stats.contingency.expected_freq(table) < FEW).any())
 
 
-def _equal(table: Floats, exact: bool) -> float | None:
-    """p-value of equal shares of right verdicts, table (models, right and wrong)."""
+def _equal(table: Floats, draws: int | None) -> float | None:
+    """p-value of equal shares of right verdicts, table (models, right and wrong); exact with a number of draws."""
     table = table[table.sum(axis=1) > 0]
     if len(table) < 2:
         return None
     if (table.sum(axis=0) == 0).any():
         return 1.0
-    if not exact:
+    if draws is None:
         return float(stats.chi2_contingency(table, correction=False).pvalue)
     totals, right = table.sum(axis=1), table[:, 0]
-    tables, chances = _given_margins(totals, right.sum())
+    tables, chances = _given_margins(totals, right.sum(), draws)
     return _tail(_spread_of_shares(tables, totals), _spread_of_shares(right[None], totals)[0], chances)
 
 
-def _equal_youden(counts: Floats, exact: bool) -> float | None:
-    """p-value of equal J, counts (models, cases and others, right and wrong)."""
+def _equal_youden(counts: Floats, draws: int | None) -> float | None:
+    """p-value of equal J, counts (models, cases and others, right and wrong); exact with a number of draws."""
     counts = _complete(counts)
     if len(counts) < 2:
         return None
     totals, right = counts.sum(axis=2), counts[..., 0]
     found = float(_spread_of_j(right[None, :, 0], right[None, :, 1], totals)[0])
-    if not exact:
+    if draws is None:
         return float(stats.chi2.sf(found, len(counts) - 1))
     (cases, of_cases), (others, of_others) = (
-        _given_margins(totals[:, kind], right[:, kind].sum(), seed=kind) for kind in (0, 1)
+        _given_margins(totals[:, kind], right[:, kind].sum(), draws, seed=kind) for kind in (0, 1)
     )
     if of_cases is None or of_others is None or len(cases) * len(others) > MOST_TABLES:
-        cases, others = (_drawn(totals[:, kind], right[:, kind].sum(), seed=kind) for kind in (0, 1))
+        cases, others = (_drawn(totals[:, kind], right[:, kind].sum(), draws, seed=kind) for kind in (0, 1))
         return _tail(_spread_of_j(cases, others, totals), found, None)
     pairs = np.repeat(cases, len(others), axis=0), np.tile(others, (len(cases), 1))
     return _tail(_spread_of_j(*pairs, totals), found, np.outer(of_cases, of_others).ravel())
@@ -179,18 +186,18 @@ def _spread_of_j(cases: Floats, others: Floats, totals: Floats) -> Floats:
     return np.asarray((weights * (values - mean) ** 2).sum(axis=1))
 
 
-def _given_margins(totals: Floats, right: float, seed: int = 0) -> tuple[Floats, Floats | None]:
+def _given_margins(totals: Floats, right: float, draws: int, seed: int = 0) -> tuple[Floats, Floats | None]:
     """Right verdicts of each model, (tables, models), with their probabilities; None where they were drawn."""
     if len(totals) > 2:
-        return _drawn(totals, right, seed), None
+        return _drawn(totals, right, draws, seed), None
     first = np.arange(max(0, right - totals[1]), min(totals[0], right) + 1)
     chances = stats.hypergeom.pmf(first, int(totals.sum()), int(totals[0]), int(right))
     return np.stack([first, right - first], axis=1), np.asarray(chances)
 
 
-def _drawn(totals: Floats, right: float, seed: int) -> Floats:
+def _drawn(totals: Floats, right: float, draws: int, seed: int) -> Floats:
     generator = np.random.default_rng(seed)
-    found = generator.multivariate_hypergeometric(totals.astype(np.int64), int(right), size=DRAWS, method="marginals")
+    found = generator.multivariate_hypergeometric(totals.astype(np.int64), int(right), size=draws, method="marginals")
     return np.asarray(found, dtype=np.float64)
 
 
