@@ -131,9 +131,9 @@ def _compare(
 def _differences(first: Entries, second: Entries, parts: Sequence[Sequence[int]], test: PairedTest) -> list[Difference]:
     """Difference of each figure, the mean over its columns, (figures, parts)."""
     chosen = np.array(parts, dtype=np.int64).reshape(len(parts), -1)
-    totals = first.sums().totals[:, chosen]  # (clusters, figures, parts)
+    totals = first.sums().totals[:, chosen].astype(np.float64)  # (clusters, figures, parts)
     gains, losses = (
-        replace(first, hits=hits).sums().hits[:, chosen]
+        replace(first, hits=hits).sums().hits[:, chosen].astype(np.float64)
         for hits in (second.hits & ~first.hits, first.hits & ~second.hits)
     )
     found, chances = difference_intervals(gains, losses, totals)
