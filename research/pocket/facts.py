@@ -139,7 +139,8 @@ def rebase(tuned: TunedModel, base: Path, weights: str, to: Path) -> None:
         to: Where it goes; what is there is replaced.
     """
     shutil.rmtree(to, ignore_errors=True)
-    shutil.copytree(tuned.folder, to, ignore=shutil.ignore_patterns("README.md"))  # of the model as it was tuned
+    own_card = {"README.md"}  # of the model as it was tuned; the guard's stays
+    shutil.copytree(tuned.folder, to, ignore=lambda folder, _: own_card if Path(folder) == tuned.folder else set())
     values = json.loads((to / TUNED_FILE).read_text("utf-8"))
     values["base"] |= {"name": str(base), "weights_sha256": weights}
     (to / TUNED_FILE).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
