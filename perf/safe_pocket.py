@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--data", default="open")
     parser.add_argument("--earlier", type=Path, help="weights of an earlier release of Safe Pocket")
     parser.add_argument("--limit", type=int, help="samples a split; each combination keeps its share")
+    parser.add_argument("--limit-others", type=int, help="the same for the other models")
     parser.add_argument("--max-new-tokens", type=int, default=64)
     parser.add_argument("--seeing", nargs=2, type=Path, help="pocket_seeing's JSON of Pocket and of Safe Pocket")
     parser.add_argument("--out", type=Path)
@@ -68,7 +69,7 @@ def main() -> None:
     rows = [row for split in SPLITS for row in _rows_of(split, models, args)]
     photos = [_photos(model, _run(name, "photo", model, args)) for name, model in models.items()]
     seeing = [json.loads(path.read_text()) for path in args.seeing] if args.seeing else []
-    result = {"limit": args.limit, "max_new_tokens": args.max_new_tokens, "rows": rows, "photos": photos,
+    result = {"limit": args.limit, "limit_others": args.limit_others, "max_new_tokens": args.max_new_tokens, "rows": rows, "photos": photos,
               "seeing": seeing}  # fmt: skip
     page = markdown(result)
     print(page)
@@ -81,7 +82,8 @@ def main() -> None:
 def _run(name: str, split: str, model: tuple[str, str], args: argparse.Namespace) -> Run:
     print(f"{name}, {split}", file=sys.stderr, flush=True)
     return measure(
-        model[0], data=args.data, split=split, judges=(JUDGE, "refusal"), limit=args.limit, guard=model[1],
+        model[0], data=args.data, split=split, judges=(JUDGE, "refusal"), guard=model[1],
+        limit=args.limit if name == SAFE else args.limit_others or args.limit,
         out=args.runs / f"{name.lower().replace(' ', '-').replace(',', '')}-{split}",
         max_new_tokens=args.max_new_tokens, progress=_say,
     )  # fmt: skip
@@ -167,6 +169,8 @@ def _photos(model: tuple[str, str], run: Run) -> Row:
 def markdown(result: Mapping[str, Any]) -> str:
     """The table of each split, and whether the shipped model reaches the aims."""
     samples = f"{result['limit']} samples of each split" if result["limit"] else "all samples of each split"
+    if result["limit_others"]:
+        samples += f" ({result['limit_others']} for models other than Safe Pocket)"
     lines = [
         "# Safe Pocket", "", "Written by `perf/safe_pocket.py`; its docstring says how.", "",
         f"Data: HoliSafe-Open, version 2; {samples}. Judge `{JUDGE}`. Answers of up to {result['max_new_tokens']} new "
