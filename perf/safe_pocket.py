@@ -69,8 +69,14 @@ def main() -> None:
     rows = [row for split in SPLITS for row in _rows_of(split, models, args)]
     photos = [_photos(model, _run(name, "photo", model, args)) for name, model in models.items()]
     seeing = [json.loads(path.read_text()) for path in args.seeing] if args.seeing else []
-    result = {"limit": args.limit, "limit_others": args.limit_others, "max_new_tokens": args.max_new_tokens, "rows": rows, "photos": photos,
-              "seeing": seeing}  # fmt: skip
+    result = {
+        "limit": args.limit,
+        "limit_others": args.limit_others,
+        "max_new_tokens": args.max_new_tokens,
+        "rows": rows,
+        "photos": photos,
+        "seeing": seeing,
+    }
     page = markdown(result)
     print(page)
     if args.out:
