@@ -87,11 +87,14 @@ class Lines(Generic[K, V]):
             try:
                 if os.write(descriptor, line) != len(line):
                     raise OSError(errno.ENOSPC, "No space left on device")
-                os.fsync(descriptor)
+                self._sync(descriptor)
             except OSError as error:
                 os.ftruncate(descriptor, start)
                 raise _unwritable(self.path, error) from error
             self._records[self._key(record)] = record
+
+    def _sync(self, descriptor: int) -> None:
+        os.fsync(descriptor)
 
 
 class Journal(Lines[str, Response]):

@@ -219,6 +219,13 @@ PAYING: ContextVar[Paying | None] = ContextVar("holisafe_paying", default=None)
 """Who pays for the calls of this task; nobody where they are not counted."""
 
 
+class _Calls(Lines[int, Call]):
+    """The file of calls: written at once, but not waited for until it is on the disk, as answers are."""
+
+    def _sync(self, descriptor: int) -> None:
+        pass
+
+
 class Spending:
     """The calls of one run, as they come; use it as a context manager.
 
@@ -236,7 +243,7 @@ class Spending:
             RunError: A line is damaged, or the file cannot be written.
         """
         self.prices, self.budget = prices, budget
-        self._lines = Lines(path, lambda call: call.number, Call.from_json, Call.to_json)
+        self._lines = _Calls(path, lambda call: call.number, Call.from_json, Call.to_json)
         self.totals = dict(totals_of(self._lines.records()))
         self.stopped = False
         self._in_flight = 0
