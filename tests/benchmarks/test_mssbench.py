@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tests.benchmarks.small_releases import drawn, mssbench_content, write_json, write_mssbench, zipped
 
+from benchmarks.small_releases import drawn, mssbench_content, write_json, write_mssbench, zipped
 from holisafe import benchmarks, datasets
 from holisafe import judges as judging
 from holisafe.benchmarks.conformance import BenchmarkConformance

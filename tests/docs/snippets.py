@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from benchmarks.small_releases import write_mis, write_mmsafeaware, write_mssbench
 from holisafe.bench import measure
 from holisafe.datasets import load
 from holisafe.datasets.export import export_parquet
@@ -80,6 +81,8 @@ def make_place(folder: Path) -> Path:
     (folder / "my-recipe.json").write_text(recipe.text)
     _write_pictures(folder)
     _write_records(folder)
+    for write in (write_mis, write_mmsafeaware, write_mssbench):
+        write(folder / "safety" / write.__name__.removeprefix("write_"))
     return folder
 
 

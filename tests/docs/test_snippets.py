@@ -15,6 +15,7 @@ from accelerate.commands.launch import launch_command_parser
 from typer.testing import CliRunner
 
 from docs.snippets import PAGES, ROOT, Block, add_runs, blocks, commands, make_place
+from holisafe.benchmarks._registry import _BENCHMARKS
 from holisafe.cli import app
 from holisafe.datasets._registry import _DATASETS
 from holisafe.judges._registry import _JUDGES
@@ -64,7 +65,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a page registers is gone after it."""
-    for registry in (METHODS, _JUDGES, _DATASETS):
+    for registry in (METHODS, _JUDGES, _DATASETS, _BENCHMARKS):
         monkeypatch.setattr(registry, "_parts", dict(registry._parts))
 
 

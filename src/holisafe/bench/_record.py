@@ -15,6 +15,7 @@ from holisafe._version import __version__
 from holisafe.bench._folder import write_record
 from holisafe.bench._read import recorded_run
 from holisafe.bench._request import RunRequest
+from holisafe.benchmarks import benchmark_record
 from holisafe.errors import RunError
 from holisafe.guard import guard_findings
 from holisafe.metrics import summarise
@@ -73,6 +74,7 @@ def finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]) -> R
     record["summaries"] = {
         judge: summarise(measured.samples, verdicts).to_json() for judge, verdicts in measured.judgements.items()
     }
+    record["benchmark"] = benchmark_record(measured.samples, measured.responses, measured.judgements)
     findings = guard_findings(measured)
     if findings is not None:
         record["guard_findings"] = findings.to_json()

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holisafe import datasets
+from holisafe import benchmarks, datasets
 from holisafe import judges as judging
 from holisafe._checks import check_type
 from holisafe.bench._folder import identified
 from holisafe.bench._names import LOCAL, inspect_name
+from holisafe.datasets import Loaded
 from holisafe.errors import DataError, ModelError, RunError
 from holisafe.judges import Judge
 from holisafe.models import ModelSpec
@@ -120,6 +121,16 @@ def check_numbers(**given: tuple[int, int]) -> None:
             raise RunError(f"{name}: found {value}, expected at least {least}")
 
 
+def default_judges(data: str | Path, setting: str | None) -> tuple[str, ...]:
+    """The judges of a run that names none: the benchmark's, or the published string match.
+
+    Raises:
+        DataError: A benchmark's data are needed and not named.
+    """
+    asked = benchmarks.parse(data)
+    return ("holisafe",) if asked is None else (asked.benchmark.judge_for(setting),)
+
+
 def chosen_judges(
     judges: Sequence[str | Judge], judge_model: str | None = None, fallback: str | Judge | None = None
 ) -> list[Judge]:
@@ -140,13 +151,16 @@ def chosen_judges(
     return found
 
 
-def chosen_samples(data: str | Path, split: str | None, limit: int | None, seed: int) -> tuple[Sequence[Sample], int]:
+def chosen_samples(
+    data: str | Path, split: str | None, limit: int | None, seed: int, setting: str | None = None
+) -> tuple[Sequence[Sample], int]:
     """The samples to ask, and how many records cannot be read.
 
     Raises:
-        DataError: The data cannot be read, or hold no samples.
+        DataError: The data cannot be read, hold no samples, or there is a setting and they are no benchmark's.
+        UnknownNameError: The benchmark has no such setting.
     """
-    loaded = datasets.read(str(data), split)
+    loaded = _loaded(data, split, setting)
     if loaded.broken and not loaded.samples:
         raise DataError(f"{data} (split {split}): every record is broken; the first: {loaded.broken[0]}")
     if not loaded.samples:
@@ -155,3 +169,16 @@ def chosen_samples(data: str | Path, split: str | None, limit: int | None, seed:
         )
     drawn = list(loaded.samples) if limit is None else datasets.stratified(loaded.samples, limit, seed)
     return identified(drawn), loaded.broken_records
+
+
+def _loaded(data: str | Path, split: str | None, setting: str | None) -> Loaded:
+    asked = benchmarks.parse(str(data))
+    if asked is None and setting is not None:
+        raise DataError(
+            f"setting {setting!r}: {data} is no benchmark with settings; use --data NAME:PATH, or leave it out"
+        )
+    if asked is None:
+        return datasets.read(str(data), split)
+    if split not in (None, "test"):
+        raise DataError(f"{data}: a benchmark is measured whole; leave the split {split!r} out")
+    return asked.benchmark.samples(asked.path, setting)

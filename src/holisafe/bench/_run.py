@@ -32,6 +32,7 @@ from holisafe.bench._request import (
     check_numbers,
     chosen_judges,
     chosen_samples,
+    default_judges,
 )
 from holisafe.bench._same import check_complete, check_same, check_same_model, is_judged
 from holisafe.bench._task import build_task
@@ -52,7 +53,8 @@ def measure(
     *,
     data: str | Path = "open",
     split: str | None = "test",
-    judges: Sequence[str | Judge] = ("holisafe",),
+    setting: str | None = None,
+    judges: Sequence[str | Judge] | None = None,
     judge_model: str | None = None,
     fallback_judge: str | Judge | None = None,
     limit: int | None = None,
@@ -86,9 +88,10 @@ def measure(
         model: "pocket", a folder with a checkpoint, a Hub id, or any Inspect model name ("openai/gpt-4o",
             "mockllm/model"). A Hub id whose organisation is also an Inspect provider needs the prefix "holisafe/". Or a
             `ModelSpec`, which is a local model with its options, and then none of these as keywords.
-        data: Name of a data set, a path, or a Hub id.
-        split: The split, where the data have splits.
-        judges: The judges, or their names.
+        data: Name of a data set, a path, a Hub id, or a benchmark with its data: "mssbench:PATH".
+        split: The split, where the data have splits; a benchmark is measured whole.
+        setting: Variant of a benchmark's prompt; its first if not given.
+        judges: The judges, or their names; the benchmark's own if not given, else "holisafe".
         judge_model: Inspect's name of the model that judges ask, where they need one; part of their identity.
         fallback_judge: Judge of the answers on which such a model refuses to judge or cannot be read.
         limit: Stratified limit on the number of samples: every combination keeps its share.
@@ -133,6 +136,8 @@ def measure(
     check_type(limit, (int, NoneType), "limit")
     check_type(out, (str, Path, NoneType), "out")
     check_type(system_prompt, (str, NoneType), "system_prompt")
+    check_type(setting, (str, NoneType), "setting")
+    judges = default_judges(data, setting) if judges is None else judges
     check_each(judges, object, "judges")
     by = chosen_judges(judges, judge_model, fallback_judge)
     asked = asked_model(
@@ -154,7 +159,7 @@ def measure(
         },
         model_args=model_args,
     )
-    samples, broken = chosen_samples(data, split, limit, seed)
+    samples, broken = chosen_samples(data, split, limit, seed, setting)
     request = RunRequest(
         folder=default_folder(asked.model, data) if out is None else Path(out),
         model=asked,
@@ -167,6 +172,7 @@ def measure(
             "data": str(data),
             "data_sha256": datasets.fingerprint(samples),
             "split": split,
+            "setting": samples[0].tags.get(datasets.SETTING_TAG),
             "limit": limit,
             "seed": seed,
             "max_new_tokens": max_new_tokens,

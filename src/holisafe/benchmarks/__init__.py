@@ -6,7 +6,11 @@
 
 from holisafe.benchmarks import (
     figstep,
+    holisafe_bench,
+    holisafe_open,
+    mis,
     mm_safetybench,
+    mmsafeaware,
     mssbench,
     over_refusal,
     safeground,
@@ -17,15 +21,15 @@ from holisafe.benchmarks import (
     vlguard,
     vlsbench,
 )
-from holisafe.benchmarks._answerers import ANSWERERS, constant_figures
 from holisafe.benchmarks._benchmark import Benchmark, BenchmarkFigure, FigureKind
 from holisafe.benchmarks._labels import label
 from holisafe.benchmarks._published import Published, read_published
+from holisafe.benchmarks._record import benchmark_record
 from holisafe.benchmarks._registry import Asked, benchmark, get, names, of_samples, parse
 from holisafe.benchmarks._scored import Row, Scored
+from holisafe.benchmarks._suite import SuitePart, plan_suite, suites
 
 __all__ = [
-    "ANSWERERS",
     "Asked",
     "Benchmark",
     "BenchmarkFigure",
@@ -33,22 +37,29 @@ __all__ = [
     "Published",
     "Row",
     "Scored",
+    "SuitePart",
     "benchmark",
-    "constant_figures",
+    "benchmark_record",
     "figstep",
     "get",
+    "holisafe_bench",
+    "holisafe_open",
     "label",
+    "mis",
     "mm_safetybench",
+    "mmsafeaware",
     "mssbench",
     "names",
     "of_samples",
     "over_refusal",
     "parse",
+    "plan_suite",
     "read_published",
     "safeground",
     "safeinfer_harmeval",
     "siuo",
     "spa_vl",
+    "suites",
     "usb",
     "vlguard",
     "vlsbench",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from holisafe import judges as judging
 from holisafe.benchmarks._benchmark import Benchmark, BenchmarkFigure
-from holisafe.records import Response, Sample
+from holisafe.records import Judgement, Response, Sample
 
 
 def _says(text: str) -> Callable[[Sample], Response]:
@@ -27,5 +27,11 @@ ANSWERERS: Mapping[str, Callable[[Sample], Response]] = {
 def constant_figures(benchmark: Benchmark, answerer: str, samples: Sequence[Sample]) -> tuple[BenchmarkFigure, ...]:
     """The figures of a constant answerer under the benchmark's default judge, which must need no model."""
     responses = [ANSWERERS[answerer](sample) for sample in samples]
-    judgements = judging.judge_all(judging.get(benchmark.judge), samples, responses)
-    return benchmark.figures(samples, responses, judgements)
+    return benchmark.figures(samples, responses, judged_by_default(benchmark, samples, responses))
+
+
+def judged_by_default(
+    benchmark: Benchmark, samples: Sequence[Sample], responses: Sequence[Response]
+) -> tuple[Judgement, ...]:
+    """The judgements of the benchmark's default judge, which needs no model."""
+    return judging.judge_all(judging.get(benchmark.judge), samples, responses)

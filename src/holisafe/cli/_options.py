@@ -24,5 +24,10 @@ TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Judges = Annotated[
     list[str] | None,
-    typer.Option("--judge", metavar="NAME", help="Judge; may be given more than once.", show_default="holisafe"),
+    typer.Option(
+        "--judge",
+        metavar="NAME",
+        help="Judge; may be given more than once.",
+        show_default="holisafe, or the benchmark's",
+    ),
 ]

@@ -95,6 +95,7 @@ def to_json(measured: Run, model: str, folder: Path, max_unjudged: float = MAX_U
         **next(iter(judged.values())),
         "judges": judged,
         "guard": guard,
+        "benchmark": measured.provenance.get("benchmark"),
     }
 
 
@@ -107,13 +108,15 @@ def _summaries(measured: Run, max_unjudged: float) -> list[Summary]:
 
 
 def print_figures(measured: Run, max_unjudged: float = MAX_UNJUDGED) -> None:
-    """On standard output: each judge's headline figures, the first judge's by category, and what a guard flagged."""
+    """On standard output: each judge's headline figures, the first's by category, a benchmark's own, a guard's."""
+    from holisafe.cli._benchmark_tables import print_benchmark
     from holisafe.cli._tables import print_groups, print_policies, print_summaries
     from holisafe.records import CATEGORY_TAG
 
     summaries = _summaries(measured, max_unjudged)
     print_summaries(summaries)
     print_groups(summaries[0], CATEGORY_TAG)
+    print_benchmark(measured.provenance.get("benchmark"))
     guard = measured.provenance.get("guard_findings")
     if guard is not None:
         print_policies(guard, summaries[0].judge)

@@ -1,4 +1,4 @@
-"""`holisafe bench`: measure a model on all five combinations."""
+"""`holisafe bench`: measure a model on a data set, a benchmark, or a suite of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from holisafe.cli._options import AsJson, Attention, Device, Dtype, Judges, Revision, TrustRemoteCode
 from holisafe.cli._runs import print_figures, resumable, show_progress, tell_requests, tell_troubles, to_json
+from holisafe.cli._suite import bench_suite
 from holisafe.cli._unjudged import MAX_UNJUDGED, FallbackJudge, JudgeModel, MaxUnjudged
 
 
@@ -27,8 +28,23 @@ def bench(
             "mockllm/model). holisafe/ORG/NAME is always a Hub id.",
         ),
     ],
-    data: Annotated[str, typer.Option(help="Name of a data set, a path, or a Hub id.")] = "open",
-    split: Annotated[str, typer.Option(help="Split of the data.")] = "test",
+    data: Annotated[
+        str,
+        typer.Option(help="Name of a data set, a path, a Hub id, or a benchmark with its data, such as mssbench:PATH."),
+    ] = "open",
+    split: Annotated[str, typer.Option(help="Split of the data; a benchmark is measured whole.")] = "test",
+    setting: Annotated[
+        str | None, typer.Option(help="Variant of a benchmark's prompt.", show_default="the benchmark's first")
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="Run every benchmark of a suite that is present, such as safety.", show_default="none"),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="With --suite: folder with a folder or zip per benchmark, by name.", show_default="none"),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="With --suite: say what would be run, and stop.")] = False,
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="Number of samples; each combination keeps its share.", show_default="all"),
@@ -85,11 +101,42 @@ def bench(
     Each question is asked together with its image. The attack success rates on unsafe requests and the refusal rate on
     safe ones are printed with 95 % intervals.
 
+    On a benchmark (--data NAME:PATH; `holisafe benchmarks` lists them) its own figures are printed too; --suite runs
+    all that are present.
+
     The same command resumes an interrupted run. On a complete run, another --judge judges the recorded answers.
     """
     from holisafe.bench import default_folder, measure
 
-    folder = out or default_folder(model, data)
+    _check_suite(suite, root, plan, setting)
+    options: dict[str, Any] = {
+        "judges": tuple(dict.fromkeys(judge)) if judge else None,
+        "judge_model": judge_model,
+        "fallback_judge": fallback_judge,
+        "limit": limit,
+        "max_new_tokens": max_new_tokens,
+        "seed": seed,
+        "system_prompt": system_prompt,
+        "chat_template_args": _pairs(chat_template_args, "--chat-template-args"),
+        "max_retries": max_retries,
+        "timeout": timeout,
+        "model_args": _pairs(model_args, "--model-args"),
+        "device": device,
+        "device_map": device_map,
+        "dtype": dtype,
+        "quantization": quantization,
+        "attention": attention,
+        "revision": revision,
+        "batch_size": batch_size,
+        "image_reuse": image_reuse,
+        "trust_remote_code": trust_remote_code,
+        "guard": guard,
+    }
+    if suite is not None:
+        folder = out or default_folder(model, suite)
+        bench_suite(model, suite, root, folder, options, plan=plan, as_json=as_json)
+        return
+    folder = out or default_folder(model, data if setting is None else f"{data}-{setting}")
     typer.echo(
         f"measuring {model} on {data} ({split}); answers of up to {max_new_tokens} tokens; into {folder}", err=True
     )
@@ -98,30 +145,11 @@ def bench(
             model,
             data=data,
             split=split,
-            judges=tuple(dict.fromkeys(judge or ["holisafe"])),
-            judge_model=judge_model,
-            fallback_judge=fallback_judge,
-            limit=limit,
+            setting=setting,
             out=folder,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            system_prompt=system_prompt,
-            chat_template_args=_pairs(chat_template_args, "--chat-template-args"),
-            max_retries=max_retries,
-            timeout=timeout,
-            model_args=_pairs(model_args, "--model-args"),
-            device=device,
-            device_map=device_map,
-            dtype=dtype,
-            quantization=quantization,
-            attention=attention,
-            revision=revision,
-            batch_size=batch_size,
-            image_reuse=image_reuse,
-            trust_remote_code=trust_remote_code,
-            guard=guard,
             progress=line.advance,
             on_request=tell_requests(line),
+            **options,
         )
     tell_troubles(measured, data)
     if as_json:
@@ -129,6 +157,15 @@ def bench(
         return
     print_figures(measured, max_unjudged)
     typer.echo(f"\nfor a page with every answer: holisafe report {folder}", err=True)
+
+
+def _check_suite(suite: str | None, root: Path | None, plan: bool, setting: str | None) -> None:
+    """Refuse options that say nothing together."""
+    if suite is None and (root is not None or plan):
+        option = "--plan" if plan else "--root"
+        raise typer.BadParameter("goes with --suite; expected --suite safety beside it", param_hint=option)
+    if suite is not None and setting is not None:
+        raise typer.BadParameter("a suite runs each benchmark in its first setting", param_hint="--setting")
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:

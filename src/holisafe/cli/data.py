@@ -97,7 +97,12 @@ def stats(
 
 @_data.command()
 def validate(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="File or folder with records (JSON, CSV, Parquet).")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH", help="File or folder with records (JSON, CSV, Parquet), or a release as NAME:PATH."
+        ),
+    ],
     split: Annotated[str | None, _SPLIT] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -107,10 +112,10 @@ def validate(
     """
     from rich.console import Console
 
-    from holisafe.datasets.holisafe_bench import validate_path
+    from holisafe.datasets import validate as validated
 
     with Console(stderr=True).status("decoding every image"):
-        loaded = validate_path(path, split)
+        loaded = validated(path, split)
     broken_records = loaded.broken_records
     if as_json:
         _print_json(

@@ -10,6 +10,7 @@ import typer
 
 from holisafe._printable import encodable
 from holisafe.cli._options import AsJson, Judges
+from holisafe.cli._questions import asked_questions, default_judges
 from holisafe.cli._unjudged import MAX_UNJUDGED, FallbackJudge, JudgeModel, MaxUnjudged, checked, judged_json
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def score(
         str | None, typer.Option(help="Data set, path or Hub id that the answers belong to; joined by id.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split of --data.", show_default="all")] = None,
+    setting: Annotated[
+        str | None, typer.Option(help="Variant of a benchmark's prompt.", show_default="the benchmark's first")
+    ] = None,
     by_category: Annotated[bool, typer.Option(help="Print a table by category too.")] = True,
     out: Annotated[
         Path | None, typer.Option(help="New folder for the run, which `holisafe report` reads.", show_default="none")
@@ -56,14 +60,18 @@ def score(
     A record without an answer counts, as an error. A broken record is left out and reported.
     """
     from holisafe import judges
-    from holisafe.datasets import load, read_predictions
+    from holisafe.benchmarks import benchmark_record
+    from holisafe.datasets import read_predictions
     from holisafe.errors import DataError
     from holisafe.metrics import summarise
 
-    chosen = [judges.get(name) for name in dict.fromkeys(judge or ["holisafe"])]
+    questions = None if data is None else asked_questions(data, split, setting)
+    _tell(questions.problems if questions else ())
+    samples = None if questions is None else list(questions.samples)
+    chosen = [judges.get(name) for name in dict.fromkeys(judge or default_judges(samples))]
     if fallback_judge is not None:
         chosen = judges.with_fallbacks(chosen, judges.get(fallback_judge))
-    loaded = read_predictions(predictions, None if data is None else load(data, split))
+    loaded = read_predictions(predictions, samples)
     _tell(loaded.problems)
     if not loaded.samples:
         raise DataError(
@@ -76,15 +84,18 @@ def score(
         )
     judged = _judged(chosen, loaded, judge_model, out)
     summaries = [summarise(loaded.samples, judgements) for judgements in judged.values()]
+    of_benchmark = benchmark_record(loaded.samples, loaded.responses, judged)
     versions = {one.id.name: one.id.version for one in chosen}
     if out is not None:
         settings = {"data": data, "split": split, "judges": list(versions)}
-        _write(out, predictions, loaded, judged, _provenance(predictions, loaded, summaries, versions, settings))
+        provenance = _provenance(predictions, loaded, summaries, versions, settings)
+        _write(out, predictions, loaded, judged, {**provenance, "benchmark": of_benchmark})
     shown = checked(summaries, loaded.responses, judged, max_unjudged)
-    found = _to_json(str(predictions), loaded, shown, judged, versions)
+    found = {**_to_json(str(predictions), loaded, shown, judged, versions), "benchmark": of_benchmark}
     if as_json:
         typer.echo(json.dumps(found))
         return
+    from holisafe.cli._benchmark_tables import print_benchmark
     from holisafe.cli._tables import print_groups, print_summaries
     from holisafe.records import CATEGORY_TAG
 
@@ -92,6 +103,7 @@ def score(
     if by_category:
         for summary in shown:
             print_groups(summary, CATEGORY_TAG)
+    print_benchmark(of_benchmark)
 
 
 def _judged(

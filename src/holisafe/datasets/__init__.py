@@ -7,7 +7,7 @@ authors release theirs.
 
 from holisafe.datasets._fingerprint import fingerprint
 from holisafe.datasets._loaded import Level, Loaded, Problem
-from holisafe.datasets._read import load, read, split_names
+from holisafe.datasets._read import load, read, split_names, validate
 from holisafe.datasets._registry import Dataset, dataset, find, registered_names
 from holisafe.datasets._release_reader import BENCHMARK_TAG, SETTING_TAG
 from holisafe.datasets._released import Released, find_release, release_names, released, split_spec
@@ -35,4 +35,5 @@ __all__ = [
     "split_names",
     "split_spec",
     "stratified",
+    "validate",
 ]

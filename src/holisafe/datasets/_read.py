@@ -12,7 +12,8 @@ from holisafe.datasets._loaded import Loaded, Problem
 from holisafe.datasets._recognised import looks_like, said_so
 from holisafe.datasets._registry import Dataset
 from holisafe.datasets._released import find_release, split_spec
-from holisafe.errors import DataError, UnknownNameError
+from holisafe.errors import DataError, ImageError, UnknownNameError
+from holisafe.images import open_image
 from holisafe.records import Sample
 
 _log = logging.getLogger(__name__)
@@ -79,6 +80,36 @@ def _read_path(path: Path, split: str | None) -> Loaded:
         if (found := looks_like(path)) is None:
             raise
         raise DataError(f"{error}; this looks like {found.title}: use --data {found.name}:{path}") from error
+
+
+def validate(name_or_path: str | Path, split: str | None = None) -> Loaded:
+    """Read a path, or `NAME:PATH`, and decode every image once; what cannot be decoded counts as broken.
+
+    Args:
+        name_or_path: A file or folder with records, or a release as `read` takes it.
+        split: Which split; None for all of them.
+
+    Raises:
+        UnknownNameError: There is no such split.
+        DataError: The data cannot be read at all.
+    """
+    if split_spec(name_or_path) is None:
+        return holisafe_bench.validate_path(name_or_path, split)
+    loaded = read(name_or_path, split)
+    refused: dict[str, str] = {}
+    for ref in {ref.identity: ref for sample in loaded.samples for ref in sample.images}.values():
+        try:
+            open_image(ref)
+        except ImageError as error:
+            refused[ref.identity] = f"the image was refused: {error}"
+    bad = [(s, ref) for s in loaded.samples for ref in s.images if ref.identity in refused]
+    problems = [
+        Problem(str(name_or_path), None, s.id, "image", ref.key, "a readable image", refused[ref.identity])
+        for s, ref in bad
+    ]
+    left_out = {s.id for s, _ in bad}
+    good = tuple(s for s in loaded.samples if s.id not in left_out)
+    return Loaded(good, (*loaded.problems, *problems))
 
 
 def _read_registered(found: Dataset, split: str | None) -> Loaded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -214,6 +215,22 @@ class ReleaseFiles:
             return [(self._zip, self._prefix)]
         beside = [_Zip.open(path) for path in sorted(self.folder.glob("*.zip"))]
         return [(each, "") for archive in beside for each in (archive, _below_own_name(archive))]
+
+
+def open_files(path: Path, main_names: Sequence[str]) -> ReleaseFiles:
+    """The release at a path; of a folder that holds nothing but a zip of it, that zip.
+
+    Args:
+        path: The file, folder or zip.
+        main_names: File names under which the authors release the records.
+    """
+    files = ReleaseFiles(path, tuple(main_names))
+    if path.is_dir() and not any(files.has(name) for name in files.main_names):
+        zips = [ReleaseFiles(each, files.main_names) for each in sorted(path.glob("*.zip"))]
+        whole = [each for each in zips if any(each.has(name) for name in each.main_names)]
+        if len(whole) == 1:
+            return whole[0]
+    return files
 
 
 def _below_own_name(archive: _Zip) -> _Zip:

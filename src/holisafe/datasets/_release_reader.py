@@ -12,7 +12,7 @@ from typing import Any
 from holisafe.datasets._clusters import connected
 from holisafe.datasets._identity import Identifier
 from holisafe.datasets._loaded import Level, Loaded, Problem
-from holisafe.datasets._release_files import ReleaseFiles
+from holisafe.datasets._release_files import ReleaseFiles, open_files
 from holisafe.datasets._values import MISSING, plain, show, usable_id
 from holisafe.errors import DataError, ImageError, UnknownNameError
 from holisafe.records import Behaviour, ImageRef, Sample
@@ -161,7 +161,7 @@ def open_release(path: Path, name: str, title: str, main_names: Sequence[str], l
         main_names: File names under which the authors release the records.
         licence: SPDX id; empty where the authors name none.
     """
-    return ReleaseReader(ReleaseFiles(Path(path), tuple(main_names)), name, title, licence)
+    return ReleaseReader(open_files(Path(path), main_names), name, title, licence)
 
 
 def check_split(split: str | None, splits: Sequence[str], title: str) -> None:

@@ -3,7 +3,9 @@
 from holisafe.datasets.releases import (
     figstep,
     holisafe_bench,
+    mis,
     mm_safetybench,
+    mmsafeaware,
     mssbench,
     safeinfer_harmeval,
     siuo,
@@ -16,7 +18,9 @@ from holisafe.datasets.releases import (
 __all__ = [
     "figstep",
     "holisafe_bench",
+    "mis",
     "mm_safetybench",
+    "mmsafeaware",
     "mssbench",
     "safeinfer_harmeval",
     "siuo",

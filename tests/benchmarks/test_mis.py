@@ -1,0 +1,66 @@
+"""MIS: two images in order, five shares that sum to one."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.small_releases import drawn, mis_content, write_json, write_mis, zipped
+from holisafe import benchmarks, datasets
+from holisafe import judges as judging
+from holisafe.benchmarks.conformance import BenchmarkConformance
+from holisafe.images import content_hash
+from holisafe.records import Response
+
+
+class TestMIS(BenchmarkConformance):
+    name = "mis"
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    def place(self) -> Path:
+        return write_mis(self.folder / "good")
+
+    def damaged(self) -> Path:
+        return write_mis(self.folder / "damaged", broken=True)
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    return write_mis(tmp_path / "mis")
+
+
+def test_both_images_come_in_order(release: Path) -> None:
+    sample = next(s for s in datasets.load(f"mis:{release}") if s.id == "hard-1")
+    assert [image.digest for image in sample.images] == [content_hash(drawn(111)), content_hash(drawn(112))]
+    assert (sample.tags["split"], sample.tags["source_category"]) == ("hard", "Illegal")
+
+
+def test_a_file_is_one_split_and_a_zip_in_a_folder_is_opened(release: Path, tmp_path: Path) -> None:
+    assert {s.tags["split"] for s in datasets.load(f"mis:{release / 'mis_hard.json'}")} == {"hard"}
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "mis_test.zip").write_bytes(zipped(release, "whole.zip", "mis_test/").read_bytes())
+    whole = [(s.id, s.query, s.cluster) for s in datasets.load(f"mis:{release}")]
+    assert [(s.id, s.query, s.cluster) for s in datasets.load(f"mis:{tmp_path / 'hub'}")] == whole
+    assert len(datasets.load(f"mis:{tmp_path / 'hub'}", "real")) == 3
+
+
+def test_requests_that_share_either_image_share_a_cluster(release: Path) -> None:
+    content = mis_content("easy")
+    content[1]["image_path2"] = content[0]["image_path1"]
+    write_json(release / "mis_easy.json", content)
+    clusters = {sample.id: sample.cluster for sample in datasets.load(f"mis:{release}", "easy")}
+    assert clusters["easy-0"] == clusters["easy-1"] != clusters["easy-2"]
+
+
+def test_the_shares_of_a_split_sum_to_one(release: Path) -> None:
+    made = benchmarks.get("mis")
+    samples = made.samples(release).samples
+    texts = ["I'm sorry, but I can't help with that.", "Put one on the other, and press.", ""]
+    responses = [Response(s.id, texts[at % 3], "m") for at, s in enumerate(samples)]
+    judgements = judging.judge_all(judging.get(made.judge), samples, responses)
+    found = {each.name: each.figure for each in made.figures(samples, responses, judgements)}
+    for split in ("easy", "hard", "real"):
+        shares = [found[f"{split}_{name}"] for name in ("asr", "rsr", "rr", "hr", "no_verdict")]
+        assert [share.value if share else None for share in shares] == pytest.approx([1 / 3, None, 1 / 3, None, 1 / 3])

@@ -1,0 +1,129 @@
+"""`holisafe benchmarks`, `bench --data NAME:PATH`, `bench --suite` and `score --data NAME:PATH`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from benchmarks.small_releases import write_mis, write_mmsafeaware, write_mssbench, zipped
+from holisafe import benchmarks
+from holisafe.bench import read_run
+from holisafe.cli import app
+from holisafe.report import write_report
+
+MOCK = "mockllm/model"
+"""Answers "Default output from mockllm/model" to everything: never refuses, never says Yes or No."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("root")
+    write_mssbench(folder / "mssbench")
+    write_mmsafeaware(folder / "mmsafeaware")
+    zipped(write_mis(folder / "mis-unpacked"), "mis.zip", "mis_test/")
+    return folder
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def figures(record: dict[str, Any], judge: str) -> dict[str, float | None]:
+    return {each["name"]: each["figure"] and each["figure"]["value"] for each in record["judges"][judge]}
+
+
+def test_the_list_says_what_each_can_and_cannot_tell() -> None:
+    listed = run("benchmarks")
+    assert listed.exit_code == 0, listed.output
+    as_json = json.loads(run("benchmarks", "--json").stdout)["benchmarks"]
+    assert [each["name"] for each in as_json] == benchmarks.names()
+    for each in as_json:
+        for text in (
+            each["title"],
+            each["size"],
+            each["licence"],
+            each["tells"],
+            each["cannot_tell"],
+            each["protocol"],
+        ):
+            assert text in listed.stdout
+    assert run("benchmarks", "msbench").exit_code == 2
+
+
+def test_a_benchmark_is_measured_with_its_own_judge_and_figures(root: Path, tmp_path: Path) -> None:
+    words = ("bench", MOCK, "--data", f"mssbench:{root / 'mssbench'}", "--out", str(tmp_path / "run"))
+    first = run(*words)
+    assert first.exit_code == 0, first.output
+    assert "MSSBench, setting if" in first.stdout and "chat, average" in first.stdout
+    found = json.loads(run(*words, "--json").stdout)["benchmark"]
+    assert (found["name"], found["setting"], list(found["judges"])) == ("mssbench", "if", ["refusal"])
+    assert figures(found, "refusal") == {
+        **{f"{task}_safe": 1 for task in ("chat", "embodied")},
+        **{f"{task}_unsafe": 0 for task in ("chat", "embodied")},
+        **{f"{task}_average": 0.5 for task in ("chat", "embodied")},
+        "no_verdict": 0,
+    }
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["benchmark"] == found
+
+
+def test_a_setting_asks_and_judges_otherwise(root: Path, tmp_path: Path) -> None:
+    words = ("bench", MOCK, "--data", f"mssbench:{root / 'mssbench'}", "--setting", "qc", "--json")
+    found = json.loads(run(*words, "--out", str(tmp_path / "qc")).stdout)["benchmark"]
+    assert (found["setting"], figures(found, "final-answer")["no_verdict"]) == ("qc", 1)
+    other = run(*words[:-2], "if", "--out", str(tmp_path / "qc"))
+    assert other.exit_code == 2 and "setting is 'qc' there, 'if' now" in other.stderr
+    wrong = run(*words[:-2], "qd", "--out", str(tmp_path / "qd"))
+    assert wrong.exit_code == 2 and "unknown setting of mssbench 'qd'" in wrong.stderr
+    none = run("bench", MOCK, "--setting", "qc", "--out", str(tmp_path / "open"))
+    assert none.exit_code == 2 and "no benchmark with settings" in none.stderr
+
+
+def test_recorded_answers_get_the_benchmarks_figures(root: Path, tmp_path: Path) -> None:
+    data = f"mmsafeaware:{root / 'mmsafeaware'}"
+    samples = benchmarks.get("mmsafeaware").samples(root / "mmsafeaware").samples
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("".join(json.dumps({"id": s.id, "prediction": "No."}) + "\n" for s in samples))
+    scored = run("score", str(answers), "--data", data, "--json", "--out", str(tmp_path / "scored"))
+    assert scored.exit_code == 0, scored.output
+    found = json.loads(scored.stdout)["benchmark"]
+    assert figures(found, "first-word")["total"] == pytest.approx(2 / 3)
+    assert read_run(tmp_path / "scored").provenance["benchmark"] == found
+    assert "over-safe" in run("score", str(answers), "--data", data).stdout
+
+
+def test_a_plan_runs_nothing_and_says_what_is_missing_and_how_to_get_it(root: Path, tmp_path: Path) -> None:
+    planned = run("bench", MOCK, "--suite", "safety", "--root", str(root), "--plan", "--out", str(tmp_path / "suite"))
+    assert planned.exit_code == 0, planned.output
+    assert f"mis: run mis:{root / 'mis.zip'}" in planned.stdout
+    assert "holisafe-bench: missing" in planned.stdout and "Accept the terms" in planned.stdout
+    assert not (tmp_path / "suite").exists()
+    assert run("bench", MOCK, "--plan").exit_code == 2
+    assert run("bench", MOCK, "--suite", "safty", "--root", str(root), "--plan").exit_code == 2
+
+
+def test_a_suite_runs_what_is_there_and_one_broken_benchmark_does_not_end_it(root: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(root, tmp_path / "root")
+    (root / "holisafe-bench").mkdir()
+    (root / "holisafe-bench" / "holisafe_bench.json").write_text("[{}]")
+    out = tmp_path / "suite"
+    words = ("bench", MOCK, "--suite", "safety", "--root", str(root), "--out", str(out), "--limit", "8")
+    first = run(*words)
+    assert first.exit_code == 1, first.output
+    assert "holisafe-bench: failed: " in first.stdout and "every record is broken" in first.stdout
+    parts = {part["benchmark"]: part for part in json.loads((out / "suite.json").read_text())}
+    assert {name for name, part in parts.items() if part["state"] == "complete"} >= {"holisafe-open", "mis", "mssbench"}
+    dates = {name: json.loads((out / name / "run.json").read_text())["finished"] for name in ("mis", "mssbench")}
+    again = json.loads(run(*words, "--json").stdout)
+    assert {part["benchmark"]: part for part in again["parts"]} == parts
+    assert {name: json.loads((out / name / "run.json").read_text())["finished"] for name in dates} == dates
+
+
+def test_the_report_reads_a_benchmarks_run(root: Path, tmp_path: Path) -> None:
+    run("bench", MOCK, "--data", f"mis:{root / 'mis.zip'}", "--out", str(tmp_path / "run"), "--limit", "4")
+    write_report([read_run(tmp_path / "run")], tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size > 1000
