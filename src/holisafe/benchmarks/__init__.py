@@ -21,6 +21,7 @@ from holisafe.benchmarks import (
     vlguard,
     vlsbench,
 )
+from holisafe.benchmarks._answerers import ANSWERERS, constant_figures, judged_by_default
 from holisafe.benchmarks._benchmark import Benchmark, BenchmarkFigure, FigureKind
 from holisafe.benchmarks._labels import label
 from holisafe.benchmarks._published import Published, read_published
@@ -30,6 +31,7 @@ from holisafe.benchmarks._scored import Row, Scored
 from holisafe.benchmarks._suite import SuitePart, plan_suite, suites
 
 __all__ = [
+    "ANSWERERS",
     "Asked",
     "Benchmark",
     "BenchmarkFigure",
@@ -40,10 +42,12 @@ __all__ = [
     "SuitePart",
     "benchmark",
     "benchmark_record",
+    "constant_figures",
     "figstep",
     "get",
     "holisafe_bench",
     "holisafe_open",
+    "judged_by_default",
     "label",
     "mis",
     "mm_safetybench",
