@@ -51,6 +51,15 @@ def test_one_file_may_be_named(release: Path) -> None:
         datasets.load(f"spa-vl:{place}", "help")
 
 
+def test_a_split_may_be_in_several_files(tmp_path: Path) -> None:
+    rows = [{name: value for name, value in row.items() if name != "id"} for row in spa_vl_rows("train")]
+    place = write_spa_vl(tmp_path, {"train": rows})
+    first = place / "data" / "train-00000-of-00001.parquet"
+    first.with_name("train-00001-of-00002.parquet").write_bytes(first.read_bytes())
+    pairs, _ = read_preferences(place)
+    assert [p.sample.id for p in pairs] == [f"train-{at}" for at in range(6)]
+
+
 def test_pairs_keep_both_answers(release: Path) -> None:
     pairs, loaded = read_preferences(release)
     assert [(p.chosen, p.rejected, p.sample.reference, p.sample.expected) for p in pairs] == [
