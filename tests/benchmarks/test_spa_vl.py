@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.benchmarks.more_releases import spa_vl_rows, write_spa_vl
-from tests.benchmarks.small_releases import write_json
+from tests.benchmarks.small_releases import write_json, zipped
 
 from holisafe import benchmarks, datasets
 from holisafe.benchmarks.conformance import BenchmarkConformance
@@ -104,3 +104,8 @@ def test_unknown_splits_and_empty_folders_are_refused(release: Path, tmp_path: P
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"harm-\*\.parquet or help-\*\.parquet"):
         datasets.read(f"spa-vl:{tmp_path / 'empty'}")
+
+
+def test_parquet_in_a_zip_has_to_be_unpacked(release: Path) -> None:
+    with pytest.raises(DataError, match="unpack the zip"):
+        datasets.read(f"spa-vl:{zipped(release, 'spa.zip', 'SPA-VL/')}")

@@ -218,7 +218,7 @@ def texts(raw: Mapping[str, Any], name: str) -> list[str]:
     good = isinstance(value, list) and value and all(isinstance(each, str) and each.strip() for each in value)
     if not good:
         raise WrongField(name, show(value), "a list of texts")
-    return list(value)  # type: ignore[arg-type]
+    return list(value)
 
 
 def optional_text(raw: Mapping[str, Any], name: str) -> str | None:
