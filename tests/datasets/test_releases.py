@@ -128,3 +128,6 @@ def test_clusters_join_what_shares_any_image_or_is_a_twin() -> None:
     found = {sample.id: sample.cluster for sample in connected(samples)}
     assert found["a"] == found["b"] and found["c"] == found["d"] and len(set(found.values())) == 3
     assert [s.cluster for s in connected(reversed(samples))] == [found[s.id] for s in reversed(samples)]
+    named = [Sample.ask(s.id, s.images, "q?", cluster="one" if s.id in "ae" else "") for s in samples]
+    joined = {sample.id: sample.cluster for sample in connected(named)}
+    assert joined["a"] == joined["b"] == joined["e"] and len(set(joined.values())) == 3

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from holisafe.benchmarks._published import Published
 from holisafe.benchmarks._scored import Scored
-from holisafe.datasets import BENCHMARK_TAG, SETTING_TAG, Loaded
+from holisafe.datasets import BENCHMARK_TAG, SETTING_TAG, Loaded, read_release
 from holisafe.errors import DataError, UnknownNameError
 from holisafe.metrics import Figure
 from holisafe.records import Judgement, Response, Sample
@@ -138,7 +139,9 @@ class Benchmark:
             raise UnknownNameError(f"setting of {self.name}", chosen, self.settings)
         if path is None and self.needs_data:
             raise DataError(f"{self.name} needs its data: use --data {self.name}:PATH. {self.how_to_get}")
-        loaded = self.read(None if path is None else Path(path).expanduser(), chosen)
+        place = None if path is None else Path(path).expanduser()
+        read = partial(self.read, place, chosen)
+        loaded = read() if place is None else read_release(self.name, place, read)
         tags = {BENCHMARK_TAG: self.name, SETTING_TAG: chosen}
         samples = tuple(replace(each, tags={**each.tags, **tags}) for each in loaded.samples)
         return replace(loaded, samples=samples)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from holisafe.benchmarks._benchmark import FigureKind
+from holisafe.benchmarks._five_combinations import NO_VERDICT
 from holisafe.benchmarks._scored import Row
 from holisafe.metrics import is_counted
 from holisafe.records import NOT_SCORED, Behaviour, Outcome
 
-NO_VERDICT = FigureKind("no_verdict", "no verdict", True, "answers that failed or could not be judged")
+__all__ = ["NO_VERDICT", "constant_identities", "has_no_verdict", "is_attack_success", "is_refused"]
 
 
 def is_attack_success(row: Row) -> bool:

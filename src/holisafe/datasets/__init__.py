@@ -9,6 +9,7 @@ from holisafe.datasets._fingerprint import fingerprint
 from holisafe.datasets._loaded import Level, Loaded, Problem
 from holisafe.datasets._open_versions import NAMES as OPEN_NAMES
 from holisafe.datasets._read import load, read, split_names, validate
+from holisafe.datasets._recognised import read_release
 from holisafe.datasets._registry import Dataset, dataset, find, registered_names
 from holisafe.datasets._release_reader import BENCHMARK_TAG, SETTING_TAG
 from holisafe.datasets._released import Released, find_release, release_names, released, split_spec
@@ -31,6 +32,7 @@ __all__ = [
     "load",
     "read",
     "read_predictions",
+    "read_release",
     "registered_names",
     "release_names",
     "released",

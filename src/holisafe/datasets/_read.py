@@ -9,7 +9,7 @@ from holisafe._checks import check_type
 from holisafe.datasets import _hub, _registry, holisafe_bench, releases
 from holisafe.datasets._identity import identified
 from holisafe.datasets._loaded import Loaded, Problem
-from holisafe.datasets._recognised import looks_like, said_so
+from holisafe.datasets._recognised import looks_like, read_release, said_so
 from holisafe.datasets._registry import Dataset
 from holisafe.datasets._released import find_release, split_spec
 from holisafe.errors import DataError, ImageError, UnknownNameError
@@ -62,7 +62,8 @@ def read(name_or_path: str | Path, split: str | None = None) -> Loaded:
     if isinstance(name_or_path, str) and _registry.is_registered(name_or_path):
         return _read_registered(_registry.find(name_or_path), split)
     if (released := split_spec(name_or_path)) is not None:
-        return find_release(released[0]).load(Path(released[1]).expanduser(), split)
+        made, path = find_release(released[0]), Path(released[1]).expanduser()
+        return read_release(made.name, path, lambda: made.load(path, split))
     if _is_path(name_or_path):
         return _read_path(_path(name_or_path), split)
     return _hub.read_hub(str(name_or_path), split)

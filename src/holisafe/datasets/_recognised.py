@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,37 @@ def said_so(loaded: Loaded, path: Path) -> Loaded:
     remedy = f"use --data {found.name}:{path} for its own prompts, image folders and figures"
     note = Problem(str(path), None, None, "record", f"this looks like {found.title}", "its name", remedy, Level.NOTE)
     return Loaded(loaded.samples, (*loaded.problems, note), loaded.responses)
+
+
+def read_release(name: str, path: Path, read: Callable[[], Loaded]) -> Loaded:
+    """What was read of a path as the release of that name; an error says so where it looks like another data set.
+
+    Args:
+        name: Name of the format.
+        path: The file, folder or zip.
+        read: Reads it.
+
+    Raises:
+        DataError: It cannot be read, or every record is broken and they look like another data set's.
+    """
+    try:
+        loaded = read()
+    except DataError as error:
+        if (other := _other(name, path)) is None:
+            raise
+        raise DataError(f"{error}; this looks like {other.title}: use --data {other.name}:{path}") from error
+    other = None if loaded.samples else _other(name, path)
+    if other is None:
+        return loaded
+    first = f"the first: {loaded.broken[0]}; " if loaded.broken else ""
+    raise DataError(
+        f"{path}: no record of {name}; {first}this looks like {other.title}: use --data {other.name}:{path}"
+    )
+
+
+def _other(name: str, path: Path) -> Released | None:
+    found = looks_like(path)
+    return None if found is None or found.name == name else found
 
 
 def _has_any(path: Path, release: Released) -> bool:

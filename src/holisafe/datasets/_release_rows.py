@@ -34,22 +34,20 @@ def release_rows(files: ReleaseFiles, name: str) -> Iterable[Any]:
     return rows_of(files.text(name).encode(), Path(files.describe(name)))
 
 
-def table_named(files: ReleaseFiles, names: Sequence[str], starts: Sequence[str] = ("",)) -> list[str]:
-    """The tables of a release: those of the given names, else those in its folder whose names start so.
+def tables(files: ReleaseFiles, names: Sequence[str]) -> list[str]:
+    """The tables of a release: the first of the given names, else all that lie in its folder, or in `data` or `test`.
 
     Args:
         files: The release.
         names: File names, relative to the release's folder, in order of preference.
-        starts: How other files' names may begin; they lie in the folder itself, or in `data` or `test`.
     """
     if not files.folder.is_dir() and files.path.suffix != ".zip":
         return [files.main]
     if found := next((name for name in names if files.has(name)), None):
         return [found]
     for folder in ("", "data", "test"):
-        listed = [name for name in files.names(folder) if PurePosixPath(name).suffix.lower() in SUFFIXES]
-        if chosen := [name for name in listed if PurePosixPath(name).name.startswith(tuple(starts))]:
-            return chosen
+        if listed := [name for name in files.names(folder) if PurePosixPath(name).suffix.lower() in SUFFIXES]:
+            return listed
     return []
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from holisafe.datasets._loaded import Loaded
 from holisafe.datasets._release_reader import check_split, open_release, text
-from holisafe.datasets._release_rows import release_rows, row, table_named
+from holisafe.datasets._release_rows import release_rows, row, tables
 from holisafe.datasets._released import released
 from holisafe.errors import DataError
 from holisafe.records import Behaviour
@@ -39,12 +39,12 @@ def load_safeinfer_harmeval(path: Path, split: str | None) -> Loaded:
     """
     check_split(split, ("train",), TITLE)
     reader = open_release(path, NAME, TITLE, _MAIN)
-    tables = table_named(reader.files, _MAIN)
-    if len(tables) != 1:
-        found = ", ".join(tables[:4]) or "none"
-        raise DataError(f"{path}: found {found}, expected one table with Question and Topic; name the file itself")
-    for at, raw in enumerate(release_rows(reader.files, tables[0])):
-        with reader.record(at, file=tables[0]):
+    found = tables(reader.files, _MAIN)
+    if len(found) != 1:
+        listed = ", ".join(found[:4]) or "none"
+        raise DataError(f"{path}: found {listed}, expected one table with Question and Topic; name the file itself")
+    for at, raw in enumerate(release_rows(reader.files, found[0])):
+        with reader.record(at, file=found[0]):
             fields = row(raw)
             topic = text(fields, TOPIC_TAG.capitalize())
             tags = {TOPIC_TAG: topic}

@@ -8,7 +8,7 @@ The Hub repository holds Parquet files: `test/harm-*.parquet` (HarmEval) and `te
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -73,10 +73,9 @@ def load_spa_vl(path: Path, split: str | None) -> Loaded:
         UnknownNameError: There is no such split.
     """
     reader = _reader(path, split)
-    for name, of in _files(reader, (split,) if split else tuple(_RIGHT)):
-        for at, raw in enumerate(release_rows(reader.files, name)):
-            with reader.record(at, f"{of}-{at}", file=name):
-                _add(reader, row(raw), at, of)
+    for place, raw in _rows(reader, (split,) if split else tuple(_RIGHT)):
+        with reader.record(place.at, place.name, file=place.file):
+            _add(reader, row(raw), place)
     return reader.loaded(split)
 
 
@@ -94,15 +93,14 @@ def read_preferences(path: Path, split: str = "train") -> tuple[tuple[Preference
     check_split(split, ("train", "validation"), TITLE)
     reader = _reader(path, split)
     answers: dict[str, tuple[str, str]] = {}
-    for name, of in _files(reader, (split,)):
-        for at, raw in enumerate(release_rows(reader.files, name)):
-            with reader.record(at, f"{of}-{at}", file=name):
-                fields = row(raw)
-                both = text(fields, "chosen"), text(fields, "rejected")
-                answers.setdefault(_add(reader, fields, at, of), both)
+    for place, raw in _rows(reader, (split,)):
+        with reader.record(place.at, place.name, file=place.file):
+            fields = row(raw)
+            both = text(fields, "chosen"), text(fields, "rejected")
+            answers.setdefault(_add(reader, fields, place), both)
     loaded = reader.loaded(split)
     pairs = (PreferencePair(sample, *answers[sample.id]) for sample in loaded.samples)
-    return tuple(pairs), replace(loaded)
+    return tuple(pairs), loaded
 
 
 def _reader(path: Path, split: str | None) -> ReleaseReader:
@@ -131,17 +129,36 @@ def _files(reader: ReleaseReader, splits: tuple[str, ...]) -> Iterator[tuple[str
     yield from found
 
 
-def _add(reader: ReleaseReader, raw: Mapping[str, Any], at: int, split: str) -> str:
-    """Add the sample of a record; its id. HarmEval and HelpEval have none of their own: the position stands for it."""
-    name = f"{split}-{at}" if raw.get("id") is None else f"{split}-{identifier(raw, 'id')}"
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a record is: its file and position there, its split, and a name by its position in the split."""
+
+    file: str
+    at: int
+    split: str
+    name: str
+
+
+def _rows(reader: ReleaseReader, splits: tuple[str, ...]) -> Iterator[tuple[_Place, Any]]:
+    """The records of the splits, which may be in several files each."""
+    counts = dict.fromkeys(splits, 0)
+    for file, split in _files(reader, splits):
+        for at, raw in enumerate(release_rows(reader.files, file)):
+            yield _Place(file, at, split, f"{split}-{counts[split]}"), raw
+            counts[split] += 1
+
+
+def _add(reader: ReleaseReader, raw: Mapping[str, Any], place: _Place) -> str:
+    """Add the sample of a record; its id, for which its position stands where it has none (HarmEval, HelpEval)."""
+    name = place.name if raw.get("id") is None else f"{place.split}-{identifier(raw, 'id')}"
     classes = {f"class{level}": optional_text(raw, f"class{level}") for level in (1, 2, 3)}
     reader.add(
         name,
         (row_image(reader, raw, "image", "images"),),
         text(raw, "question"),
-        expected=_RIGHT.get(split),
+        expected=_RIGHT.get(place.split),
         reference=optional_text(raw, "chosen"),
-        tags={SPLIT_TAG: split, **classes},
+        tags={SPLIT_TAG: place.split, **classes},
         topics=(classes["class1"], classes["class2"]),
     )
     return name

@@ -11,7 +11,10 @@ from holisafe.records import JudgeId, Judgement, Outcome, Response, Sample
 
 _ALONE = re.compile(r"\W*([A-Z])\W*")
 _AT_THE_START = re.compile(r"\W*(?:option\s+)?([A-Z])(?:[).:\]*]|\s*$|\s*\n)", re.IGNORECASE)
-_ANNOUNCED = re.compile(r"\b(?:answer|option|choice)\b(?:\s+is)?\W{0,6}([A-Z])\b(?!['’])")
+_ANNOUNCED = re.compile(
+    r"(?i:\b(?:answer|option|choice)\b(?:\s+is)?)\W{0,6}"
+    r"([A-Z])\b(?!['’])(?:(?<![AI])|(?!\s+(?!because\b|since\b|as\b)[a-z]))"  # "a cliff" and "I see" are words
+)
 
 
 @judge("option")
