@@ -22,6 +22,7 @@ from holisafe.bench import measure
 from holisafe.datasets import load
 from holisafe.datasets.export import export_parquet
 from holisafe.taxonomy import Combination
+from judges.guard_models.tiny_guards import TINY, save_guard
 from tuning.tiny_run import general, write_data, write_model
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +82,8 @@ def make_place(folder: Path) -> Path:
         export_parquet(general(), folder / name, "train")
     recipe = next(block for block in blocks("docs/tune.md") if block.language == "json")
     (folder / "my-recipe.json").write_text(recipe.text)
+    for name, guard in (("shieldgemma-2-4b-it", "shieldgemma2"), ("wildguard", "wildguard")):
+        save_guard(TINY[guard](), folder / "guards" / name)
     _write_pictures(folder)
     _write_records(folder)
     for write in (write_mis, write_mmsafeaware, write_mssbench):
