@@ -151,6 +151,36 @@ def test_a_dictionary_of_one_large_value_does_not_fill_the_memory(tmp_path: Path
     assert peak_mib() - before < 700
 
 
+@pytest.mark.parametrize("nested", ["column", "list", "struct", "large list", "fixed list"])
+def test_values_that_share_their_bytes_are_counted_once_each(tmp_path: Path, nested: str) -> None:
+    shared = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1000, np.int32)), pa.array([bytes(2**20)], pa.binary()))
+    places = np.arange(0, 1001, 100)
+    made = {
+        "column": shared,
+        "list": pa.ListArray.from_arrays(pa.array(places, pa.int32()), shared),
+        "large list": pa.LargeListArray.from_arrays(pa.array(places, pa.int64()), shared),
+        "fixed list": pa.FixedSizeListArray.from_arrays(shared, 100),
+        "struct": pa.StructArray.from_arrays([shared], ["bytes"]),
+    }
+    pq.write_table(pa.table({"image": made[nested]}), tmp_path / "x.parquet", compression="zstd")
+    assert (tmp_path / "x.parquet").stat().st_size < 10_000
+    limits = SourceLimits(free_bytes=2**26, memory=2**30)
+    with pytest.raises(DataError, match="decompression bomb"):
+        list(read_rows(tmp_path / "x.parquet", DataError, limits=limits, batch_rows=8))
+
+
+def test_dictionaries_at_any_depth_are_read_as_plain_values(tmp_path: Path) -> None:
+    words = pa.array(["x", "y", None]).dictionary_encode()
+    lists = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int32()), words)
+    pairs = pa.array([[("k", 1)], [], None], pa.map_(pa.string(), pa.int64()))
+    pq.write_table(pa.table({"word": words, "list": lists, "map": pairs}), tmp_path / "x.parquet")
+    assert list(read_rows(tmp_path / "x.parquet", DataError)) == [
+        {"word": "x", "list": ["x"], "map": [("k", 1)]},
+        {"word": "y", "list": ["y"], "map": []},
+        {"word": None, "list": [None], "map": None},
+    ]
+
+
 def test_one_list_of_very_many_values_does_not_fill_the_memory(tmp_path: Path) -> None:
     values = pa.DictionaryArray.from_arrays(
         pa.array(np.zeros(3_000_000, np.int32)), pa.array([bytes(1000)], type=pa.binary())

@@ -21,6 +21,7 @@ from holisafe.guard import guard_of, session
 from holisafe.guard.attach import base_model
 from holisafe.models import load
 from holisafe.tuning import TuneConfig, configure_trainable_parts
+from holisafe.tuning._result import learned_parts
 from holisafe.tuning._save import save_tuned
 
 CONFIG = TuneConfig(precision="float32", lora_r=2)
@@ -38,7 +39,8 @@ def write(family: str, folder: Path) -> Any:
         for weight in model.parameters():
             if weight.requires_grad:
                 weight.add_(torch.randn(weight.shape, generator=generator) * 0.05)
-    save_tuned(model, folder / "run" / "tuned", description(folder / "base", weights))
+    told = description(folder / "base", weights) | {"learned": learned_parts(model, CONFIG)}
+    save_tuned(model, folder / "run" / "tuned", told)
     return model.eval()
 
 
@@ -203,6 +205,7 @@ def test_a_file_that_was_not_saved_is_named(folder: Path, tmp_path: Path) -> Non
     [
         ("parts.safetensors", cut, "no whole safetensors file"),
         ("parts.safetensors", rename, "linear_9.* found the shape .* it was tuned from another model"),
+        ("parts.safetensors", halve, "holds .* parameters, and tuned.json says that .* learned; get the whole folder"),
         ("parts.safetensors", not_finite, "not finite"),
         ("adapter/adapter_model.safetensors", cut, "the adapter does not fit the base model, or is damaged"),
         ("adapter/adapter_model.safetensors", halve, "missing"),
@@ -267,6 +270,23 @@ def test_a_run_that_has_not_ended_is_said_to_be_so(tmp_path: Path) -> None:
     (tmp_path / "tune.json").write_text("{}")
     with pytest.raises(ModelError, match="has not finished"):
         load(str(tmp_path), device="cpu")
+
+
+@pytest.mark.parametrize("place", [".", "tuned"])
+def test_a_tuned_model_without_its_description_is_said_to_be_so(folder: Path, tmp_path: Path, place: str) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    (tmp_path / "run" / "tune.json").write_text("{}")
+    (tmp_path / "run" / "tuned" / "tuned.json").unlink()
+    with pytest.raises(ModelError, match=r"tuned\.json: missing, though the folder holds what a tuned model learned"):
+        load(str(tmp_path / "run" / place), device="cpu")
+
+
+@pytest.mark.parametrize("learned", [None, [], {"projector": 3}, {"projector": {}}])
+def test_a_description_that_does_not_say_what_learned_is_refused(folder: Path, tmp_path: Path, learned: Any) -> None:
+    shutil.copytree(folder / "run", tmp_path / "run")
+    edit(tmp_path / "run", learned=learned)
+    with pytest.raises(ModelError, match=r"tuned\.json: learned: expected the number of parameters"):
+        load(str(tmp_path / "run"), device="cpu")
 
 
 def test_a_tuned_model_has_no_revision(folder: Path) -> None:

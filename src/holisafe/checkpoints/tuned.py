@@ -51,7 +51,7 @@ class TunedModel:
         revision: Its Hub commit; None where it has none.
         weights: `hash_base` of the base model; None where that is not known.
         files: What `file_manifest` gave of the files when they were saved.
-        learned: Names of the parts that learned.
+        learned: How many parameters learned, by the name of their part.
     """
 
     folder: Path
@@ -59,18 +59,24 @@ class TunedModel:
     revision: str | None
     weights: str | None = None
     files: Mapping[str, str | None] = field(default_factory=dict)
-    learned: frozenset[str] = frozenset()
+    learned: Mapping[str, int] = field(default_factory=dict)
 
 
 def find_tuned(folder: Path) -> TunedModel | None:
     """The tuned model in a folder or in its subfolder `tuned`; None where there is none.
 
     Raises:
-        ModelError: It cannot be read, or its tuning has not finished.
+        ModelError: It cannot be read, its `tuned.json` is missing, or its tuning has not finished.
     """
     for place in (folder, folder / TUNED):
         if (place / TUNED_FILE).is_file():
             return _read(place)
+    for place in (folder, folder / TUNED):
+        if any((place / name).exists() for name in (ADAPTER, PARTS_FILE, IMAGES_FILE)):
+            raise ModelError(
+                f"{place / TUNED_FILE}: missing, though the folder holds what a tuned model learned; get the folder "
+                "again"
+            )
     if (folder / UNFINISHED_FILE).is_file() and not (folder / "config.json").is_file():
         raise ModelError(
             f"{folder}: its tuning has not finished; start the same `holisafe tune` again, which resumes "
@@ -94,7 +100,7 @@ def apply_tuned_weights(model: Any, tuned: TunedModel, base: TunedModel | None =
     """
     check_files(tuned.folder, tuned.files, (f"{ADAPTER}/", PARTS_FILE))
     for parts, name in ((_IN_ADAPTER, ADAPTER), (_IN_PARTS, PARTS_FILE)):
-        if (missing := parts & tuned.learned) and not (tuned.folder / name).exists():
+        if (missing := parts & tuned.learned.keys()) and not (tuned.folder / name).exists():
             raise ModelError(
                 f"{tuned.folder / name}: is missing, and {TUNED_FILE} says that {', '.join(sorted(missing))} learned; "
                 "get the whole folder, or tune again"
@@ -105,7 +111,12 @@ def apply_tuned_weights(model: Any, tuned: TunedModel, base: TunedModel | None =
             "those, or tune again"
         )
     if (tuned.folder / PARTS_FILE).is_file():
-        fill_parts(model, tuned.folder / PARTS_FILE)
+        found = fill_parts(model, tuned.folder / PARTS_FILE)
+        if found != (learned := sum(tuned.learned.get(part, 0) for part in _IN_PARTS)):
+            raise ModelError(
+                f"{tuned.folder / PARTS_FILE}: holds {found:,} parameters, and {TUNED_FILE} says that {learned:,} of "
+                "the projector and the vision encoder learned; get the whole folder, or tune again"
+            )
     if (tuned.folder / ADAPTER).is_dir():
         model = merge_adapter(model, tuned.folder / ADAPTER)
     model.name_or_path = str(tuned.folder)  # whose weights these are now
@@ -116,7 +127,7 @@ def _read(folder: Path) -> TunedModel:
     path = folder / TUNED_FILE
     try:
         values = read_json(path, ModelError)
-        kind, base, files = values["format"], values["base"], values.get("files")
+        kind, base, files, learned = values["format"], values["base"], values.get("files"), values["learned"]
         name, revision, weights = base["name"], base["revision"], base.get("weights_sha256")
     except (ModelError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
@@ -127,12 +138,23 @@ def _read(folder: Path) -> TunedModel:
             f"{path}: format: found {json.dumps(kind)[:40]}, expected {FORMAT}; install the version of holisafe that "
             "wrote it, or tune again"
         )
-    learned = values.get("learned") or {}
-    if not isinstance(learned, dict):
-        raise ModelError(f"{path}: learned: expected the parts that learned by name, found {json.dumps(learned)[:80]}")
     if not isinstance(name, str) or not isinstance(revision, str | None) or not isinstance(weights, str | None):
         raise ModelError(f"{path}: base: expected a name, a revision and a hash, found {json.dumps(base)[:80]}")
-    return TunedModel(folder, name, revision, weights, parse_manifest(files, path), frozenset(learned))
+    return TunedModel(folder, name, revision, weights, parse_manifest(files, path), _parse_learned(learned, path))
+
+
+def _parse_learned(value: Any, path: Path) -> dict[str, int]:
+    counts = {part: each.get("parameters") for part, each in value.items()} if _is_table(value) else None
+    if counts is None or not all(isinstance(count, int) for count in counts.values()):
+        raise ModelError(
+            f"{path}: learned: expected the number of parameters of each part that learned, found "
+            f"{json.dumps(value)[:80]}"
+        )
+    return counts
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, dict) for each in value.values())
 
 
 def image_digests(samples: Iterable[Sample]) -> dict[str, str]:
@@ -189,8 +211,11 @@ def is_comparable(model: Any) -> bool:
     return all(each.dtype is not torch.float16 for each in model.parameters())
 
 
-def fill_parts(model: Any, path: Path) -> None:
+def fill_parts(model: Any, path: Path) -> int:
     """Give a model the whole weights and buffers that a safetensors file holds.
+
+    Returns:
+        How many parameters the file holds; buffers are not counted.
 
     Raises:
         ModelError: The file is damaged, or was made for another model.
@@ -203,7 +228,8 @@ def fill_parts(model: Any, path: Path) -> None:
         parts = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: no whole safetensors file ({error}); is it truncated? get it again") from error
-    present = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    weights = dict(model.named_parameters())
+    present = {**weights, **dict(model.named_buffers())}
     for name, tensor in parts.items():
         found = list(present[name].shape) if name in present else "none"
         if found != list(tensor.shape):
@@ -216,3 +242,4 @@ def fill_parts(model: Any, path: Path) -> None:
     with torch.no_grad():
         for name, tensor in parts.items():
             present[name].copy_(tensor)
+    return sum(tensor.numel() for name, tensor in parts.items() if name in weights)

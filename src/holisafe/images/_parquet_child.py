@@ -20,6 +20,9 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+VIEWS = {"binary_view": pa.large_binary(), "string_view": pa.large_string()}
+"""Types of which many values can share their bytes, and the same with bytes of their own."""
+
 BATCH_BYTES = 2**22
 """Size of a batch that is aimed for, from what the metadata say of a row."""
 
@@ -66,10 +69,35 @@ def write_rows(options: dict[str, Any], out: BinaryIO) -> None:
             batch_size=batch_rows(table, options["rows"]), columns=columns, use_threads=False
         ):
             batch.validate(full=True)
+            batch = decoded(batch)
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, batch.schema) as stream:
                 stream.write_batch(batch)
             write_frame(out, b"B", sink.getvalue())
+
+
+def decoded(batch: Any) -> Any:
+    """The batch without dictionaries and views, where many rows share one large value: each row has its own bytes."""
+    schema = pa.schema([field.with_type(plain_type(field.type)) for field in batch.schema])
+    return batch if schema.equals(batch.schema) else pa.Table.from_batches([batch]).cast(schema).to_batches()[0]
+
+
+def plain_type(kind: Any) -> Any:
+    """The type without dictionaries and views, at any depth."""
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if pa.types.is_struct(kind):
+        members = [kind.field(place) for place in range(kind.num_fields)]
+        return pa.struct([member.with_type(plain_type(member.type)) for member in members])
+    if pa.types.is_map(kind):
+        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(plain_type(kind.value_type)), kind.list_size)
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(plain_type(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(plain_type(kind.value_type)))
+    return VIEWS.get(str(kind), kind)
 
 
 def batch_rows(table: Any, most: int) -> int:
