@@ -11,7 +11,7 @@ WORDS = {
     "begin", "end", "centering", "caption", "label", "toprule", "midrule", "bottomrule", "textbf", "scriptsize",
     "textendash", "textemdash", "textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater",
     "textbar", "textasciigrave", "ldots", "textperiodcentered", "circ", "times", "pm", "ss", "o", "O", "ae", "AE",
-    "r", "v", "c",
+    "r", "v", "c", "footnotesize", "setlength", "tabcolsep",
 }  # fmt: skip
 """Commands that a table may use; none of them reads or writes a file."""
 

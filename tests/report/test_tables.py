@@ -45,7 +45,7 @@ def test_a_name_of_any_kind_is_printed_and_does_nothing(name: str, tmp_path: Pat
     runs = [make_run(name, data={"name": name, "split": name}), make_run("plain")]
     text = _table(runs, tmp_path, "tex", against="plain", judges=["holisafe"])
     rows = check_latex(text)
-    assert len(rows) == 1 + 2 + 2  # a head and, for each model, values and intervals
+    assert len(rows) == 2 + 2 + 2  # a head of two lines and, for each model, values and intervals
     assert {len(row) for row in rows} == {1 + len(HEADLINE)}
     assert "\\input" not in text and text.rstrip().splitlines()[-1] == "\\end{table}"
 
@@ -125,7 +125,10 @@ def test_runs_of_one_label_are_one_row_with_both_spreads(tmp_path: Path) -> None
     assert mine["figures"]["rr"]["value"] == pytest.approx(sum(values) / 2)
     assert mine["figures"]["rr"]["between"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
     assert other["figures"]["rr"]["between"] is None
-    assert "mine (2 runs) & " in (text := _table(runs, tmp_path, "tex", labels=labels)) and "$\\pm$ 17.7" in text
+    assert (
+        "mine (2 runs) & " in (text := _table(runs, tmp_path, "tex", labels=labels))
+        and "{\\scriptsize $\\pm$ 17.7}" in text
+    )
     assert "| mine (2 runs) |" in _table(runs, tmp_path, "md", labels=labels)
 
 

@@ -85,5 +85,6 @@ def _print(design: Design, n: int, rows: tuple[PowerRow, ...], smallest: dict[st
         console.print(f"{kind}, n = {n}: {seen}")
     console.print(
         f"assumed: correlation {design.correlation:g} of two runs on one sample (paired), design effect "
-        f"{design.design_effect:g} ({design.cluster_size:g} samples per image, ICC {design.icc:g})"
+        f"{design.design_effect:g} ({design.cluster_size:g} samples per image, ICC {design.icc:g})",
+        soft_wrap=True,
     )

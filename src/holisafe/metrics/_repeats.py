@@ -12,7 +12,7 @@ from holisafe.metrics._headline import figures
 from holisafe.metrics._paired import Comparison, compare
 from holisafe.metrics._paired_tests import PairedTest
 from holisafe.metrics._rates import cluster_name
-from holisafe.metrics._summary import Summary, summarise
+from holisafe.metrics._summary import Figure, Summary, summarise
 from holisafe.records import Judgement, Sample
 
 
@@ -21,8 +21,9 @@ class Repeats:
     """The figures of several runs together.
 
     Attributes:
-        summary: Over the answers of all runs; each figure is the mean of theirs. All answers to one sample are in one
-            cluster, so that the interval is that of the samples, not narrower for asking them again.
+        summary: Over the answers of all runs; each figure is the mean of theirs, and its `n` counts samples. All
+            answers to one sample are in one cluster, so that the interval is that of the samples, not narrower for
+            asking them again. `outcomes` counts all answers.
         between: Standard deviation of each figure between the runs (n - 1 in the denominator); None for one run, or
             where there are no samples.
         runs: How many.
@@ -33,27 +34,31 @@ class Repeats:
     runs: int
 
 
-def summarise_repeats(samples: Sequence[Sample], judgements: Sequence[Sequence[Judgement]]) -> Repeats:
+def summarise_repeats(
+    samples: Sequence[Sample], judgements: Sequence[Sequence[Judgement]], *, by: Sequence[str] | None = None
+) -> Repeats:
     """The figures of runs that answered the same samples, under one judge.
 
     Args:
         samples: What all were asked.
         judgements: For each run, one judgement per sample.
+        by: Tags to group by, as in `summarise`.
 
     Raises:
         DataError: There is no run, or judgements do not belong to the samples one to one.
     """
     if not judgements:
         raise DataError("no run to summarise; expected at least one")
+    if len(judgements) == 1:
+        alone = summarise(samples, judgements[0], by=by)
+        return Repeats(alone, dict.fromkeys(figures(alone)), 1)
     each = [summarise(samples, judged, by=()) for judged in judgements]
-    if len(each) == 1:
-        return Repeats(summarise(samples, judgements[0]), dict.fromkeys(figures(each[0])), 1)
     values = {name: [figures(summary)[name] for summary in each] for name in figures(each[0])}
     between = {
         name: float(np.std([figure.value for figure in found if figure], ddof=1)) if all(found) else None
         for name, found in values.items()
     }
-    return Repeats(summarise(*_pooled(samples, judgements)), between, len(each))
+    return Repeats(_of_samples(summarise(*_pooled(samples, judgements), by=by), len(each)), between, len(each))
 
 
 def compare_repeats(
@@ -85,7 +90,36 @@ def compare_repeats(
     ones, others = (list(runs) * pairs if len(runs) == 1 else list(runs) for runs in (first, second))
     asked, judged = _pooled(samples, ones)
     _, other_judged = _pooled(samples, others)
-    return compare(asked, judged, other_judged, test=test)
+    found = compare(asked, judged, other_judged, test=test)
+    differences = {
+        name: replace(each, n=each.n // pairs) if each is not None else None for name, each in found.differences.items()
+    }
+    return replace(found, differences=differences)
+
+
+def _of_samples(summary: Summary, runs: int) -> Summary:
+    """The summary with the number of samples, not of answers, in each `n`."""
+
+    def once(figure: Figure | None) -> Figure | None:
+        return replace(figure, n=figure.n // runs) if figure is not None else None
+
+    return replace(
+        summary,
+        rr=once(summary.rr),
+        refusal_rate=once(summary.refusal_rate),
+        unhelpful_rate=once(summary.unhelpful_rate),
+        asr={kind: once(figure) for kind, figure in summary.asr.items()},
+        masr_macro=once(summary.masr_macro),
+        masr_pooled=once(summary.masr_pooled),
+        twin_accuracy=once(summary.twin_accuracy),
+        by={
+            tag: {
+                value: {rate: replace(figure, n=figure.n // runs) for rate, figure in rates.items()}
+                for value, rates in groups.items()
+            }
+            for tag, groups in summary.by.items()
+        },
+    )
 
 
 def _pooled(

@@ -138,8 +138,7 @@ def _row(design: Design, samples: int, effect: float) -> PowerRow:
 def _needed(design: Design, effect: float, paired: bool) -> int:
     null, other = _deviations(design, effect, paired)
     of_alpha, of_power = stats.norm.ppf(1 - design.alpha / 2), stats.norm.ppf(design.power)
-    needed: float = design.design_effect * ((of_alpha * null + of_power * other) / effect) ** 2
-    return math.ceil(needed)
+    return math.ceil(float(design.design_effect * ((of_alpha * null + of_power * other) / effect) ** 2))
 
 
 def _power(design: Design, samples: int, effect: float, paired: bool) -> float:

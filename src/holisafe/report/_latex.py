@@ -90,17 +90,27 @@ def _table(board: Board, number: int) -> str:
     width = len(board.columns)
     lines = [
         r"\begin{table}[t]",
-        r"\centering",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
         f"\\caption{{{_caption(board)}}}",
         f"\\label{{tab:holisafe-{number}}}",
         f"\\begin{{tabular}}{{l{'r' * width}}}",
         r"\toprule",
-        " & ".join(["Model", *(escape(figure.label) for figure in board.columns)]) + r" \\",
+        *_head(board.columns),
         r"\midrule",
     ]
     for row in board.rows:
         lines += [_values(board, row), _intervals(row, board.columns)]
+        if row.repeats.runs > 1:
+            lines.append(_spreads(row, board.columns))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def _head(columns: Sequence[HeadlineFigure]) -> list[str]:
+    """The labels in two lines, so that columns stay narrow."""
+    words = [figure.label.split(" ", 1) for figure in columns]
+    firsts = ["", *(escape(each[0]) if len(each) > 1 else "" for each in words)]
+    seconds = ["Model", *(escape(each[-1]) for each in words)]
+    return [" & ".join(line) + r" \\" for line in (firsts, seconds)]
 
 
 def _values(board: Board, row: Row) -> str:
@@ -115,11 +125,9 @@ def _value(board: Board, row: Row, column: HeadlineFigure) -> str:
     shown = f"{100 * figure.value:.1f}"
     if board.best(column) == round(figure.value, 3):
         shown = f"\\textbf{{{shown}}}"
-    between = row.repeats.between[column.name]
-    spread = f" $\\pm$ {100 * between:.1f}" if between is not None else ""
     found = board.found.get((row.label, column.name))
     marks = r"\circ" * figure.is_few + "*" * (found is not None and found.is_significant)
-    return shown + spread + (f"$^{{{marks}}}$" if marks else "")
+    return shown + (f"$^{{{marks}}}$" if marks else "")
 
 
 def _intervals(row: Row, columns: Sequence[HeadlineFigure]) -> str:
@@ -128,6 +136,14 @@ def _intervals(row: Row, columns: Sequence[HeadlineFigure]) -> str:
 
 def _interval(figure: Figure | None) -> str:
     return "" if figure is None else f"{{\\scriptsize {100 * figure.low:.1f}\\textendash{{}}{100 * figure.high:.1f}}}"
+
+
+def _spreads(row: Row, columns: Sequence[HeadlineFigure]) -> str:
+    found = (row.repeats.between[column.name] for column in columns)
+    return (
+        " & ".join(["", *("" if each is None else f"{{\\scriptsize $\\pm$ {100 * each:.1f}}}" for each in found)])
+        + r" \\"
+    )
 
 
 def _caption(board: Board) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 import warnings
 from collections.abc import Sequence
 from enum import StrEnum
@@ -167,4 +168,5 @@ def _bars(figure: Figure) -> list[list[float]]:
 
 
 def _title(board: Board) -> str:
-    return f"{board.data}, judge {board.judge_words}, {board.samples} samples, {board.tokens}"[:140]
+    words = f"{board.data}, judge {board.judge_words}, {board.samples} samples, {board.tokens}"
+    return "\n".join(textwrap.wrap(words, 60, max_lines=3, placeholder=" …"))

@@ -224,7 +224,7 @@ def _row(label: str, runs: Sequence[Run], judge: str) -> Row | None:
     judged = tuple(run for run in runs if judge in run.judgements)
     if not judged:
         return None
-    return Row(label, judged, summarise_repeats(judged[0].samples, [run.judgements[judge] for run in judged]))
+    return Row(label, judged, summarise_repeats(judged[0].samples, [run.judgements[judge] for run in judged], by=()))
 
 
 def _board(

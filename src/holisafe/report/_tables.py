@@ -34,7 +34,7 @@ def write_table(
     runs: Sequence[Run],
     out: str | Path,
     *,
-    form: TableFormat | str = TableFormat.TEX,
+    form: TableFormat | str | None = None,
     labels: Sequence[str | None] | None = None,
     judges: Sequence[str] | None = None,
     figure_names: Sequence[str] | None = None,
@@ -47,7 +47,7 @@ def write_table(
         runs: The runs. Those of one label are one row: their mean, its interval, and the standard deviation between
             them.
         out: The file.
-        form: "tex", "md" or "json".
+        form: "tex", "md" or "json"; what `out` ends in if not given.
         labels: Names to show, one per run; None for a run's own.
         judges: Judges to show; all if not given.
         figure_names: Names of the figures to show; the headline figures if not given.
@@ -60,4 +60,4 @@ def write_table(
     """
     chosen = parse_enum(PairedTest, test)
     found = boards(label_runs(runs, labels), judges=judges, figure_names=figure_names, against=against, test=chosen)
-    return put(out, _WRITERS[parse_enum(TableFormat, form)](found))
+    return put(out, _WRITERS[parse_enum(TableFormat, form or Path(out).suffix.removeprefix("."))](found))
