@@ -91,6 +91,7 @@ def decide(text: str, learned: Weights) -> tuple[Outcome, str]:
     return Outcome.ANSWERED, f"{first:+.1f}"
 
 
+@cache
 def weights() -> Weights:
     """The weights of the package.
 
@@ -114,7 +115,12 @@ def read_weights(raw: bytes) -> Weights:
             values, bias, later = (np.asarray(data[name], dtype=np.float64) for name in ("values", "bias", "later"))
     except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
         raise JudgeError(f"judge 'learned': weights.npz cannot be read ({error}); install holisafe again") from error
-    if values.shape != (SIZE,) or bias.shape or later.shape or not all(np.isfinite(x).all() for x in (values, bias, later)):
+    if (
+        values.shape != (SIZE,)
+        or bias.shape
+        or later.shape
+        or not all(np.isfinite(x).all() for x in (values, bias, later))
+    ):
         raise JudgeError(f"judge 'learned': weights.npz does not hold {SIZE} finite weights; install holisafe again")
     return Weights(values, float(bias), float(later))
 
