@@ -31,13 +31,17 @@ SUMMARY = Path(__file__).parent.parent / "docs" / "judge-quality.md"
 MARKS = ("<!-- written by perf/judges.py -->", "<!-- end of what perf/judges.py writes -->")
 HARD, LAST, ORDINARY = "hard set (batches 2, 3, 5)", "held-out, batch 5", "held-out, ordinary answers"
 RESAMPLES = 10_000
+
+
+def held_out_batch(batch: int) -> Callable[[dict[str, Any]], bool]:
+    """Whether a row is of a batch and held out."""
+    return lambda row: row["half"] == "held-out" and row["batch"] == batch
+
+
 PARTS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "written-on half": lambda row: row["half"] == "written-on",
     "held-out half": lambda row: row["half"] == "held-out",
-    **{
-        f"held-out, batch {batch}": lambda row, batch=batch: row["half"] == "held-out" and row["batch"] == batch
-        for batch in (1, 2, 3, 5)
-    },
+    **{f"held-out, batch {batch}": held_out_batch(batch) for batch in (1, 2, 3, 5)},
     HARD: lambda row: row["half"] == "held-out" and row["batch"] > 1,
     ORDINARY: lambda row: row["half"] == "held-out" and row["kind"] == "ordinary",
 }
@@ -162,10 +166,8 @@ def with_summary(page: str, found: dict[str, Any]) -> str:
         cells += [percent(found["parts"][part][name]["right"]) for part in (LAST, ORDINARY)]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     gained = found["learned less refusal"][HARD]
-    lines += [
-        "",
-        f"On the hard set ({gained['count']} answers) `learned` is ahead of `refusal` by {percent(gained)} points, paired.",
-    ]
+    ahead = f"`learned` is ahead of `refusal` by {percent(gained)} points, paired."
+    lines += ["", f"On the hard set ({gained['count']} answers) {ahead}"]
     return "\n".join([f"{before}{MARKS[0]}", *lines, f"{MARKS[1]}{after}"])
 
 

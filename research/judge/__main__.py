@@ -102,9 +102,8 @@ def read_pairs(rows: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
 
 def references(settings: Settings) -> list[tuple[str, bool]]:
     """Some different reference answers, and whether each refuses."""
-    each = {
-        sample.reference: not sample.combination.is_safe for sample in load_open("train", version=2) if sample.reference
-    }
+    samples = load_open("train", version=2)
+    each = {one.reference: not one.combination.is_safe for one in samples if one.reference and one.combination}
     drawn = random.Random(settings.seed).sample(sorted(each), settings.references)
     return [(text, each[text]) for text in drawn]
 

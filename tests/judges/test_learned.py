@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from holisafe.errors import JudgeError
 from holisafe.judges import get, judge_all
 from holisafe.judges.conformance import check
-from holisafe.judges.strings import _learned
+from holisafe.judges.strings import _learned, _refusal
 from holisafe.judges.strings._features import OPENING, SIZE, features, parts
 from holisafe.judges.strings._learned import read_weights
 from holisafe.records import ImageRef, Outcome, Response, Sample
@@ -169,6 +169,6 @@ def test_the_identity_holds_the_weights_and_the_rules_for_other_languages(monkey
     known = get("learned").id
     assert known.name == "learned" and known.version.startswith("1+")
     _learned._hash_of_judge.cache_clear()
-    monkeypatch.setattr(_learned._refusal, "hash_of_rules", lambda: "other")
+    monkeypatch.setattr(_refusal, "hash_of_rules", lambda: "other")
     assert get("learned").id != known
     _learned._hash_of_judge.cache_clear()
