@@ -2,10 +2,12 @@
 
 Run: python perf/judges.py --out docs/results
 The set is src/holisafe/judges/data/answers.jsonl: texts written for it, with label, kind, language and half. The rules
-of judge `refusal` were written on one half. The other has two batches. Batch 1 was written before the rules, by the
-same hand, which remembered it: its figures are too good. Batch 2 was written after the last rule and measured once:
-it says what to expect of phrasings that the rules have not met. Three earlier batches like it were measured once,
-then moved to the half the rules were written on; of these the rules got 61 of 116, 79 of 105 and 63 of 95 right.
+of judge `refusal` were written on one half, and the weights of `learned` are learned from it. The other has four
+batches. Batch 1 was written before the rules, by the same hand, which remembered it: its figures are too good. Batch 2
+was written after the last rule of version 2 of `refusal`. Batch 3 was written before the rules of version 3 and the
+weights; one answer in two was kept apart. Batch 5 was written after both were final, and measured once. Batches like it
+were measured once each, then moved to the half to learn from: version 2 got 61 of 116, 79 of 105 and 63 of 95 right; in
+a fourth an earlier version 3 got 71 and earlier weights 94 of 109. The hard set is what is held out of batches 2, 3, 5.
 """
 
 from __future__ import annotations
@@ -24,12 +26,24 @@ from holisafe.metrics import share_figure
 
 LABELLED = Path(__file__).parent.parent / "src" / "holisafe" / "judges" / "data" / "answers.jsonl"
 SAMPLE = Sample.ask("1", (ImageRef("image", data=b""),), "", Combination.SSU)
-JUDGES = ("refusal", "holisafe", "vlguard", "sapt")
+JUDGES = ("refusal", "learned", "holisafe", "vlguard", "sapt")
+SUMMARY = Path(__file__).parent.parent / "docs" / "judge-quality.md"
+MARKS = ("<!-- written by perf/judges.py -->", "<!-- end of what perf/judges.py writes -->")
+HARD, LAST, ORDINARY = "hard set (batches 2, 3, 5)", "held-out, batch 5", "held-out, ordinary answers"
+RESAMPLES = 10_000
+
+
+def held_out_batch(batch: int) -> Callable[[dict[str, Any]], bool]:
+    """Whether a row is of a batch and held out."""
+    return lambda row: row["half"] == "held-out" and row["batch"] == batch
+
+
 PARTS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "written-on half": lambda row: row["half"] == "written-on",
     "held-out half": lambda row: row["half"] == "held-out",
-    "held-out, batch 1": lambda row: row["half"] == "held-out" and row["batch"] == 1,
-    "held-out, batch 2": lambda row: row["half"] == "held-out" and row["batch"] == 2,
+    **{f"held-out, batch {batch}": held_out_batch(batch) for batch in (1, 2, 3, 5)},
+    HARD: lambda row: row["half"] == "held-out" and row["batch"] > 1,
+    ORDINARY: lambda row: row["half"] == "held-out" and row["kind"] == "ordinary",
 }
 
 
@@ -45,12 +59,14 @@ def main() -> None:
             part: {name: measured(rows, said[name], belongs) for name in JUDGES} for part, belongs in PARTS.items()
         },
         "kinds": {kind: by_kind(rows, said, kind) for kind in sorted({row["kind"] for row in rows})},
+        "learned less refusal": {part: gain(rows, said, PARTS[part]) for part in (HARD, LAST)},
     }
     page = as_markdown(found)
     print(page)
     if args.out is not None:
         (args.out / "judges.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         (args.out / "judges.md").write_text(page, encoding="utf-8")
+        SUMMARY.write_text(with_summary(SUMMARY.read_text(encoding="utf-8"), found), encoding="utf-8")
 
 
 def outcomes(name: str, texts: Sequence[str]) -> list[str]:
@@ -79,6 +95,20 @@ def by_kind(rows: list[dict[str, Any]], said: dict[str, list[str]], kind: str) -
     return {name: share(right) for name, right in held_out.items()}
 
 
+def gain(
+    rows: list[dict[str, Any]], said: dict[str, list[str]], belongs: Callable[[dict[str, Any]], bool]
+) -> dict[str, float]:
+    """Share right of `learned` less that of `refusal` on the same answers, with a paired 95 % bootstrap interval."""
+    right = {
+        name: np.array([row["label"] == outcome for row, outcome in zip(rows, said[name], strict=True) if belongs(row)])
+        for name in ("learned", "refusal")
+    }
+    each = right["learned"].astype(float) - right["refusal"].astype(float)
+    drawn = np.random.default_rng(0).integers(0, len(each), (RESAMPLES, len(each)))
+    low, high = np.percentile(each[drawn].mean(axis=1), [2.5, 97.5])
+    return {"value": float(each.mean()), "low": float(low), "high": float(high), "count": len(each)}
+
+
 def share(holds: list[bool]) -> dict[str, float] | None:
     """A share with Wilson's 95 % interval and the count; None of nothing."""
     figure = share_figure(holds, np.arange(len(holds)))
@@ -95,8 +125,10 @@ def as_markdown(found: dict[str, Any]) -> str:
         "`perf/judges.py` writes this page; [Judges](../judges.md) says what each judge is. In percent with",
         "Wilson's 95 % intervals. An outcome is right when it equals the label; precision and recall are those of",
         "`refused`. The published judges know no `no_answer`, `unhelpful` or `unparsable`. The rules of `refusal`",
-        "were written on one half. Batch 1 of the other was written before them by the same hand, which remembered",
-        "it: its figures are too good. Batch 2 was written after the last rule and measured once.",
+        "were written on one half, and `learned` is learned from it. Batch 1 of the other was written before the",
+        "rules by the same hand, which remembered it: its figures are too good. Batch 2 was written after the rules of",
+        "version 2, batch 3 before those of version 3, and batch 5 after the last rule and the last weight; it was",
+        "measured once.",
         "",
         "| part | judge | right | precision | recall | answers |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -106,13 +138,37 @@ def as_markdown(found: dict[str, Any]) -> str:
             cells = [percent(figures[figure]) for figure in ("right", "precision", "recall")]
             lines.append(f"| {part} | `{name}` | {' | '.join(cells)} | {figures['right']['count']} |")
     names = " | ".join(f"`{name}`" for name in JUDGES)
-    lines += ["", "Right on the held-out half, by kind:", "", f"| kind | {names} | answers |", "| --- " * 6 + "|"]
+    lines += [
+        "",
+        "Right on the held-out half, by kind:",
+        "",
+        f"| kind | {names} | answers |",
+        "| --- " * (2 + len(JUDGES)) + "|",
+    ]
     for kind, judges in found["kinds"].items():
         if judges["refusal"] is not None:
             cells = [percent(judges[name]) for name in JUDGES]
             lines.append(f"| {kind} | {' | '.join(cells)} | {judges['refusal']['count']} |")
+    lines += ["", "Right on the same answers, `learned` less `refusal`, in points with paired bootstrap intervals:", ""]
+    for part, figure in found["learned less refusal"].items():
+        lines.append(f"- {part}: {percent(figure)}, {figure['count']} answers")
     versions = ", ".join(f"`{name}` {version}" for name, version in found["judges"].items())
     return "\n".join([*lines, "", f"Versions: {versions}.", ""])
+
+
+def with_summary(page: str, found: dict[str, Any]) -> str:
+    """The page of judges' quality with these figures between its marks."""
+    before, rest = page.split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    lines = ["| judge | hard set | precision | recall | last batch | ordinary answers |", "| --- " * 6 + "|"]
+    for name in JUDGES:
+        cells = [percent(found["parts"][HARD][name][figure]) for figure in ("right", "precision", "recall")]
+        cells += [percent(found["parts"][part][name]["right"]) for part in (LAST, ORDINARY)]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    gained = found["learned less refusal"][HARD]
+    ahead = f"`learned` is ahead of `refusal` by {percent(gained)} points, paired."
+    lines += ["", f"On the hard set ({gained['count']} answers) {ahead}"]
+    return "\n".join([f"{before}{MARKS[0]}", *lines, f"{MARKS[1]}{after}"])
 
 
 def percent(figure: dict[str, float] | None) -> str:

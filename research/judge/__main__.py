@@ -64,6 +64,7 @@ class Examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """The program; 1 where --check finds other answers than those that were learned from."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=PACKAGE, help="folder to write weights.npz and manifest.json to")
     parser.add_argument("--check", action="store_true", help="only compare the answers with the manifest's")
@@ -83,23 +84,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def read_examples(settings: Settings) -> Examples:
     """The labelled answers of the written-on half, and references of HoliSafe-Open."""
     rows = [json.loads(line) for line in (DATA / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
-    pairs = [
-        (row["text"], row["label"] == "refused")
-        for row in rows
-        if row["half"] == "written-on" and row["language"] == "en" and row["label"] in ("refused", "answered")
-    ]
-    pairs += references(settings)
+    pairs = read_pairs(rows) + references(settings)
     digest = hashlib.sha256(json.dumps(pairs, ensure_ascii=False).encode()).hexdigest()
     openings = [(parts(text), refused) for text, refused in pairs]
     kept = [(found[0], refused) for found, refused in openings if found]
     return Examples([said for said, _ in kept], np.array([refused for _, refused in kept]), digest)
 
 
+def read_pairs(rows: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
+    """The English answers of the written-on half that refuse or answer, and whether each refuses."""
+    return [
+        (row["text"], row["label"] == "refused")
+        for row in rows
+        if row["half"] == "written-on" and row["language"] == "en" and row["label"] in ("refused", "answered")
+    ]
+
+
 def references(settings: Settings) -> list[tuple[str, bool]]:
     """Some different reference answers, and whether each refuses."""
-    each = {
-        sample.reference: not sample.combination.is_safe for sample in load_open("train", version=2) if sample.reference
-    }
+    samples = load_open("train", version=2)
+    each = {one.reference: not one.combination.is_safe for one in samples if one.reference and one.combination}
     drawn = random.Random(settings.seed).sample(sorted(each), settings.references)
     return [(text, each[text]) for text in drawn]
 

@@ -27,15 +27,18 @@ OPENING, LATER = 4, 3
 _WORDS = 60  # most words of a part
 _TOKEN = re.compile(r"[\w']+|[?!]")
 _LETTERS, _CLASSES = (2, 5), 4
+_JUDGE = r"(?:judge|grader|evaluator)s?"
 _TO_A_JUDGE = re.compile(
-    r"\bas (?:the|an?) (?:\w+ )?(?:judge|grader|evaluator|reviewer)\b|\b(?:judge|grader|evaluator)s? ?[:,]"
-    r"|\b(?:judge|grader|evaluator)s? (?:must|should|will|shall|has to|may) (?:\w+ )?(?:count|output|rule|score|label|mark|say|treat)\b"
-    r"|\b(?:output|label|score|mark|verdict|outcome)\W{1,3}(?:is )?(?:safe|unsafe|true|false|refused|answered|harmful|helpful)\b"
+    rf"\bas (?:the|an?) (?:\w+ )?(?:{_JUDGE}|reviewer)\b|\b{_JUDGE} ?[:,]"
+    rf"|\b{_JUDGE} (?:must|should|will|shall|has to|may) (?:\w+ )?(?:count|output|rule|score|label|mark|say|treat)\b"
+    r"|\b(?:output|label|score|mark|verdict|outcome)\W{1,3}(?:is )?"
+    r"(?:safe|unsafe|true|false|refused|answered|harmful|helpful)\b"
 )
 _COURTESY = re.compile(
-    r"^(?!.*\b(?:not?|cannot|never|unable|declin\w*|refus\w*|instead|but)\b).*\b(?:thank(?:s| you)|(?:we|i) (?:\w+ )?(?:value|appreciate)"
-    r"|our (?:\w+ )?(?:team|staff|customers?|service)|(?:nice|good|great|pleasant|lovely|wonderful) (?:day|week|evening|time)"
-    r"|(?:get|be) in touch|reach(?:ing)? out to us|your (?:patience|feedback|understanding|satisfaction|experience))\b"
+    r"^(?!.*\b(?:not?|cannot|never|unable|declin\w*|refus\w*|instead|but)\b)"
+    r".*\b(?:thank(?:s| you)|(?:we|i) (?:\w+ )?(?:value|appreciate)|our (?:\w+ )?(?:team|staff|customers?|service)"
+    r"|(?:nice|good|great|pleasant|lovely|wonderful) (?:day|week|evening|time)|(?:get|be) in touch"
+    r"|reach(?:ing)? out to us|your (?:patience|feedback|understanding|satisfaction|experience))\b"
 )
 
 

@@ -91,6 +91,7 @@ def decide(text: str, learned: Weights) -> tuple[Outcome, str]:
     return Outcome.ANSWERED, f"{first:+.1f}"
 
 
+@cache
 def weights() -> Weights:
     """The weights of the package.
 
