@@ -155,8 +155,6 @@ def write_recipe(names: Path, facts: Path, tuned: Path, to: Path) -> None:
     told: dict[str, Any] = json.loads((tuned / TUNED_FILE).read_text("utf-8"))
     told["base"]["name"] = public_name(told["base"]["name"])
     told["data"]["name"] = public_name(told["data"]["name"])
-    if told["guard"] is not None:
-        told["guard"]["base_model"] = public_name(told["guard"]["base_model"])
     if told["recipe"] is not None:
         told["recipe"] = public_name(told["recipe"])
     verdicts = tuned.parent / "verdicts.json"  # the image head may have learned on (training.verdicts)
