@@ -55,6 +55,12 @@ def test_the_list_says_what_each_can_and_cannot_tell() -> None:
     assert run("benchmarks", "msbench").exit_code == 2
 
 
+def test_of_one_that_is_named_published_rows_are_shown_with_their_judge() -> None:
+    shown = run("benchmarks", "mmsafeaware").stdout
+    assert "Claude-3" in shown and "99.1" in shown and "source: arXiv 2502.11184" in shown
+    assert "Claude-3" not in run("benchmarks").stdout
+
+
 def test_a_benchmark_is_measured_with_its_own_judge_and_figures(root: Path, tmp_path: Path) -> None:
     words = ("bench", MOCK, "--data", f"mssbench:{root / 'mssbench'}", "--out", str(tmp_path / "run"))
     first = run(*words)

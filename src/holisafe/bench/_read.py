@@ -11,6 +11,7 @@ from holisafe import judges as judging
 from holisafe._checks import check_type
 from holisafe.bench._folder import RUN_FILE, SAMPLES, read_record, read_samples
 from holisafe.bench._journal import JUDGEMENTS, RESPONSES, recorded_judgements, recorded_responses
+from holisafe.benchmarks import benchmark_record
 from holisafe.errors import RunError
 from holisafe.judges import Ask, Judge
 from holisafe.records import JudgeId, Judgement, Outcome, Response, Run
@@ -55,8 +56,10 @@ def rejudge(run: Run, judge: str | Judge, *, ask: Ask | None = None) -> Run:
     by = judging.get(judge) if isinstance(judge, str) else judge
     judgements = judging.judge_all(by, run.samples, run.responses, ask)
     versions = {**run.provenance.get("judges", {}), by.id.name: by.id.version}
-    provenance = {**run.provenance, "judges": versions}
-    return replace(run, judgements={**run.judgements, by.id.name: judgements}, provenance=provenance)
+    judged = {**run.judgements, by.id.name: judgements}
+    found = benchmark_record(run.samples, run.responses, judged)
+    provenance = {**run.provenance, "judges": versions, "benchmark": found}
+    return replace(run, judgements=judged, provenance=provenance)
 
 
 def recorded_run(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]) -> Run:

@@ -1,7 +1,7 @@
 """From a judgement to a benchmark's own classes.
 
-A judge that answers separate questions (`rubric`) decides by its answers; of a judge that gives an outcome only
-(every string judge), the class follows from the outcome by the table given here.
+The class follows from the judge's outcome by the table given here. What a judge says beyond its outcome (the answers of
+`rubric`) is not used: `label` is the one place that would.
 """
 
 from __future__ import annotations

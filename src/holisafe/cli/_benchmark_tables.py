@@ -10,13 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from holisafe._printable import printable
-from holisafe.cli._tables import rate
+from holisafe.cli._tables import NOTHING, rate
 
 if TYPE_CHECKING:
     from holisafe.bench import SuiteRow
-    from holisafe.benchmarks import Benchmark, SuitePart
+    from holisafe.benchmarks import Benchmark, BenchmarkFigure, SuitePart
 
-BETTER = {True: "lower", False: "higher"}
+ARROWS = {True: "↓", False: "↑"}
+LEGEND = "%, with 95 % intervals; ↑ more is better, ↓ less is"
 
 
 def print_benchmark(record: Mapping[str, Any] | None, *, console: Console | None = None) -> None:
@@ -30,19 +31,10 @@ def print_benchmark(record: Mapping[str, Any] | None, *, console: Console | None
 
     if record is None:
         return
-    table = Table(
-        title=escape(printable(f"{record['title']}, setting {record['setting']}: %, with 95 % intervals")),
-        title_justify="left",
-    )
-    for column in ("judge", "figure"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("% (95 % interval)", justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    table.add_column("better")
+    table = _table(f"{record['title']}, setting {record['setting']}: {LEGEND}", "judge")
     for judge, figures in record["judges"].items():
         for each in map(BenchmarkFigure.from_json, figures):
-            n = "0" if each.figure is None else str(each.figure.n)
-            table.add_row(_plain(judge), _plain(each.label), rate(each.figure), n, BETTER[each.lower_is_better])
+            table.add_row(_plain(judge), *_cells(each))
         table.add_section()
     (console or Console()).print(table)
 
@@ -55,25 +47,17 @@ def print_suite(rows: Sequence[SuiteRow], *, console: Console | None = None) -> 
         console: Where to print; standard output if not given.
     """
     console = console or Console()
-    table = Table(title="Suite: %, with 95 % intervals", title_justify="left")
-    for column in ("benchmark", "figure"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("% (95 % interval)", justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    for column in ("better", "judge", "errors"):
-        table.add_column(column)
+    table = _table(f"Suite: {LEGEND}", "benchmark", last="judge")
     for row in rows:
         for each in row.headline:
-            n = "0" if each.figure is None else str(each.figure.n)
-            cells = (rate(each.figure), n, BETTER[each.lower_is_better], _plain(row.judge), str(row.errors))
-            table.add_row(_plain(row.part.benchmark.title), _plain(each.label), *cells)
+            table.add_row(_plain(row.part.benchmark.title), *_cells(each), _plain(row.judge))
         table.add_section()
     console.print(table)
     for row in rows:
         if row.state != "complete":
-            console.print(
-                printable(f"{row.part.benchmark.name}: {row.state}: {row.reason}"), markup=False, soft_wrap=True
-            )
+            _line(console, f"{row.part.benchmark.name}: {row.state}: {row.reason}")
+        elif row.errors:
+            _line(console, f"{row.part.benchmark.name}: {row.errors} of {row.samples} samples ended in an error")
 
 
 def print_plan(parts: Sequence[SuitePart], *, console: Console | None = None) -> None:
@@ -103,6 +87,48 @@ def print_benchmarks(found: Sequence[Benchmark], *, console: Console | None = No
         )
         for name, text in lines.items():
             _line(console, f"  {name}: {text}")
+
+
+def _table(title: str, first: str, last: str = "") -> Table:
+    table = Table(title=escape(printable(title)), title_justify="left")
+    for column in (first, "figure"):
+        table.add_column(column, no_wrap=True)
+    for column in ("% (95 % interval)", "n"):
+        table.add_column(column, justify="right", no_wrap=True)
+    if last:
+        table.add_column(last)
+    return table
+
+
+def _cells(each: BenchmarkFigure) -> tuple[str, str, str]:
+    n = "0" if each.figure is None else str(each.figure.n)
+    return f"{_plain(each.label)} {ARROWS[each.lower_is_better]}", rate(each.figure), n
+
+
+def print_published(made: Benchmark, *, console: Console | None = None) -> None:
+    """What others reported of a benchmark, with the judge of each row; nothing where there is nothing.
+
+    Args:
+        made: The benchmark.
+        console: Where to print; standard output if not given.
+    """
+    if not made.published:
+        return
+    shown = [kind for kind in made.kinds if any(kind.name in row.values for row in made.published)]
+    table = Table(title=escape(f"{made.title}, published: %"), title_justify="left")
+    table.add_column("model", no_wrap=True)
+    for kind in shown:
+        table.add_column(f"{_plain(kind.label)} {ARROWS[kind.lower_is_better]}", justify="right")
+    table.add_column("setting")
+    table.add_column("judge")
+    for row in made.published:
+        values = (f"{100 * row.values[kind.name]:.1f}" if kind.name in row.values else NOTHING for kind in shown)
+        table.add_row(_plain(row.model), *values, _plain(row.setting), _plain(row.judge))
+    console = console or Console()
+    console.print(table)
+    sources = dict.fromkeys(f"{row.source}. {row.note}".rstrip(". ") for row in made.published)
+    for source in sources:
+        _line(console, f"source: {source}")
 
 
 def _line(console: Console, text: str) -> None:

@@ -26,16 +26,19 @@ def benchmarks(
 ) -> None:
     """List the benchmarks: size, licence, settings, judge, and what each can and cannot tell.
 
-    Measure on one with `holisafe bench MODEL --data NAME:PATH`. With --json, published numbers are listed too.
+    Of those that are named, and with --json, published numbers are listed too. Measure on one with
+    `holisafe bench MODEL --data NAME:PATH`.
     """
     from holisafe import benchmarks as room
-    from holisafe.cli._benchmark_tables import print_benchmarks
+    from holisafe.cli._benchmark_tables import print_benchmarks, print_published
 
     found = [room.get(each) for each in name or room.names()]
     if as_json:
         typer.echo(json.dumps({"benchmarks": [_to_json(made) for made in found]}))
         return
     print_benchmarks(found)
+    for made in found if name else ():
+        print_published(made)
 
 
 def _to_json(made: Benchmark) -> dict[str, Any]:
