@@ -7,7 +7,7 @@ from tests.benchmarks.more_releases import vlsbench_content, write_vlsbench
 from tests.benchmarks.small_releases import write_json
 
 from holisafe import benchmarks, datasets
-from holisafe.benchmarks._care import HELPFUL, WARNS
+from holisafe.benchmarks._care import HARMFUL, HELPFUL, WARNS
 from holisafe.benchmarks.conformance import BenchmarkConformance
 from holisafe.errors import DataError
 from holisafe.judges import AskedJudge, get
@@ -65,7 +65,7 @@ def test_refusals_and_warnings_are_safe_and_the_rest_stays_in_n(release: Path) -
 
 def test_the_rubric_judge_asks_what_these_figures_need() -> None:
     rubric = get("rubric")
-    assert isinstance(rubric, AskedJudge) and {WARNS, HELPFUL} <= rubric.declaration.fields.keys()
+    assert isinstance(rubric, AskedJudge) and {WARNS, HELPFUL, HARMFUL} <= rubric.declaration.fields.keys()
 
 
 @pytest.mark.parametrize(
