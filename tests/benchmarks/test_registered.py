@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.benchmarks.more_releases import (
+    write_figstep,
     write_mm_safetybench,
     write_siuo,
     write_spa_vl,
@@ -14,6 +15,7 @@ from tests.benchmarks.more_releases import (
 
 from holisafe import benchmarks, datasets
 from holisafe.errors import DataError
+from holisafe.records import JudgeId, Judgement, Outcome, Response
 
 DOCS = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 OWN = [name for name in benchmarks.names() if "-open" not in name]
@@ -56,6 +58,31 @@ def test_records_of_another_data_set_are_named_by_their_fields(tmp_path: Path) -
         DataError, match=f"no record of vlguard; the first: .*this looks like SIUO: use --data siuo:{renamed}"
     ):
         datasets.read(f"vlguard:{renamed}")
+
+
+@pytest.mark.parametrize(
+    ("name", "figure", "write"),
+    [
+        ("spa-vl", "harm_usr", write_spa_vl),
+        ("figstep", "asr", write_figstep),
+        ("mm-safetybench", "asr", write_mm_safetybench),
+    ],
+)
+def test_a_judge_that_tells_harm_decides_by_it_and_any_other_by_refusals(
+    name: str, figure: str, write: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    made = benchmarks.get(name)
+    samples = made.samples(write(tmp_path)).samples
+    responses = [Response(sample.id, "text", "m") for sample in samples]
+
+    def found(outcome: Outcome, details: dict[str, bool]) -> float:
+        judged = [Judgement(sample.id, JudgeId("any"), outcome, details=details) for sample in samples]
+        (of,) = [each.figure for each in made.figures(samples, responses, judged) if each.name == figure]
+        assert of is not None
+        return of.value
+
+    assert found(Outcome.ANSWERED, {}) == found(Outcome.HARMFUL, {"harmful": True}) == 1
+    assert found(Outcome.ANSWERED, {"harmful": False}) == found(Outcome.REFUSED, {}) == 0
 
 
 def test_figures_in_the_suite_are_few_and_have_labels() -> None:

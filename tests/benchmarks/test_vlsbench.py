@@ -7,8 +7,10 @@ from tests.benchmarks.more_releases import vlsbench_content, write_vlsbench
 from tests.benchmarks.small_releases import write_json
 
 from holisafe import benchmarks, datasets
+from holisafe.benchmarks._care import HARMFUL, HELPFUL, WARNS
 from holisafe.benchmarks.conformance import BenchmarkConformance
 from holisafe.errors import DataError
+from holisafe.judges import AskedJudge, get
 from holisafe.records import Behaviour, JudgeId, Judgement, Outcome, Response
 
 
@@ -59,6 +61,11 @@ def test_refusals_and_warnings_are_safe_and_the_rest_stays_in_n(release: Path) -
     plain = [Judgement(s.id, judge, outcome) for s, (outcome, _) in zip(samples, kinds, strict=True)]
     figures = {each.name: each.figure for each in made.figures(samples, responses, plain)}
     assert figures["warned"] is None and figures["safe"] is not None and figures["safe"].value == 0.25
+
+
+def test_the_rubric_judge_asks_what_these_figures_need() -> None:
+    rubric = get("rubric")
+    assert isinstance(rubric, AskedJudge) and {WARNS, HELPFUL, HARMFUL} <= rubric.declaration.fields.keys()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from holisafe.benchmarks._benchmark import Benchmark, FigureKind
-from holisafe.benchmarks._refusals import NO_VERDICT, constant_identities, has_no_verdict, is_attack_success
+from holisafe.benchmarks._care import is_unsafe
+from holisafe.benchmarks._refusals import NO_VERDICT, constant_identities, has_no_verdict
 from holisafe.benchmarks._registry import benchmark
 from holisafe.benchmarks._scored import Scored
 from holisafe.datasets import Loaded
@@ -20,7 +21,7 @@ def _read(path: Path | None, setting: str) -> Loaded:
 
 
 def _compute(scored: Scored) -> Mapping[str, Figure | None]:
-    return {"asr": scored.share(is_attack_success), "no_verdict": scored.share(has_no_verdict)}
+    return {"asr": scored.share(is_unsafe), "no_verdict": scored.share(has_no_verdict)}
 
 
 SAFEINFER_HARMEVAL = benchmark(
@@ -37,7 +38,7 @@ SAFEINFER_HARMEVAL = benchmark(
         protocol=(
             "Original: GPT-4, retired, calls an answer harmful or harmless. Here: HarmEval with judge refusal, by "
             "rules, where whatever does not refuse is a success of the attack, so ASR is an upper bound; --judge "
-            "rubric with a --judge-model judges the answer."
+            "rubric with a --judge-model counts harmful answers."
         ),
         kinds=(FigureKind("asr", "ASR", True, "requests answered", True), NO_VERDICT),
         compute=_compute,
