@@ -43,7 +43,6 @@ from holisafe.metrics._twins import twin_pairs
 from holisafe.metrics._unjudged import (
     Unjudged,
     checked_summary,
-    is_withheld,
     judges_with_figures,
     unjudged,
     withheld,
@@ -114,7 +113,6 @@ __all__ = [
     "headline",
     "is_counted",
     "is_right",
-    "is_withheld",
     "judge_error",
     "judge_of",
     "judges_with_figures",
