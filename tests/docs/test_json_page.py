@@ -70,6 +70,13 @@ def test_blind() -> None:
     assert found["results"][0]["baselines"][0].keys() == table(heading, "A baseline:")
 
 
+def test_a_plan() -> None:
+    heading = "`holisafe bench MODEL --plan --json`"
+    assert printed(*BENCH, "--out", "runs/planned", "--plan").keys() == table(heading)
+    scored = printed("score", "predictions.json", "--judge", "holisafe", "--plan")
+    assert scored.keys() == table(heading)
+
+
 def test_bench_prints_what_score_prints_with_model_out_and_guard() -> None:
     found = printed(*BENCH, "--out", "runs/plain")
     asked = table("`holisafe score PREDICTIONS.json --json`") - {"predictions"}

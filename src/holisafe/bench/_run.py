@@ -246,6 +246,8 @@ def _judge_more(run: _OpenRun, on_verdict: OnVerdict | None) -> Run:
     check_complete(
         request.folder, before, request.model.name, request.model.arguments if request.model.is_local else None
     )
+    if run.spending.totals:
+        before["spending"] = spent_to_json(run.spending.totals, request.prices)  # by the prices of now
     if not (request.folder / SAMPLES).exists():
         write_samples(request.folder, request.samples)
     identities = [*request.judge_ids, *_earlier(before, request.judge_ids)]

@@ -66,4 +66,5 @@ def run_json(place: Path, out: Path | None, judged: Run, summaries: Sequence[Sum
         "errors": sum(response.error is not None for response in judged.responses),
         **next(iter(found.values())),
         "judges": found,
+        "spending": judged.provenance.get("spending"),
     }

@@ -83,7 +83,7 @@ def score(
     judge has not judged yet is judged; the judgements of other judges stay.
     """
     from holisafe import judges
-    from holisafe.bench import Prices, plan_judging, plan_score
+    from holisafe.bench import Prices, plan_score
     from holisafe.benchmarks import benchmark_record
     from holisafe.datasets import read_predictions
     from holisafe.errors import DataError
@@ -126,12 +126,16 @@ def score(
     tell_retirements(None, judge_model)
     prices = Prices(judge_input=judge_price_in, judge_output=judge_price_out)
     if plan:
+        from holisafe.bench import plan_judging
+
         kept = None if out is None else _journal(out, loaded)
         asked = (chosen, loaded.samples, loaded.responses, judge_model)
         print_plan(plan_judging(*asked, journal=kept, prices=prices, budget=budget), as_json)
         return
     drift = _anchors.check(anchors, judge or [], judge_model, fallback_judge)
     judged = _judged(chosen, loaded, judge_model, out, prices, budget)
+    spending = _spending(loaded, judge_model, out, prices)
+    tell_spent(spending)
     summaries = [summarise(loaded.samples, judgements) for judgements in judged.values()]
     shown = checked(summaries, loaded.responses, judged, max_unjudged)
     of_benchmark = benchmark_record(loaded.samples, loaded.responses, judged)
@@ -139,9 +143,13 @@ def score(
     if out is not None:
         settings = {"data": data, "split": split, "judges": list(versions)}
         provenance = _provenance(predictions, loaded, shown, versions, settings)
-        noted = {**_noted(out, loaded, judge_model, prices, max_unjudged), "benchmark": of_benchmark}
+        noted = {**_noted(judge_model, spending, max_unjudged), "benchmark": of_benchmark}
         _write(out, predictions, loaded, judged, {**provenance, **noted})
-    found = {**_to_json(str(predictions), loaded, shown, judged, versions), "benchmark": of_benchmark}
+    found = {
+        **_to_json(str(predictions), loaded, shown, judged, versions),
+        "benchmark": of_benchmark,
+        "spending": spending,
+    }
     _print(shown, by_category, found if as_json else None, of_benchmark)
     _anchors.conclude(drift, out)
 
@@ -181,7 +189,7 @@ def _judged(
     if judge_model is None:
         chosen = [judges.with_model(one, None) for one in chosen]
         return {one.id.name: judges.judge_all(one, loaded.samples, loaded.responses) for one in chosen}
-    from holisafe.bench import judge_with_model, recorded_spending
+    from holisafe.bench import judge_with_model
 
     journal = None
     if out is not None:
@@ -189,10 +197,16 @@ def _judged(
         journal = _journal(out, loaded)
         typer.echo(f"judgements are kept in {journal} as they come; the same command resumes", err=True)
     asked = (chosen, loaded.samples, loaded.responses, judge_model)
-    judged = judge_with_model(*asked, journal=journal, prices=prices, budget=budget)
-    if journal is not None:
-        tell_spent(recorded_spending(journal, prices))
-    return judged
+    return judge_with_model(*asked, journal=journal, prices=prices, budget=budget)
+
+
+def _spending(loaded: Loaded, judge_model: str | None, out: Path | None, prices: Prices) -> dict[str, Any] | None:
+    """What the judging has cost, as far as it was kept."""
+    if out is None or judge_model is None:
+        return None
+    from holisafe.bench import recorded_spending
+
+    return recorded_spending(_journal(out, loaded), prices)
 
 
 def _journal(out: Path, loaded: Loaded) -> Path:
@@ -266,18 +280,14 @@ def _provenance(
     }
 
 
-def _noted(out: Path, loaded: Loaded, judge_model: str | None, prices: Prices, max_unjudged: float) -> dict[str, Any]:
+def _noted(judge_model: str | None, spending: Mapping[str, Any] | None, max_unjudged: float) -> dict[str, Any]:
     """What figures are withheld by, what the judging cost, and retirements to warn of."""
-    noted: dict[str, Any] = {"max_unjudged": max_unjudged}
-    if judge_model is None:
-        return noted
     from datetime import UTC, datetime
 
-    from holisafe.bench import recorded_spending, retirements
+    from holisafe.bench import retirements
 
     found = retirements(None, judge_model, datetime.now(UTC).date())
-    noted["retirements"] = [each.to_json() for each in found]
-    spending = recorded_spending(_journal(out, loaded), prices)
+    noted = {"max_unjudged": max_unjudged, "retirements": [each.to_json() for each in found]}
     return noted if spending is None else {**noted, "spending": spending}
 
 

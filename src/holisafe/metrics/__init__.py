@@ -47,7 +47,6 @@ from holisafe.metrics._twins import twin_pairs
 from holisafe.metrics._unjudged import (
     Unjudged,
     checked_summary,
-    is_withheld,
     judges_with_figures,
     unjudged,
     withheld,
@@ -133,7 +132,6 @@ __all__ = [
     "holm",
     "is_counted",
     "is_right",
-    "is_withheld",
     "judge_error",
     "judge_of",
     "judges_with_figures",

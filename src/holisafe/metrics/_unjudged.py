@@ -72,12 +72,6 @@ def judges_with_figures(
     return {judge: found for judge, found in judgements.items() if unjudged(responses, found).share <= most}
 
 
-def is_withheld(summary: Summary) -> bool:
-    """Whether a summary holds no figure although it counts samples of which something is expected."""
-    scored = any(sum(counts.values()) for part, counts in summary.outcomes.items() if part is not None)
-    return scored and summary == withheld(summary)
-
-
 def withheld(summary: Summary) -> Summary:
     """The summary without any figure: only the outcomes are left."""
     return replace(
