@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from inspect_ai.model import GenerateConfig, Model
 from inspect_ai.util import LimitExceededError
@@ -100,6 +101,8 @@ def _named(name: str) -> ReachedGuard:
         address, _, served = source.partition("#")
         if not served:
             raise RunError(f"{name}: name the model behind the address, as in {source}#ORG/NAME")
+        if "@" in urlsplit(address).netloc:
+            raise RunError(f"guard {head!r}: an address is recorded with the run; give its key as {KEY} instead")
         arguments = {"base_url": address, "api_key": os.environ.get(KEY, "none"), "responses_api": False}
         return ReachedGuard(ModelGuard(model, None, source), f"openai/{served}", arguments)
     endpoint = inspect_name(source)
