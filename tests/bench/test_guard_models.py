@@ -155,6 +155,7 @@ def test_arguments_of_the_chat_template_reach_the_server(data: Path, tmp_path: P
     [
         ("llama-guard-4", RunError, "name what answers behind it"),
         ("llama-guard-4:http://127.0.0.1:1/v1", RunError, "#ORG/NAME"),
+        ("llama-guard-4:http://me:secret@127.0.0.1:1/v1#m", RunError, "HOLISAFE_GUARD_KEY"),
         ("llama-guard-4:nowhere", UnknownNameError, "nowhere"),
         ("llama-guard-4:./nowhere", GuardError, "config.json"),
         ("llama-gard-4:org/name", UnknownNameError, "llama-guard-4"),

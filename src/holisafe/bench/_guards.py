@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from inspect_ai.model import GenerateConfig, Model
 from inspect_ai.util import LimitExceededError
@@ -35,7 +36,7 @@ from holisafe.judges.guard_models import (
     guard_model,
     local_guard,
 )
-from holisafe.records import GuardModelRun, GuardModelVerdict, JudgeId, Sample
+from holisafe.records import GuardModelVerdict, Sample
 from holisafe.taxonomy import Combination
 
 AT_ONCE = 10
@@ -100,6 +101,8 @@ def _named(name: str) -> ReachedGuard:
         address, _, served = source.partition("#")
         if not served:
             raise RunError(f"{name}: name the model behind the address, as in {source}#ORG/NAME")
+        if "@" in urlsplit(address).netloc:
+            raise RunError(f"guard {head!r}: an address is recorded with the run; give its key as {KEY} instead")
         arguments = {"base_url": address, "api_key": os.environ.get(KEY, "none"), "responses_api": False}
         return ReachedGuard(ModelGuard(model, None, source), f"openai/{served}", arguments)
     endpoint = inspect_name(source)
@@ -116,30 +119,6 @@ def guards_record(record: Mapping[str, Any] | None, guards: Sequence[ReachedGuar
     earlier = [each for each in (record or {}).get("guard_models", []) if each["guard"]["name"] not in names]
     every = [*(each.record for each in guards), *earlier]
     return {"guard_models": every} if every else {}
-
-
-def recorded_guards(
-    record: Mapping[str, Any], verdicts: Mapping[tuple[str, JudgeId], GuardModelVerdict], samples: Sequence[Sample]
-) -> tuple[GuardModelRun, ...]:
-    """The guards that a run's record names, with a verdict for each sample.
-
-    Raises:
-        RunError: The record does not name them as this version does.
-    """
-    found = []
-    try:
-        for each in record.get("guard_models", []):
-            guard = JudgeId.from_json(each["guard"])
-            expresses = frozenset(Combination(name) for name in each["expresses"])
-            of = tuple(
-                verdicts.get((sample.id, guard))
-                or GuardModelVerdict(sample.id, guard, error="no verdict was recorded; start the same command again")
-                for sample in samples
-            )
-            found.append(GuardModelRun(guard, expresses, of))
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"run.json does not name its guard models as this version does ({error!r})") from error
-    return tuple(found)
 
 
 def classify_missing(

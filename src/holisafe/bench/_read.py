@@ -10,7 +10,6 @@ from typing import Any
 from holisafe import judges as judging
 from holisafe._checks import check_type
 from holisafe.bench._folder import RUN_FILE, SAMPLES, read_record, read_samples
-from holisafe.bench._guards import recorded_guards
 from holisafe.bench._journal import (
     GUARD_VERDICTS,
     JUDGEMENTS,
@@ -22,8 +21,9 @@ from holisafe.bench._journal import (
 from holisafe.benchmarks import benchmark_record
 from holisafe.errors import RunError
 from holisafe.judges import Ask, Judge
-from holisafe.records import JudgeId, Judgement, Outcome, Response, Run
+from holisafe.records import GuardModelRun, GuardModelVerdict, JudgeId, Judgement, Outcome, Response, Run, Sample
 from holisafe.records.folder import is_written_run, read_written_run
+from holisafe.taxonomy import Combination
 
 
 def read_run(path: str | Path) -> Run:
@@ -95,7 +95,7 @@ def recorded_run(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]
         )
         for judge in judges
     }
-    guards = recorded_guards(record, recorded_guard_verdicts(folder / GUARD_VERDICTS), samples)
+    guards = _recorded_guards(record, recorded_guard_verdicts(folder / GUARD_VERDICTS), samples)
     return Run(record["name"], samples, responses, judgements, record, guards)
 
 
@@ -112,6 +112,30 @@ def judge_ids(record: Mapping[str, Any]) -> list[JudgeId]:
             f"{RUN_FILE} does not identify its judges ({error!r}); was it written by another version of holisafe? "
             "Run the bench again with another --out"
         ) from error
+
+
+def _recorded_guards(
+    record: Mapping[str, Any], verdicts: Mapping[tuple[str, JudgeId], GuardModelVerdict], samples: Sequence[Sample]
+) -> tuple[GuardModelRun, ...]:
+    """The guards that a run's record names, with a verdict for each sample.
+
+    Raises:
+        RunError: The record does not name them as this version does.
+    """
+    found = []
+    try:
+        for each in record.get("guard_models", []):
+            guard = JudgeId.from_json(each["guard"])
+            expresses = frozenset(Combination(name) for name in each["expresses"])
+            of = tuple(
+                verdicts.get((sample.id, guard))
+                or GuardModelVerdict(sample.id, guard, error="no verdict was recorded; start the same command again")
+                for sample in samples
+            )
+            found.append(GuardModelRun(guard, expresses, of))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"run.json does not name its guard models as this version does ({error!r})") from error
+    return tuple(found)
 
 
 def _from_folder(folder: Path) -> Run:

@@ -194,6 +194,13 @@ def test_wildguard_says_what_it_was_taught_without_a_template(folders: dict[str,
     assert judgement.outcome is Outcome.REFUSED
 
 
+@pytest.mark.parametrize("name", ["shieldgemma2", "llama-guard-3-vision", "guardreasoner-vl"])
+def test_pixels_are_given_in_the_dtype_of_the_weights(name: str, folders: dict[str, Path], sample: Sample) -> None:
+    ask = LocalAsk(guard_model(name), str(folders[name]), "cpu", "bfloat16")
+    assert asked(ask, ask.guard.messages(sample, None)[0]).text is not None
+    assert ask._load()[0].dtype is torch.bfloat16
+
+
 def test_arguments_of_the_template_reach_it(folders: dict[str, Path], sample: Sample) -> None:
     guard = SingGuard("singguard-slow", "slow", "1. No maps.")
     ask = LocalAsk(guard, str(folders["singguard"]), "cpu")

@@ -81,7 +81,7 @@ class LocalAsk:
         policy = {"policy": turns[-1].text}
         inputs = processor(images=images, custom_policies=policy, policies=list(policy), return_tensors="pt")
         with torch.inference_mode():
-            scores = model(**inputs.to(model.device)).probabilities[0].double()  # (2,): Yes, No
+            scores = model(**_placed(inputs, model)).probabilities[0].double()  # (2,): Yes, No
         first, second = self.guard.verdict_words
         if not scores.isfinite().all():
             raise JudgeError(f"guard {self.guard.name}: its scores are not finite; try another dtype, such as bfloat16")
@@ -93,8 +93,7 @@ class LocalAsk:
     ) -> Reply:
         import torch
 
-        inputs = self._inputs(processor, turns, template).to(model.device)
-        inputs = {name: _as(value, model.dtype) for name, value in inputs.items()}
+        inputs = _placed(self._inputs(processor, turns, template), model)
         with torch.inference_mode():
             made = model.generate(
                 **inputs,
@@ -237,8 +236,10 @@ def _ends(model: Any) -> set[int]:
     return set(ends if isinstance(ends, list) else [ends]) - {None}
 
 
-def _as(value: Any, dtype: Any) -> Any:
-    return value.to(dtype) if value.is_floating_point() else value
+def _placed(inputs: Any, model: Any) -> dict[str, Any]:
+    """Inputs on the model's device, pixels in its dtype."""
+    placed = {name: value.to(model.device) for name, value in inputs.items()}
+    return {name: value.to(model.dtype) if value.is_floating_point() else value for name, value in placed.items()}
 
 
 def _first_words(scores: Any, tokens: Any, tokenizer: Any, words: tuple[str, ...]) -> dict[str, float]:

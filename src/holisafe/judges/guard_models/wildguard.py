@@ -40,7 +40,7 @@ class WildGuard:
     The only guard here that tells harm and refusal of a response apart in one reading, also soft refusals.
 
     Can express: of requests, harm in the text itself (SUU, UUU against SSS); of responses, harm and refusal in every
-    combination. Cannot: USU and SSU requests, since it sees no image.
+    combination. Cannot: USU and SSU requests, since it sees no image. Of a conversation it is shown the last turn.
 
     Source: `allenai/wildguard` (arXiv 2406.18495, Apache-2.0, gated). It has no chat template: a server must pass the
     text through as it is.
