@@ -21,10 +21,10 @@ def parse_enum(kind: type[E], value: E | str) -> E:
     by_name = {member.value.lower(): member for member in kind}
     found = by_name.get(str(value).strip().lower())
     if found is None:
-        raise UnknownNameError(_snake(kind.__name__), str(value), [member.value for member in kind])
+        raise UnknownNameError(_words(kind.__name__), str(value), [member.value for member in kind])
     return found
 
 
-def _snake(name: str) -> str:
-    """Class name as its argument is called: `DecideBy` as "decide_by"."""
-    return "".join(f"_{c.lower()}" if c.isupper() and at else c.lower() for at, c in enumerate(name))
+def _words(name: str) -> str:
+    """Class name in words: `DecideBy` as "decide by"."""
+    return "".join(f" {c.lower()}" if c.isupper() and at else c.lower() for at, c in enumerate(name))
