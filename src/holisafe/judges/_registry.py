@@ -138,13 +138,12 @@ def get(name: str, **parameters: Any) -> Judge:
     arguments = (argument,) if colon and name not in _JUDGES else ()
     factory = _JUDGES.get(head if arguments else name)
     try:
-        made = factory(*arguments, **parameters)
+        made: object = factory(*arguments, **parameters)
     except TypeError as error:
         raise JudgeError(f"judge {name!r} does not take these parameters: {error}") from error
     if not isinstance(made, Judge):
-        found: object = made
         raise RegistryError(
-            f"judge {name!r} is made as {type(found).__name__}; expected an object with `id` and `judge`"
+            f"judge {name!r} is made as {type(made).__name__}; expected an object with `id` and `judge`"
         )
     if not parameters or made.id.name != name:
         return made
