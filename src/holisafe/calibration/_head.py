@@ -18,7 +18,7 @@ _SAFE = GuardLabel.SAFE.index  # SSS is the first combination, too
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class HeadRecords:
     """Records of one head: logits (records, labels), labels and cluster indices (records,), names of the labels."""
 
     what: str
@@ -27,10 +27,10 @@ class Head:
     clusters: npt.NDArray[np.int64]
     names: Sequence[str]
 
-    def only(self, kept: npt.NDArray[np.bool_]) -> Head:
+    def only(self, kept: npt.NDArray[np.bool_]) -> HeadRecords:
         """Some of the records, by a mask (records,)."""
         clusters = _numbered(self.clusters[kept])
-        return Head(self.what, self.logits[kept], self.labels[kept], clusters, self.names)
+        return HeadRecords(self.what, self.logits[kept], self.labels[kept], clusters, self.names)
 
     @property
     def safe(self) -> npt.NDArray[np.bool_]:
@@ -47,7 +47,9 @@ class Head:
         return np.asarray(1 - softmax(self.logits, temperature)[:, _SAFE], dtype=np.float64)
 
 
-def read_head(what: str, logits: Any, labels: Any, names: Sequence[str], clusters: Sequence[str] | None) -> Head | None:
+def read_head(
+    what: str, logits: Any, labels: Any, names: Sequence[str], clusters: Sequence[str] | None
+) -> HeadRecords | None:
     """The records of one head, checked; None where there are none.
 
     Raises:
@@ -68,10 +70,10 @@ def read_head(what: str, logits: Any, labels: Any, names: Sequence[str], cluster
     if clusters is not None and len(clusters) != len(right):
         raise DataError(f"expected one of {what}_clusters per record, found {len(clusters)} for {len(right)}")
     belongs = np.arange(len(right)) if clusters is None else _numbered(np.asarray(clusters, dtype=np.str_))
-    return Head(what, values, right.astype(np.int64), belongs, names)
+    return HeadRecords(what, values, right.astype(np.int64), belongs, names)
 
 
-def first_half_of(head: Head, seed: int) -> npt.NDArray[np.bool_]:
+def first_half_of(head: HeadRecords, seed: int) -> npt.NDArray[np.bool_]:
     """Which records set the temperature: of each label's clusters, every other one in a drawn order.
 
     A cluster of several labels goes with its first record's.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from holisafe.calibration._head import Head, first_half_of, read_head
+from holisafe.calibration._head import HeadRecords, first_half_of, read_head
 from holisafe.calibration.report import CalibrationReport, Fit, FlagRow, HeadReport
 from holisafe.errors import DataError, GuardError
 from holisafe.guard import Calibration
@@ -141,7 +141,7 @@ class _Settings:
     resamples: int
 
 
-def _calibrate_head(head: Head, settings: _Settings) -> HeadReport:
+def _calibrate_head(head: HeadRecords, settings: _Settings) -> HeadReport:
     if settings.by_hand is None and not head.safe.any():
         raise DataError(
             f"{head.what} head: all {len(head.labels)} {head.noun} are unsafe, and a threshold is set by safe ones; "
@@ -187,7 +187,7 @@ def _calibrate_head(head: Head, settings: _Settings) -> HeadReport:
 
 
 def _fit_temperatures(
-    head: Head, first_half: npt.NDArray[np.bool_], settings: _Settings
+    head: HeadRecords, first_half: npt.NDArray[np.bool_], settings: _Settings
 ) -> tuple[Temperature | None, Fit | None]:
     """The temperature of the first half, and the fit of all records, each at the temperature of the other half."""
     first, second = head.only(first_half), head.only(~first_half)
@@ -218,7 +218,7 @@ def _why_not(found: Temperature | None, before: Fit, crossed: Fit | None) -> str
 class _Scores:
     """P(unsafe) of one head's records at its temperature, and what thresholds flag of them."""
 
-    def __init__(self, head: Head, first_half: npt.NDArray[np.bool_], temperature: float, seed: int) -> None:
+    def __init__(self, head: HeadRecords, first_half: npt.NDArray[np.bool_], temperature: float, seed: int) -> None:
         self._head, self._first_half, self._seed = head, first_half, seed
         self._values = head.unsafe_scores(temperature)
         self.is_whole = temperature == 1.0  # nothing was fitted on the first half, which can set thresholds too
@@ -284,7 +284,7 @@ class _Scores:
 
 
 def _warnings(
-    head: Head, found: Temperature | None, scores: _Scores, threshold: float, flag_rate: float | None
+    head: HeadRecords, found: Temperature | None, scores: _Scores, threshold: float, flag_rate: float | None
 ) -> list[str]:
     said = []
     if len(np.unique(head.labels)) < 2:
@@ -326,7 +326,7 @@ def _fit(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> Fit:
 
 def _ranking(
     measure: Callable[[npt.ArrayLike, npt.ArrayLike], float | None],
-    held: Head,
+    held: HeadRecords,
     scores: npt.NDArray[np.float64],
     settings: _Settings,
 ) -> Figure | None:
