@@ -32,7 +32,8 @@ from holisafe.errors import HoliSafeError, RunError
 from research.ablations.arms import ARMS, QUESTIONS, REFERENCE, UNTUNED, Arm, planned, run_name
 from research.ablations.figures import summarise_study
 from research.ablations.page import write_page
-from research.ablations.runs import Material, Settings, describe_study, measure, read_material, run, write_json
+from research.ablations.runs import Material, Settings, describe_study, read_material, run, write_json
+from research.ablations.timing import measure
 
 STUDY_FILE = "study.json"
 

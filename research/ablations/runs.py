@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 
 from holisafe import __version__, datasets, judges
 from holisafe.checkpoints.tuned import hash_weights
@@ -158,7 +158,7 @@ def describe_study(settings: Settings, material: Material) -> dict[str, Any]:
     """What a folder of runs is of, the slice included: enough to make the page of, without the data."""
     return {
         "settings": asdict(settings),
-        "weights_sha256": hash_weights(_load(settings).model),
+        "weights_sha256": hash_weights(load_base(settings).model),
         "train": {"sha256": datasets.fingerprint(material.train), **_counts(material.train)},
         "general": {"sha256": datasets.fingerprint(material.general), "samples": len(material.general)},
         "slice": [
@@ -205,7 +205,7 @@ def run(settings: Settings, material: Material, arm: Arm, seed: int) -> dict[str
         HoliSafeError: The model cannot be loaded or tuned.
     """
     started, clock = time.monotonic(), time.process_time()
-    loaded = _load(settings)
+    loaded = load_base(settings)
     trained: dict[str, Any] = {"settings": None, "guard": None, "parameters": None, "log": []}
     collate = Collator(loaded.processor)
     if arm.name != UNTUNED:
@@ -235,7 +235,8 @@ def run(settings: Settings, material: Material, arm: Arm, seed: int) -> dict[str
     return result
 
 
-def _load(settings: Settings) -> LoadedModel:
+def load_base(settings: Settings) -> LoadedModel:
+    """The model that every arm begins with."""
     return load(settings.model, device=_device(), dtype="float32", attention=settings.attention)
 
 
@@ -254,7 +255,7 @@ def _tune(
         attach_guard(loaded.model, guard, processor=loaded.processor)
     drawn = draw(settings, material, arm, seed)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(loaded, config, drawn, Path(folder))
+        trainer = make_trainer(loaded, config, drawn, Path(folder))
         trainer.tune()
     learned = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
     model = trainer.model.merge_and_unload().eval()
@@ -288,7 +289,8 @@ def draw(settings: Settings, material: Material, arm: Arm, seed: int) -> list[Sa
     return group_by_length(drawn, settings.batch, 1, seed=seed)
 
 
-def _trainer(loaded: LoadedModel, config: TuneConfig, drawn: Sequence[Sample], folder: Path) -> GuardedTrainer:
+def make_trainer(loaded: LoadedModel, config: TuneConfig, drawn: Sequence[Sample], folder: Path) -> GuardedTrainer:
+    """A trainer that saves nothing and goes through `drawn` in its order."""
     every = max(1, len(drawn) // config.batch_size // 10)
     on_cpu = _device() == "cpu"
     trainer = GuardedTrainer(
@@ -354,63 +356,6 @@ def _findings(samples: Sequence[Sample], responses: Sequence[Response]) -> dict[
         "joint": {s.id: r.verdict.request.combination for s, r in pairs if r.verdict.request is not None},
         "answers": {sample.id: response.text for sample, response in pairs},
     }
-
-
-def measure(
-    settings: Settings, material: Material, arm: Arm, steps: int = 3, answers: int = 50
-) -> dict[str, dict[str, float]]:
-    """Seconds of a step, of an answer and of what a run takes besides, from a few of each, by both clocks.
-
-    Processor time is what an idle core would take, with one thread; it does not count what others do.
-    """
-    loaded = _load(settings)
-    config = replace(settings.config(arm, 0), max_steps=steps)
-    attach_guard(loaded.model, guard_for(config, GuardConfig(**arm.guard)), processor=loaded.processor)
-    drawn = draw(settings, material, arm, 0)[: steps * settings.batch]
-    times = _Times()
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = _trainer(loaded, config, drawn, Path(folder))
-        trainer.add_callback(times)
-        trainer.tune()
-    tuned = replace(loaded, model=trainer.model.merge_and_unload().eval().to(getattr(torch, settings.precision)))
-    few = material.slice[:: max(1, len(material.slice) // answers)][:answers]
-    started = _now()
-    answer(tuned, few, settings)
-    answered = _since(started)
-    started = _now()
-    _load(settings)
-    beside = _since(started)
-    return {
-        clock: {
-            "step": sum(each[place] for each in times.seconds[1:]) / (len(times.seconds) - 1),
-            "answer": answered[place] / len(few),
-            "beside": beside[place],
-        }
-        for place, clock in enumerate(("wall", "processor"))
-    }
-
-
-def _now() -> tuple[float, float]:
-    return time.monotonic(), time.process_time()
-
-
-def _since(started: tuple[float, float]) -> tuple[float, float]:
-    now = _now()
-    return now[0] - started[0], now[1] - started[1]
-
-
-class _Times(TrainerCallback):  # type: ignore[misc]
-    """Knows how long each step took, from the end of the one before: what reads the batch is counted too."""
-
-    def __init__(self) -> None:
-        self.seconds: list[tuple[float, float]] = []
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.started = _now()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.seconds.append(_since(self.started))
-        self.started = _now()
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -242,6 +242,13 @@ def misbehaviours() -> dict[str, Case]:
     for name, content in {"empty": "", "null": None, "space": " \n\t ", "invisible": "\u200b\u200b"}.items():
         cases[f"content-{name}"] = Case(replies(completion(content)), none)
         cases[f"content-{name}-at-limit"] = Case(replies(completion(content, "length")), none)
+    for name, odd in {
+        "parts": [{"type": "text", "text": "Yes."}],
+        "object": {"a": 1},
+        "number": 3,
+        "true": True,
+    }.items():
+        cases[f"content-{name}"] = Case(replies(completion(odd)), error)
     call = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
     cases["tool-call"] = Case(replies(completion(None, "tool_calls", tool_calls=call)), none)
     cases["tool-call-damaged"] = Case(
@@ -297,6 +304,8 @@ def test_no_misbehaviour_of_a_server_ends_a_run(tmp_path: Path, data: Path, monk
     assert not differs, "\n".join(
         f"{name} {both} {texts[name].error} {texts[name].text[:40]!r}" for name, both in differs.items()
     )
+    odd = [name for name in cases if "not what Inspect expects" in (texts[name].error or "")]
+    assert {"content-parts", "content-object", "content-number", "content-true"} <= set(odd)
     published = {each.sample_id: each.outcome for each in measured.judgements["holisafe"]}
     for name, case in cases.items():
         if case.outcome is Outcome.NO_ANSWER:

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import threading
 import time
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 from inspect_ai.model import ChatMessage, ContentImage, GenerateConfig, Model, ModelCall, ModelOutput
 from inspect_ai.model._providers.mockllm import MockLLM
 from inspect_ai.tool import ToolChoice, ToolInfo
+from pydantic import ValidationError
 
 from holisafe._loops import in_running_loop
 from holisafe.bench._spending import PAYING
@@ -27,6 +29,9 @@ from holisafe.records import ImageRef, Role, Turn
 
 FINISH = "holisafe_finish"
 """Where an output's metadata keep the provider's own finish reason, if Inspect does not know it."""
+
+_ODD_REPLY = (AttributeError, IndexError, KeyError, TypeError, ValidationError)
+"""What Inspect's providers raise where a server sends fields of another type."""
 
 T = TypeVar("T")
 Result = ModelOutput | tuple[ModelOutput | Exception, ModelCall]
@@ -101,6 +106,9 @@ class _Generate:
             if self._model.should_retry(error):
                 self._traffic.count(retries=1)
                 raise
+            if isinstance(error, _ODD_REPLY):
+                said = f"the server's reply is not what Inspect expects ({type(error).__name__}: {error})"
+                raise ModelError(redacted(said, self._secrets)) from None
             if isinstance(error, HoliSafeError) or str(error) == redacted(str(error), self._secrets):
                 raise
             raise ModelError(redacted(f"{type(error).__name__}: {error}", self._secrets)) from None
@@ -205,6 +213,13 @@ async def close(model: Model) -> None:
 
 def in_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run async work to its end, also for callers within a running event loop (a notebook)."""
+    with warnings.catch_warnings():
+        # a server may send values of any type, and its client warns of each as it writes the reply down
+        warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
+        return _in_loop(work)
+
+
+def _in_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if not in_running_loop():
         return asyncio.run(work())
     found: list[T] = []

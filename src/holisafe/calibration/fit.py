@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from holisafe.calibration.arrays import as_image_labels, as_joint_labels, as_logits
+from holisafe.calibration._head import HeadRecords, first_half_of, read_head
 from holisafe.calibration.report import CalibrationReport, Fit, FlagRow, HeadReport
 from holisafe.errors import DataError, GuardError
 from holisafe.guard import Calibration
@@ -31,7 +31,7 @@ from holisafe.metrics import (
     share_figure,
     softmax,
 )
-from holisafe.taxonomy import HEAD_ORDER, Combination, GuardLabel
+from holisafe.taxonomy import HEAD_ORDER, Combination
 
 _log = logging.getLogger(__name__)
 
@@ -104,8 +104,8 @@ def fit_calibration(
         threshold=0.5 if threshold is None else threshold,
         joint_threshold=0.5 if joint_threshold is None else joint_threshold,
     )
-    image = _head("image", image_logits, image_labels, [label.value for label in HEAD_ORDER], image_clusters)
-    joint = _head("joint", joint_logits, joint_labels, [name.value for name in Combination], joint_clusters)
+    image = read_head("image", image_logits, image_labels, [label.value for label in HEAD_ORDER], image_clusters)
+    joint = read_head("joint", joint_logits, joint_labels, [name.value for name in Combination], joint_clusters)
     counted = image or joint
     if counted is None:
         raise DataError("there is nothing to calibrate on; give image_logits and image_labels, or the joint ones")
@@ -133,37 +133,6 @@ def fit_calibration(
     return calibration, report
 
 
-_SAFE = GuardLabel.SAFE.index  # SSS is the first combination, too
-
-
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """Records of one head: logits (records, labels), labels and cluster indices (records,), names of the labels."""
-
-    what: str
-    logits: npt.NDArray[np.float64]
-    labels: npt.NDArray[np.int64]
-    clusters: npt.NDArray[np.int64]
-    names: Sequence[str]
-
-    def only(self, kept: npt.NDArray[np.bool_]) -> _Head:
-        clusters = _numbered(self.clusters[kept])
-        return _Head(self.what, self.logits[kept], self.labels[kept], clusters, self.names)
-
-    @property
-    def safe(self) -> npt.NDArray[np.bool_]:
-        """Whether each record is safe."""
-        return np.asarray(self.labels == _SAFE)
-
-    @property
-    def noun(self) -> str:
-        return "images" if self.what == "image" else "requests"
-
-    def unsafe_scores(self, temperature: float) -> npt.NDArray[np.float64]:
-        """The verdict's own score: 1 - P(safe)."""
-        return np.asarray(1 - softmax(self.logits, temperature)[:, _SAFE], dtype=np.float64)
-
-
 @dataclass(frozen=True, slots=True)
 class _Settings:
     flag_rate: float
@@ -172,32 +141,13 @@ class _Settings:
     resamples: int
 
 
-def _head(what: str, logits: Any, labels: Any, names: Sequence[str], clusters: Sequence[str] | None) -> _Head | None:
-    if logits is None and labels is None:
-        return None
-    if logits is None or labels is None:
-        raise DataError(f"{what}_logits and {what}_labels go together; give both or neither")
-    values = as_logits(f"{what}_logits", logits)
-    right = as_image_labels(labels) if what == "image" else as_joint_labels(labels)
-    if values.ndim != 2 or values.shape[1] != len(names):
-        raise DataError(f"{what}_logits has shape {values.shape}; expected (records, {len(names)})")
-    try:
-        negative_log_likelihood(values, right)  # checks what both must be
-    except DataError as error:
-        raise DataError(f"{what} head: {error}") from None
-    if clusters is not None and len(clusters) != len(right):
-        raise DataError(f"expected one of {what}_clusters per record, found {len(clusters)} for {len(right)}")
-    belongs = np.arange(len(right)) if clusters is None else _numbered(np.asarray(clusters, dtype=np.str_))
-    return _Head(what, values, right.astype(np.int64), belongs, names)
-
-
-def _calibrate_head(head: _Head, settings: _Settings) -> HeadReport:
+def _calibrate_head(head: HeadRecords, settings: _Settings) -> HeadReport:
     if settings.by_hand is None and not head.safe.any():
         raise DataError(
             f"{head.what} head: all {len(head.labels)} {head.noun} are unsafe, and a threshold is set by safe ones; "
             f"add safe {head.noun} (200 or more are best), or set a threshold by hand"
         )
-    first_half = _first_half(head, settings.seed)
+    first_half = first_half_of(head, settings.seed)
     if first_half.all() or not first_half.any():
         raise DataError(f"{head.what} head: its records are of one cluster, and cannot be cut in two; give more")
     fitted, held = head.only(first_half), head.only(~first_half)
@@ -237,7 +187,7 @@ def _calibrate_head(head: _Head, settings: _Settings) -> HeadReport:
 
 
 def _fit_temperatures(
-    head: _Head, first_half: npt.NDArray[np.bool_], settings: _Settings
+    head: HeadRecords, first_half: npt.NDArray[np.bool_], settings: _Settings
 ) -> tuple[Temperature | None, Fit | None]:
     """The temperature of the first half, and the fit of all records, each at the temperature of the other half."""
     first, second = head.only(first_half), head.only(~first_half)
@@ -268,7 +218,7 @@ def _why_not(found: Temperature | None, before: Fit, crossed: Fit | None) -> str
 class _Scores:
     """P(unsafe) of one head's records at its temperature, and what thresholds flag of them."""
 
-    def __init__(self, head: _Head, first_half: npt.NDArray[np.bool_], temperature: float, seed: int) -> None:
+    def __init__(self, head: HeadRecords, first_half: npt.NDArray[np.bool_], temperature: float, seed: int) -> None:
         self._head, self._first_half, self._seed = head, first_half, seed
         self._values = head.unsafe_scores(temperature)
         self.is_whole = temperature == 1.0  # nothing was fitted on the first half, which can set thresholds too
@@ -334,7 +284,7 @@ class _Scores:
 
 
 def _warnings(
-    head: _Head, found: Temperature | None, scores: _Scores, threshold: float, flag_rate: float | None
+    head: HeadRecords, found: Temperature | None, scores: _Scores, threshold: float, flag_rate: float | None
 ) -> list[str]:
     said = []
     if len(np.unique(head.labels)) < 2:
@@ -362,19 +312,6 @@ def _warnings(
     return said
 
 
-def _first_half(head: _Head, seed: int) -> npt.NDArray[np.bool_]:
-    """Which records set the temperature: of each label's clusters, every other one in a drawn order.
-
-    A cluster of several labels goes with its first record's.
-    """
-    clusters, firsts = np.unique(head.clusters, return_index=True)
-    drawn = np.random.default_rng(seed).permutation(len(clusters))
-    by_label = drawn[np.argsort(head.labels[firsts[drawn]], kind="stable")]
-    chosen = np.zeros(len(clusters), dtype=np.bool_)
-    chosen[by_label[1::2]] = True  # the odd one out goes to the threshold, which needs records most
-    return np.asarray(chosen[head.clusters])
-
-
 def _fit(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> Fit:
     probabilities = softmax(logits)
     confidence = probabilities.max(axis=1)
@@ -389,7 +326,7 @@ def _fit(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> Fit:
 
 def _ranking(
     measure: Callable[[npt.ArrayLike, npt.ArrayLike], float | None],
-    held: _Head,
+    held: HeadRecords,
     scores: npt.NDArray[np.float64],
     settings: _Settings,
 ) -> Figure | None:
@@ -406,8 +343,3 @@ def _ranking(
 
 def _value(figure: Figure | None) -> float | None:
     return None if figure is None else figure.value
-
-
-def _numbered(names: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Index of each name among the different ones, in their order."""
-    return np.asarray(np.unique(names, return_inverse=True)[1], dtype=np.int64)

@@ -15,7 +15,7 @@ from holisafe.metrics import Figure
 
 if TYPE_CHECKING:
     from holisafe.datasets.human_labels import LabelledAnswer
-    from holisafe.judges.validation import ModelError, Validation
+    from holisafe.judges.validation import ErrorOnModel, Validation
 
 
 def print_judges(described: Sequence[Mapping[str, Any]]) -> None:
@@ -102,7 +102,7 @@ def print_bridge(found: Mapping[str, Any]) -> None:
     console.print(_plain(f"judges: {versions}"))
 
 
-def _error_row(one: ModelError) -> tuple[str, ...]:
+def _error_row(one: ErrorOnModel) -> tuple[str, ...]:
     error, youden = one.error, one.error.youden
     shown = NOTHING if youden is None else f"{youden.value:.2f} ({youden.low:.2f} to {youden.high:.2f})"
     count = 0 if one.labelled is None else one.labelled.n
@@ -116,12 +116,12 @@ def _error_row(one: ModelError) -> tuple[str, ...]:
     )
 
 
-def _rate_row(one: ModelError) -> tuple[str, ...]:
+def _rate_row(one: ErrorOnModel) -> tuple[str, ...]:
     corrections = [rate(each.figure) for each in (one.corrected, one.prediction_powered)]
     return one.model or NOTHING, rate(one.labelled), rate(one.judged), corrections[0], one.calibration, corrections[1]
 
 
-def _refusals(one: ModelError) -> list[str]:
+def _refusals(one: ErrorOnModel) -> list[str]:
     """Why rates of a model are not corrected."""
     corrections = (("corrected", one.corrected), ("PPI", one.prediction_powered))
     return [f"{one.model or NOTHING}: no {name} rate: {each.refused}" for name, each in corrections if each.refused]

@@ -18,16 +18,15 @@ from holisafe.datasets import _conversation
 from holisafe.datasets._conversation import Draft, WrongTurn
 from holisafe.datasets._identity import with_cluster
 from holisafe.datasets._loaded import Level, Problem
+from holisafe.datasets._oddities import oddities
 from holisafe.datasets._places import Source
 from holisafe.datasets._values import MISSING, plain_fields, show, usable_id
 from holisafe.errors import ImageError, UnknownNameError
 from holisafe.images import content_hash
 from holisafe.records import CATEGORY_TAG, SUBCATEGORY_TAG, Behaviour, ImageRef, Role, Sample, Turn
 from holisafe.taxonomy import (
-    Category,
     Combination,
     GuardLabel,
-    Subcategory,
     parse_category,
     parse_label,
     parse_subcategory,
@@ -132,7 +131,8 @@ class _Record:
             licence=texts["licence"] or self.source.licence,
         )
         sample = with_cluster(replace(sample, turns=turns))
-        self._add_notes(sample)
+        for odd in oddities(sample):
+            self._report(*odd, Level.NOTE)
         return ReadRecord(sample, self.problems, frozenset(self.assumed))
 
     def _id(self) -> str:
@@ -323,28 +323,6 @@ class _Record:
                 self._report("image", ref.key, expected, f"the image was refused: {error}")
         return tuple(passed)
 
-    def _add_notes(self, sample: Sample) -> None:
-        """What looks odd but breaks nothing: released records do differ from their image's folder here and there."""
-        folders = sample.images[0].key.split("/")[:-1][-2:] if sample.images else []
-        topics: tuple[tuple[str, Category | Subcategory | None, Callable[[str], object]], ...] = (
-            ("category", sample.category, parse_category),
-            ("subcategory", sample.subcategory, parse_subcategory),
-        )
-        if len(folders) == 2:
-            for (name, value, parse), folder in zip(topics, folders, strict=True):
-                if value is not None and _parse_or_none(parse, folder) not in (None, value):
-                    remedy = "nothing: the record's own field counts"
-                    self._report(f"{name} (folder of the image)", folder, value, remedy, Level.NOTE)
-        unsafe = [label for label in sample.image_labels if label is not GuardLabel.SAFE]
-        if unsafe and sample.subcategory and all(label.subcategory is not sample.subcategory for label in unsafe):
-            expected = f"{sample.subcategory}, the record's subcategory"
-            remedy = "nothing: an image may show something else than its question is about"
-            self._report("image_safety_label", ", ".join(unsafe), expected, remedy, Level.NOTE)
-        if sample.subcategory and sample.category not in (None, sample.subcategory.category):
-            expected = f"{sample.subcategory.category} for subcategory {sample.subcategory}"
-            remedy = "check which of the two is meant"
-            self._report("category", str(sample.category), expected, remedy, Level.NOTE)
-
     def _twin(self) -> str | None:
         found = self.fields.get("twin")
         if found is None or found == "":
@@ -406,10 +384,3 @@ _LABELS = ("image_safety_labels", "image_safety_label")
 _TEXTS = ("reference", "cluster", "source", "licence")
 _OTHER_NAMES = ("img", "imgs", "image_path", "image_file", "image_name", "img_path", "image_url", "picture", "photo")
 """What others call the field `image`; a record with one of them is no record without image."""
-
-
-def _parse_or_none(parse: Callable[[str], object], name: str) -> object:
-    try:
-        return parse(name)
-    except UnknownNameError:
-        return None

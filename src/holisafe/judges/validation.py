@@ -37,7 +37,7 @@ NOT_SCORED = (Outcome.NO_ANSWER, Outcome.UNPARSABLE, Outcome.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
-class ModelError:
+class ErrorOnModel:
     """One judge on one model's answers.
 
     Attributes:
@@ -99,7 +99,7 @@ class Validation:
     unsettled: tuple[LabelledAnswer, ...]
     alpha: float | None
     agreement: PairAgreement | None
-    models: tuple[ModelError, ...]
+    models: tuple[ErrorOnModel, ...]
     sharing: Sharing
     wrong: tuple[tuple[LabelledAnswer, Outcome], ...]
     decided: Mapping[str, float]
@@ -194,7 +194,7 @@ def _models(
     settled: Sequence[Outcome | None],
     outcomes: Sequence[Outcome],
     case: Outcome,
-) -> tuple[Sharing, tuple[ModelError, ...]]:
+) -> tuple[Sharing, tuple[ErrorOnModel, ...]]:
     places: dict[str, list[int]] = {}
     for at, answer in enumerate(answers):
         places.setdefault(answer.model, []).append(at)
@@ -214,7 +214,7 @@ def _models(
         own = by_model[model]
         calibration, corrected = _correct(judged, clusters, own, every, sharing)
         found.append(
-            ModelError(
+            ErrorOnModel(
                 model,
                 judge_error(own),
                 share_figure(own.truth, own.clusters),

@@ -25,6 +25,7 @@ from holisafe.models.pocket._assemble import parts
 from holisafe.models.pocket._load import build_safe, checkpoint_folder, pocket_weights, safe_weights
 from holisafe.models.registry import registered_guard
 from holisafe.tuning import TuneConfig, configure_trainable_parts
+from holisafe.tuning._result import learned_parts
 from holisafe.tuning._save import save_tuned
 
 CONFIG = TuneConfig(lora_r=2, learning_rates={"vision": None}, precision="float32")
@@ -79,7 +80,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model, processor = load_pocket()
     attach_guard(model, GuardConfig(features="projector", joint_head=False), processor=processor)
     adapted = shaken(configure_trainable_parts(model, CONFIG), 1)
-    save_tuned(adapted, place / "run" / "tuned", describe(place / "facts" / "model"))
+    told = describe(place / "facts" / "model") | {"learned": learned_parts(adapted, CONFIG)}
+    save_tuned(adapted, place / "run" / "tuned", told)
     ship(place / "names", place / "facts", place / "run", place / "safe")
     return place
 
