@@ -12,6 +12,7 @@ from holisafe.blind import BlindReport
 from holisafe.cli._blind_table import print_blind
 from holisafe.cli._tables import points, rate
 from holisafe.metrics import FIGURES, Comparison, Figure, Summary, compare, figures
+from holisafe.metrics.display import FEW_NOTE
 from holisafe.records import Outcome, Response, Run, Sample
 from holisafe.report.verdicts import image_verdict_words
 from holisafe.taxonomy import Combination
@@ -48,6 +49,11 @@ def print_two_runs(
     console = console or Console(highlight=False)
     for judge, comparison in differences.items():
         console.print(_table(judge, first, second, comparison))
+    shown = [
+        each for judge in differences for each in (*_figures(first, judge).values(), *_figures(second, judge).values())
+    ]
+    if any(each is not None and each.is_few for each in shown):
+        console.print(FEW_NOTE)
     if blind is not None:
         print_blind(blind.results[0], blind.training, second.name, console=console)
     for line in (*_guard_lines(second), *_example_lines(first, second)):
