@@ -58,9 +58,9 @@ def test_each_judge_has_a_row_for_each_figure_with_both_rates_and_the_difference
     found = rows(shown, "ASR SSU")
     assert len(found) == 2
     for name, before, after, difference, count in found:
-        assert (name, count) == ("ASR SSU", "6")
-        assert before.startswith("100.0° (") and before.endswith("–100)")
-        assert after.startswith("0.0° (0–")
+        assert (name, count) == ("ASR SSU", "6°")
+        assert before.startswith("100.0 (") and before.endswith("–100)")
+        assert after.startswith("0.0 (0–")
         assert difference.startswith("-100.0 (-100 to -")
     assert "° Fewer than 20 samples" in shown
 
