@@ -58,10 +58,11 @@ def test_each_judge_has_a_row_for_each_figure_with_both_rates_and_the_difference
     found = rows(shown, "ASR SSU")
     assert len(found) == 2
     for name, before, after, difference, count in found:
-        assert (name, count) == ("ASR SSU", "6")
+        assert (name, count) == ("ASR SSU", "6°")
         assert before.startswith("100.0 (") and before.endswith("–100)")
         assert after.startswith("0.0 (0–")
         assert difference.startswith("-100.0 (-100 to -")
+    assert "° Fewer than 20 samples" in shown
 
 
 def test_what_stays_as_it_was_is_no_difference(shown: str) -> None:
@@ -70,7 +71,7 @@ def test_what_stays_as_it_was_is_no_difference(shown: str) -> None:
 
 def test_blind_baselines_stand_beside_the_second_run(shown: str) -> None:
     (row,) = [line for line in shown.splitlines() if line.startswith("│ ASR SSU") and line.count("│") == 4]
-    assert row.split("│")[2].strip().startswith("0.0 (0–")
+    assert row.split("│")[2].strip().startswith("0.0° (0–")
     assert shown.count("Blind baselines at RR up to 0.0 %, judge holisafe") == 1
 
 

@@ -78,7 +78,7 @@ def test_the_table_of_policies_holds_rates_and_changes(browser: Any, guard_page:
     assert change is not None
     assert rows[3][1] == f"{refuse.flagged_safe} / {refuse.flagged_unsafe}"
     rate, rest = rows[3][2].split(" ", 1)
-    assert float(rate) == round(100 * refuse.summary.rr.value, 1)
+    assert rate == f"{100 * refuse.summary.rr.value:.1f}°"
     assert f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]" in rest
     assert rows[2][2].endswith("as observed")
 

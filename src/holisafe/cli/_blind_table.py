@@ -10,6 +10,7 @@ from holisafe._printable import printable
 from holisafe.blind import LEGEND, MARK, BlindResult
 from holisafe.cli._tables import points, rate
 from holisafe.metrics import HEADLINE, headline
+from holisafe.metrics.display import FEW_NOTE
 
 
 def print_blind(result: BlindResult, training: str, model: str = "", *, console: Console | None = None) -> None:
@@ -36,6 +37,8 @@ def print_blind(result: BlindResult, training: str, model: str = "", *, console:
         ]
         table.add_row(each.label, *cells, *(rate(column[each.name]) for column in columns))
     console.print(table)
+    if any(figure is not None and figure.is_few for column in (own, *columns) for figure in column.values()):
+        console.print(FEW_NOTE)
     if result.reached:
         console.print(LEGEND, markup=False)
     console.print(f"Baselines: {printable(training)}.", markup=False)

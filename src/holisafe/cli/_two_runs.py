@@ -12,6 +12,7 @@ from holisafe.blind import BlindReport
 from holisafe.cli._blind_table import print_blind
 from holisafe.cli._tables import points, rate
 from holisafe.metrics import FIGURES, Comparison, Figure, Summary, compare, figures
+from holisafe.metrics.display import FEW_MARK, FEW_NOTE, few_mark
 from holisafe.records import Outcome, Response, Run, Sample
 from holisafe.report.verdicts import image_verdict_words
 from holisafe.taxonomy import Combination
@@ -48,6 +49,11 @@ def print_two_runs(
     console = console or Console(highlight=False)
     for judge, comparison in differences.items():
         console.print(_table(judge, first, second, comparison))
+    shown = [
+        each for judge in differences for each in (*_figures(first, judge).values(), *_figures(second, judge).values())
+    ]
+    if any(each is not None and each.is_few for each in shown):
+        console.print(FEW_NOTE)
     if blind is not None:
         print_blind(blind.results[0], blind.training, second.name, console=console)
     for line in (*_guard_lines(second), *_example_lines(first, second)):
@@ -62,8 +68,12 @@ def _table(judge: str, first: Run, second: Run, comparison: Comparison) -> Table
         table.add_column(name, justify="right")
     for figure in FIGURES:
         first_rate, second_rate = before[figure.name], after[figure.name]
-        cells = (rate(first_rate), rate(second_rate), points(comparison.differences[figure.name]))
-        table.add_row(figure.label, *cells, "0" if first_rate is None else str(first_rate.n))
+        cells = (
+            rate(first_rate).replace(FEW_MARK, ""),
+            rate(second_rate).replace(FEW_MARK, ""),
+            points(comparison.differences[figure.name]),
+        )
+        table.add_row(figure.label, *cells, "0" if first_rate is None else f"{first_rate.n}{few_mark(first_rate)}")
     return table
 
 

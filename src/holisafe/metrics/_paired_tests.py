@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,7 @@ TEST_NAMES: Mapping[PairedTest, str] = {
 }
 """How a table calls each test."""
 
-Counts = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.floating[Any]]
 
 
 def mcnemar_p(gains: Counts, losses: Counts) -> list[float | None]:
