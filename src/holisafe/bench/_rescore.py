@@ -14,7 +14,7 @@ from holisafe._files import hold
 from holisafe.bench._folder import RUN_FILE, read_record
 from holisafe.bench._journal import JUDGEMENTS, Judgements
 from holisafe.bench._judging import judge_answers
-from holisafe.bench._read import judge_ids, read_run
+from holisafe.bench._read import judge_ids, read_run, recorded_run
 from holisafe.bench._record import finish, judges_record
 from holisafe.bench._request import chosen_judges
 from holisafe.errors import ImageError, RunError
@@ -48,8 +48,8 @@ class _Work:
         run: Run,
         found: Callable[[Response, JudgeId], Judgement | None],
         keep: Callable[[Judgement], None],
-    ) -> int:
-        """Judge what is not found, keep each judgement as it comes, and say how many there were."""
+    ) -> None:
+        """Judge what is not found, and keep each judgement as it comes."""
         asked = [
             (judge, sample, response)
             for judge in self.judges
@@ -66,7 +66,6 @@ class _Work:
                 self.progress(done, len(asked))
 
         judge_answers(asked, self.judge_model, kept, max_retries=self.max_retries, timeout=self.timeout)
-        return len(asked)
 
 
 def score_run(
@@ -128,9 +127,10 @@ def _in_bench(folder: Path, work: _Work) -> Run:
     before = judge_ids(record)
     identities = _merged(before, work.ids)
     with Judgements(folder / JUDGEMENTS) as journal:
-        judged = work.do(run, journal.get, journal.append)
-    if not judged and identities == before:
-        return run
+        work.do(run, journal.get, journal.append)
+    judged = recorded_run(folder, record, identities)
+    if identities == before and _is_told(judged, record):
+        return judged
     return finish(folder, {**record, **judges_record(identities)}, identities)
 
 
@@ -143,11 +143,11 @@ def _in_written(source: Path, target: Path, work: _Work) -> Run:
     before = _merged([], [found[0].judge for judgements in known for found in judgements.values()])
     ids = _merged(before, work.ids)
     with Judgements(target / f"judging-{answers_digest(run)}.jsonl") as journal:
-        judged = work.do(run, lambda response, judge: _found(made, journal, response, judge), journal.append)
+        work.do(run, lambda response, judge: _found(made, journal, response, judge), journal.append)
         judgements = {judge.name: tuple(_all_of(run, made, journal, judge)) for judge in ids}
-    if source == target and not judged and ids == before:
-        return run
     done = _judged(run, judgements, source if source != target else None)
+    if source == target and done.provenance == run.provenance and done.judgements == run.judgements:
+        return run  # nothing is new, and the record says all of it
     if source == target:
         write_judgements(done, target)
     else:
@@ -230,10 +230,20 @@ def _judged(run: Run, judgements: Mapping[str, tuple[Judgement, ...]], source: P
     ids = [found[0].judge for found in judgements.values()]
     provenance: dict[str, Any] = {name: value for name, value in run.provenance.items() if name != RUN_FOLDER}
     provenance |= judges_record(ids)
-    provenance["summaries"] = {name: summarise(run.samples, found).to_json() for name, found in judgements.items()}
+    judged = replace(run, judgements=judgements)
+    provenance["summaries"] = _summaries(judged)
     if source is not None:
         provenance["scored_from"] = str(source)
-    return replace(run, judgements=judgements, provenance=provenance)
+    return replace(judged, provenance=provenance)
+
+
+def _is_told(run: Run, record: Mapping[str, Any]) -> bool:
+    """Whether a run's record has the figures of its judgements: a call may have ended before it was written."""
+    return bool(record.get("summaries") == _summaries(run))
+
+
+def _summaries(run: Run) -> dict[str, Any]:
+    return {name: summarise(run.samples, found).to_json() for name, found in run.judgements.items()}
 
 
 def _images(run: Run) -> dict[str, bytes]:
