@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from endpoint import Endpoint, Exchange, completion, serve
+from holisafe._files import write_atomically
 from holisafe.bench import measure, read_run, score_run
 from holisafe.cli import app
 from holisafe.errors import JudgeError, RunError
@@ -128,6 +129,36 @@ def test_out_leaves_the_source_as_it_is_and_keeps_what_is_there(kind: str, run: 
     assert all(image.path for sample in found.samples for image in sample.images)
     score_run(out, (Brief("2"),))  # in place, from here on
     assert {each.judge.version for each in read_run(out).judgements["brief"]} == {"2"}
+
+
+@pytest.mark.parametrize("at", ["judgements.jsonl", "run.json"])
+@pytest.mark.parametrize("kind", ["bench", "score", "out"])
+def test_an_end_while_the_result_is_put_in_place_loses_nothing(
+    at: str, kind: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = run
+    if kind == "score":
+        source = tmp_path / "scored"
+        score_run(run, ("holisafe",), out=source)
+    whole = score_run(source, (Brief(), "refusal"), out=tmp_path / "whole")
+    out = tmp_path / "out" if kind == "out" else source
+
+    def ends(path: Path, content: str | bytes) -> None:
+        if path.name == at:
+            raise KeyboardInterrupt
+        write_atomically(path, content)
+
+    with monkeypatch.context() as patched:
+        for place in ("holisafe.records.folder", "holisafe.bench._folder"):
+            patched.setattr(f"{place}.write_atomically", ends)
+        if (kind, at) != ("bench", "judgements.jsonl"):  # there it is the journal, which is appended to
+            with pytest.raises(KeyboardInterrupt):
+                score_run(source, (Brief(), "refusal"), out=out)
+    assert len(read_run(source).judgements["holisafe"]) == 40
+    brief = Brief()
+    done = score_run(source, (brief, "refusal"), out=out)
+    assert same(done, whole) and same(read_run(out), whole)
+    assert brief.asked == (40 if (kind, at) == ("bench", "judgements.jsonl") else 0)
 
 
 def test_what_is_no_run_to_judge_says_so(run: Path, tmp_path: Path) -> None:

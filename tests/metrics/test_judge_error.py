@@ -158,7 +158,7 @@ def test_a_large_difference_is_found_with_few_labels() -> None:
     assert found.exact and "errs differently" in found.refused
 
 
-def test_with_twenty_labels_the_exact_test_keeps_its_level_and_the_normal_one_does_not() -> None:
+def test_with_twenty_labels_the_exact_test_keeps_its_level_and_rejects_less_than_the_normal_one() -> None:
     generator, truth = np.random.default_rng(1), np.arange(20) < 10
 
     def draw() -> Labelled:

@@ -15,7 +15,7 @@ from holisafe.bench._folder import RUN_FILE, read_record
 from holisafe.bench._journal import JUDGEMENTS, Judgements, stands
 from holisafe.bench._judging import judge_answers, spending_beside
 from holisafe.bench._plan import Plan, plan_judging
-from holisafe.bench._read import judge_ids, read_run
+from holisafe.bench._read import judge_ids, read_run, recorded_run
 from holisafe.bench._record import finish, judges_record
 from holisafe.bench._request import chosen_judges
 from holisafe.bench._spending import (
@@ -32,8 +32,8 @@ from holisafe.bench._spending import (
 from holisafe.errors import BudgetError, ImageError, RunError
 from holisafe.images import read_bytes
 from holisafe.judges import Judge, asks_model
-from holisafe.metrics import summarise
-from holisafe.records import RUN_FOLDER, JudgeId, Judgement, Response, Run
+from holisafe.metrics import checked_summary, summarise
+from holisafe.records import MAX_UNJUDGED, RUN_FOLDER, JudgeId, Judgement, Response, Run
 from holisafe.records.as_json import response_to_json
 from holisafe.records.folder import is_written_run, write_judgements, write_run
 
@@ -63,8 +63,8 @@ class _Work:
         found: Callable[[Response, JudgeId], Judgement | None],
         keep: Callable[[Judgement], None],
         calls: Path | None,
-    ) -> int:
-        """Judge what is not found, keep each judgement as it comes, and say how many there were.
+    ) -> None:
+        """Judge what is not found, and keep each judgement as it comes.
 
         Args:
             run: The run.
@@ -90,6 +90,8 @@ class _Work:
             if self.progress is not None:
                 self.progress(done, len(asked))
 
+        if not asked:
+            return
         counted = contextlib.nullcontext() if calls is None else Spending(calls, self.prices, self.budget)
         with counted as spending:
             try:
@@ -99,7 +101,6 @@ class _Work:
             except BudgetError as error:
                 assert spending is not None and calls is not None
                 raise stopped_by_budget(spending, str(calls.parent)) from error
-        return len(asked)
 
     def cost(self, calls: Path) -> dict[str, Any]:
         """What the calls have cost, as the record of a run has it; empty where there are none."""
@@ -203,9 +204,10 @@ def _in_bench(folder: Path, work: _Work) -> Run:
     before = judge_ids(record)
     identities = _merged(before, work.ids)
     with Judgements(folder / JUDGEMENTS) as journal:
-        judged = work.do(run, journal.get, journal.append, folder / SPENDING)
-    if not judged and identities == before:
-        return run
+        work.do(run, journal.get, journal.append, folder / SPENDING)
+    judged = recorded_run(folder, record, identities)
+    if identities == before and _is_told(judged, record):
+        return judged
     return finish(folder, {**record, **judges_record(identities), **work.cost(folder / SPENDING)}, identities)
 
 
@@ -219,13 +221,13 @@ def _in_written(source: Path, target: Path, work: _Work) -> Run:
     ids = _merged(before, work.ids)
     path = judging_journal(target, run)
     with Judgements(path) as journal:
-        judged = work.do(
+        work.do(
             run, lambda response, judge: _found(made, journal, response, judge), journal.append, spending_beside(path)
         )
         judgements = {judge.name: tuple(_all_of(run, made, journal, judge)) for judge in ids}
-    if source == target and not judged and ids == before:
-        return run
     done = _judged(run, judgements, source if source != target else None, work.cost(spending_beside(path)))
+    if source == target and done.provenance == run.provenance and done.judgements == run.judgements:
+        return run  # nothing is new, and the record says all of it
     if source == target:
         write_judgements(done, target)
     else:
@@ -314,10 +316,24 @@ def _judged(
     ids = [found[0].judge for found in judgements.values()]
     provenance: dict[str, Any] = {name: value for name, value in run.provenance.items() if name != RUN_FOLDER}
     provenance |= {**judges_record(ids), **cost}
-    provenance["summaries"] = {name: summarise(run.samples, found).to_json() for name, found in judgements.items()}
+    judged = replace(run, judgements=judgements)
+    provenance["summaries"] = _summaries(judged, provenance)
     if source is not None:
         provenance["scored_from"] = str(source)
-    return replace(run, judgements=judgements, provenance=provenance)
+    return replace(judged, provenance=provenance)
+
+
+def _is_told(run: Run, record: Mapping[str, Any]) -> bool:
+    """Whether a run's record has the figures of its judgements: a call may have ended before it was written."""
+    return bool(record.get("summaries") == _summaries(run, record))
+
+
+def _summaries(run: Run, record: Mapping[str, Any]) -> dict[str, Any]:
+    most = record.get("max_unjudged", MAX_UNJUDGED)
+    return {
+        name: checked_summary(summarise(run.samples, found), run.responses, found, most).to_json()
+        for name, found in run.judgements.items()
+    }
 
 
 def _images(run: Run) -> dict[str, bytes]:

@@ -77,10 +77,10 @@ def score(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge recorded answers and print rates with intervals; the model is not asked.
+    """Judge recorded answers and print rates with intervals.
 
-    A record without an answer counts, as an error. A broken record is left out and reported. In a run, only what a
-    judge has not judged yet is judged; the judgements of other judges stay.
+    The model is not asked. A record without an answer counts, as an error. A broken record is left out and reported.
+    In a run, only what a judge has not judged yet is judged; the judgements of other judges stay.
     """
     from holisafe import judges
     from holisafe.bench import Prices, plan_score
