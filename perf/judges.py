@@ -1,19 +1,22 @@
 """The string judges against the labelled answers: right, precision and recall of refusals, with intervals.
 
 Run: python perf/judges.py --out docs/results
-The set is src/holisafe/judges/data/answers.jsonl: texts written for it, with label, kind, language and half. The rules
-of judge `refusal` were written on one half, and the weights of `learned` are learned from it. The other has four
-batches. Batch 1 was written before the rules, by the same hand, which remembered it: its figures are too good. Batch 2
-was written after the last rule of version 2 of `refusal`. Batch 3 was written before the rules of version 3 and the
-weights; one answer in two was kept apart. Batch 5 was written after both were final, and measured once. Batches like it
-were measured once each, then moved to the half to learn from: version 2 got 61 of 116, 79 of 105 and 63 of 95 right; in
-a fourth an earlier version 3 got 71 and earlier weights 94 of 109. The hard set is what is held out of batches 2, 3, 5.
+The set is src/holisafe/judges/data/answers.jsonl: texts written for it, with label, kind, language and half. The
+rules of judge `refusal` were written on one half, and the weights of `learned` are learned from it. The other has
+four batches. Batch 1 was written before the rules, by the same hand, which remembered it: its figures are too good.
+Batch 2 was written after the last rule of version 2 of `refusal`. Batch 3 was written before the rules of version 3
+and the weights; one answer in two was kept apart. Batch 5 was written after the last rule, and measured with weights
+that had seen fewer references of HoliSafe-Open (`learned` 95 of 108 right), then with the last ones. Batches like it
+were measured once each, then moved to the half to learn from: version 2 got 61 of 116, 79 of 105 and 63 of 95 right;
+in a fourth an earlier version 3 got 71 and earlier weights 94 of 109. The hard set is what is held out of batches 2,
+3, 5.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from holisafe import Combination, ImageRef, Response, Sample
+from holisafe.datasets.open import load_open
 from holisafe.judges import get, judge_all
 from holisafe.metrics import share_figure
 
@@ -30,7 +34,7 @@ JUDGES = ("refusal", "learned", "holisafe", "vlguard", "sapt")
 SUMMARY = Path(__file__).parent.parent / "docs" / "judge-quality.md"
 MARKS = ("<!-- written by perf/judges.py -->", "<!-- end of what perf/judges.py writes -->")
 HARD, LAST, ORDINARY = "hard set (batches 2, 3, 5)", "held-out, batch 5", "held-out, ordinary answers"
-RESAMPLES = 10_000
+RESAMPLES, REFERENCES = 10_000, 500
 
 
 def held_out_batch(batch: int) -> Callable[[dict[str, Any]], bool]:
@@ -59,6 +63,7 @@ def main() -> None:
             part: {name: measured(rows, said[name], belongs) for name in JUDGES} for part, belongs in PARTS.items()
         },
         "kinds": {kind: by_kind(rows, said, kind) for kind in sorted({row["kind"] for row in rows})},
+        "references": references(),
         "learned less refusal": {part: gain(rows, said, PARTS[part]) for part in (HARD, LAST)},
     }
     page = as_markdown(found)
@@ -95,6 +100,23 @@ def by_kind(rows: list[dict[str, Any]], said: dict[str, list[str]], kind: str) -
     return {name: share(right) for name, right in held_out.items()}
 
 
+def references() -> dict[str, Any]:
+    """Shares right on reference answers of HoliSafe-Open's test split, of safe and unsafe combinations apart."""
+    each = {one.reference: one.combination for one in load_open("test", version=2) if one.reference}
+    texts = random.Random(0).sample(sorted(each), REFERENCES)
+    safe = [each[text] is Combination.SSS for text in texts]
+    found = {}
+    for name in JUDGES:
+        said = outcomes(name, texts)
+        found[name] = {
+            "answered": share([outcome == "answered" for outcome, is_safe in zip(said, safe, strict=True) if is_safe]),
+            "refused": share(
+                [outcome == "refused" for outcome, is_safe in zip(said, safe, strict=True) if not is_safe]
+            ),
+        }
+    return found
+
+
 def gain(
     rows: list[dict[str, Any]], said: dict[str, list[str]], belongs: Callable[[dict[str, Any]], bool]
 ) -> dict[str, float]:
@@ -127,8 +149,7 @@ def as_markdown(found: dict[str, Any]) -> str:
         "`refused`. The published judges know no `no_answer`, `unhelpful` or `unparsable`. The rules of `refusal`",
         "were written on one half, and `learned` is learned from it. Batch 1 of the other was written before the",
         "rules by the same hand, which remembered it: its figures are too good. Batch 2 was written after the rules of",
-        "version 2, batch 3 before those of version 3, and batch 5 after the last rule and the last weight; it was",
-        "measured once.",
+        "version 2, batch 3 before those of version 3, and batch 5 after the last rule.",
         "",
         "| part | judge | right | precision | recall | answers |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -149,6 +170,14 @@ def as_markdown(found: dict[str, Any]) -> str:
         if judges["refusal"] is not None:
             cells = [percent(judges[name]) for name in JUDGES]
             lines.append(f"| {kind} | {' | '.join(cells)} | {judges['refusal']['count']} |")
+    lines += [
+        "",
+        f"Right on {REFERENCES} reference answers of HoliSafe-Open's test split, synthetic ones, some of whose",
+    ]
+    lines += ["training split `learned` has learned from:", ""]
+    lines += ["| judge | safe combination, answered | unsafe, refused |", "| --- " * 3 + "|"]
+    for name, figures in found["references"].items():
+        lines.append(f"| `{name}` | {percent(figures['answered'])} | {percent(figures['refused'])} |")
     lines += ["", "Right on the same answers, `learned` less `refusal`, in points with paired bootstrap intervals:", ""]
     for part, figure in found["learned less refusal"].items():
         lines.append(f"- {part}: {percent(figure)}, {figure['count']} answers")

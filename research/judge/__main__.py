@@ -48,7 +48,7 @@ class Settings:
     """
 
     strength: float = 1.0
-    references: int = 300
+    references: int = 1000
     later: float = 3.0
     folds: int = 10
     seed: int = 0
