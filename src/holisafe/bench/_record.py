@@ -21,7 +21,7 @@ from holisafe.benchmarks import benchmark_record
 from holisafe.errors import RunError
 from holisafe.guard import guard_findings, guard_rates
 from holisafe.metrics import checked_summary, judges_with_figures, summarise
-from holisafe.records import JudgeId, Run
+from holisafe.records import MAX_UNJUDGED, JudgeId, Run
 
 LIBRARIES = ("inspect-ai", "torch", "transformers", "tokenizers", "peft", "numpy", "pillow", "pyarrow")
 
@@ -79,7 +79,7 @@ def finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]) -> R
         RunError: No sample could be answered, or the folder cannot be written.
     """
     measured = recorded_run(folder, record, judges)
-    most = record["max_unjudged"]
+    most = record.get("max_unjudged", MAX_UNJUDGED)
     failed = [response for response in measured.responses if response.error is not None]
     record["errors"] = len(failed)
     record["finished"] = _now()
