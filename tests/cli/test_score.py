@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from holisafe._registry import Registry
 from holisafe.bench import read_run
 from holisafe.cli import app
+from holisafe.datasets import load
 from holisafe.errors import JudgeError
 from holisafe.images import open_image
 from holisafe.judges import Ask, _registry
@@ -302,3 +303,22 @@ def test_a_judge_that_fails_on_one_answer_costs_that_answer(write: Any, monkeypa
     assert told.exit_code == 0, told.stderr
     outcomes = json.loads(told.stdout)["judges"]["failing"]["outcomes"]
     assert sum(each["error"] for each in outcomes.values()) == 1
+
+
+def test_a_log_of_lmms_eval_becomes_a_run_with_its_model_and_token_limit(asked: str, tmp_path: Path) -> None:
+    log = tmp_path / "20260101_101010_samples_holisafe.jsonl"
+    lines = [
+        {"doc_id": at, "target": "", "filtered_resps": "Sure.", "token_counts": [None], "input": sample.query}
+        for at, sample in enumerate(load(asked))
+    ]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    results = {"model_name": "org/model", "configs": {"holisafe": {"generation_kwargs": {"max_new_tokens": 64}}}}
+    (tmp_path / "20260101_101010_results.json").write_text(json.dumps(results))
+    told = run(str(log), "--data", asked, "--out", str(tmp_path / "run"))
+    assert told.exit_code == 0, told.stderr
+    assert "20 the same answer to everything" in told.stderr
+    measured = read_run(tmp_path / "run")
+    assert measured.name == "org/model" and measured.provenance["imported"]["tool"] == "lmms-eval"
+    exported = CliRunner().invoke(app, ["export", str(tmp_path / "run"), "--out", str(tmp_path / "table.md")])
+    assert exported.exit_code == 0, exported.output
+    assert "at most 64 new tokens" in (tmp_path / "table.md").read_text()
