@@ -154,7 +154,7 @@ def two() -> list[Sample]:
         ([*two(), sample("safe")], {}, "sample safe: its id stands for two samples"),
         ([*two(), replace(sample("odd"), tags={"category": "dragons"})], {}, "sample odd: category: found 'dragons'"),
         ([*two(), replace(sample("odd"), combination=None)], {}, "sample odd: combination: found none, expected one"),
-        (two(), {"count": 1}, "the steps draw 1 samples of safety data, .* only from 2 on; raise max_steps"),
+        (two(), {"count": 1}, "the steps draw 1, and at least 2 samples of safety data are needed .*; raise max_steps"),
         (two(), {"count": 3, "general": GENERAL, "general_share": 0.6}, "at least 2 samples of safety data"),
     ],
 )

@@ -97,8 +97,8 @@ def _balanced(
     fewest = math.ceil(max(len(groups[name]) * sum(weights.values()) / weight for name, weight in weights.items()))
     if count < fewest:
         raise TuningError(
-            f"the steps draw {count} samples of safety data, and each combination and category is learned only from "
-            f"{fewest} on; raise max_steps, batch_size or gradient_accumulation_steps"
+            f"the steps draw {count}, and at least {fewest} samples of safety data are needed to learn each "
+            "combination and category; raise max_steps, batch_size or gradient_accumulation_steps"
         )
     chosen: list[Sample] = []
     for combination, quota in _quotas(sorted(groups), count, safe_weight, rng):
