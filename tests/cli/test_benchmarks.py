@@ -108,7 +108,6 @@ def test_a_plan_runs_nothing_and_says_what_is_missing_and_how_to_get_it(root: Pa
     assert f"mis: run mis:{root / 'mis.zip'}" in planned.stdout
     assert "holisafe-bench: missing" in planned.stdout and "Accept the terms" in planned.stdout
     assert not (tmp_path / "suite").exists()
-    assert run("bench", MOCK, "--plan").exit_code == 2
     assert run("bench", MOCK, "--suite", "safty", "--root", str(root), "--plan").exit_code == 2
 
 

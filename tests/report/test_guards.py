@@ -10,6 +10,7 @@ import pytest
 
 from holisafe.guard import guard_rates
 from holisafe.judges.guard_models import IMAGE_ALONE
+from holisafe.metrics import FEW
 from holisafe.records import GuardModelRun, GuardModelVerdict, GuardReading, JudgeId, Run
 from holisafe.report import write_csv, write_markdown, write_report
 from report_runs import guarded, make_run
@@ -61,4 +62,5 @@ def test_markdown_and_csv_hold_the_same_rates(run: Run, tmp_path: Path) -> None:
         if figure is not None:
             row = rows[f"guards.shieldgemma2:mine.{kind.value.lower()}"]
             assert float(row["value"]) == figure.value
-            assert f"{100 * figure.value:.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]" in line
+            few = "°" if figure.n < FEW else ""
+            assert f"{100 * figure.value:.1f}{few} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]" in line

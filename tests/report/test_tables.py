@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from holisafe.errors import RunError, UnknownNameError
+from holisafe.judges import Refusal
 from holisafe.metrics import FIGURES, HEADLINE, compare, holm, summarise
 from holisafe.records import Run
 from holisafe.report import TableFormat, write_table
@@ -82,7 +83,7 @@ def test_the_caption_says_data_judge_n_and_token_limit(tmp_path: Path) -> None:
     run = make_run("one", data={"name": "drawn", "split": "test"}, generation={"max_new_tokens": 512})
     text = _table([run], tmp_path, "tex", judges=["refusal"])
     assert "drawn{,} split test (30 samples; at most 512 new tokens)" in text
-    assert "Judge refusal{,} version 2" in text
+    assert f"Judge refusal{{,}} version {Refusal().id.version.split('+')[0]}" in text
     assert "$^{\\circ}$ Fewer than 20 samples" in text
 
 

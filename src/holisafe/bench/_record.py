@@ -89,7 +89,7 @@ def finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]) -> R
     }
     shown = judges_with_figures(measured.responses, measured.judgements, most)
     record["benchmark"] = benchmark_record(
-        measured.samples, measured.responses, {judge: tuple(found) for judge, found in shown.items()}
+        measured.samples, measured.responses, measured.judgements, withheld=measured.judgements.keys() - shown.keys()
     )
     findings = guard_findings(replace(measured, judgements={judge: tuple(found) for judge, found in shown.items()}))
     if findings is not None:
