@@ -29,6 +29,7 @@ from holisafe.bench._spending import (
     stopped_by_budget,
     totals_of,
 )
+from holisafe.benchmarks import benchmark_record
 from holisafe.errors import BudgetError, ImageError, RunError
 from holisafe.images import read_bytes
 from holisafe.judges import Judge, asks_model
@@ -318,6 +319,8 @@ def _judged(
     provenance |= {**judges_record(ids), **cost}
     judged = replace(run, judgements=judgements)
     provenance["summaries"] = _summaries(judged, provenance)
+    most = provenance.get("max_unjudged", MAX_UNJUDGED)
+    provenance["benchmark"] = benchmark_record(run.samples, run.responses, judgements, most)
     if source is not None:
         provenance["scored_from"] = str(source)
     return replace(judged, provenance=provenance)
