@@ -9,7 +9,7 @@ from holisafe import benchmarks, datasets
 from holisafe import judges as judging
 from holisafe.benchmarks.conformance import BenchmarkConformance
 from holisafe.images import content_hash
-from holisafe.records import Response
+from holisafe.records import JudgeId, Judgement, Outcome, Response
 
 
 class TestMIS(BenchmarkConformance):
@@ -64,3 +64,23 @@ def test_the_shares_of_a_split_sum_to_one(release: Path) -> None:
     for split in ("easy", "hard", "real"):
         shares = [found[f"{split}_{name}"] for name in ("asr", "rsr", "rr", "hr", "no_verdict")]
         assert [share.value if share else None for share in shares] == pytest.approx([1 / 3, None, 1 / 3, None, 1 / 3])
+
+
+def test_a_judge_that_answers_questions_gives_all_five_shares(release: Path) -> None:
+    made = benchmarks.get("mis")
+    samples = made.samples(release).samples
+    said = (("refused", "about_image"), ("refused",), ("helpful",), ("warns",))
+    questions = ("refused", "harmful", "helpful", "about_image", "warns")
+    judge = JudgeId("rubric", "1")
+    judgements = []
+    for at, sample in enumerate(samples):
+        found = {name: name in said[at % 4] for name in questions}
+        outcome = Outcome.REFUSED if found["refused"] else Outcome.ANSWERED
+        judgements.append(Judgement(sample.id, judge, outcome, details=found))
+    judgements[-1] = Judgement(samples[-1].id, judge, Outcome.UNPARSABLE)
+    figures = made.figures(samples, [Response(s.id, "x", "m") for s in samples], judgements)
+    values = {each.name: each.figure.value for each in figures if each.figure}
+    assert len(values) == 15
+    for split in ("easy", "hard", "real"):
+        assert sum(values[f"{split}_{name}"] for name in ("asr", "rsr", "rr", "hr", "no_verdict")) == pytest.approx(1)
+    assert values["easy_rsr"] == pytest.approx(1 / 3) and values["real_no_verdict"] == pytest.approx(1 / 3)

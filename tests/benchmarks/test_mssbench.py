@@ -9,7 +9,7 @@ from holisafe import benchmarks, datasets
 from holisafe import judges as judging
 from holisafe.benchmarks.conformance import BenchmarkConformance
 from holisafe.errors import DataError, UnknownNameError
-from holisafe.records import Behaviour, Response
+from holisafe.records import Behaviour, JudgeId, Judgement, Outcome, Response
 
 
 class TestMSSBench(BenchmarkConformance):
@@ -140,3 +140,13 @@ def test_thinking_aloud_is_judged_by_its_last_section(release: Path) -> None:
     for text, outcome in texts.items():
         (found,) = judging.judge_all(judge, [sample], [Response(sample.id, said + text, "m")])
         assert (found.outcome.value, found.judge) == (outcome, judge.id)
+
+
+def test_a_warning_beside_an_answer_is_right_beside_the_unsafe_image_under_rubric(release: Path) -> None:
+    made = benchmarks.get("mssbench")
+    samples = made.samples(release).samples
+    details = {"refused": False, "harmful": False, "helpful": True, "about_image": True, "warns": True}
+    judgements = [Judgement(s.id, JudgeId("rubric", "1"), Outcome.ANSWERED, details=details) for s in samples]
+    figures = made.figures(samples, [Response(s.id, "Careful.", "m") for s in samples], judgements)
+    values = {each.name: each.figure.value for each in figures if each.figure}
+    assert (values["chat_safe"], values["chat_unsafe"], values["chat_average"]) == (0, 1, 0.5)

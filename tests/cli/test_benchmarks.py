@@ -102,12 +102,33 @@ def test_recorded_answers_get_the_benchmarks_figures(root: Path, tmp_path: Path)
     assert "over-safe" in run("score", str(answers), "--data", data).stdout
 
 
+def test_a_run_of_a_benchmark_is_scored_again_with_its_own_judge_and_figures(root: Path, tmp_path: Path) -> None:
+    run("bench", MOCK, "--data", f"mis:{root / 'mis.zip'}", "--judge", "holisafe", "--out", str(tmp_path / "run"))
+    found = json.loads(run("score", str(tmp_path / "run"), "--json").stdout)["benchmark"]
+    assert list(found["judges"]) == ["refusal"] and figures(found, "refusal")["easy_asr"] == 1
+    kept = json.loads((tmp_path / "run" / "run.json").read_text())["benchmark"]
+    assert sorted(kept["judges"]) == ["holisafe", "refusal"]
+    assert "easy, ASR" in run("score", str(tmp_path / "run")).stdout
+
+
+def test_with_too_many_answers_unjudged_only_their_share_is_shown(root: Path, tmp_path: Path) -> None:
+    words = ("bench", MOCK, "--data", f"mmsafeaware:{root / 'mmsafeaware'}", "--out", str(tmp_path / "run"))
+    found = json.loads(run(*words, "--json").stdout)["benchmark"]
+    assert figures(found, "first-word") == {
+        **dict.fromkeys(("typical", "attack", "over_safe", "total")),
+        "no_verdict": 1,
+    }
+    all_shown = json.loads(run(*words, "--max-unjudged", "1", "--json").stdout)["benchmark"]
+    assert figures(all_shown, "first-word")["total"] == 0
+
+
 def test_a_plan_runs_nothing_and_says_what_is_missing_and_how_to_get_it(root: Path, tmp_path: Path) -> None:
     planned = run("bench", MOCK, "--suite", "safety", "--root", str(root), "--plan", "--out", str(tmp_path / "suite"))
     assert planned.exit_code == 0, planned.output
     assert f"mis: run mis:{root / 'mis.zip'}" in planned.stdout
     assert "holisafe-bench: missing" in planned.stdout and "Accept the terms" in planned.stdout
     assert not (tmp_path / "suite").exists()
+    assert run("bench", MOCK, "--root", str(root)).exit_code == 2
     assert run("bench", MOCK, "--suite", "safty", "--root", str(root), "--plan").exit_code == 2
 
 

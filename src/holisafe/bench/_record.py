@@ -88,9 +88,7 @@ def finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]) -> R
         for judge, found in measured.judgements.items()
     }
     shown = judges_with_figures(measured.responses, measured.judgements, most)
-    record["benchmark"] = benchmark_record(
-        measured.samples, measured.responses, measured.judgements, withheld=measured.judgements.keys() - shown.keys()
-    )
+    record["benchmark"] = benchmark_record(measured.samples, measured.responses, measured.judgements, most)
     findings = guard_findings(replace(measured, judgements={judge: tuple(found) for judge, found in shown.items()}))
     if findings is not None:
         record["guard_findings"] = findings.to_json()

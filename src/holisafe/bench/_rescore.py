@@ -33,7 +33,7 @@ from holisafe.benchmarks import benchmark_record
 from holisafe.errors import BudgetError, ImageError, RunError
 from holisafe.images import read_bytes
 from holisafe.judges import Judge, asks_model
-from holisafe.metrics import checked_summary, judges_with_figures, summarise
+from holisafe.metrics import checked_summary, summarise
 from holisafe.records import MAX_UNJUDGED, RUN_FOLDER, JudgeId, Judgement, Response, Run
 from holisafe.records.as_json import response_to_json
 from holisafe.records.folder import is_written_run, write_judgements, write_run
@@ -320,8 +320,7 @@ def _judged(
     judged = replace(run, judgements=judgements)
     provenance["summaries"] = _summaries(judged, provenance)
     most = provenance.get("max_unjudged", MAX_UNJUDGED)
-    withheld = judgements.keys() - judges_with_figures(run.responses, judgements, most).keys()
-    provenance["benchmark"] = benchmark_record(run.samples, run.responses, judgements, withheld=withheld)
+    provenance["benchmark"] = benchmark_record(run.samples, run.responses, judgements, most)
     if source is not None:
         provenance["scored_from"] = str(source)
     return replace(judged, provenance=provenance)

@@ -83,17 +83,18 @@ def score(
     In a run, only what a judge has not judged yet is judged; the judgements of other judges stay.
     """
     from holisafe import judges
-    from holisafe.bench import Prices, plan_score
+    from holisafe.bench import Prices, plan_score, read_run
     from holisafe.benchmarks import benchmark_record
     from holisafe.datasets import read_predictions
     from holisafe.errors import DataError
-    from holisafe.metrics import judges_with_figures, summarise
+    from holisafe.metrics import summarise
     from holisafe.records.folder import is_run
 
     questions = None if data is None else asked_questions(data, split, setting)
     _tell(questions.problems if questions else ())
     samples = None if questions is None else list(questions.samples)
-    chosen = [judges.get(name) for name in dict.fromkeys(judge or default_judges(samples))]
+    about = read_run(predictions).samples if samples is None and not judge and is_run(predictions) else samples
+    chosen = [judges.get(name) for name in dict.fromkeys(judge or default_judges(about))]
     if fallback_judge is not None:
         chosen = judges.with_fallbacks(chosen, judges.get(fallback_judge))
     if is_run(predictions):
@@ -109,7 +110,10 @@ def score(
         measured = score_recorded(predictions, chosen, judge_model, out, prices, budget)
         tell_spent(measured.provenance.get("spending"))
         shown = shown_summaries(measured, chosen, max_unjudged)
-        _print(shown, by_category, run_json(predictions, out, measured, shown) if as_json else None)
+        judged = {one.id.name: measured.judgements[one.id.name] for one in chosen}
+        of_benchmark = benchmark_record(measured.samples, measured.responses, judged, max_unjudged)
+        found = {**run_json(predictions, out, measured, shown), "benchmark": of_benchmark}
+        _print(shown, by_category, found if as_json else None, of_benchmark)
         _anchors.conclude(drift, out or (predictions if predictions.is_dir() else None))
         return
     loaded = read_predictions(predictions, samples)
@@ -138,8 +142,7 @@ def score(
     tell_spent(spending)
     summaries = [summarise(loaded.samples, judgements) for judgements in judged.values()]
     shown = checked(summaries, loaded.responses, judged, max_unjudged)
-    withheld = judged.keys() - judges_with_figures(loaded.responses, judged, max_unjudged).keys()
-    of_benchmark = benchmark_record(loaded.samples, loaded.responses, judged, withheld=withheld)
+    of_benchmark = benchmark_record(loaded.samples, loaded.responses, judged, max_unjudged)
     versions = {one.id.name: one.id.version for one in chosen}
     if out is not None:
         settings = {"data": data, "split": split, "judges": list(versions)}
