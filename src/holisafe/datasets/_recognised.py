@@ -39,7 +39,7 @@ def said_so(loaded: Loaded, path: Path) -> Loaded:
     title = loaded.samples[0].source if loaded.samples else ""
     named = next((each for each in own_releases() if each.title == title and each.fields), None)
     found = named if loaded.samples else looks_like(path)
-    if found is None:
+    if found is None or not found.fields:  # a format that is read alike from a plain path has no fields of its own
         return loaded
     remedy = f"use --data {found.name}:{path} for its own prompts, image folders and figures"
     note = Problem(str(path), None, None, "record", f"this looks like {found.title}", "its name", remedy, Level.NOTE)
