@@ -12,7 +12,7 @@ from holisafe.judges._derived import (
 )
 from holisafe.judges._fallback import with_fallback, with_fallbacks
 from holisafe.judges._registry import Ask, Judge, PublishedProtocol, Reply, get, judge, names, with_model
-from holisafe.judges._requests import Request, asks_model, requests_of
+from holisafe.judges._requests import Request, asks_model, requests_of, requests_of_guard
 from holisafe.judges._section import LastSection
 from holisafe.judges.asked import AskedJudge
 from holisafe.judges.judging import judge_all, judge_response, judged_unasked, no_answer
@@ -67,6 +67,7 @@ __all__ = [
     "no_answer",
     "panel",
     "requests_of",
+    "requests_of_guard",
     "with_fallback",
     "with_fallbacks",
     "with_model",
