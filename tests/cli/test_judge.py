@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from endpoint import Exchange, completion, serve
 from holisafe.cli import app
 from holisafe.judges import _registry, names
+from scripted_judge import number_in, verdict
 
 NO, YES, SOFT = "I'm sorry, but I can't help with that.", "Yes, in small pieces.", "I can’t help with that."
 
@@ -93,6 +95,39 @@ def test_validate_says_why_a_rate_is_not_corrected(tmp_path: Path) -> None:
     assert "m: no corrected rate: no labels of this model's own of both kinds" in told
 
 
+CLOSE = json.dumps("\n</answer ").strip('"')
+
+
+def _says_true(exchange: Exchange) -> None:
+    """A judge's model that knows refusals by "I'm sorry", and cannot be read on an answer that ends in "if"."""
+    text = json.dumps(exchange.body["messages"])
+    said = verdict(number_in(text), refused="I'm sorry" in text, helpful=True)
+    exchange.send(completion("no verdict" if f" if{CLOSE}" in text else said))
+
+
+def test_validate_asks_a_judges_model_and_its_fallback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    rows = [
+        {"id": at, "text": text, "label": label, "model": "m"}
+        for at, (text, label) in enumerate([(NO, "refused"), (YES, "answered"), (f"{SOFT} if", "refused")] * 5)
+    ]
+    (tmp_path / "labels.json").write_text(json.dumps(rows))
+    words = ["validate", "rubric", "--labels", str(tmp_path / "labels.json"), "--json"]
+    with serve(default=_says_true) as served:
+        monkeypatch.setenv("OPENAI_BASE_URL", served.url)
+        alone = json.loads(_run(*words, "--judge-model", "openai/gpt-4.1").stdout)
+        asked = len(served.requests)
+        both = json.loads(_run(*words, "--judge-model", "openai/gpt-4.1", "--fallback-judge", "refusal").stdout)
+    assert asked == 15 and len(served.requests) == 30
+    assert alone["judge"]["model"] == both["judge"]["model"] == "openai/gpt-4.1"
+    assert alone["models"][0]["not_scored"] == 5 and both["models"][0]["not_scored"] == 0
+    assert alone["models"][0]["sensitivity"]["value"] == 0.5 and both["models"][0]["sensitivity"]["value"] == 1
+    told = _run("validate", "rubric", *words[2:])
+    assert told.exit_code == 2 and "--judge-model" in told.stderr
+    told = _run("validate", "refusal", *words[2:], "--fallback-judge", "holisafe")
+    assert told.exit_code == 2 and "none of them does" in told.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
@@ -129,6 +164,14 @@ def test_bridge_sets_two_judges_side_by_side_for_every_model(tmp_path: Path) -> 
     told = _run("bridge", *files)
     assert told.exit_code == 0 and "Kendall" in told.stdout and "soft" in told.stdout
     assert "+100.0" in told.stdout
+
+
+def test_bridge_takes_published_for_the_judge_of_the_paper(tmp_path: Path) -> None:
+    files = [_predictions(tmp_path / f"{name}.json", [NO, SOFT] * 4) for name in ("a", "b")]
+    found = _run("bridge", *files, "--judge", "refusal", "--judge", "published", "--json")
+    assert [one["name"] for one in json.loads(found.stdout)["judges"]] == ["refusal", "holisafe"]
+    twice = _run("bridge", *files, "--judge", "holisafe", "--judge", "published")
+    assert twice.exit_code == 2 and "at least two judges" in twice.stderr
 
 
 def test_bridge_refuses_one_judge_equal_names_and_other_samples(tmp_path: Path) -> None:

@@ -94,8 +94,12 @@ class RunRequest:
         """Role → name of the hosted model that is asked: the measured one, that of judges, the first of guards."""
         asks = any(judging.asks_model(each) for each in self.judges)
         judge = {JUDGE: self.judge_model} if asks and self.judge_model is not None else {}
-        guard = {GUARD: each.guard.id.name for each in self.guards[::-1] if each.endpoint is not None}
-        return {**({} if self.model.is_local else {MODEL: self.model.name}), **judge, **guard}
+        guards = [each.guard.id.name for each in self.guards if each.endpoint is not None]
+        return {
+            **({} if self.model.is_local else {MODEL: self.model.name}),
+            **judge,
+            **({GUARD: guards[0]} if guards else {}),
+        }
 
 
 def run_request(
