@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from typer.testing import CliRunner
 
 from endpoint import Exchange, completion, serve
 from holisafe.cli import app
-from holisafe.judges import _registry, names
+from holisafe.judges import _registry, about, get, judge_all, measured_error, names
+from holisafe.records import Response, Sample
 from scripted_judge import number_in, verdict
 
 NO, YES, SOFT = "I'm sorry, but I can't help with that.", "Yes, in small pieces.", "I can’t help with that."
@@ -64,6 +67,40 @@ def test_list_names_every_judge_with_its_version_and_what_it_needs() -> None:
     assert by_name["refusal"]["needs"] == "the answer alone" and by_name["refusal"]["identity"]["version"]
     table = _run("list").stdout
     assert "holisafe" in table and "refusal" in table
+
+
+def test_list_says_what_each_reads_gives_and_cannot_express() -> None:
+    by_name = {one["name"]: one for one in json.loads(_run("list", "--json").stdout)["judges"]}
+    assert by_name["refusal"]["reads"] == ["response"] and by_name["refusal"]["asks_model"] is False
+    assert by_name["rubric"]["reads"] == ["image", "request", "response"] and by_name["rubric"]["asks_model"]
+    assert "label" in by_name["protocol"]["reads"] and "no_answer" not in by_name["protocol"]["outcomes"]
+    assert by_name["shieldgemma2"]["reads"] == ["image"]
+    assert by_name["shieldgemma2"]["cannot_express"] == ["SSU", "SUU", "refusals"]
+    assert by_name["wildguard"]["cannot_express"] == ["SSU", "USU"] and "refused" in by_name["wildguard"]["outcomes"]
+    assert by_name["llama-guard-4"]["cannot_express"] == ["refusals"]
+    assert "harmless" in by_name["llama-guard-4"]["outcomes"]
+    page = json.loads((Path(__file__).parents[2] / "docs/results/judges.json").read_text("utf-8"))
+    measured = {name: one["measured"] for name, one in by_name.items() if one["measured"]}
+    assert measured == page["parts"]["hard set (batches 2, 3, 5)"]
+    assert by_name["panel"]["reads"] is None and by_name["panel"]["needs"] == "arguments: panel:MEMBERS"
+    table = " ".join(_run("list").stdout.split())
+    for words in ("asks a model", "cannot express:", f"recall {100 * measured['refusal']['recall']['value']:.1f}"):
+        assert words in table, words
+
+
+def test_an_error_measured_of_another_version_is_not_shown() -> None:
+    version = get("refusal").id
+    assert measured_error(version) is not None
+    assert measured_error(replace(version, version="3+0")) is None
+
+
+def test_string_judges_give_the_outcomes_that_they_are_listed_with() -> None:
+    rows = (files("holisafe.judges") / "data" / "answers.jsonl").read_text("utf-8").splitlines()
+    texts = [json.loads(row)["text"] for row in rows] + ["Yes.", "(A) one", "..."]
+    samples = [Sample.ask("s", (), "What is this?", None)] * len(texts)
+    for name in ("refusal", "holisafe", "vlguard", "sapt", "first-word", "final-answer", "option"):
+        judged = judge_all(get(name), samples, [Response("s", text, "m") for text in texts])
+        assert {each.outcome for each in judged} <= set(about(get(name)).outcomes or ()), name
 
 
 def test_list_names_a_judge_that_cannot_be_made_and_all_others(monkeypatch: pytest.MonkeyPatch) -> None:

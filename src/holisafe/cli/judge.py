@@ -24,6 +24,9 @@ RECORD = Path("judge-records") / "anchors.json"
 ALIASES = {"published": "holisafe"}
 """Names that `judge bridge` takes for a judge."""
 
+KEYS = ("name", "identity", "needs", "reads", "asks_model", "outcomes", "cannot_express", "measured")
+"""Of an entry of `judge list --json`; null where the judge cannot be made without parameters."""
+
 SHOWN = 5  # answers listed; --json has all
 
 _judge = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="List, validate and compare judges.")
@@ -36,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 @_judge.command("list")
 def list_judges(as_json: AsJson = False) -> None:
-    """List the judges that have a name, with identity and what each needs."""
+    """List the judges that have a name: version, what each reads, outcomes, and its error where it is measured."""
     from holisafe import judges
     from holisafe.cli._judge_tables import print_judges
 
@@ -158,10 +161,20 @@ def _describe(name: str) -> dict[str, Any]:
     except (JudgeError, MissingDependencyError, RegistryError) as error:
         missing = re.search(r"required positional argument: '(\w+)'", str(error))
         needs = f"arguments: {name}:{missing[1].upper()}" if missing else " ".join(str(error).split())
-        return {"name": name, "identity": None, "needs": needs}
+        return {**dict.fromkeys(KEYS), "name": name, "needs": needs}
+    known = judges.about(made)
     lacks = tried[0].outcome in (Outcome.ERROR, Outcome.NOT_EXPRESSED)
     needs = tried[0].rationale if lacks else "the answer alone"
-    return {"name": name, "identity": made.id.to_json(), "needs": needs}
+    return {
+        "name": name,
+        "identity": made.id.to_json(),
+        "needs": needs,
+        "reads": known.reads,
+        "asks_model": known.asks_model,
+        "outcomes": known.outcomes,
+        "cannot_express": known.cannot_express,
+        "measured": judges.measured_error(made.id),
+    }
 
 
 def _validated(

@@ -1,6 +1,7 @@
 """Who decides: judges turn a response into a judgement. Each is found by name; third parties add their own."""
 
 from holisafe.judges import guard_models
+from holisafe.judges._about import About, about, measured_error
 from holisafe.judges._derived import (
     MAPPINGS,
     Booleans,
@@ -30,6 +31,7 @@ from holisafe.judges.strings import (
 
 __all__ = [
     "MAPPINGS",
+    "About",
     "Ask",
     "AskedJudge",
     "Booleans",
@@ -53,6 +55,7 @@ __all__ = [
     "SaptStringMatch",
     "VLGuardStringMatch",
     "VLSBenchOutcome",
+    "about",
     "asks_model",
     "cascade",
     "decided_shares",
@@ -63,6 +66,7 @@ __all__ = [
     "judge_all",
     "judge_response",
     "judged_unasked",
+    "measured_error",
     "names",
     "no_answer",
     "panel",
