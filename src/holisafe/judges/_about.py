@@ -83,11 +83,11 @@ def about(judge: Judge) -> About:
             return About(reads, True, _with_none(judge, outcomes))
         case _ if type(judge) in _OF_STRINGS:
             return About((RESPONSE,), False, _with_none(judge, _OF_STRINGS[type(judge)]))
-    reads, outcomes = getattr(judge, "reads", None), getattr(judge, "outcomes", None)
+    said, found = getattr(judge, "reads", None), getattr(judge, "outcomes", None)
     return About(
-        None if reads is None else tuple(map(str, reads)),
+        None if said is None else tuple(map(str, said)),
         asks_model(judge),
-        None if outcomes is None else tuple(map(Outcome, outcomes)),
+        None if found is None else tuple(map(Outcome, found)),
     )
 
 
