@@ -39,7 +39,10 @@ def register(app: typer.Typer) -> None:
 
 @_judge.command("list")
 def list_judges(as_json: AsJson = False) -> None:
-    """List the judges that have a name: version, what each reads, outcomes, and its error where it is measured."""
+    """List judges by name.
+
+    Each with its version, what it reads, its outcomes, its measured error, and what a guard model cannot express.
+    """
     from holisafe import judges
     from holisafe.cli._judge_tables import print_judges
 
