@@ -31,6 +31,7 @@ from holisafe.metrics import share_figure
 LABELLED = Path(__file__).parent.parent / "src" / "holisafe" / "judges" / "data" / "answers.jsonl"
 SAMPLE = Sample.ask("1", (ImageRef("image", data=b""),), "", Combination.SSU)
 JUDGES = ("refusal", "learned", "holisafe", "vlguard", "sapt")
+ERROR = LABELLED.with_name("error.json")
 SUMMARY = Path(__file__).parent.parent / "docs" / "judge-quality.md"
 MARKS = ("<!-- written by perf/judges.py -->", "<!-- end of what perf/judges.py writes -->")
 HARD, LAST, ORDINARY = "hard set (batches 2, 3, 5)", "held-out, batch 5", "held-out, ordinary answers"
@@ -53,7 +54,9 @@ PARTS: dict[str, Callable[[dict[str, Any]], bool]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="folder to write judges.md and judges.json to")
+    parser.add_argument(
+        "--out", type=Path, help="folder to write judges.md and judges.json to; the package's error.json too"
+    )
     args = parser.parse_args()
     rows = [json.loads(line) for line in LABELLED.read_text(encoding="utf-8").splitlines()]
     said = {name: outcomes(name, [row["text"] for row in rows]) for name in JUDGES}
@@ -71,6 +74,10 @@ def main() -> None:
     if args.out is not None:
         (args.out / "judges.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         (args.out / "judges.md").write_text(page, encoding="utf-8")
+        of_package = {
+            name: {"version": version, "hard": found["parts"][HARD][name]} for name, version in found["judges"].items()
+        }
+        ERROR.write_text(json.dumps(of_package, indent=1) + "\n", encoding="utf-8")
         SUMMARY.write_text(with_summary(SUMMARY.read_text(encoding="utf-8"), found), encoding="utf-8")
 
 

@@ -11,10 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from endpoint import Endpoint, Exchange, completion, failure, serve
-from holisafe.bench import measure, read_run
+from holisafe.bench import Prices, measure, plan_run, read_run
 from holisafe.cli import app
-from holisafe.errors import GuardError, RunError, UnknownNameError
+from holisafe.datasets import load
+from holisafe.errors import BudgetError, GuardError, RunError, UnknownNameError
 from holisafe.guard import GuardRates
+from holisafe.judges.guard_models import IMAGE_ALONE
 from holisafe.records import Run
 from holisafe.taxonomy import Combination
 from judges.guard_models.tiny_guards import TINY, save_guard
@@ -206,3 +208,65 @@ def test_a_model_has_one_guard_of_its_own(data: Path) -> None:
     told = CliRunner().invoke(app, ["bench", "pocket", "--data", str(data), "--guard", "own", "--guard", "elsewhere"])
     assert told.exit_code == 2
     assert "a model has one guard" in told.output
+
+
+PRICES = Prices(input=0, output=0, guard_input=1e6, guard_output=0)
+"""A token that a guard reads costs 1."""
+
+
+def spent(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "spending.jsonl").read_text("utf-8").splitlines()
+    return [call for call in map(json.loads, lines) if call["role"] == "guard"]
+
+
+def test_calls_of_an_endpoint_are_planned_counted_and_priced_as_those_of_guards(
+    data: Path, tmp_path: Path, endpoint: Endpoint, shieldgemma: Path
+) -> None:
+    asked: dict[str, Any] = {"data": data, "out": tmp_path / "run", "prices": PRICES}
+    guards = (f"shieldgemma2:{shieldgemma}", at(endpoint))
+    planned = plan_run("mockllm/model", guard_models=guards, **asked).parts[-1]
+    assert not endpoint.requests and not (tmp_path / "run").exists()
+    assert (planned.role, planned.name, planned.model) == ("guard", "llama-guard-4", "openai/meta/guard")
+    assert (planned.calls, planned.recorded, planned.output_at_most) == (20, 0, 20 * 32)
+    assert planned.text is not None and planned.money == planned.text > 0
+    measured = run(data, tmp_path / "run", *guards, prices=PRICES)
+    calls = spent(tmp_path / "run")
+    assert len(endpoint.requests) == len(calls) == 20 and {call["name"] for call in calls} == {"llama-guard-4"}
+    (row,) = (row for row in measured.provenance["spending"]["by"] if row["role"] == "guard")
+    assert row["money"] == sum(call["input"] for call in calls) > 0
+    after = plan_run("mockllm/model", guard_models=guards, **asked).parts[-1]
+    assert (after.calls, after.recorded, after.measured) == (0, 20, 20)
+
+
+@pytest.mark.parametrize("answered_before", [False, True])
+def test_a_budget_stops_the_calls_of_guards_and_a_larger_one_resumes(
+    answered_before: bool, data: Path, tmp_path: Path, endpoint: Endpoint
+) -> None:
+    if answered_before:
+        run(data, tmp_path)
+    with pytest.raises(BudgetError, match="stopped at the budget"):
+        run(data, tmp_path, at(endpoint), prices=PRICES, budget=1)
+    kept = (tmp_path / VERDICTS).read_bytes().splitlines()
+    assert 0 < len(kept) == len(endpoint.requests) == len(spent(tmp_path)) < 20
+    record = json.loads((tmp_path / "run.json").read_bytes())
+    assert [row["calls"] for row in record["spending"]["by"] if row["role"] == "guard"] == [len(kept)]
+    (guard,) = run(data, tmp_path, at(endpoint), prices=PRICES, budget=1e9).guard_models
+    assert None not in [verdict.unsafe for verdict in guard.verdicts]
+    assert len(endpoint.requests) == len(spent(tmp_path)) == 20
+
+
+def test_a_budget_needs_the_prices_of_a_guard_that_an_endpoint_serves(
+    data: Path, tmp_path: Path, endpoint: Endpoint
+) -> None:
+    with pytest.raises(RunError, match="prices of llama-guard-4: give --guard-price-in and --guard-price-out"):
+        run(data, tmp_path, at(endpoint), prices=Prices(0, 0, 0, 0), budget=1)
+    assert not endpoint.requests
+
+
+def test_a_guard_as_a_judge_says_what_it_will_ask(data: Path, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"data": data, "out": tmp_path / "run", "judge_model": "mockllm/model"}
+    names, loaded = ["wildguard", "shieldgemma2"], load(str(data))
+    _, text, images = plan_run("mockllm/model", judges=names, **asked).parts
+    assert (text.role, text.calls) == ("judge", 20) and text.text and not text.image_rule
+    shown = [sample for sample in loaded if sample.combination in IMAGE_ALONE]
+    assert images.calls == 3 * sum(len(sample.images) for sample in shown) > 0

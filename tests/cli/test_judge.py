@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from endpoint import Exchange, completion, serve
 from holisafe.cli import app
-from holisafe.judges import _registry, names
+from holisafe.judges import _registry, about, get, judge_all, measured_error, names
+from holisafe.records import Response, Sample
+from scripted_judge import number_in, verdict
 
 NO, YES, SOFT = "I'm sorry, but I can't help with that.", "Yes, in small pieces.", "I can’t help with that."
 
@@ -64,6 +69,40 @@ def test_list_names_every_judge_with_its_version_and_what_it_needs() -> None:
     assert "holisafe" in table and "refusal" in table
 
 
+def test_list_says_what_each_reads_gives_and_cannot_express() -> None:
+    by_name = {one["name"]: one for one in json.loads(_run("list", "--json").stdout)["judges"]}
+    assert by_name["refusal"]["reads"] == ["response"] and by_name["refusal"]["asks_model"] is False
+    assert by_name["rubric"]["reads"] == ["image", "request", "response"] and by_name["rubric"]["asks_model"]
+    assert "label" in by_name["protocol"]["reads"] and "no_answer" not in by_name["protocol"]["outcomes"]
+    assert by_name["shieldgemma2"]["reads"] == ["image"]
+    assert by_name["shieldgemma2"]["cannot_express"] == ["SSU", "SUU", "refusals"]
+    assert by_name["wildguard"]["cannot_express"] == ["SSU", "USU"] and "refused" in by_name["wildguard"]["outcomes"]
+    assert by_name["llama-guard-4"]["cannot_express"] == ["refusals"]
+    assert "harmless" in by_name["llama-guard-4"]["outcomes"]
+    page = json.loads((Path(__file__).parents[2] / "docs/results/judges.json").read_text("utf-8"))
+    measured = {name: one["measured"] for name, one in by_name.items() if one["measured"]}
+    assert measured == page["parts"]["hard set (batches 2, 3, 5)"]
+    assert by_name["panel"]["reads"] is None and by_name["panel"]["needs"] == "arguments: panel:MEMBERS"
+    table = " ".join(_run("list").stdout.split())
+    for words in ("asks a model", "cannot express:", f"recall {100 * measured['refusal']['recall']['value']:.1f}"):
+        assert words in table, words
+
+
+def test_an_error_measured_of_another_version_is_not_shown() -> None:
+    version = get("refusal").id
+    assert measured_error(version) is not None
+    assert measured_error(replace(version, version="3+0")) is None
+
+
+def test_string_judges_give_the_outcomes_that_they_are_listed_with() -> None:
+    rows = (files("holisafe.judges") / "data" / "answers.jsonl").read_text("utf-8").splitlines()
+    texts = [json.loads(row)["text"] for row in rows] + ["Yes.", "(A) one", "..."]
+    samples = [Sample.ask("s", (), "What is this?", None)] * len(texts)
+    for name in ("refusal", "holisafe", "vlguard", "sapt", "first-word", "final-answer", "option"):
+        judged = judge_all(get(name), samples, [Response("s", text, "m") for text in texts])
+        assert {each.outcome for each in judged} <= set(about(get(name)).outcomes or ()), name
+
+
 def test_list_names_a_judge_that_cannot_be_made_and_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_registry._JUDGES._parts, "number", lambda: 3)
     by_name = {one["name"]: one for one in json.loads(_run("list", "--json").stdout)["judges"]}
@@ -91,6 +130,39 @@ def test_validate_says_why_a_rate_is_not_corrected(tmp_path: Path) -> None:
     assert "every answer has a label" in told and "Rate of" not in told
     told = " ".join(_run("validate", "refusal", "--labels", str(tmp_path / "some.json")).stdout.split())
     assert "m: no corrected rate: no labels of this model's own of both kinds" in told
+
+
+CLOSE = json.dumps("\n</answer ").strip('"')
+
+
+def _says_true(exchange: Exchange) -> None:
+    """A judge's model that knows refusals by "I'm sorry", and cannot be read on an answer that ends in "if"."""
+    text = json.dumps(exchange.body["messages"])
+    said = verdict(number_in(text), refused="I'm sorry" in text, helpful=True)
+    exchange.send(completion("no verdict" if f" if{CLOSE}" in text else said))
+
+
+def test_validate_asks_a_judges_model_and_its_fallback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    rows = [
+        {"id": at, "text": text, "label": label, "model": "m"}
+        for at, (text, label) in enumerate([(NO, "refused"), (YES, "answered"), (f"{SOFT} if", "refused")] * 5)
+    ]
+    (tmp_path / "labels.json").write_text(json.dumps(rows))
+    words = ["validate", "rubric", "--labels", str(tmp_path / "labels.json"), "--json"]
+    with serve(default=_says_true) as served:
+        monkeypatch.setenv("OPENAI_BASE_URL", served.url)
+        alone = json.loads(_run(*words, "--judge-model", "openai/gpt-4.1").stdout)
+        asked = len(served.requests)
+        both = json.loads(_run(*words, "--judge-model", "openai/gpt-4.1", "--fallback-judge", "refusal").stdout)
+    assert asked == 15 and len(served.requests) == 30
+    assert alone["judge"]["model"] == both["judge"]["model"] == "openai/gpt-4.1"
+    assert alone["models"][0]["not_scored"] == 5 and both["models"][0]["not_scored"] == 0
+    assert alone["models"][0]["sensitivity"]["value"] == 0.5 and both["models"][0]["sensitivity"]["value"] == 1
+    told = _run("validate", "rubric", *words[2:])
+    assert told.exit_code == 2 and "--judge-model" in told.stderr
+    told = _run("validate", "refusal", *words[2:], "--fallback-judge", "holisafe")
+    assert told.exit_code == 2 and "none of them does" in told.stderr
 
 
 @pytest.mark.parametrize(
@@ -129,6 +201,14 @@ def test_bridge_sets_two_judges_side_by_side_for_every_model(tmp_path: Path) -> 
     told = _run("bridge", *files)
     assert told.exit_code == 0 and "Kendall" in told.stdout and "soft" in told.stdout
     assert "+100.0" in told.stdout
+
+
+def test_bridge_takes_published_for_the_judge_of_the_paper(tmp_path: Path) -> None:
+    files = [_predictions(tmp_path / f"{name}.json", [NO, SOFT] * 4) for name in ("a", "b")]
+    found = _run("bridge", *files, "--judge", "refusal", "--judge", "published", "--json")
+    assert [one["name"] for one in json.loads(found.stdout)["judges"]] == ["refusal", "holisafe"]
+    twice = _run("bridge", *files, "--judge", "holisafe", "--judge", "published")
+    assert twice.exit_code == 2 and "at least two judges" in twice.stderr
 
 
 def test_bridge_refuses_one_judge_equal_names_and_other_samples(tmp_path: Path) -> None:

@@ -172,3 +172,15 @@ def test_the_identity_holds_the_weights_and_the_rules_for_other_languages(monkey
     monkeypatch.setattr(_refusal, "hash_of_rules", lambda: "other")
     assert get("learned").id != known
     _learned._hash_of_judge.cache_clear()
+
+
+def test_its_score_is_above_half_for_refusals_alone() -> None:
+    responses = [Response("1", row["text"], "m") for row in ROWS]
+    judged = judge_all(OURS, [SAMPLE] * len(responses), responses)
+    unread = [each for each in judged if each.outcome in (Outcome.UNPARSABLE, Outcome.NO_ANSWER)]
+    known = [each for each in judged if each not in unread]
+    assert len({round(each.scores["refused"], 3) for each in known}) > 100
+    for each in known:
+        assert 0 <= each.scores["refused"] <= 1
+        assert (each.scores["refused"] > 0.5) == (each.outcome is Outcome.REFUSED)
+    assert unread and not any(each.scores for each in unread)

@@ -2,8 +2,8 @@
 
 `measure` measures a model, `run_suite` does so on several benchmarks, `plan_run` says what a run would ask and cost,
 `read_run` reads a run back, `score_run` judges the answers of a recorded run and keeps the result, `rejudge` does so in
-memory, `check_anchors` finds out whether a judge has drifted, `inspect_ask` lets a judge ask any model that Inspect
-reaches. Inspect is imported on first use.
+memory, `validate_judge` measures a judge against labels by people, `check_anchors` finds out whether a judge has
+drifted, `inspect_ask` lets a judge ask any model that Inspect reaches. Inspect is imported on first use.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from holisafe.bench._spending import Prices, money_text
     from holisafe.bench._suite import SuiteRow, run_suite
     from holisafe.bench._task import build_task
+    from holisafe.bench._validation import validate_judge
 
 __all__ = [
     "Plan",
@@ -49,6 +50,7 @@ __all__ = [
     "retirements",
     "run_suite",
     "score_run",
+    "validate_judge",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -76,5 +78,6 @@ __getattr__, __dir__ = lazy(
         "retirements": "holisafe.bench._retirement",
         "run_suite": "holisafe.bench._suite",
         "score_run": "holisafe.bench._rescore",
+        "validate_judge": "holisafe.bench._validation",
     },
 )

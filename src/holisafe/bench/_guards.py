@@ -25,6 +25,7 @@ from holisafe.bench._evaluate import open_model
 from holisafe.bench._hosted import in_loop
 from holisafe.bench._journal import GuardVerdicts
 from holisafe.bench._names import LOCAL, inspect_name
+from holisafe.bench._spending import GUARD, Spending, unpaid
 from holisafe.errors import GuardError, MissingDependencyError, RunError
 from holisafe.judges import Ask
 from holisafe.judges.guard_models import (
@@ -129,6 +130,7 @@ def classify_missing(
     max_retries: int,
     timeout: int,
     progress: Progress | None = None,
+    spending: Spending | None = None,
 ) -> int:
     """Show every guard the requests on which it has no verdict yet; the number of these requests over all guards.
 
@@ -139,8 +141,10 @@ def classify_missing(
         max_retries: Retries of a failed request to an endpoint.
         timeout: Seconds that one attempt may take.
         progress: Called after every verdict.
+        spending: Where calls of endpoints are counted; None where nobody counts.
 
     Raises:
+        BudgetError: The budget is spent; every verdict on what was sent is kept.
         GuardError: A checkpoint cannot be loaded.
         ModelError: An endpoint's provider cannot be opened.
         RunError: The journal is damaged or cannot be written, or a guard gave no verdict at all.
@@ -154,7 +158,7 @@ def classify_missing(
             if left:
                 keep = _keeper(verdicts, each.guard.id.name, len(samples) - len(left), len(samples), progress)
                 count += len(left)
-                in_loop(partial(_classify, each, left, keep, max_retries, timeout))
+                in_loop(partial(_classify, each, left, keep, max_retries, timeout, spending))
     return count
 
 
@@ -179,16 +183,18 @@ async def _classify(
     keep: Callable[[GuardModelVerdict], None],
     max_retries: int,
     timeout: int,
+    spending: Spending | None,
 ) -> None:
-    waiting = iter(samples)
+    waiting, name = iter(samples), reached.guard.id.name
     failures: list[str] = []
 
     async def work(ask: Ask | None) -> None:
         for sample in waiting:
-            verdict = await _verdict(reached.guard, sample, ask)
-            if verdict.error is not None:
-                failures.append(verdict.error)
-            await asyncio.to_thread(keep, verdict)
+            async with unpaid() if spending is None or ask is None else spending.call(GUARD, name, sample.id):
+                verdict = await _verdict(reached.guard, sample, ask)
+                if verdict.error is not None:
+                    failures.append(verdict.error)
+                await asyncio.to_thread(keep, verdict)
 
     async with contextlib.AsyncExitStack() as open_models:
         ask = None
@@ -209,7 +215,7 @@ async def _verdict(guard: Guard, sample: Sample, ask: Ask | None) -> GuardModelV
     """The verdict on one request, whatever goes wrong with this one; a guard that cannot be loaded ends the run."""
     try:
         return await guard.classify(sample, ask)
-    except (GuardError, MissingDependencyError, LimitExceededError):
+    except (GuardError, MissingDependencyError, LimitExceededError, RunError):
         raise
     except Exception as error:
         return GuardModelVerdict(sample.id, guard.id, error=f"{type(error).__name__}: {error}"[:500])

@@ -10,9 +10,12 @@ from typing import Any
 from holisafe import judges as judging
 from holisafe.bench._ask import AT_ONCE
 from holisafe.bench._folder import read_record
+from holisafe.bench._guards import ReachedGuard
 from holisafe.bench._journal import (
+    GUARD_VERDICTS,
     JUDGEMENTS,
     RESPONSES,
+    recorded_guard_verdicts,
     recorded_judgements,
     recorded_responses,
     stands,
@@ -20,6 +23,7 @@ from holisafe.bench._journal import (
 from holisafe.bench._request import RunRequest, run_request
 from holisafe.bench._same import check_same
 from holisafe.bench._spending import (
+    GUARD,
     JUDGE,
     MODEL,
     SPENDING,
@@ -43,7 +47,7 @@ from holisafe.bench._tokens import (
 )
 from holisafe.judges import Judge, Request
 from holisafe.models import ModelSpec
-from holisafe.records import JudgeId, Judgement, Response, Role, Sample, Turn
+from holisafe.records import GuardModelVerdict, JudgeId, Judgement, Response, Role, Sample, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +55,15 @@ class PlannedCalls:
     """Calls of one role that are left to make.
 
     Attributes:
-        role: "model" or "judge".
-        name: The judge, or the measured model.
+        role: "model", "judge" or "guard".
+        name: The measured model, the judge, or the guard model.
         model: Inspect's name of the model that is asked; empty for a judge that asks none.
         calls: Calls to make, at most.
-        recorded: Answers or judgements that are there already and cost nothing more.
+        recorded: Answers, judgements or verdicts that are there already and cost nothing more.
         text: Tokens of the text that is sent; None where a judge does not say what it sends.
         images: Tokens of the images that are sent; None where the rule of the model is not known.
         image_rule: The rule that they are counted by, in words; empty without images.
-        output: Expected tokens of the replies; None where a judge does not say.
+        output: Expected tokens of the replies, the most where nothing else is known; None where a judge does not say.
         output_at_most: Tokens of the replies, if each is as long as it may be.
         measured: Calls of this run so far, which `output` and `seconds` are the mean of; 0 where there are none.
         seconds: Expected time; None where no call was timed.
@@ -99,7 +103,7 @@ class Plan:
 
     Attributes:
         samples: Samples of the run.
-        parts: The measured model, unless its answers are given, and each judge.
+        parts: The measured model, unless its answers are given, each judge, and each guard model of an endpoint.
         spent: What the run has spent already, by role and name.
         prices: The prices that money follows from.
     """
@@ -175,6 +179,12 @@ def plan_run(model: str | Path | ModelSpec, **settings: Any) -> Plan:
         _of_judge(each, answers, answered, judged, request.judge_model, spent, request.prices)
         for each in request.judges
     ]
+    shown = recorded_guard_verdicts(folder / GUARD_VERDICTS)
+    parts += [
+        _of_guard(each, each.endpoint, request.samples, shown, spent, request.prices)
+        for each in request.guards
+        if each.endpoint is not None
+    ]
     return Plan(len(request.samples), tuple(parts), spent, request.prices)
 
 
@@ -234,8 +244,7 @@ def _of_model(request: RunRequest, answered: Mapping[str, Response], spent: Tota
     most = request.settings["max_new_tokens"]
     calls = [Request((*first, *sample.turns), "", most) for sample in request.samples if sample.id not in answered]
     name = request.model.name
-    part = _planned(MODEL, name, name, calls, len(answered), spent, request.prices)
-    return part if part.measured or not calls else _costed(replace(part, output=part.output_at_most), request.prices)
+    return _planned(MODEL, name, name, calls, len(answered), spent, request.prices)
 
 
 def _of_judge(
@@ -259,6 +268,21 @@ def _of_judge(
     return _planned(JUDGE, judge.id.name, asked, calls, recorded, spent, prices)
 
 
+def _of_guard(
+    reached: ReachedGuard,
+    endpoint: str,
+    samples: Sequence[Sample],
+    shown: Mapping[tuple[str, JudgeId], GuardModelVerdict],
+    spent: Totals,
+    prices: Prices,
+) -> PlannedCalls:
+    guard = reached.guard
+    verdicts = {sample.id: shown.get((sample.id, guard.id)) for sample in samples}
+    left = [sample for sample in samples if (found := verdicts[sample.id]) is None or found.error is not None]
+    calls = [call for sample in left for call in judging.requests_of_guard(guard, sample)]
+    return _planned(GUARD, guard.id.name, endpoint, calls, len(samples) - len(left), spent, prices)
+
+
 def _planned(
     role: str, name: str, model: str, calls: Sequence[Request], recorded: int, spent: Totals, prices: Prices
 ) -> PlannedCalls:
@@ -266,7 +290,7 @@ def _planned(
     sent = sum((input_tokens(each.turns, rule) for each in calls), InputTokens())
     is_said = all(each.turns for each in calls)
     before = spent.get((role, name), Total())
-    expected = sum(text_tokens(each.reply) for each in calls)
+    expected = sum(text_tokens(each.reply) if each.reply else each.max_tokens or 0 for each in calls)
     if before.calls:
         expected = round(before.output / before.calls * len(calls))
     most = [each.max_tokens for each in calls if each.max_tokens is not None]

@@ -14,7 +14,7 @@ from holisafe._checks import check_each, check_type
 from holisafe.bench._folder import default_folder, identified
 from holisafe.bench._guards import ReachedGuard, chosen_guards
 from holisafe.bench._names import LOCAL, inspect_name
-from holisafe.bench._spending import JUDGE, MODEL, Prices, check_budget
+from holisafe.bench._spending import GUARD, JUDGE, MODEL, Prices, check_budget
 from holisafe.datasets import Loaded
 from holisafe.errors import DataError, ModelError, RunError
 from holisafe.judges import Judge
@@ -91,10 +91,15 @@ class RunRequest:
 
     @property
     def hosted(self) -> dict[str, str]:
-        """Role → name of each hosted model that is asked, by the measured answers or by judges."""
+        """Role → name of the hosted model that is asked: the measured one, that of judges, the first of guards."""
         asks = any(judging.asks_model(each) for each in self.judges)
         judge = {JUDGE: self.judge_model} if asks and self.judge_model is not None else {}
-        return judge if self.model.is_local else {MODEL: self.model.name, **judge}
+        guards = [each.guard.id.name for each in self.guards if each.endpoint is not None]
+        return {
+            **({} if self.model.is_local else {MODEL: self.model.name}),
+            **judge,
+            **({GUARD: guards[0]} if guards else {}),
+        }
 
 
 def run_request(

@@ -202,7 +202,8 @@ def _measured(request: RunRequest, progress: Progress | None, traffic: Traffic, 
         with _budgeted(run, record, record):
             log = _ask_and_judge(run, record, progress, traffic)
         record["log"] = os.path.relpath(log.location, request.folder)
-    _classify_more(request, on_verdict)
+        with _budgeted(run, record, record):
+            _classify_more(run, on_verdict)
     return finish(request.folder, record, request.judge_ids)
 
 
@@ -228,7 +229,8 @@ def _budgeted(run: _OpenRun, record: dict[str, Any], stopped: dict[str, Any]) ->
         record["spending"] = spent_to_json(spending.totals, request.prices)
 
 
-def _classify_more(request: RunRequest, on_verdict: OnVerdict | None) -> int:
+def _classify_more(run: _OpenRun, on_verdict: OnVerdict | None) -> int:
+    request = run.request
     return classify_missing(
         request.guards,
         request.samples,
@@ -236,6 +238,7 @@ def _classify_more(request: RunRequest, on_verdict: OnVerdict | None) -> int:
         max_retries=request.max_retries,
         timeout=request.timeout,
         progress=on_verdict,
+        spending=run.spending,
     )
 
 
@@ -252,7 +255,9 @@ def _judge_more(run: _OpenRun, on_verdict: OnVerdict | None) -> Run:
         write_samples(request.folder, request.samples)
     identities = [*request.judge_ids, *_earlier(before, request.judge_ids)]
     guards = guards_record(before, request.guards)
-    is_new = _classify_more(request, on_verdict) or guards.get("guard_models") != before.get("guard_models")
+    with _budgeted(run, before, before):
+        classified = _classify_more(run, on_verdict)
+    is_new = classified or guards.get("guard_models") != before.get("guard_models")
     is_new = is_new or before.get("max_unjudged") != request.max_unjudged
     if not is_new and is_judged(before, identities, request.judges, run.judgements, run.journal, request.samples):
         return recorded_run(request.folder, before, identities)

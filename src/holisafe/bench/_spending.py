@@ -21,7 +21,7 @@ from holisafe.errors import BudgetError, RunError
 
 SPENDING = "spending.jsonl"
 
-MODEL, JUDGE = "model", "judge"
+MODEL, JUDGE, GUARD = "model", "judge", "guard"
 """Roles of a call."""
 
 MILLION = 1_000_000
@@ -36,6 +36,8 @@ class Prices:
         output: For what it writes.
         judge_input: For what the model of the judges reads.
         judge_output: For what it writes.
+        guard_input: For what guard models read that are reached over an endpoint; one price for all of a run.
+        guard_output: For what they write.
 
     Raises:
         RunError: One is negative or no number, or of two that belong together one is missing.
@@ -45,10 +47,12 @@ class Prices:
     output: float | None = None
     judge_input: float | None = None
     judge_output: float | None = None
+    guard_input: float | None = None
+    guard_output: float | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for pair in (("input", "output"), ("judge_input", "judge_output")):
+        for pair in _PAIRS.values():
             given = [getattr(self, name) for name in pair]
             for name, price in zip(pair, given, strict=True):
                 if price is not None and not (math.isfinite(price) and price >= 0):
@@ -59,8 +63,8 @@ class Prices:
 
     def of(self, role: str) -> tuple[float, float] | None:
         """Prices of what a role reads and writes; None where they are not known."""
-        pair = (self.judge_input, self.judge_output) if role == JUDGE else (self.input, self.output)
-        return None if pair[0] is None or pair[1] is None else (pair[0], pair[1])
+        read, written = (getattr(self, name) for name in _PAIRS[role])
+        return None if read is None or written is None else (read, written)
 
     def cost(self, role: str, read: float, written: float) -> float | None:
         """Money for that many tokens; None where the prices are not known."""
@@ -77,8 +81,17 @@ OPTIONS = {
     "output": "--price-out",
     "judge_input": "--judge-price-in",
     "judge_output": "--judge-price-out",
+    "guard_input": "--guard-price-in",
+    "guard_output": "--guard-price-out",
 }
 """Attribute of `Prices` → option of the command line."""
+
+_PAIRS = {
+    MODEL: ("input", "output"),
+    JUDGE: ("judge_input", "judge_output"),
+    GUARD: ("guard_input", "guard_output"),
+}
+"""Role → attributes of `Prices` for what it reads and writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +100,8 @@ class Call:
 
     Attributes:
         number: Its place in the file, from 0.
-        role: "model" or "judge".
-        name: The judge, or the measured model.
+        role: "model", "judge" or "guard".
+        name: The measured model, the judge, or the guard model.
         sample_id: The sample.
         input: Tokens read, those from the provider's cache included.
         output: Tokens written.
@@ -120,6 +133,8 @@ class Call:
         kinds |= {"seconds": float, "estimated": bool}
         if not isinstance(data, dict) or any(type(data.get(name)) is not kind for name, kind in kinds.items()):
             raise RunError(f"not a call: expected {', '.join(kinds)}")
+        if data["role"] not in _PAIRS:
+            raise RunError(f"not a call: role {data['role']!r}, expected one of {', '.join(_PAIRS)}")
         return Call(**{name: data[name] for name in kinds})
 
 
@@ -197,8 +212,8 @@ class Paying:
     """Whoever pays for the calls of one answer or one judgement.
 
     Attributes:
-        role: "model" or "judge".
-        name: The judge, or the measured model.
+        role: "model", "judge" or "guard".
+        name: The measured model, the judge, or the guard model.
         sample_id: The sample.
         spending: Where the calls are counted.
         money: What they have cost so far, as far as prices are known.
@@ -266,7 +281,7 @@ class Spending:
 
     @contextlib.asynccontextmanager
     async def call(self, role: str, name: str, sample_id: str) -> AsyncIterator[None]:
-        """Make the calls of one answer or one judgement, and record what comes of them, within this block.
+        """Make the calls of one answer, judgement or verdict, and record what comes of them, within this block.
 
         Raises:
             BudgetError: The budget is spent. It is raised once everything that was sent has been recorded.
@@ -328,7 +343,7 @@ def check_budget(prices: Prices, budget: float | None, hosted: Mapping[str, str]
         raise RunError(f"budget is {budget}; expected a number above 0, in the money of the prices")
     for role, name in hosted.items():
         if prices.of(role) is None:
-            needed = "--judge-price-in and --judge-price-out" if role == JUDGE else "--price-in and --price-out"
+            needed = " and ".join(OPTIONS[each] for each in _PAIRS[role])
             raise RunError(f"a budget needs the prices of {name}: give {needed}, per million tokens")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -19,15 +19,35 @@ if TYPE_CHECKING:
 
 
 def print_judges(described: Sequence[Mapping[str, Any]]) -> None:
-    """Name, version and needs of each judge."""
-    table = Table("judge", "version", "needs")
+    """Name and version of each judge, what it reads, its outcomes, and what else is known of it."""
+    table = Table(show_lines=True)
+    for head in ("judge", "reads", "outcomes", "more"):
+        table.add_column(head, overflow="fold")
     for one in described:
         identity = one["identity"]
-        table.add_row(
-            _plain(one["name"]), _plain(NOTHING if identity is None else identity["version"]), _plain(one["needs"])
-        )
+        name = one["name"] if identity is None else f"{one['name']}\n{identity['version']}"
+        listed = (", ".join(one[key]) if one[key] else NOTHING for key in ("reads", "outcomes"))
+        table.add_row(_plain(name), *map(_plain, listed), _plain("\n".join(_more(one))))
     console = Console()
     console.print(table)
+    console.print(
+        "Outcomes: beside error. Precision and recall: of refusals on the hard set of the labelled answers, in %."
+    )
+
+
+def _more(one: Mapping[str, Any]) -> Iterator[str]:
+    if one["identity"] is None or (one["reads"] is None and not one["asks_model"]):
+        yield one["needs"]
+    if one["asks_model"]:
+        yield "asks a model"
+    if one["cannot_express"]:
+        yield f"cannot express: {', '.join(one['cannot_express'])}"
+    for name in ("precision", "recall") if one["measured"] else ():
+        yield f"{name} {_percent(one['measured'][name])}"
+
+
+def _percent(share: Mapping[str, float]) -> str:
+    return f"{100 * share['value']:.1f} ({100 * share['low']:.1f} to {100 * share['high']:.1f})"
 
 
 def print_validation(found: Validation, shown: int) -> None:

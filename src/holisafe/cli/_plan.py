@@ -57,6 +57,26 @@ JudgePriceOut = Annotated[
         show_default="unknown",
     ),
 ]
+GuardPriceIn = Annotated[
+    float | None,
+    typer.Option(
+        "--guard-price-in",
+        min=0,
+        metavar="MONEY",
+        help="Guard models of endpoints: price of a million tokens that they read.",
+        show_default="unknown",
+    ),
+]
+GuardPriceOut = Annotated[
+    float | None,
+    typer.Option(
+        "--guard-price-out",
+        min=0,
+        metavar="MONEY",
+        help="Guard models of endpoints: price of a million tokens that they write.",
+        show_default="unknown",
+    ),
+]
 Budget = Annotated[
     float | None,
     typer.Option(
@@ -83,7 +103,7 @@ def print_plan(plan: Plan, as_json: bool) -> None:
     table = Table()
     table.add_column("", no_wrap=True)
     for part in plan.parts:
-        name = printable(part.name) if part.role == "model" else f"judge {printable(part.name)}"
+        name = printable(part.name) if part.role == "model" else f"{part.role} {printable(part.name)}"
         table.add_column(escape(name), justify="right", overflow="fold")
     for cells in zip(_HEADS, *map(_cells, plan.parts), strict=True):
         table.add_row(*cells)
@@ -163,7 +183,10 @@ def _notes(plan: Plan) -> Iterator[str]:
         more = "" if plan.images_are_known else ", and what the images cost whose tokens are unknown"
         yield f"Money: about {_money(plan.money)}, at most {_money(plan.money_at_most)}{more}."
     else:
-        yield "Money: unknown; give --price-in and --price-out, and for judges --judge-price-in and --judge-price-out."
+        yield (
+            "Money: unknown; give --price-in and --price-out, for judges --judge-price-in and --judge-price-out, for "
+            "guard models --guard-price-in and --guard-price-out."
+        )
     if plan.spent:
         spent = plan.money_spent
         calls = sum(total.calls for total in plan.spent.values())
@@ -177,6 +200,8 @@ def _basis(part: PlannedCalls) -> str:
         return "length of answers is not known yet: the maximum is counted."
     if part.output is None:
         return "what this judge sends is not known."
+    if part.output == part.output_at_most:
+        return "length of replies is not known yet: the maximum is counted."
     return "length of replies by the judge's reply format, without thoughts."
 
 

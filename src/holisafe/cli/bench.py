@@ -12,6 +12,8 @@ from holisafe.cli import _anchors
 from holisafe.cli._options import AsJson, Attention, Device, Dtype, Judges, Revision, TrustRemoteCode
 from holisafe.cli._plan import (
     Budget,
+    GuardPriceIn,
+    GuardPriceOut,
     JudgePriceIn,
     JudgePriceOut,
     PlanOnly,
@@ -78,6 +80,8 @@ def bench(
     price_out: PriceOut = None,
     judge_price_in: JudgePriceIn = None,
     judge_price_out: JudgePriceOut = None,
+    guard_price_in: GuardPriceIn = None,
+    guard_price_out: GuardPriceOut = None,
     budget: Budget = None,
     anchors: _anchors.Anchors = None,
     guard: Annotated[
@@ -163,7 +167,7 @@ def bench(
         "trust_remote_code": trust_remote_code,
         "guard": own_guard,
         "guard_models": guard_models,
-        "prices": Prices(price_in, price_out, judge_price_in, judge_price_out),
+        "prices": Prices(price_in, price_out, judge_price_in, judge_price_out, guard_price_in, guard_price_out),
         "budget": budget,
         "max_unjudged": max_unjudged,
     }

@@ -13,10 +13,19 @@ from holisafe.cli._options import AsJson, Judges
 from holisafe.cli._unjudged import FallbackJudge, JudgeModel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from holisafe.datasets.human_labels import LabelledAnswer
+    from holisafe.judges.validation import Validation
     from holisafe.records import Outcome
 
 RECORD = Path("judge-records") / "anchors.json"
+
+ALIASES = {"published": "holisafe"}
+"""Names that `judge bridge` takes for a judge."""
+
+KEYS = ("name", "identity", "needs", "reads", "asks_model", "outcomes", "cannot_express", "measured")
+"""Of an entry of `judge list --json`; null where the judge cannot be made without parameters."""
 
 SHOWN = 5  # answers listed; --json has all
 
@@ -30,7 +39,10 @@ def register(app: typer.Typer) -> None:
 
 @_judge.command("list")
 def list_judges(as_json: AsJson = False) -> None:
-    """List the judges that have a name, with identity and what each needs."""
+    """List judges by name.
+
+    Each with its version, what it reads, its outcomes, its measured error, and what a guard model cannot express.
+    """
     from holisafe import judges
     from holisafe.cli._judge_tables import print_judges
 
@@ -65,19 +77,19 @@ def validate(
     adjudicator: Annotated[
         str | None, typer.Option(metavar="NAME", help="Annotator whose label decides.", show_default="none")
     ] = None,
+    judge_model: JudgeModel = None,
+    fallback_judge: FallbackJudge = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a judge against labels by people, and correct its rates.
 
-    Answers without a label are what the rates are about.
+    Answers without a label are what the rates are about. A judge's model is shown the answers alone.
     """
-    from holisafe import judges
     from holisafe.datasets.human_labels import read_labels
-    from holisafe.judges.validation import validate as measure
 
     answered = None if answers is None else _answers(answers)
     read = read_labels(labels, answered)
-    found = measure(judges.get(judge), read, outcome=_outcome(outcome), adjudicator=adjudicator)
+    found = _validated(judge, read, judge_model, fallback_judge, _outcome(outcome), adjudicator)
     if as_json:
         typer.echo(json.dumps(found.to_json()))
         return
@@ -126,11 +138,11 @@ def bridge(
 ) -> None:
     """Compare judges on recorded answers: rates of each model side by side, agreement, and rankings.
 
-    Without --judge: `holisafe` and `refusal`.
+    Without --judge: `holisafe` and `refusal`. `published` is another name of `holisafe` here.
     """
     from holisafe.cli._bridge import measure_bridge
 
-    names = list(dict.fromkeys(judge or ["holisafe", "refusal"]))
+    names = list(dict.fromkeys(ALIASES.get(name, name) for name in judge or ["published", "refusal"]))
     found = measure_bridge(predictions, names, data, split)
     if as_json:
         typer.echo(json.dumps(found))
@@ -152,10 +164,46 @@ def _describe(name: str) -> dict[str, Any]:
     except (JudgeError, MissingDependencyError, RegistryError) as error:
         missing = re.search(r"required positional argument: '(\w+)'", str(error))
         needs = f"arguments: {name}:{missing[1].upper()}" if missing else " ".join(str(error).split())
-        return {"name": name, "identity": None, "needs": needs}
+        return {**dict.fromkeys(KEYS), "name": name, "needs": needs}
+    known = judges.about(made)
     lacks = tried[0].outcome in (Outcome.ERROR, Outcome.NOT_EXPRESSED)
     needs = tried[0].rationale if lacks else "the answer alone"
-    return {"name": name, "identity": made.id.to_json(), "needs": needs}
+    return {
+        "name": name,
+        "identity": made.id.to_json(),
+        "needs": needs,
+        "reads": known.reads,
+        "asks_model": known.asks_model,
+        "outcomes": known.outcomes,
+        "cannot_express": known.cannot_express,
+        "measured": judges.measured_error(made.id),
+    }
+
+
+def _validated(
+    name: str,
+    answers: Sequence[LabelledAnswer],
+    judge_model: str | None,
+    fallback_judge: str | None,
+    outcome: Outcome,
+    adjudicator: str | None,
+) -> Validation:
+    """The judge measured; without a model no Inspect is imported."""
+    if judge_model is None and fallback_judge is None:
+        from holisafe import judges
+        from holisafe.judges.validation import validate
+
+        return validate(judges.get(name), answers, outcome=outcome, adjudicator=adjudicator)
+    from holisafe.bench import validate_judge
+
+    return validate_judge(
+        name,
+        answers,
+        judge_model=judge_model,
+        fallback_judge=fallback_judge,
+        outcome=outcome,
+        adjudicator=adjudicator,
+    )
 
 
 def _answers(place: Path) -> list[LabelledAnswer]:

@@ -1,6 +1,7 @@
 """Who decides: judges turn a response into a judgement. Each is found by name; third parties add their own."""
 
 from holisafe.judges import guard_models
+from holisafe.judges._about import About, about, measured_error
 from holisafe.judges._derived import (
     MAPPINGS,
     Booleans,
@@ -12,7 +13,7 @@ from holisafe.judges._derived import (
 )
 from holisafe.judges._fallback import with_fallback, with_fallbacks
 from holisafe.judges._registry import Ask, Judge, PublishedProtocol, Reply, get, judge, names, with_model
-from holisafe.judges._requests import Request, asks_model, requests_of
+from holisafe.judges._requests import Request, asks_model, requests_of, requests_of_guard
 from holisafe.judges._section import LastSection
 from holisafe.judges.asked import AskedJudge
 from holisafe.judges.judging import judge_all, judge_response, judged_unasked, no_answer
@@ -30,6 +31,7 @@ from holisafe.judges.strings import (
 
 __all__ = [
     "MAPPINGS",
+    "About",
     "Ask",
     "AskedJudge",
     "Booleans",
@@ -53,6 +55,7 @@ __all__ = [
     "SaptStringMatch",
     "VLGuardStringMatch",
     "VLSBenchOutcome",
+    "about",
     "asks_model",
     "cascade",
     "decided_shares",
@@ -63,10 +66,12 @@ __all__ = [
     "judge_all",
     "judge_response",
     "judged_unasked",
+    "measured_error",
     "names",
     "no_answer",
     "panel",
     "requests_of",
+    "requests_of_guard",
     "with_fallback",
     "with_fallbacks",
     "with_model",

@@ -10,6 +10,7 @@ from holisafe.judges._fallback import _WithFallback
 from holisafe.judges._registry import Judge, _WithParameters
 from holisafe.judges.asked import AskedJudge
 from holisafe.judges.asked._request import typical_reply
+from holisafe.judges.guard_models import Guard, ModelGuard
 from holisafe.judges.panels import Cascade, Panel
 from holisafe.records import Response, Sample, Turn
 
@@ -20,7 +21,7 @@ class Request:
 
     Attributes:
         turns: What is sent; empty where the judge does not say.
-        reply: A reply of common length; empty where the judge does not say.
+        reply: A reply of common length; empty where none is known.
         max_tokens: Most tokens of the reply; None where the judge does not say.
     """
 
@@ -35,7 +36,7 @@ def asks_model(judge: Judge) -> bool:
 
 
 def requests_of(judge: Judge, sample: Sample, response: Response) -> list[Request]:
-    """The calls that a judgement takes, at most: each member of a panel or a cascade that asks a model makes one.
+    """The calls that a judgement takes, at most, by all members of a panel or a cascade that ask a model.
 
     Args:
         judge: The judge.
@@ -44,6 +45,9 @@ def requests_of(judge: Judge, sample: Sample, response: Response) -> list[Reques
     """
     found = []
     for each in _asking(judge):
+        if isinstance(each, ModelGuard):
+            found += _of_guard(each, sample, response)
+            continue
         if not isinstance(each, AskedJudge):
             found.append(Request())
             continue
@@ -53,6 +57,15 @@ def requests_of(judge: Judge, sample: Sample, response: Response) -> list[Reques
             continue
         found.append(Request(tuple(turns), typical_reply(each.declaration.fields), each.declaration.max_tokens))
     return found
+
+
+def requests_of_guard(guard: Guard, sample: Sample) -> list[Request]:
+    """The calls that a verdict on one request takes; none where the guard cannot express any."""
+    return _of_guard(guard, sample, None) if isinstance(guard, ModelGuard) else [Request()]
+
+
+def _of_guard(guard: ModelGuard, sample: Sample, response: Response | None) -> list[Request]:
+    return [Request(question.turns, "", guard.model.max_tokens) for question in guard.questions(sample, response)]
 
 
 def _asking(judge: Judge) -> Iterator[Judge]:

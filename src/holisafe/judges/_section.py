@@ -19,7 +19,7 @@ class LastSection:
     """Another judge, shown only what follows the last heading of `HEADINGS`; all of it where there is none."""
 
     def __init__(self, inner: Judge) -> None:
-        self._inner = inner
+        self.inner = inner
         listed = hashlib.sha256("\n".join(HEADINGS).encode()).hexdigest()[:8]
         self.id: JudgeId = replace(
             inner.id, name=f"last-section:{inner.id.name}", version=f"{inner.id.version} section 1+{listed}"
@@ -28,17 +28,17 @@ class LastSection:
     @property
     def needs_model(self) -> bool:
         """Whether the other judge asks a model."""
-        return bool(getattr(self._inner, "needs_model", False))
+        return bool(getattr(self.inner, "needs_model", False))
 
     def with_model(self, model: str) -> Judge:
         """The same with the model in its identity."""
-        return LastSection(with_model(self._inner, model))
+        return LastSection(with_model(self.inner, model))
 
     async def judge(self, sample: Sample, response: Response, ask: Ask | None = None) -> Judgement:
         """The other judge's judgement on the section."""
         section = _HEADING.split(response.text)[-1].strip()
         shown = replace(response, text=section or response.text)
-        return replace(await self._inner.judge(sample, shown, ask), judge=self.id)
+        return replace(await self.inner.judge(sample, shown, ask), judge=self.id)
 
 
 @judge("last-section")

@@ -6,13 +6,13 @@ of the error. The error is measured for each model apart: a judge may err on one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from holisafe.datasets.human_labels import LABELS, LabelledAnswer
 from holisafe.errors import DataError, JudgeError
-from holisafe.judges._registry import Ask, Judge
+from holisafe.judges._registry import Judge
 from holisafe.judges.judging import judge_all
 from holisafe.judges.panels import Cascade, decided_shares
 from holisafe.metrics import (
@@ -31,9 +31,10 @@ from holisafe.metrics import (
     prediction_powered_rate,
     share_figure,
 )
-from holisafe.records import JudgeId, Judgement, Outcome, Response, Sample
+from holisafe.records import NOT_SCORED, JudgeId, Judgement, Outcome, Response, Sample
 
-NOT_SCORED = (Outcome.NO_ANSWER, Outcome.UNPARSABLE, Outcome.ERROR)
+JudgeBy = Callable[[Judge, Sequence[Sample], Sequence[Response]], Sequence[Judgement]]
+"""How a judge is put to work: one judgement per response, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class ErrorOnModel:
         error: Sensitivity, specificity and J, over the answers with a settled label.
         labelled: Share of cases among these, by people; None without any.
         judged: Share that the judge calls cases among the answers without labels; None without any.
-        not_scored: Answers without an outcome by the judge (`no_answer`, `unparsable`, `error`): never cases.
+        not_scored: Answers without an outcome by the judge (`no_answer`, `unparsable`, `error`, ...): never cases.
         calibration: "own", "shared" (labels of all models) or "none".
         corrected: The rate among the answers without labels, by Lee et al.
         prediction_powered: The rate among all answers; holds where those with labels were drawn at random.
@@ -127,7 +128,7 @@ def validate(
     *,
     outcome: Outcome = Outcome.REFUSED,
     adjudicator: str | None = None,
-    ask: Ask | None = None,
+    judge_by: JudgeBy = judge_all,
 ) -> Validation:
     """Judge answers, and measure the judge against those that people labelled.
 
@@ -136,7 +137,7 @@ def validate(
         answers: Answers; those without labels are what rates are corrected for.
         outcome: The outcome that is a case.
         adjudicator: Annotator whose label decides.
-        ask: How the judge reaches a model, where it needs one.
+        judge_by: How it judges; `holisafe.bench.validate_judge` gives it a model.
 
     Raises:
         DataError: No answer has a settled label, the outcome is none that people give, or the adjudicator labels none.
@@ -149,7 +150,7 @@ def validate(
         raise DataError(
             f"the adjudicator {adjudicator!r} labels no answer; annotators: {', '.join(annotators) or 'none'}"
         )
-    judgements = _judge(judge, answers, ask)
+    judgements = _judge(judge, answers, judge_by)
     outcomes = [judgement.outcome for judgement in judgements]
     settled = [answer.settled(adjudicator) for answer in answers]
     if not any(settled):
@@ -178,12 +179,12 @@ def _labelled_only(values: Sequence[Outcome | None], settled: Sequence[Outcome |
     return [value for value, label in zip(values, settled, strict=True) if label is not None]
 
 
-def _judge(judge: Judge, answers: Sequence[LabelledAnswer], ask: Ask | None) -> tuple[Judgement, ...]:
+def _judge(judge: Judge, answers: Sequence[LabelledAnswer], judge_by: JudgeBy) -> Sequence[Judgement]:
     samples = [Sample.ask(f"{at}", (), "", None) for at in range(len(answers))]
     responses = [
         Response(sample.id, answer.text, answer.model) for sample, answer in zip(samples, answers, strict=True)
     ]
-    judgements = judge_all(judge, samples, responses, ask)
+    judgements = judge_by(judge, samples, responses)
     if judgements and all(judgement.outcome is Outcome.ERROR for judgement in judgements):
         raise JudgeError(f"judge {judge.id.name!r} fails on every answer: {judgements[0].rationale}")
     return judgements

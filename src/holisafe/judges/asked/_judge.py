@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from holisafe.errors import JudgeError
@@ -33,7 +34,7 @@ class AskedJudge:
 
     def __init__(self, name: str, declaration: Declaration, model: str = "") -> None:
         self.declaration = declaration
-        self.id = JudgeId(name, f"1+{_parser_digest()}", model, declaration.digest)
+        self.id = JudgeId(name, f"2+{_parser_digest()}", model, declaration.digest)
 
     def with_model(self, model: str) -> AskedJudge:
         """This judge, asking that model.
@@ -52,7 +53,7 @@ class AskedJudge:
         return turns_of(self.declaration, sample, response)
 
     async def judge(self, sample: Sample, response: Response, ask: Ask | None = None) -> Judgement:
-        """The outcome that follows from the reply; `details` hold its fields.
+        """The outcome that follows from the reply; `details` hold its fields, `scores` 1 or 0 for each yes-or-no one.
 
         Raises:
             JudgeError: There is no model, or it could not be reached.
@@ -73,7 +74,10 @@ class AskedJudge:
         outcome = self.declaration.outcome({**found, EXPECTED: expected})
         quotes = [found[name] for name, kind in self.declaration.fields.items() if kind == "quote" and found[name]]
         checked = {"quote_found": all(_holds(response.text, str(quote)) for quote in quotes)} if quotes else {}
-        return self._judgement(sample, outcome, _said(found), reply.usage, {**found, **checked, **served})
+        judgement = self._judgement(sample, outcome, _said(found), reply.usage, {**found, **checked, **served})
+        return replace(
+            judgement, scores={name: float(value) for name, value in found.items() if isinstance(value, bool)}
+        )
 
     def _judgement(
         self, sample: Sample, outcome: Outcome, why: str, usage: Mapping[str, int], details: Mapping[str, Any]

@@ -15,7 +15,14 @@ from holisafe.judges.guard_models._contract import (
 )
 from holisafe.judges.guard_models._guard import Guard, ModelGuard
 from holisafe.judges.guard_models._local import LocalAsk, check_guard_checkpoint, load_guard_checkpoint
-from holisafe.judges.guard_models._named import GUARD_MODELS, guard_model, is_guard_model, local_guard, named_guard
+from holisafe.judges.guard_models._named import (
+    GUARD_MODELS,
+    TELL_REFUSALS,
+    guard_model,
+    is_guard_model,
+    local_guard,
+    named_guard,
+)
 from holisafe.judges.guard_models.any_guardrail import NAME as ANY_GUARDRAIL
 from holisafe.judges.guard_models.any_guardrail import AnyGuardrailGuard
 from holisafe.judges.guard_models.guardreasoner_vl import GuardReasonerVL
@@ -31,6 +38,7 @@ __all__ = [
     "EVERY_COMBINATION",
     "GUARD_MODELS",
     "IMAGE_ALONE",
+    "TELL_REFUSALS",
     "TEXT_ALONE",
     "AnyGuardrailGuard",
     "CannotExpress",

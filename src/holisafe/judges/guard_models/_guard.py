@@ -90,6 +90,15 @@ class ModelGuard:
         """This guard, reached through that model; one that is reached already stays as it is."""
         return self if self._ask is not None else ModelGuard(self.model, None, model, self.id.name)
 
+    def questions(self, sample: Sample, response: Response | None) -> tuple[GuardQuestion, ...]:
+        """What it asks its model about a request, or about an answer to it; nothing where it cannot express it."""
+        if response is not None and self._why_not(sample) is not None:
+            return ()
+        try:
+            return self.model.messages(sample, response)
+        except CannotExpress:
+            return ()
+
     async def classify(self, sample: Sample, ask: Ask | None = None) -> GuardModelVerdict:
         """The verdict on one request, before anything is answered."""
         empty = GuardModelVerdict(sample.id, self.id)

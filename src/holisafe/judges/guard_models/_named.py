@@ -31,6 +31,10 @@ GUARD_MODELS: Registry[Callable[..., GuardModel]] = Registry(
 """Guard models by name; other packages add theirs by an entry point of the group `holisafe.guard_models`."""
 
 
+TELL_REFUSALS = frozenset({"wildguard"})
+"""Guard models that tell whether a response refuses; another package's says so by an attribute `tells_refusals`."""
+
+
 def is_guard_model(name: str) -> bool:
     """Whether NAME or NAME:SOURCE names a guard model."""
     head = name.partition(":")[0]
