@@ -234,8 +234,11 @@ def _of_model(request: RunRequest, answered: Mapping[str, Response], spent: Tota
     most = request.settings["max_new_tokens"]
     calls = [Request((*first, *sample.turns), "", most) for sample in request.samples if sample.id not in answered]
     name = request.model.name
-    part = _planned(MODEL, name, name, calls, len(answered), spent, request.prices)
-    return part if part.measured or not calls else _costed(replace(part, output=part.output_at_most), request.prices)
+    prices = request.prices
+    if request.model.is_local and prices.of(MODEL) is None:  # calls on this machine cost no money
+        prices = replace(prices, input=0.0, output=0.0)
+    part = _planned(MODEL, name, name, calls, len(answered), spent, prices)
+    return part if part.measured or not calls else _costed(replace(part, output=part.output_at_most), prices)
 
 
 def _of_judge(
