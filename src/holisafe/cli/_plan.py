@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 PlanOnly = Annotated[
     bool,
     typer.Option(
-        "--plan", help="Print what would be asked and, with prices, what it would cost; nothing is asked or written."
+        "--plan",
+        help="Print what would be asked and, with prices, what it would cost; nothing is asked or written. With --suite: "
+        "which benchmarks would run.",
     ),
 ]
 PriceIn = Annotated[
