@@ -15,8 +15,8 @@ PlanOnly = Annotated[
     bool,
     typer.Option(
         "--plan",
-        help="Print what would be asked and, with prices, what it would cost; nothing is asked or written. With --suite: "
-        "which benchmarks would run.",
+        help="Print what would be asked and, with prices, what it would cost; nothing is asked or written. With "
+        "--suite: which benchmarks would run.",
     ),
 ]
 PriceIn = Annotated[
