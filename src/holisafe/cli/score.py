@@ -319,7 +319,7 @@ def _tell_left_out(file: Path, loaded: Loaded, *, of_data: bool) -> None:
     broken = sum(problem.level is Level.BROKEN for problem in loaded.problems)
     missing = sum(response.error is not None for response in loaded.responses)
     if broken and not of_data:
-        typer.echo(f"{broken} broken records are left out of every figure", err=True)
+        typer.echo(f"broken records, left out of every figure: {broken}", err=True)
     if missing and of_data:
         typer.echo(
             f"{missing} of {len(loaded.samples)} samples have no answer in {file} and count as errors; if fewer were "
