@@ -65,6 +65,8 @@ def test_list_names_every_judge_with_its_version_and_what_it_needs() -> None:
     assert [one["name"] for one in found] == list(names())
     by_name = {one["name"]: one for one in found}
     assert by_name["refusal"]["needs"] == "the answer alone" and by_name["refusal"]["identity"]["version"]
+    assert by_name["rubric"]["needs"] == "a model: --judge-model"
+    assert by_name["llavaguard"]["needs"] == "a model: NAME:SOURCE, or --judge-model"
     table = _run("list").stdout
     assert "holisafe" in table and "refusal" in table
 

@@ -61,6 +61,14 @@ def test_a_plan_is_one_json_object(data: Path, tmp_path: Path) -> None:
     assert found["spent"] == {"by": [], "money": 0, "prices": dict.fromkeys(found["spent"]["prices"])}
 
 
+def test_a_local_model_costs_no_money_so_that_the_money_of_the_judge_is_told(data: Path, tmp_path: Path) -> None:
+    words = ["bench", "pocket", "--data", str(data), "--out", str(tmp_path / "run"), "--plan", "--json", *JUDGE_PRICES]
+    found = json.loads(CliRunner().invoke(app, [*words, "--judge", "rubric", "--judge-model", "openai/gpt-4o"]).stdout)
+    local, judge = found["parts"]
+    assert local["money"] == 0 and judge["money"] > 0
+    assert found["money"] == judge["money"]
+
+
 def test_a_budget_ends_with_exit_code_3_and_a_larger_one_resumes(data: Path, tmp_path: Path) -> None:
     stopped = bench(data, tmp_path / "run", "--budget", "1", *PRICES)
     assert stopped.exit_code == 3, stopped.output

@@ -82,7 +82,7 @@ def test_broken_records_are_told_and_the_rest_is_scored(write: Any) -> None:
     rows[4]["type"] = "XXX"
     found = run(write(rows), "--json")
     assert found.exit_code == 0
-    assert 'type: found "XXX"' in found.stderr
+    assert 'type: found "XXX"' in found.stderr and "left out of every figure: 1" in found.stderr
     assert [json.loads(found.stdout)[name] for name in ("samples", "broken")] == [19, 1]
 
 
@@ -231,6 +231,7 @@ def test_an_answer_with_half_a_character_is_scored(write: Any, asked: str, tmp_p
 
 def test_data_brings_back_the_questions_that_the_answers_leave_out(write: Any, asked: str) -> None:
     found = run(write(records("Sure.")[:10]), "--data", asked, "--json")
+    assert "10 of 20 samples have no answer in" in found.stderr
     figures = json.loads(found.stdout)
     assert (figures["samples"], sum(counts["error"] for counts in figures["outcomes"].values())) == (20, 10)
 

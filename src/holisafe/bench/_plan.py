@@ -244,7 +244,10 @@ def _of_model(request: RunRequest, answered: Mapping[str, Response], spent: Tota
     most = request.settings["max_new_tokens"]
     calls = [Request((*first, *sample.turns), "", most) for sample in request.samples if sample.id not in answered]
     name = request.model.name
-    return _planned(MODEL, name, name, calls, len(answered), spent, request.prices)
+    prices = request.prices
+    if request.model.is_local and prices.of(MODEL) is None:  # calls on this machine cost no money
+        prices = replace(prices, input=0.0, output=0.0)
+    return _planned(MODEL, name, name, calls, len(answered), spent, prices)
 
 
 def _of_judge(

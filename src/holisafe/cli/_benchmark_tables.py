@@ -92,7 +92,7 @@ def print_benchmarks(found: Sequence[Benchmark], *, console: Console | None = No
 def _table(title: str, first: str, last: str = "") -> Table:
     table = Table(title=escape(printable(title)), title_justify="left")
     for column in (first, "figure"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, overflow="fold", no_wrap=not last)
     for column in ("% (95 % interval)", "n"):
         table.add_column(column, justify="right", no_wrap=True)
     if last:
@@ -116,11 +116,11 @@ def print_published(made: Benchmark, *, console: Console | None = None) -> None:
         return
     shown = [kind for kind in made.kinds if any(kind.name in row.values for row in made.published)]
     table = Table(title=escape(f"{made.title}, published: %"), title_justify="left")
-    table.add_column("model", no_wrap=True)
+    table.add_column("model", overflow="fold")
     for kind in shown:
-        table.add_column(f"{_plain(kind.label)} {ARROWS[kind.lower_is_better]}", justify="right")
-    table.add_column("setting")
-    table.add_column("judge")
+        table.add_column(f"{_plain(kind.label)} {ARROWS[kind.lower_is_better]}", justify="right", min_width=8)
+    table.add_column("setting", overflow="fold")
+    table.add_column("judge", overflow="fold")
     for row in made.published:
         values = (f"{100 * row.values[kind.name]:.1f}" if kind.name in row.values else NOTHING for kind in shown)
         table.add_row(_plain(row.model), *values, _plain(row.setting), _plain(row.judge))

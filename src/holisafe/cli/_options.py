@@ -27,7 +27,7 @@ Judges = Annotated[
     typer.Option(
         "--judge",
         metavar="NAME",
-        help="Judge; may be given more than once.",
+        help="Judge (`holisafe judge list` names them); may be given more than once.",
         show_default="holisafe, or the benchmark's",
     ),
 ]

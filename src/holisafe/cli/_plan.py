@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 PlanOnly = Annotated[
     bool,
     typer.Option(
-        "--plan", help="Print what would be asked and, with prices, what it would cost; nothing is asked or written."
+        "--plan",
+        help="Print what would be asked and, with prices, what it would cost; nothing is asked or written. With "
+        "--suite: which benchmarks would run.",
     ),
 ]
 PriceIn = Annotated[
@@ -162,7 +164,7 @@ def _cells(part: PlannedCalls) -> list[str]:
     if not part.model:
         return ["none", f"{part.recorded:,}", *[""] * 6]
     images = _count(part.images) if part.image_rule else "none"
-    plus = " + images" if part.images is None else ""
+    plus = " + images" if part.images is None and part.money else ""
     money = ["unknown" if each is None else _money(each) + plus for each in (part.money, part.money_at_most)]
     numbers = [_count(part.text), images, _count(part.output), _count(part.output_at_most)]
     return [f"{part.calls:,}", f"{part.recorded:,}", *numbers, *money]
@@ -171,16 +173,15 @@ def _cells(part: PlannedCalls) -> list[str]:
 def _notes(plan: Plan) -> Iterator[str]:
     """What the numbers rest on."""
     yield f"Text: {plan.text_rule}."
-    for part in plan.parts:
-        if part.image_rule:
-            yield f"Images, {part.model}: {part.image_rule}."
+    yield from dict.fromkeys(f"Images, {part.model}: {part.image_rule}." for part in plan.parts if part.image_rule)
     for part in plan.parts:
         if part.calls and part.model:
             yield f"{part.name}: {_basis(part)}"
     seconds = plan.seconds
     yield "Time: unknown, no call of this run was timed yet." if seconds is None else f"Time: about {seconds:,.0f} s."
     if plan.money is not None and plan.money_at_most is not None:
-        more = "" if plan.images_are_known else ", and what the images cost whose tokens are unknown"
+        unknown = any(part.images is None and part.money for part in plan.parts)
+        more = "" if not unknown else ", and what the images cost whose tokens are unknown"
         yield f"Money: about {_money(plan.money)}, at most {_money(plan.money_at_most)}{more}."
     else:
         yield (

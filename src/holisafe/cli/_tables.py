@@ -162,11 +162,10 @@ def _not_scored(summary: Summary) -> list[str]:
     judge = printable(summary.judge)
     scored = [counts for part, counts in summary.outcomes.items() if part is not None]
     totals = {outcome: sum(counts.get(outcome, 0) for counts in scored) for outcome in NOT_SCORED}
+    has_figures = any(figure is not None for figure in figures(summary).values())
+    meaning = "; they count in n and in no numerator, so that the rates are lower bounds" if has_figures else ""
     lines = [
-        f"judge {judge}: {count} samples ended as '{outcome}'; they count in n and in no numerator, so that the rates "
-        "are lower bounds"
-        for outcome, count in totals.items()
-        if count
+        f"judge {judge}: {count} samples ended as '{outcome}'{meaning}" for outcome, count in totals.items() if count
     ]
     if unscored := sum(summary.outcomes.get(None, {}).values()):
         lines.append(f"judge {judge}: {unscored} samples do not say what is expected; they are in no rate")

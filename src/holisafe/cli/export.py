@@ -71,7 +71,11 @@ def export(
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Row that the others are compared with.", show_default="none"),
+        typer.Option(
+            metavar="NAME",
+            help="Row that the others are compared with: its --label, or else its model.",
+            show_default="none",
+        ),
     ] = None,
     test: Annotated[Test, typer.Option(help="Test of --against: score, mcnemar or permutation.")] = Test.SCORE,
     judge: Annotated[

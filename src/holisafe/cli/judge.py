@@ -156,10 +156,14 @@ def _describe(name: str) -> dict[str, Any]:
     """A judge's identity, and what it needs beside the answer: found by asking it without a model."""
     from holisafe import judges
     from holisafe.errors import JudgeError, MissingDependencyError, RegistryError
+    from holisafe.judges.guard_models import ModelGuard
     from holisafe.records import Outcome, Response, Sample
 
     try:
         made = judges.get(name)
+        if judges.asks_model(made):
+            source = "NAME:SOURCE, or --judge-model" if isinstance(made, ModelGuard) else "--judge-model"
+            return {"name": name, "identity": made.id.to_json(), "needs": f"a model: {source}"}
         tried = judges.judge_all(made, [Sample.ask("s", (), "", None)], [Response("s", "Yes, in small pieces.", "")])
     except (JudgeError, MissingDependencyError, RegistryError) as error:
         missing = re.search(r"required positional argument: '(\w+)'", str(error))

@@ -118,6 +118,7 @@ def score(
         return
     loaded = read_predictions(predictions, samples)
     _tell(loaded.problems)
+    _tell_left_out(predictions, loaded, of_data=samples is not None)
     if not loaded.samples:
         raise DataError(
             f"{predictions}: every record is broken; `holisafe data validate {predictions}` says what is wrong"
@@ -313,6 +314,22 @@ def _tell(problems: Sequence[Problem]) -> None:
         typer.echo(f"{problem.level}: {problem}", err=True)
     if len(problems) > SHOWN:
         typer.echo(f"and {len(problems) - SHOWN} more problems; holisafe data validate lists them all", err=True)
+
+
+def _tell_left_out(file: Path, loaded: Loaded, *, of_data: bool) -> None:
+    """Say how many samples the figures lack: records that are broken, or samples without an answer."""
+    from holisafe.datasets import Level
+
+    broken = sum(problem.level is Level.BROKEN for problem in loaded.problems)
+    missing = sum(response.error is not None for response in loaded.responses)
+    if broken and not of_data:
+        typer.echo(f"broken records, left out of every figure: {broken}", err=True)
+    if missing and of_data:
+        typer.echo(
+            f"{missing} of {len(loaded.samples)} samples have no answer in {file} and count as errors; if fewer were "
+            "asked, name their --split, or give --data a file of those samples",
+            err=True,
+        )
 
 
 def _to_json(

@@ -47,7 +47,10 @@ _DATASETS: Registry[Dataset | Loader] = Registry(
     expected="a function from a split to samples",
     accepts=lambda part: isinstance(part, Dataset) or callable(part),
 )
-_HINT = "Or give a file or folder with records, or a Hub id (owner/name)."
+_HINT = (
+    "Or give a file or folder with records, a Hub id (owner/name), or a benchmark as NAME:PATH "
+    "(`holisafe benchmarks` lists the names)."
+)
 
 
 def dataset(name: str, *, splits: Sequence[str] = (), description: str = "") -> Callable[[_L], _L]:

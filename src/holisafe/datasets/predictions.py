@@ -55,7 +55,7 @@ def read_predictions(path: str | Path, samples: Sequence[Sample] | None = None) 
     source = file_source(files[0], str(path))
     loaded = read_rows(rows, source, check_image=lambda ref: _identified_if_there(ref, identifier))
     if not loaded.samples:
-        rows.check_fields(file, _NEEDED, "name the data set that they were made from (--data)")
+        rows.check_fields(file, _NEEDED, "name the data set that was asked, such as --data open --split test")
     problems = list(loaded.problems)
     responses = [_response(sample.id, rows.said[sample.id], file, problems) for sample in loaded.samples]
     return Loaded(loaded.samples, tuple(problems), tuple(responses))

@@ -259,7 +259,10 @@ def _folder(where: str | Path, revision: str | None) -> Path:
     if folder.is_dir():
         return folder
     if isinstance(where, Path) or folder.exists() or not re.fullmatch(_HUB_ID, where):
-        raise GuardError(f"{where}: no such folder; expected one with {CONFIG_FILE} and {WEIGHTS_FILE}, or a Hub id")
+        raise GuardError(
+            f"{where}: no such folder; expected one with {CONFIG_FILE} and {WEIGHTS_FILE}, a Hub id, or, to measure a "
+            "published guard model, its NAME:SOURCE (docs/guard-models.md lists the names)"
+        )
     from huggingface_hub import snapshot_download
 
     try:
