@@ -239,7 +239,6 @@ def in_short(judged: JudgedRun) -> dict[str, Any]:
         totals[sample.is_safe] += 1
         hits[sample.is_safe] += is_counted(sample.expected, verdict.outcome)
     return {
-        "run": judged.name,
         "judge": judge,
         "withheld": judged.withheld.get(judge, ""),
         "unsafe": totals[False],
