@@ -51,7 +51,7 @@ class LeaderRow:
 
 @dataclass(frozen=True, slots=True)
 class LeaderGroup:
-    """Rows that can be compared: one judge, the same samples; lowest mean of mASR and RR first, withheld figures last."""
+    """Rows that can be compared: one judge, the same samples. Lowest mean of mASR and RR first, withheld last."""
 
     judge: str
     data: str

@@ -41,7 +41,7 @@ SHADES = 6
 class IntervalRow:
     """One line of the interval plot: a run's figure."""
 
-    run: str
+    judged: JudgedRun
     figure: Figure | None
 
 
@@ -109,14 +109,14 @@ def judges_of(runs: Sequence[JudgedRun]) -> list[str]:
 
 def interval_rows(runs: Sequence[JudgedRun], judge: str) -> list[tuple[HeadlineFigure, list[IntervalRow]]]:
     """For each figure, the runs that this judge judged; nothing where its figures are withheld in all of them."""
-    by_run = {
-        judged.name: figures(judged.summaries[judge])
+    by_run = [
+        (judged, figures(judged.summaries[judge]))
         for judged in runs
         if judge in judged.summaries and judge not in judged.withheld
-    }
+    ]
     if not by_run:
         return []
-    return [(each, [IntervalRow(name, found[each.name]) for name, found in by_run.items()]) for each in FIGURES]
+    return [(each, [IntervalRow(judged, found[each.name]) for judged, found in by_run]) for each in FIGURES]
 
 
 def heat_tables(summary: Summary) -> list[HeatTable]:

@@ -17,7 +17,7 @@ from holisafe.blind import MARK
 from holisafe.metrics import FIGURES, HEADLINE, PARTS, Figure, Part, headline, part_name
 from holisafe.metrics.display import FEW_NOTE, few_mark
 from holisafe.records import Behaviour, Outcome, Run
-from holisafe.report import _gallery, _guard, _guards, _leaderboard, _published, _sections
+from holisafe.report import _gallery, _guard, _guards, _leaderboard, _published, _scatter, _sections
 from holisafe.report._blind import blind_notes, blind_rows
 from holisafe.report._caveats import caveats
 from holisafe.report._file import put
@@ -82,6 +82,8 @@ def _environment() -> Environment:
         "hits": _hits,
         "shade": _sections.shade,
         "share": _sections.share,
+        "across": _scatter.across,
+        "upwards": _scatter.upwards,
         "plain": plain,
         "shown_verdicts": _guard.shown_verdicts,
         "visible": visible,
@@ -98,6 +100,7 @@ def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
     style = "\n" + (files("holisafe.report") / "templates" / "style.css").read_text(encoding="utf-8")
     judges = _sections.judges_of(runs)
     pairs = _sections.pairs(runs)
+    scatters = _scatter.scatters(runs)
     guard = _guard.findings_of(runs)
     guards = _guards.rates_of(runs)
     blind = blind_rows(runs)
@@ -111,9 +114,10 @@ def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
         "title": plain(title or _title(runs)),
         "style": Markup(style),
         "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        "contents": _contents(bool(pairs), bool(guard), bool(guards), bool(counts)),
+        "contents": _contents(bool(scatters), bool(pairs), bool(guard), bool(guards), bool(counts)),
         "leaders": _leaderboard.leaderboard(runs),
         "leader_columns": _leaderboard.COLUMNS,
+        "scatters": scatters,
         "runs": runs,
         "judges": judges,
         "measures": HEADLINE,
@@ -166,8 +170,12 @@ def _title(runs: Sequence[JudgedRun]) -> str:
     return " and ".join(names) if len(names) <= MOST_IN_TITLE else f"{len(names)} runs"
 
 
-def _contents(with_pairs: bool, with_guard: bool, with_guards: bool, with_twins: bool) -> list[tuple[str, str]]:
-    found = [("leaderboard", "Leaderboard"), ("runs", "Runs"), ("headline", "Headline figures")]
+def _contents(
+    with_scatters: bool, with_pairs: bool, with_guard: bool, with_guards: bool, with_twins: bool
+) -> list[tuple[str, str]]:
+    found = [("leaderboard", "Leaderboard")]
+    found += [("tradeoff", "Trade-off")] if with_scatters else []
+    found += [("runs", "Runs"), ("headline", "Headline figures")]
     found += [("differences", "Differences")] if with_pairs else []
     found += [("guard", "Guard")] if with_guard else []
     found += [("guards", "Guards side by side")] if with_guards else []
