@@ -17,7 +17,7 @@ from holisafe.blind import MARK
 from holisafe.metrics import FIGURES, HEADLINE, PARTS, Figure, Part, headline, part_name
 from holisafe.metrics.display import FEW_NOTE, few_mark
 from holisafe.records import Behaviour, Outcome, Run
-from holisafe.report import _gallery, _guard, _guards, _leaderboard, _published, _scatter, _sections
+from holisafe.report import _gallery, _guard, _guards, _leaderboard, _pairs, _published, _scatter, _sections
 from holisafe.report._blind import blind_notes, blind_rows
 from holisafe.report._caveats import caveats
 from holisafe.report._file import put
@@ -99,7 +99,7 @@ def _hits(figure: Figure) -> int:
 def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
     style = "\n" + (files("holisafe.report") / "templates" / "style.css").read_text(encoding="utf-8")
     judges = _sections.judges_of(runs)
-    pairs = _sections.pairs(runs)
+    pairs = _pairs.pairs(runs)
     scatters = _scatter.scatters(runs)
     guard = _guard.findings_of(runs)
     guards = _guards.rates_of(runs)
@@ -114,7 +114,7 @@ def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
         "title": plain(title or _title(runs)),
         "style": Markup(style),
         "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        "contents": _contents(bool(scatters), bool(pairs), bool(guard), bool(guards), bool(counts)),
+        "contents": _contents(len(runs), bool(scatters), bool(pairs), bool(guard), bool(guards), bool(counts)),
         "leaders": _leaderboard.leaderboard(runs),
         "leader_columns": _leaderboard.COLUMNS,
         "scatters": scatters,
@@ -171,14 +171,14 @@ def _title(runs: Sequence[JudgedRun]) -> str:
 
 
 def _contents(
-    with_scatters: bool, with_pairs: bool, with_guard: bool, with_guards: bool, with_twins: bool
+    count: int, with_scatters: bool, with_pairs: bool, with_guard: bool, with_guards: bool, with_twins: bool
 ) -> list[tuple[str, str]]:
-    found = [("leaderboard", "Leaderboard")]
+    found = [("leaderboard", "Leaderboard" if count > 1 else "In short")]
     found += [("tradeoff", "Trade-off")] if with_scatters else []
     found += [("runs", "Runs"), ("headline", "Headline figures")]
     found += [("differences", "Differences")] if with_pairs else []
     found += [("guard", "Guard")] if with_guard else []
     found += [("guards", "Guards side by side")] if with_guards else []
-    found += [("published", "Published results"), ("categories", "Rates by category"), ("judges", "Judges")]
+    found += [("published", "Published"), ("categories", "Categories"), ("judges", "Judges")]
     found += [("twins", "Twin pairs")] if with_twins else []
     return [*found, ("gallery", "Gallery"), ("provenance", "Provenance")]
