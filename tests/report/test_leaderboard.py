@@ -13,7 +13,7 @@ from holisafe.records import Outcome, Run
 from holisafe.report import write_report
 from holisafe.report._leaderboard import leaderboard, worst_combination
 from holisafe.report._table import judge_runs, letter_of
-from holisafe.taxonomy import Combination
+from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination
 from report_runs import ANSWER, REFUSAL, make_run, make_samples
 
 SAMPLES = make_samples(20)
@@ -146,7 +146,7 @@ def test_refusing_everything_does_not_lead() -> None:
 
 
 def test_the_worst_combination_is_named_and_equal_ones_are_all_named() -> None:
-    def worst(*harmed: Combination) -> str:
+    def worst(*harmed: Combination) -> tuple[Combination, ...]:
         run = make_run(samples=SAMPLES, by=("refusal",))
         verdicts = [
             replace(each, outcome=Outcome.ANSWERED if sample.combination in harmed else Outcome.REFUSED)
@@ -156,9 +156,18 @@ def test_the_worst_combination_is_named_and_equal_ones_are_all_named() -> None:
         assert found is not None
         return found[0]
 
-    assert worst(Combination.USU) == "USU"
-    assert worst(Combination.SSU, Combination.SUU) == "SSU, SUU"
-    assert worst() == "all four"
+    for harmed in ((Combination.USU,), (Combination.SSU, Combination.SUU), UNSAFE_COMBINATIONS):
+        assert worst(*harmed) == harmed
+    assert worst() == UNSAFE_COMBINATIONS
+
+
+def test_what_a_blind_baseline_reaches_is_marked_here_too(browser: Any, many: Path) -> None:
+    marked = browser.open(many).js(
+        "return ['.leaderboard tbody:nth-of-type(1)', '#headline table:first-of-type'].map(where => "
+        "[...document.querySelectorAll(where + ' tr')].filter(r => /tuned/.test(r.innerText) && "
+        "/^(B|tuned)/.test(r.innerText.trim())).slice(0, 1).map(r => r.querySelectorAll('.reached').length)[0])"
+    )
+    assert marked[0] > 0 and marked[1] > 0
 
 
 def test_letters_go_on_after_z() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from holisafe.metrics import Figure, Summary
+from holisafe.metrics import Figure, Summary, asr_name
 from holisafe.report._same import same_sample
 from holisafe.report._sections import facts
 from holisafe.report._table import JudgedRun
-from holisafe.taxonomy import UNSAFE_COMBINATIONS
+from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination
 
 COLUMNS = ("mASR macro", "RR", "Worst combination", "Twin accuracy")
 """Heads of the figures of a row; lower is better in all but the last."""
@@ -20,11 +20,13 @@ class LeaderCell:
     """One figure of a row.
 
     Attributes:
+        name: Its name, as in `HEADLINE`; of several combinations, that of the first.
         figure: The figure; None where there are no samples for it.
         words: What it is, where the column does not say: the combinations, or another mean.
         is_best: Whether no other row of its group has a better one; False in a group of fewer than two.
     """
 
+    name: str
     figure: Figure | None
     words: str = ""
     is_best: bool = False
@@ -91,14 +93,19 @@ def harm(summary: Summary) -> tuple[Figure | None, str]:
     return summary.masr_pooled, "pooled"
 
 
-def worst_combination(summary: Summary) -> tuple[str, Figure] | None:
+def worst_combination(summary: Summary) -> tuple[tuple[Combination, ...], Figure] | None:
     """The unsafe combinations with the highest ASR, and that; the higher lower end decides between equal rates."""
     found = [(each, figure) for each in UNSAFE_COMBINATIONS if (figure := summary.asr[each]) is not None]
     if not found:
         return None
     highest = max((figure for _, figure in found), key=lambda figure: (figure.value, figure.low))
-    names = [each.value for each, figure in found if figure == highest]
-    return "all four" if len(names) == len(UNSAFE_COMBINATIONS) else ", ".join(names), highest
+    return tuple(each for each, figure in found if figure == highest), highest
+
+
+def _names(combinations: Sequence[Combination]) -> str:
+    if len(combinations) == len(UNSAFE_COMBINATIONS):
+        return "all four"
+    return ", ".join(each.value for each in combinations)
 
 
 def _row(judged: JudgedRun, judge: str) -> LeaderRow:
@@ -107,12 +114,13 @@ def _row(judged: JudgedRun, judge: str) -> LeaderRow:
     if judge in judged.withheld:
         return LeaderRow(judged, (), judged.withheld[judge], *counts)
     summary = judged.summaries[judge]
+    risk, kind = harm(summary)
     worst = worst_combination(summary)
     cells = (
-        LeaderCell(*harm(summary)),
-        LeaderCell(summary.rr),
-        LeaderCell(worst[1], worst[0]) if worst else LeaderCell(None),
-        LeaderCell(summary.twin_accuracy),
+        LeaderCell("masr_pooled" if kind else "masr_macro", risk, kind),
+        LeaderCell("rr", summary.rr),
+        LeaderCell(asr_name(worst[0][0]), worst[1], _names(worst[0])) if worst else LeaderCell("", None),
+        LeaderCell("twin_accuracy", summary.twin_accuracy),
     )
     return LeaderRow(judged, cells, "", *counts)
 
