@@ -48,7 +48,7 @@ def compare(
     test: Annotated[Test, typer.Option(help="What gives the p-values: score, mcnemar or permutation.")] = Test.SCORE,
     as_json: AsJson = False,
 ) -> None:
-    """Print how far runs are apart on the samples that they share.
+    """Subtract runs on the samples that they share.
 
     Each later run minus the first, under each judge of both: difference with its 95 % interval, p, and p after Holm's
     correction over the figures of the table.
