@@ -24,7 +24,7 @@ def benchmarks(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the benchmarks: size, licence, settings, judge, and what each can and cannot tell.
+    """List the benchmarks: size, licence, settings, judge, limits.
 
     Of those that are named, and with --json, published numbers are listed too. Measure on one with
     `holisafe bench MODEL --data NAME:PATH`.

@@ -36,7 +36,7 @@ def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN RUN...",
+            metavar="RUN",
             help="Folders of `holisafe bench` or `holisafe score --out`, or .eval logs; later ones are compared with "
             "the first.",
         ),
