@@ -7,7 +7,7 @@ from holisafe.cli import app
 from holisafe.tuning import TuneConfig
 
 COMMANDS = (
-    [], ["bench"], ["calibrate"], ["data"], ["data", "export"], ["data", "show"], ["data", "stats"],
+    [], ["bench"], ["calibrate"], ["compare"], ["data"], ["data", "export"], ["data", "show"], ["data", "stats"],
     ["data", "validate"], ["demo"], ["guard"], ["guard", "families"], ["guard", "train"], ["merge"], ["report"],
     ["score"], ["tune"],
 )  # fmt: skip

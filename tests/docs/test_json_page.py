@@ -70,6 +70,14 @@ def test_blind() -> None:
     assert found["results"][0]["baselines"][0].keys() == table(heading, "A baseline:")
 
 
+def test_compare(place: Path) -> None:
+    for name in ("one", "other"):
+        printed("score", "predictions.json", "--judge", "holisafe", "--out", f"runs/compare-{name}")
+    (pair,) = printed("compare", "runs/compare-one", "runs/compare-other")["pairs"]
+    assert pair.keys() == table("`holisafe compare RUN RUN --json`")
+    assert pair["differences"]["rr"].keys() == {"value", "low", "high", "p", "n", "p_holm", "first", "second"}
+
+
 def test_a_plan() -> None:
     heading = "`holisafe bench MODEL --plan --json`"
     assert printed(*BENCH, "--out", "runs/planned", "--plan").keys() == table(heading)

@@ -19,7 +19,9 @@ GUARD = {"records": 500, "safe_records": 300, "threshold": 0.4, "joint_threshold
 def top_of(run: Run, folder: Path) -> str:
     """The first lines of the page, as text."""
     page = write_report([run], str(folder / "report.html")).read_text(encoding="utf-8")
-    return " ".join(re.sub(r"<[^>]+>", " ", page.partition("<main")[0].partition("</style>")[2]).split())
+    return " ".join(
+        re.sub(r"<[^>]+>", " ", page.partition('<section id="headline"')[0].partition("</style>")[2]).split()
+    )
 
 
 @pytest.mark.parametrize(

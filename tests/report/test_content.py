@@ -174,7 +174,7 @@ def test_provenance_is_shown_whole(tmp_path: Path) -> None:
 
 def test_fewer_tokens_than_the_protocol_are_said_at_the_top(tmp_path: Path) -> None:
     html = written([make_run(generation={"max_new_tokens": 32})], tmp_path)
-    assert re.search(r"32 new tokens.{0,60}512", re.sub(r"\s+", " ", html.partition("<main")[0]))
+    assert re.search(r"32 new tokens.{0,60}512", re.sub(r"\s+", " ", html.partition('<section id="headline"')[0]))
 
 
 def test_headings_descend_one_level_at_a_time(browser: Any, page: Path) -> None:

@@ -8,26 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from holisafe.errors import DataError
 from holisafe.metrics import (
     FIGURES,
     Agreement,
-    Comparison,
     Figure,
     HeadlineFigure,
     Summary,
     agreement,
-    compare,
     describe_judge,
     figures,
-    holm,
     is_counted,
     judge_of,
 )
 from holisafe.metrics.display import group_columns, group_name
 from holisafe.records import CATEGORY_TAG, RUN_FOLDER, JudgeId, Outcome, Run
 from holisafe.report._caveats import mapping, tokens_of
-from holisafe.report._same import same_sample
 from holisafe.report._table import JudgedRun
 from holisafe.report.text import plain
 from holisafe.report.verdicts import percent
@@ -41,7 +36,7 @@ SHADES = 6
 class IntervalRow:
     """One line of the interval plot: a run's figure."""
 
-    run: str
+    judged: JudgedRun
     figure: Figure | None
 
 
@@ -63,36 +58,6 @@ class HeatTable:
 
 
 @dataclass(frozen=True, slots=True)
-class RunPair:
-    """Two runs on shared samples under one judge.
-
-    Attributes:
-        judge: The judge's name.
-        first: Name of the run that is subtracted.
-        second: Name of the other run.
-        shared: Samples that both were asked.
-        only_one: Samples that only one of them was asked; left out.
-        comparison: The differences, second minus first; None where they cannot be compared.
-        why_not: Why they cannot be compared; empty where they can.
-    """
-
-    judge: str
-    first: str
-    second: str
-    shared: int
-    only_one: int
-    comparison: Comparison | None
-    why_not: str = ""
-
-    @property
-    def corrected(self) -> dict[str, float | None]:
-        """p-value of each figure after Holm's correction over those of this table."""
-        found = self.comparison.differences if self.comparison is not None else {}
-        p_values = holm([each.p if each is not None else None for each in found.values()])
-        return dict(zip(found, p_values, strict=True))
-
-
-@dataclass(frozen=True, slots=True)
 class Agreeing:
     """How far two judges agree on one run."""
 
@@ -109,14 +74,14 @@ def judges_of(runs: Sequence[JudgedRun]) -> list[str]:
 
 def interval_rows(runs: Sequence[JudgedRun], judge: str) -> list[tuple[HeadlineFigure, list[IntervalRow]]]:
     """For each figure, the runs that this judge judged; nothing where its figures are withheld in all of them."""
-    by_run = {
-        judged.name: figures(judged.summaries[judge])
+    by_run = [
+        (judged, figures(judged.summaries[judge]))
         for judged in runs
         if judge in judged.summaries and judge not in judged.withheld
-    }
+    ]
     if not by_run:
         return []
-    return [(each, [IntervalRow(name, found[each.name]) for name, found in by_run.items()]) for each in FIGURES]
+    return [(each, [IntervalRow(judged, found[each.name]) for judged, found in by_run]) for each in FIGURES]
 
 
 def heat_tables(summary: Summary) -> list[HeatTable]:
@@ -156,19 +121,6 @@ def agreeing(run: Run) -> list[Agreeing]:
         if None in by:
             found.append(Agreeing(first, second, by[None], tuple(by.get(kind) for kind in Combination)))
     return found
-
-
-def pairs(runs: Sequence[JudgedRun]) -> list[RunPair]:
-    """Every later run against the first, under each judge that both have, on the samples they share."""
-    if len(runs) < 2:
-        return []
-    first = runs[0]
-    return [
-        _pair(first, judged, judge)
-        for judge in first.run.judgements
-        for judged in runs[1:]
-        if judge in judged.run.judgements
-    ]
 
 
 def weakest(summary: Summary) -> tuple[str, str, Figure] | None:
@@ -239,7 +191,6 @@ def in_short(judged: JudgedRun) -> dict[str, Any]:
         totals[sample.is_safe] += 1
         hits[sample.is_safe] += is_counted(sample.expected, verdict.outcome)
     return {
-        "run": judged.name,
         "judge": judge,
         "withheld": judged.withheld.get(judge, ""),
         "unsafe": totals[False],
@@ -272,25 +223,3 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from _flat(inner, f"{name}.{key}" if name else str(key))
     else:
         yield name, value
-
-
-def _pair(one: JudgedRun, other: JudgedRun, judge: str) -> RunPair:
-    first, second = one.run, other.run
-    here = {same_sample(sample): index for index, sample in enumerate(first.samples)}
-    there = {same_sample(sample): index for index, sample in enumerate(second.samples)}
-    shared = [key for key in here if key in there]
-    only_one = len(here) + len(there) - 2 * len(shared)
-    found, why_not = None, "" if shared else "they share no sample"
-    for each in (one, other):
-        if judge in each.withheld:
-            why_not = f"{each.name} has no figures under it: {each.withheld[judge]}"
-    if not why_not:
-        try:
-            found = compare(
-                [first.samples[here[key]] for key in shared],
-                [first.judgements[judge][here[key]] for key in shared],
-                [second.judgements[judge][there[key]] for key in shared],
-            )
-        except DataError as error:  # two versions of the judge
-            why_not = str(error)
-    return RunPair(judge, first.name, second.name, len(shared), only_one, found, why_not)

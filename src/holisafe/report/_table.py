@@ -22,16 +22,23 @@ class JudgedRun:
         run: The run; runs that are shown together have different names.
         summaries: By judge; without figures where the judge left too many answers without a verdict.
         withheld: Judge → why it has no figures.
+        letter: Letters that stand for it in plots, "A" for the first run.
     """
 
     run: Run
     summaries: Mapping[str, Summary]
     withheld: Mapping[str, str]
+    letter: str
 
     @property
     def name(self) -> str:
         """The run's name."""
         return self.run.name
+
+    @property
+    def anchor(self) -> str:
+        """Where the page says what it is."""
+        return f"run-{self.letter.lower()}"
 
 
 def judge_runs(runs: Sequence[Run]) -> tuple[JudgedRun, ...]:
@@ -46,7 +53,13 @@ def judge_runs(runs: Sequence[Run]) -> tuple[JudgedRun, ...]:
     for run in runs:
         if not run.samples or not run.judgements:
             raise RunError(f"run {run.name!r} holds no {'judgements' if run.samples else 'samples'}; judge it first")
-    return tuple(_judged(run) for run in _renamed(runs))
+    return tuple(_judged(run, letter_of(index)) for index, run in enumerate(_renamed(runs)))
+
+
+def letter_of(index: int) -> str:
+    """A to Z, then AA, AB and so on."""
+    before, last = divmod(index, 26)
+    return (letter_of(before - 1) if before else "") + chr(ord("A") + last)
 
 
 def shown_run(judged: JudgedRun) -> Run:
@@ -55,11 +68,11 @@ def shown_run(judged: JudgedRun) -> Run:
     return replace(run, judgements={name: each for name, each in run.judgements.items() if name not in judged.withheld})
 
 
-def _judged(run: Run) -> JudgedRun:
+def _judged(run: Run, letter: str) -> JudgedRun:
     not_shown = withheld_judges(run)
     summaries = {judge: summarise(run.samples, found) for judge, found in run.judgements.items()}
     shown = {judge: withheld(each) if judge in not_shown else each for judge, each in summaries.items()}
-    return JudgedRun(run, shown, not_shown)
+    return JudgedRun(run, shown, not_shown, letter)
 
 
 def _renamed(runs: Sequence[Run]) -> list[Run]:

@@ -17,13 +17,16 @@ from holisafe.blind import MARK
 from holisafe.metrics import FIGURES, HEADLINE, PARTS, Figure, Part, headline, part_name
 from holisafe.metrics.display import FEW_NOTE, few_mark
 from holisafe.records import Behaviour, Outcome, Run
-from holisafe.report import _gallery, _guard, _guards, _published, _sections
+from holisafe.report import _gallery, _guard, _guards, _leaderboard, _pairs, _published, _scatter, _sections
 from holisafe.report._blind import blind_notes, blind_rows
 from holisafe.report._caveats import caveats
 from holisafe.report._file import put
 from holisafe.report._table import JudgedRun, judge_runs, shown_run
 from holisafe.report.text import plain, visible
 from holisafe.taxonomy import Combination
+
+MOST_IN_TITLE = 2
+"""Runs that the title names; of more, it gives the number."""
 
 KIND_WORDS: dict[Part, str] = {
     Combination.SSS: "image, text and both together safe",
@@ -53,7 +56,7 @@ def write_report(runs: Sequence[Run], out: str | Path, *, title: str | None = No
     Args:
         runs: The runs; two of the same name are numbered.
         out: The file, put in place whole; its folder is made if missing.
-        title: Heading; made from the runs' names if not given.
+        title: Heading; if not given, the names of one or two runs, or the number of more.
 
     Returns:
         `out`, as a path.
@@ -79,6 +82,8 @@ def _environment() -> Environment:
         "hits": _hits,
         "shade": _sections.shade,
         "share": _sections.share,
+        "across": _scatter.across,
+        "upwards": _scatter.upwards,
         "plain": plain,
         "shown_verdicts": _guard.shown_verdicts,
         "visible": visible,
@@ -94,7 +99,8 @@ def _hits(figure: Figure) -> int:
 def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
     style = "\n" + (files("holisafe.report") / "templates" / "style.css").read_text(encoding="utf-8")
     judges = _sections.judges_of(runs)
-    pairs = _sections.pairs(runs)
+    pairs = _pairs.pairs(runs)
+    scatters = _scatter.scatters(runs)
     guard = _guard.findings_of(runs)
     guards = _guards.rates_of(runs)
     blind = blind_rows(runs)
@@ -105,10 +111,13 @@ def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
     summaries = {(each.name, judge): summary for each in runs for judge, summary in each.summaries.items()}
     return {
         "version": __version__,
-        "title": plain(title or " and ".join(judged.name for judged in runs)),
+        "title": plain(title or _title(runs)),
         "style": Markup(style),
         "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        "contents": _contents(bool(pairs), bool(guard), bool(guards), bool(counts)),
+        "contents": _contents(len(runs), bool(scatters), bool(pairs), bool(guard), bool(guards), bool(counts)),
+        "leaders": _leaderboard.leaderboard(runs),
+        "leader_columns": _leaderboard.COLUMNS,
+        "scatters": scatters,
         "runs": runs,
         "judges": judges,
         "measures": HEADLINE,
@@ -127,7 +136,7 @@ def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
         "kind_words": KIND_WORDS,
         "shades": _sections.SHADES,
         "facts": {judged.name: _sections.facts(judged.run) for judged in runs},
-        "shorts": [_sections.in_short(judged) for judged in runs],
+        "shorts": {judged.name: _sections.in_short(judged) for judged in runs},
         "headlines": {key: headline(summary) for key, summary in summaries.items()},
         "intervals": {judge: _sections.interval_rows(runs, judge) for judge in judges},
         "pairs": pairs,
@@ -156,11 +165,20 @@ def _context(runs: Sequence[JudgedRun], title: str | None) -> dict[str, Any]:
     }
 
 
-def _contents(with_pairs: bool, with_guard: bool, with_guards: bool, with_twins: bool) -> list[tuple[str, str]]:
-    found = [("headline", "Headline figures")]
+def _title(runs: Sequence[JudgedRun]) -> str:
+    names = [judged.name for judged in runs]
+    return " and ".join(names) if len(names) <= MOST_IN_TITLE else f"{len(names)} runs"
+
+
+def _contents(
+    count: int, with_scatters: bool, with_pairs: bool, with_guard: bool, with_guards: bool, with_twins: bool
+) -> list[tuple[str, str]]:
+    found = [("leaderboard", "Leaderboard" if count > 1 else "In short")]
+    found += [("tradeoff", "Trade-off")] if with_scatters else []
+    found += [("runs", "Runs"), ("headline", "Headline figures")]
     found += [("differences", "Differences")] if with_pairs else []
     found += [("guard", "Guard")] if with_guard else []
     found += [("guards", "Guards side by side")] if with_guards else []
-    found += [("published", "Published results"), ("categories", "Rates by category"), ("judges", "Judges")]
+    found += [("published", "Published"), ("categories", "Categories"), ("judges", "Judges")]
     found += [("twins", "Twin pairs")] if with_twins else []
     return [*found, ("gallery", "Gallery"), ("provenance", "Provenance")]

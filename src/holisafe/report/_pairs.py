@@ -1,0 +1,104 @@
+"""Runs two by two on the samples that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from holisafe._enums import parse_enum
+from holisafe.errors import DataError, RunError
+from holisafe.metrics import Comparison, Figure, PairedTest, compare, figures, holm, summarise
+from holisafe.records import Run
+from holisafe.report._same import same_sample
+from holisafe.report._table import JudgedRun, judge_runs
+
+_Rates = Mapping[str, Figure | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunPair:
+    """Two runs on shared samples under one judge.
+
+    Attributes:
+        judge: The judge's name.
+        first: Name of the run that is subtracted.
+        second: Name of the other run.
+        shared: Samples that both were asked.
+        only_one: Samples that only one of them was asked; left out.
+        comparison: The differences, second minus first; None where they cannot be compared.
+        why_not: Why they cannot be compared; empty where they can.
+        rates: Every figure of both on the shared samples, by name; empty where they cannot be compared.
+    """
+
+    judge: str
+    first: str
+    second: str
+    shared: int
+    only_one: int
+    comparison: Comparison | None
+    why_not: str = ""
+    rates: tuple[_Rates, _Rates] = ({}, {})
+
+    @property
+    def corrected(self) -> dict[str, float | None]:
+        """p-value of each figure after Holm's correction over those of this table."""
+        found = self.comparison.differences if self.comparison is not None else {}
+        p_values = holm([each.p if each is not None else None for each in found.values()])
+        return dict(zip(found, p_values, strict=True))
+
+
+def pair_runs(runs: Sequence[Run], *, test: PairedTest | str = PairedTest.SCORE) -> list[RunPair]:
+    """Compare every later run with the first, under each judge of both, on the samples that they share.
+
+    Args:
+        runs: At least two runs; those of one name are numbered.
+        test: What gives the p-values: "score", "mcnemar" or "permutation".
+
+    Raises:
+        RunError: There are fewer than two runs, one holds no judgements, or no two have a judge in common.
+        UnknownNameError: There is no such test.
+    """
+    judged = judge_runs(runs)
+    if len(judged) < 2:
+        raise RunError(f"one run, {judged[0].name!r}, has nothing to be compared with; give at least two")
+    found = pairs(judged, parse_enum(PairedTest, test))
+    if not found:
+        listed = "; ".join(f"{each.name}: {', '.join(each.run.judgements)}" for each in judged)
+        raise RunError(
+            f"no later run has a judge in common with the first ({listed}); "
+            "`holisafe score RUN --judge NAME` judges the answers of a run again"
+        )
+    return found
+
+
+def pairs(runs: Sequence[JudgedRun], test: PairedTest = PairedTest.SCORE) -> list[RunPair]:
+    """Every later run against the first, under each judge that both have; nothing for fewer than two runs."""
+    return [
+        _pair(runs[0], judged, judge, test)
+        for judge in (runs[0].run.judgements if runs else ())
+        for judged in runs[1:]
+        if judge in judged.run.judgements
+    ]
+
+
+def _pair(one: JudgedRun, other: JudgedRun, judge: str, test: PairedTest) -> RunPair:
+    first, second = one.run, other.run
+    here = {same_sample(sample): index for index, sample in enumerate(first.samples)}
+    there = {same_sample(sample): index for index, sample in enumerate(second.samples)}
+    shared = [key for key in here if key in there]
+    only_one = len(here) + len(there) - 2 * len(shared)
+    why_not = "" if shared else "they share no sample"
+    for each in (one, other):
+        if judge in each.withheld:
+            why_not = f"{each.name} has no figures under it: {each.withheld[judge]}"
+    if why_not:
+        return RunPair(judge, first.name, second.name, len(shared), only_one, None, why_not)
+    samples = [first.samples[here[key]] for key in shared]
+    before = [first.judgements[judge][here[key]] for key in shared]
+    after = [second.judgements[judge][there[key]] for key in shared]
+    try:
+        found = compare(samples, before, after, test=test)
+    except DataError as error:  # two versions of the judge
+        return RunPair(judge, first.name, second.name, len(shared), only_one, None, str(error))
+    rates = (figures(summarise(samples, before, by=())), figures(summarise(samples, after, by=())))
+    return RunPair(judge, first.name, second.name, len(shared), only_one, found, rates=rates)
