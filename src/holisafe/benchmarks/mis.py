@@ -43,7 +43,7 @@ def _read(path: Path | None, setting: str) -> Loaded:
 
 
 def _compute(scored: Scored) -> Mapping[str, Figure | None]:
-    told = tells_all_classes([row.judgement for row in scored.rows], NAME)
+    told = tells_all_classes([row.judgement for row in scored.rows])
     found: dict[str, Figure | None] = {}
     for split in SPLITS:
         rows = scored.tagged(SPLIT_TAG, split)
@@ -78,7 +78,8 @@ MIS = benchmark(
         protocol=(
             "Original: GPT-4o sees both images, question and answer, and gives two labels (perception, safety), on "
             "answers of up to 1,024 tokens. Here: MIS with judge refusal, by rules: an answer that does not refuse "
-            "counts as unsafe, so ASR is too high for models that warn, and RSR and HR are missing."
+            "counts as unsafe, so ASR is too high for models that warn, and RSR and HR are missing; --judge rubric with a "
+            "--judge-model tells all four."
         ),
         kinds=tuple(_kind(split, name) for split in SPLITS for name in _CLASSES),
         compute=_compute,

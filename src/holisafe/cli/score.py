@@ -87,7 +87,7 @@ def score(
     from holisafe.benchmarks import benchmark_record
     from holisafe.datasets import read_predictions
     from holisafe.errors import DataError
-    from holisafe.metrics import summarise
+    from holisafe.metrics import judges_with_figures, summarise
     from holisafe.records.folder import is_run
 
     questions = None if data is None else asked_questions(data, split, setting)
@@ -138,7 +138,8 @@ def score(
     tell_spent(spending)
     summaries = [summarise(loaded.samples, judgements) for judgements in judged.values()]
     shown = checked(summaries, loaded.responses, judged, max_unjudged)
-    of_benchmark = benchmark_record(loaded.samples, loaded.responses, judged)
+    with_figures = judges_with_figures(loaded.responses, judged, max_unjudged)
+    of_benchmark = benchmark_record(loaded.samples, loaded.responses, with_figures)
     versions = {one.id.name: one.id.version for one in chosen}
     if out is not None:
         settings = {"data": data, "split": split, "judges": list(versions)}

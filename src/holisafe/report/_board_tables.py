@@ -88,6 +88,7 @@ def _row_record(board: Board, row: Row) -> dict[str, Any]:
     return {
         "model": row.label,
         "runs": row.repeats.runs,
+        "withheld": row.withheld or None,
         "figures": found,
         "degenerate": degenerate(responses).to_json(),
     }
