@@ -156,7 +156,7 @@ def test_two_versions_of_a_judge_are_not_compared_and_the_table_says_so(tmp_path
     older = tuple(replace(each, judge=replace(each.judge, version="0")) for each in second.judgements["holisafe"])
     second = replace(second, judgements={"holisafe": older})
     text = _table([first, second], tmp_path, "md", judges=["holisafe"], against="a")
-    assert "b is not compared with a" in text
+    assert "Not compared with a: b, because" in text
 
 
 def test_names_that_are_not_there_are_refused(tmp_path: Path) -> None:
@@ -207,13 +207,13 @@ def test_what_gave_no_verdict_has_no_figures_and_is_never_the_best(bad: Run, tmp
         text = _table(runs, tmp_path, form, **more)
         row = next(line for line in text.splitlines() if "bad" in line)
         assert not any(character.isdigit() for character in row), row
-        assert "bad has no figures" in text.replace("{", "").replace("}", "") and sign not in row
+        assert "No figures of bad" in text.replace("{", "").replace("}", "") and sign not in row
     (board,) = json.loads(_table(runs, tmp_path, "json", **more))["tables"]
     found = {row["model"]: row for row in board["rows"]}
     assert set(found["bad"]["figures"].values()) == {None} and found["bad"]["withheld"]
     assert found["good"]["figures"]["rr"] and found["good"]["withheld"] is None
     alone = _table([bad], tmp_path, "md", judges=["refusal"])
-    assert "bad has no figures" in alone
+    assert "No figures of bad" in alone
 
 
 def test_one_failed_run_of_several_seeds_is_not_averaged_away(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_one_failed_run_of_several_seeds_is_not_averaged_away(tmp_path: Path) ->
 
 def test_samples_that_failed_are_told_below_the_table(tmp_path: Path) -> None:
     text = _table([_failed("some", 1), _refusing(2)], tmp_path, "md", judges=["refusal"])
-    assert "some: 5 of 40 samples ended in an error" in text and "careful: " not in text
+    assert "Errors of some: 5 of 40 samples" in text and "Errors of careful" not in text
 
 
 def test_names_that_are_shown_alike_are_not_one_row(tmp_path: Path) -> None:

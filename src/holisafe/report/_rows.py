@@ -22,7 +22,7 @@ from holisafe.metrics import (
     summarise_repeats,
     withheld,
 )
-from holisafe.records import Judgement, Run
+from holisafe.records import MAX_UNJUDGED, Judgement, Run
 from holisafe.report._caveats import mapping, tokens_of
 from holisafe.report._same import same_sample
 from holisafe.report._withheld import withheld_judges
@@ -44,6 +44,12 @@ class Row:
     runs: tuple[Run, ...]
     repeats: Repeats
     withheld: str = ""
+
+    @property
+    def failed(self) -> float:
+        """Share of samples that ended in an error."""
+        failed = [response.error is not None for run in self.runs for response in run.responses]
+        return sum(failed) / len(failed)
 
     @property
     def figures(self) -> dict[str, Figure | None]:
@@ -101,13 +107,14 @@ class Board:
     test: PairedTest
     notes: tuple[str, ...] = ()
 
-    def best(self, figure: HeadlineFigure) -> float | None:
-        """The best value of a column; None where fewer than two rows have one."""
-        found = [row.figures[figure.name] for row in self.rows]
+    def is_best(self, row: Row, figure: HeadlineFigure) -> bool:
+        """Whether a row has the best value of a column, of two or more that have one; many failures are no merit."""
+        found = [each.figures[figure.name] for each in self.rows if each.failed <= MAX_UNJUDGED]
         values = [round(each.value, 3) for each in found if each is not None]
-        if len(values) < 2:
-            return None
-        return max(values) if figure.higher_is_better else min(values)
+        own = row.figures[figure.name]
+        if len(values) < 2 or own is None or row.failed > MAX_UNJUDGED:
+            return False
+        return round(own.value, 3) == (max(values) if figure.higher_is_better else min(values))
 
 
 def label_runs(runs: Sequence[Run], labels: Sequence[str | None] | None = None) -> list[Run]:
@@ -256,7 +263,7 @@ def _board(
 ) -> Board:
     chosen = next((row for row in rows if row.label == against), None)
     found: dict[tuple[str, str], Difference] = {}
-    notes = [f"{row.label} has no figures: {row.withheld}." for row in rows if row.withheld]
+    notes = [f"No figures of {row.label}: {row.withheld}." for row in rows if row.withheld]
     notes += filter(None, map(_failures, rows))
     if against is not None and chosen is None:
         notes.append(f"Not compared with {against}, which was asked other samples or has no judgements of {judge}.")
@@ -266,7 +273,7 @@ def _board(
         try:
             compared = compare_repeats(chosen.runs[0].samples, _judged(chosen, judge), _judged(row, judge), test=test)
         except DataError as error:
-            notes.append(f"{row.label} is not compared with {chosen.label}: {error}.")
+            notes.append(f"Not compared with {chosen.label}: {row.label}, because {error}.")
             continue
         found |= {(row.label, name): each for name, each in compared.differences.items() if each is not None}
     shown = {key: each for key, each in found.items() if key[1] in {figure.name for figure in columns}}
@@ -292,7 +299,7 @@ def _failures(row: Row) -> str:
     failed = [response.error is not None for run in row.runs for response in run.responses]
     if row.withheld or not any(failed):
         return ""
-    return f"{row.label}: {sum(failed)} of {len(failed)} samples ended in an error, which counts as no success."
+    return f"Errors of {row.label}: {sum(failed)} of {len(failed)} samples have no answer, which counts as no success."
 
 
 def _judged(row: Row, judge: str) -> list[tuple[Judgement, ...]]:
