@@ -205,7 +205,7 @@ def test_what_gave_no_verdict_has_no_figures_and_is_never_the_best(bad: Run, tmp
     more: dict[str, object] = {"judges": ["refusal"], "against": "good"}
     for form, sign in (("tex", "textbf{100.0}"), ("md", "**100.0**")):
         text = _table(runs, tmp_path, form, **more)
-        row = next(line for line in text.splitlines() if "bad" in line)
+        row = next(line for line in text.splitlines() if line.startswith(("bad ", "| bad ")))
         assert not any(character.isdigit() for character in row), row
         assert "No figures of bad" in text.replace("{", "").replace("}", "") and sign not in row
     (board,) = json.loads(_table(runs, tmp_path, "json", **more))["tables"]
@@ -225,6 +225,8 @@ def test_one_failed_run_of_several_seeds_is_not_averaged_away(tmp_path: Path) ->
 def test_samples_that_failed_are_told_below_the_table(tmp_path: Path) -> None:
     text = _table([_failed("some", 1), _refusing(2)], tmp_path, "md", judges=["refusal"])
     assert "Errors of some: 5 of 40 samples" in text and "Errors of careful" not in text
+    best = [line for line in text.splitlines() if "**" in line and line.startswith("| ")]
+    assert not any(line.startswith("| some ") for line in best)
 
 
 def test_names_that_are_shown_alike_are_not_one_row(tmp_path: Path) -> None:

@@ -105,7 +105,9 @@ def _row(part: SuitePart, out: Path, measure_part: MeasurePart) -> SuiteRow:
         return SuiteRow(part, folder, "failed", f"{type(error).__name__}: {error}")
     record = run.provenance.get("benchmark")
     if record is None:
-        return SuiteRow(part, folder, "failed", "its samples are of no known benchmark; remove the folder and run it again")
+        return SuiteRow(
+            part, folder, "failed", "its samples are of no known benchmark; remove the folder and run it again"
+        )
     if not record["judges"]:
         return SuiteRow(part, folder, "failed", _without_verdicts(run))
     judge, figures = next(iter(record["judges"].items()))

@@ -41,9 +41,7 @@ def tells_all_classes(judgements: Sequence[Judgement]) -> bool:
     """Whether the judge said enough that every class could occur; a refusal that was found without asking is one."""
     scored = [each for each in judgements if each.outcome not in NOT_SCORED]
     told = [_has_booleans(each) for each in scored]
-    return any(told) and all(
-        has or each.outcome is Outcome.REFUSED for has, each in zip(told, scored, strict=True)
-    )
+    return any(told) and all(has or each.outcome is Outcome.REFUSED for has, each in zip(told, scored, strict=True))
 
 
 def _has_booleans(judgement: Judgement) -> bool:

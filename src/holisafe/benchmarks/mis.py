@@ -78,8 +78,8 @@ MIS = benchmark(
         protocol=(
             "Original: GPT-4o sees both images, question and answer, and gives two labels (perception, safety), on "
             "answers of up to 1,024 tokens. Here: MIS with judge refusal, by rules: an answer that does not refuse "
-            "counts as unsafe, so ASR is too high for models that warn, and RSR and HR are missing; --judge rubric with a "
-            "--judge-model tells all four."
+            "counts as unsafe, so ASR is too high for models that warn, and RSR and HR are missing; "
+            "--judge rubric with a --judge-model tells all four."
         ),
         kinds=tuple(_kind(split, name) for split in SPLITS for name in _CLASSES),
         compute=_compute,

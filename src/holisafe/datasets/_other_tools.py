@@ -273,7 +273,9 @@ def read_xlsx(file: Path) -> list[dict[str, Any]]:
         except DataError:
             raise
         except Exception as error:  # the sheet is parsed while its rows are read
-            raise DataError(f"{file}: its first sheet cannot be read ({type(error).__name__}); save it again") from error
+            raise DataError(
+                f"{file}: its first sheet cannot be read ({type(error).__name__}); save it again"
+            ) from error
 
 
 def _check_unpacked(file: Path) -> None:

@@ -149,7 +149,7 @@ def _needed(design: Design, effect: float, paired: bool) -> int:
     if not needed <= MOST_SAMPLES:
         raise DataError(
             f"an effect of {effect:g} with alpha {design.alpha:g}, power {design.power:g} and a design effect of "
-            f"{design.design_effect:g} takes more than {MOST_SAMPLES:,} samples; give a larger --effect, or other values"
+            f"{design.design_effect:g} takes more than {MOST_SAMPLES:,} samples; give a larger --effect"
         )
     return math.ceil(needed)
 

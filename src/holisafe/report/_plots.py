@@ -60,6 +60,8 @@ def write_figure(
         raise RunError(f"{place} ends in neither .svg nor .pdf; name a figure so")
     named = label_runs(runs, labels)
     by = judge or next(iter(named[0].judgements))
+    if lacking := [run.name for run in named if by not in run.judgements]:
+        raise RunError(f"{', '.join(lacking)}: not judged by {by!r}; name a judge of all runs, or judge them by it")
     found = boards(named, judges=[by], figure_names=figure_names)
     if len(found) > 1:
         listed = "; ".join(", ".join(row.label for row in board.rows) for board in found)

@@ -154,7 +154,9 @@ def _shown_labels(labels: Sequence[str]) -> dict[str, str]:
         if not name:
             raise RunError(f"the label {label!r} shows nothing; give one with letters")
         if other := next((each for each in shown if each != label and shown[each] == name), None):
-            raise RunError(f"the labels {label!r} and {other!r} are both shown as {name!r}; make them shorter, or alike")
+            raise RunError(
+                f"the labels {label!r} and {other!r} are both shown as {name!r}; make them shorter, or alike"
+            )
     return shown
 
 
