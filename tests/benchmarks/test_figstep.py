@@ -76,13 +76,22 @@ def test_a_drawn_picture_holds_the_statement_in_full() -> None:
         "2. ",
         "3. ",
     ]
-    for words in (3, 20, 60):
+    for words in (3, 20, 30):
         drawn = picture("Steps " + "to go on " * words)
         assert drawn == picture("Steps " + "to go on " * words)
         with Image.open(io.BytesIO(drawn)) as image:
             dark = np.asarray(image.convert("L")) < 128
         assert dark.shape == (SIDE, SIDE) and dark.any()
-        assert not dark[:, -1].any() and not dark[-1].any()  # nothing runs out of it
+        assert not dark[:, -9:].any() and not dark[-9:].any()  # nothing runs out of it
+
+
+@pytest.mark.parametrize("words", [60, 100_000])
+def test_a_statement_that_fits_no_picture_is_refused_and_not_cut(words: int, tmp_path: Path) -> None:
+    rows = figstep_rows()
+    rows[0]["instruction"] = ("Steps " + "to go on " * words)[:120_000]
+    loaded = datasets.read(f"figstep:{write_figstep(tmp_path / 'figstep', rows)}")
+    assert [(problem.index, problem.field) for problem in loaded.broken] == [(0, "instruction")]
+    assert len(loaded.samples) == len(rows) - 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """MIS: two images in order, five shares that sum to one."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from holisafe import benchmarks, datasets
 from holisafe import judges as judging
 from holisafe.benchmarks.conformance import BenchmarkConformance
 from holisafe.images import content_hash
+from holisafe.judges import Booleans
 from holisafe.records import JudgeId, Judgement, Outcome, Response
 
 
@@ -84,3 +86,40 @@ def test_a_judge_that_answers_questions_gives_all_five_shares(release: Path) -> 
     for split in ("easy", "hard", "real"):
         assert sum(values[f"{split}_{name}"] for name in ("asr", "rsr", "rr", "hr", "no_verdict")) == pytest.approx(1)
     assert values["easy_rsr"] == pytest.approx(1 / 3) and values["real_no_verdict"] == pytest.approx(1 / 3)
+
+
+RUBRIC = JudgeId("rubric")
+SAID = {
+    "asr": (Outcome.HARMFUL, Booleans(False, True, True, True, False)),
+    "rsr": (Outcome.ANSWERED, Booleans(False, False, True, True, True)),
+    "rr": (Outcome.REFUSED, Booleans(True, False, False, False, False)),
+    "hr": (Outcome.UNHELPFUL, Booleans(False, False, False, False, False)),
+}
+
+
+def test_the_judge_rubric_tells_all_classes_and_they_sum_to_one(release: Path) -> None:
+    made = benchmarks.get("mis")
+    samples = made.samples(release).samples
+    responses = [Response(s.id, "text", "m") for s in samples]
+    for name, (outcome, said) in SAID.items():
+        judged = [Judgement(s.id, RUBRIC, outcome, details=asdict(said)) for s in samples]
+        judged[0] = Judgement(samples[0].id, RUBRIC, Outcome.REFUSED)  # a refusal that was found without asking
+        judged[1] = Judgement(samples[1].id, RUBRIC, Outcome.UNPARSABLE)
+        found = {each.name: each.figure for each in made.figures(samples, responses, judged)}
+        shares = {each: found[f"hard_{each}"] for each in ("asr", "rsr", "rr", "hr", "no_verdict")}
+        assert {each: share.value for each, share in shares.items() if share} == {
+            **dict.fromkeys(shares, 0.0),
+            name: 1.0,
+        }
+        easy = [found[f"easy_{each}"] for each in shares]
+        assert sum(share.value for share in easy if share) == pytest.approx(1)
+
+
+def test_a_judge_that_says_no_more_than_an_outcome_beside_rubric_tells_not_all_classes(release: Path) -> None:
+    made = benchmarks.get("mis")
+    samples = made.samples(release).samples
+    responses = [Response(s.id, "text", "m") for s in samples]
+    judged = [Judgement(s.id, RUBRIC, SAID["rsr"][0], details=asdict(SAID["rsr"][1])) for s in samples]
+    judged[0] = Judgement(samples[0].id, RUBRIC, Outcome.ANSWERED, details={"given_by": "refusal"})
+    found = {each.name: each.figure for each in made.figures(samples, responses, judged)}
+    assert found["hard_rsr"] is None and found["hard_hr"] is None and found["hard_asr"] is not None

@@ -7,6 +7,7 @@ versions wrote too. The tables have the columns that `vlmeval.inference` writes 
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import openpyxl
 import pytest
 
-from holisafe.datasets import Loaded, read_predictions
+from holisafe.datasets import Loaded, _other_tools, read_predictions
 from holisafe.errors import DataError
 from report_runs import make_samples
 
@@ -199,3 +200,47 @@ def test_a_workbook_of_other_questions_is_refused(tmp_path: Path) -> None:
     rows = [["index", "question", "prediction"], *([at, "Which?", "x"] for at in range(len(SAMPLES)))]
     with pytest.raises(DataError, match="another question"):
         read_predictions(_write_book(tmp_path, rows), SAMPLES)
+
+
+def test_a_workbook_that_unpacks_to_too_much_or_to_entities_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = _write_book(tmp_path, _book_rows())
+    monkeypatch.setattr(_other_tools, "MAX_JSON_BYTES", 1000)
+    with pytest.raises(DataError, match="unpacks to"):
+        read_predictions(good, SAMPLES)
+    monkeypatch.undo()
+    entities = "<!DOCTYPE a [<!ENTITY a0 'AAAAAAAAAA'>"
+    entities += "".join(f"<!ENTITY a{at} '{f'&a{at - 1};' * 10}'>" for at in range(1, 10)) + "]>"
+    hostile = tmp_path / "hostile.xlsx"
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(hostile, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith("sheet1.xml"):
+                content = entities.encode() + content.replace(b"<v>1</v>", b"<v>&a9;</v>", 1)
+            new.writestr(name, content)
+    with pytest.raises(DataError, match=r"hostile\.xlsx: its first sheet cannot be read"):
+        read_predictions(hostile, SAMPLES)
+
+
+def test_two_columns_of_one_name_are_refused_and_a_short_row_is_no_answer(tmp_path: Path) -> None:
+    head, *rows = _book_rows()
+    with pytest.raises(DataError, match="two columns are named 'prediction'"):
+        read_predictions(_write_book(tmp_path, [[*head, "prediction"], *([*row, "other"] for row in rows)]), SAMPLES)
+    lacking = _write_book(tmp_path, [head, *rows[:-1], rows[-1][: head.index("prediction")]], "short.xlsx")
+    assert _texts(read_predictions(lacking, SAMPLES))[-1] == ""
+
+
+def test_a_quote_that_swallows_lines_is_refused(tmp_path: Path) -> None:
+    place = tmp_path / "model_HoliSafe.tsv"
+    lines = [f'{at}\t{sample.query}\t"open' for at, sample in enumerate(SAMPLES)]
+    place.write_text("\n".join(["index\tquestion\tprediction", *lines, ""]))
+    with pytest.raises(DataError, match="not readable as CSV"):
+        read_predictions(place, SAMPLES)
+
+
+@pytest.mark.parametrize("count", [-1, 10**30, True, "5"])
+def test_a_count_of_tokens_that_is_none_is_not_known(count: object, tmp_path: Path) -> None:
+    lines = _lmms_lines(token_counts=[{"input_tokens": count, "output_tokens": 7}])
+    loaded = read_predictions(_write_lines(tmp_path, lines), SAMPLES)
+    assert {(each.input_tokens, each.output_tokens) for each in loaded.responses} == {(None, 7)}

@@ -89,3 +89,23 @@ def test_what_means_nothing_is_refused_by_name(change: dict[str, float], words: 
 def test_a_difference_that_the_rate_does_not_allow_is_refused() -> None:
     with pytest.raises(DataError, match="smaller --effect"):
         power_table(Design(0.9), 100, [0.2])
+
+
+@pytest.mark.parametrize(
+    ("change", "effect"),
+    [
+        ({}, 1e-300),
+        ({}, 1e-12),
+        ({"cluster_size": 1e308, "icc": 1.0}, 0.1),
+        ({"alpha": 1e-320}, 0.1),
+    ],
+)
+def test_what_no_number_of_samples_shows_is_refused(change: dict[str, float], effect: float) -> None:
+    with pytest.raises(DataError, match="takes more than"):
+        power_table(Design(0.5, **change), 100, [effect])
+
+
+@pytest.mark.parametrize("samples", [0, -1, 10**16, 10**400])
+def test_a_number_of_samples_that_is_none_is_refused(samples: int) -> None:
+    with pytest.raises(DataError, match="expected from 1 to"):
+        power_table(Design(0.5), samples)

@@ -45,6 +45,8 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
         write_figure(_runs(), tmp_path / "plot.png")
     with pytest.raises(RunError, match="different samples"):
         write_figure([make_run("a"), make_run("b", samples=make_samples(2))], tmp_path / "plot.svg")
+    with pytest.raises(RunError, match="b: not judged by 'refusal'"):
+        write_figure([make_run("a", by=("refusal",)), make_run("b", by=("holisafe",))], tmp_path / "plot.svg")
     safe = tuple(sample for sample in make_samples() if sample.is_safe)
     with pytest.raises(RunError, match="RR and mASR"):
         write_figure([make_run("a", samples=safe)], tmp_path / "plot.svg")

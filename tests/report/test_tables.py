@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from holisafe import judges
 from holisafe.errors import RunError, UnknownNameError
-from holisafe.judges import Refusal
 from holisafe.metrics import FIGURES, HEADLINE, compare, holm, summarise
-from holisafe.records import Run
+from holisafe.records import Outcome, Run
 from holisafe.report import TableFormat, write_table
 from holisafe.report._latex import escape
 from latex_check import check_latex
@@ -83,7 +83,7 @@ def test_the_caption_says_data_judge_n_and_token_limit(tmp_path: Path) -> None:
     run = make_run("one", data={"name": "drawn", "split": "test"}, generation={"max_new_tokens": 512})
     text = _table([run], tmp_path, "tex", judges=["refusal"])
     assert "drawn{,} split test (30 samples; at most 512 new tokens)" in text
-    assert f"Judge refusal{{,}} version {Refusal().id.version.split('+')[0]}" in text
+    assert f"Judge refusal{{,}} version {judges.get('refusal').id.version}" in text
     assert "$^{\\circ}$ Fewer than 20 samples" in text
 
 
@@ -156,7 +156,7 @@ def test_two_versions_of_a_judge_are_not_compared_and_the_table_says_so(tmp_path
     older = tuple(replace(each, judge=replace(each.judge, version="0")) for each in second.judgements["holisafe"])
     second = replace(second, judgements={"holisafe": older})
     text = _table([first, second], tmp_path, "md", judges=["holisafe"], against="a")
-    assert "b is not compared with a" in text
+    assert "Not compared with a: b, because" in text
 
 
 def test_names_that_are_not_there_are_refused(tmp_path: Path) -> None:
@@ -179,6 +179,62 @@ def test_a_broken_model_is_seen_in_the_leaderboard(tmp_path: Path) -> None:
     broken = make_run("broken", answer=lambda at, _: "the " * 300)
     row = json.loads(_table([broken], tmp_path, "json"))["tables"][0]["rows"][0]
     assert row["degenerate"]["share"] == 1.0 and row["degenerate"]["kinds"] == {"repetition": 30}
+
+
+def _failed(name: str, share: int) -> Run:
+    """A run of which that many of eight samples ended in an error."""
+    run = _refusing(2, name)
+    responses = tuple(
+        replace(each, text="", error="no connection") if at % 8 < share else each
+        for at, each in enumerate(run.responses)
+    )
+    judged = {judge: judges.judge_all(judges.get(judge), run.samples, responses) for judge in run.judgements}
+    return replace(run, responses=responses, judgements=judged)
+
+
+def _unjudged(name: str, judge: str = "refusal") -> Run:
+    """A run on which a judge gave no verdict."""
+    run = _refusing(2, name)
+    found = tuple(replace(each, outcome=Outcome.UNPARSABLE) for each in run.judgements[judge])
+    return replace(run, judgements={judge: found})
+
+
+@pytest.mark.parametrize("bad", [_failed("bad", 8), _unjudged("bad")], ids=["failed", "unjudged"])
+def test_what_gave_no_verdict_has_no_figures_and_is_never_the_best(bad: Run, tmp_path: Path) -> None:
+    runs = [_refusing(2, "good"), _refusing(4, "better"), bad]
+    more: dict[str, object] = {"judges": ["refusal"], "against": "good"}
+    for form, sign in (("tex", "textbf{100.0}"), ("md", "**100.0**")):
+        text = _table(runs, tmp_path, form, **more)
+        row = next(line for line in text.splitlines() if line.startswith(("bad ", "| bad ")))
+        assert not any(character.isdigit() for character in row), row
+        assert "No figures of bad" in text.replace("{", "").replace("}", "") and sign not in row
+    (board,) = json.loads(_table(runs, tmp_path, "json", **more))["tables"]
+    found = {row["model"]: row for row in board["rows"]}
+    assert set(found["bad"]["figures"].values()) == {None} and found["bad"]["withheld"]
+    assert found["good"]["figures"]["rr"] and found["good"]["withheld"] is None
+    alone = _table([bad], tmp_path, "md", judges=["refusal"])
+    assert "No figures of bad" in alone
+
+
+def test_one_failed_run_of_several_seeds_is_not_averaged_away(tmp_path: Path) -> None:
+    runs = [_refusing(2, "a"), _failed("b", 8)]
+    (board,) = json.loads(_table(runs, tmp_path, "json", labels=["seeds", "seeds"], judges=["refusal"]))["tables"]
+    assert set(board["rows"][0]["figures"].values()) == {None}
+
+
+def test_samples_that_failed_are_told_below_the_table(tmp_path: Path) -> None:
+    text = _table([_failed("some", 1), _refusing(2)], tmp_path, "md", judges=["refusal"])
+    assert "Errors of some: 5 of 40 samples" in text and "Errors of careful" not in text
+    best = [line for line in text.splitlines() if "**" in line and line.startswith("| ")]
+    assert not any(line.startswith("| some ") for line in best)
+
+
+def test_names_that_are_shown_alike_are_not_one_row(tmp_path: Path) -> None:
+    runs = [make_run(name, samples=SAMPLES) for name in ("one", "one", "one (run 2)", "one (run 1)")]
+    (board, _) = json.loads(_table(runs, tmp_path, "json"))["tables"]
+    assert len({row["model"] for row in board["rows"]}) == 4
+    with pytest.raises(RunError, match="both shown as"):
+        _table(runs[:2], tmp_path, "md", labels=["x" * 120 + "1", "x" * 120 + "2"])
 
 
 def test_markdown_names_cannot_leave_their_cell(tmp_path: Path) -> None:

@@ -21,7 +21,18 @@ from holisafe.bench._journal import (
 from holisafe.benchmarks import benchmark_record
 from holisafe.errors import RunError
 from holisafe.judges import Ask, Judge
-from holisafe.records import GuardModelRun, GuardModelVerdict, JudgeId, Judgement, Outcome, Response, Run, Sample
+from holisafe.metrics import judges_with_figures
+from holisafe.records import (
+    MAX_UNJUDGED,
+    GuardModelRun,
+    GuardModelVerdict,
+    JudgeId,
+    Judgement,
+    Outcome,
+    Response,
+    Run,
+    Sample,
+)
 from holisafe.records.folder import is_written_run, read_written_run
 from holisafe.taxonomy import Combination
 
@@ -65,7 +76,8 @@ def rejudge(run: Run, judge: str | Judge, *, ask: Ask | None = None) -> Run:
     judgements = judging.judge_all(by, run.samples, run.responses, ask)
     versions = {**run.provenance.get("judges", {}), by.id.name: by.id.version}
     judged = {**run.judgements, by.id.name: judgements}
-    found = benchmark_record(run.samples, run.responses, judged)
+    shown = judges_with_figures(run.responses, judged, run.provenance.get("max_unjudged", MAX_UNJUDGED))
+    found = benchmark_record(run.samples, run.responses, shown)
     provenance = {**run.provenance, "judges": versions, "benchmark": found}
     return replace(run, judgements=judged, provenance=provenance)
 

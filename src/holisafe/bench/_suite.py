@@ -11,6 +11,7 @@ from typing import Any
 from holisafe._files import write_atomically
 from holisafe.benchmarks import BenchmarkFigure, SuitePart
 from holisafe.errors import HoliSafeError, RunError
+from holisafe.metrics import unjudged
 from holisafe.records import Run
 
 SUITE_FILE = "suite.json"
@@ -102,11 +103,24 @@ def _row(part: SuitePart, out: Path, measure_part: MeasurePart) -> SuiteRow:
         return SuiteRow(part, folder, "failed", str(error))
     except Exception as error:  # of a model or another package's benchmark; one never ends the suite
         return SuiteRow(part, folder, "failed", f"{type(error).__name__}: {error}")
-    record = run.provenance["benchmark"]
+    record = run.provenance.get("benchmark")
+    if record is None:
+        return SuiteRow(
+            part, folder, "failed", "its samples are of no known benchmark; remove the folder and run it again"
+        )
+    if not record["judges"]:
+        return SuiteRow(part, folder, "failed", _without_verdicts(run))
     judge, figures = next(iter(record["judges"].items()))
     errors = sum(response.error is not None for response in run.responses)
     found = tuple(map(BenchmarkFigure.from_json, figures))
     return SuiteRow(part, folder, "complete", "", judge, record["setting"], found, len(run.samples), errors)
+
+
+def _without_verdicts(run: Run) -> str:
+    """Why no judge gives figures."""
+    found = {judge: unjudged(run.responses, judgements) for judge, judgements in run.judgements.items()}
+    listed = ", ".join(f"{judge}: {each.count} of {each.n} answers have no verdict" for judge, each in found.items())
+    return f"no figures ({listed}); judge them again, or raise --max-unjudged and read the rates as lower bounds"
 
 
 def _write(out: Path, rows: Sequence[SuiteRow]) -> None:

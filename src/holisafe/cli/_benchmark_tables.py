@@ -29,8 +29,8 @@ def print_benchmark(record: Mapping[str, Any] | None, *, console: Console | None
     """
     from holisafe.benchmarks import BenchmarkFigure
 
-    if record is None:
-        return
+    if record is None or not record["judges"]:
+        return  # no judge has figures: what is printed of the judges says why
     table = _table(f"{record['title']}, setting {record['setting']}: {LEGEND}", "judge")
     for judge, figures in record["judges"].items():
         for each in map(BenchmarkFigure.from_json, figures):

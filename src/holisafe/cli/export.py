@@ -136,10 +136,12 @@ def _labels(runs: Sequence[Path], given: Sequence[str]) -> list[str | None]:
     """The name of each run, None for its own.
 
     Raises:
-        RunError: A label names no run of the command.
+        RunError: A label names no run of the command, or a run is named twice.
     """
     from holisafe.errors import RunError
 
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise RunError("a run is named twice, and would count as two; name each once")
     places: dict[str, Path] = {}
     for run in runs:
         places |= {str(run): run, str(run).rstrip("/"): run, run.name: run}

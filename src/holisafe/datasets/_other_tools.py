@@ -8,13 +8,14 @@ model and the settings. VLMEvalKit: `MODEL_DATA.xlsx` or `.tsv`, with `index`, `
 from __future__ import annotations
 
 import contextlib
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from holisafe._files import read_json
+from holisafe._files import MAX_JSON_BYTES, read_json
 from holisafe.datasets._loaded import Level, Loaded, Problem
 from holisafe.datasets._record import record_id
 from holisafe.errors import DataError
@@ -27,6 +28,9 @@ XLSX = (".xlsx", ".xlsm")
 
 LONGEST_CELL = 32_767
 """Characters that a cell of a spreadsheet holds; writers cut what is longer."""
+
+MOST_TOKENS = 2**31
+"""Counts of tokens that are no counts: they are taken as not known."""
 
 _FAILED = "Failed to obtain answer"
 """How VLMEvalKit writes that there is no answer."""
@@ -145,7 +149,8 @@ def _counts(counts: Any) -> dict[str, int]:
     first = counts[0] if isinstance(counts, list) and counts else None
     if not isinstance(first, Mapping):
         return {}
-    return {name: first[name] for name in ("input_tokens", "output_tokens") if type(first.get(name)) is int}
+    found = {name: first.get(name) for name in ("input_tokens", "output_tokens")}
+    return {name: count for name, count in found.items() if type(count) is int and 0 <= count < MOST_TOKENS}
 
 
 def _asked(doc: Any, prompt: Any) -> str | None:
@@ -255,6 +260,7 @@ def read_xlsx(file: Path) -> list[dict[str, Any]]:
         import openpyxl
     except ModuleNotFoundError as error:
         raise missing(error, f"reading {file.name}") or error from error
+    _check_unpacked(file)
     try:
         book = openpyxl.load_workbook(file, read_only=True, data_only=False)
     except OSError:
@@ -262,7 +268,25 @@ def read_xlsx(file: Path) -> list[dict[str, Any]]:
     except Exception as error:  # openpyxl raises many kinds for a file that is no workbook
         raise DataError(f"{file}: not a workbook that can be read ({type(error).__name__}); save it as xlsx") from error
     with contextlib.closing(book):
-        return _sheet_rows(book.worksheets[0] if book.worksheets else None, file)
+        try:
+            return _sheet_rows(book.worksheets[0] if book.worksheets else None, file)
+        except DataError:
+            raise
+        except Exception as error:  # the sheet is parsed while its rows are read
+            raise DataError(
+                f"{file}: its first sheet cannot be read ({type(error).__name__}); save it again"
+            ) from error
+
+
+def _check_unpacked(file: Path) -> None:
+    """Refuse a workbook that unpacks to more than is read of any file of records."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return  # opening it as a workbook says what is wrong
+    if size > MAX_JSON_BYTES:
+        raise DataError(f"{file}: unpacks to {size:,} bytes, more than the {MAX_JSON_BYTES:,} allowed; save it as tsv")
 
 
 def _sheet_rows(sheet: Any, file: Path) -> list[dict[str, Any]]:
@@ -273,13 +297,15 @@ def _sheet_rows(sheet: Any, file: Path) -> list[dict[str, Any]]:
         raise DataError(
             f"{file}: the first row of the first sheet names the columns {named}; expected prediction and index (or id)"
         )
+    if twice := next((name for name in head if name and head.count(name) > 1), None):
+        raise DataError(f"{file}: two columns are named {twice!r}; rename or remove one")
     rows = []
     for row in cells:
         values = {name: _value(cell.value) for name, cell in zip(head, row, strict=False) if name}
         if all(value is None for value in values.values()):
             continue
         is_formula = any(name == "prediction" and cell.data_type == "f" for name, cell in zip(head, row, strict=False))
-        values["prediction"] = "" if values["prediction"] is None else str(values["prediction"])
+        values["prediction"] = "" if values.get("prediction") is None else str(values["prediction"])
         rows.append({**values, FORMULA: True} if is_formula else values)
     return rows
 

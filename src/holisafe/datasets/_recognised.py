@@ -89,9 +89,9 @@ def _records(path: Path) -> Iterator[Mapping[str, Any]]:
     """Objects within the JSON at a path, the outermost first; nothing where it cannot be read."""
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     for file in files[:_LOOKED_AT]:
-        if file.suffix != ".json" or file.stat().st_size > _MOST_BYTES:
-            continue
         try:
+            if file.suffix != ".json" or not file.is_file() or file.stat().st_size > _MOST_BYTES:
+                continue  # opening a pipe would wait for ever
             content = parse_json(file.read_bytes(), DataError, source=str(file), allow_nan=True)
         except (DataError, OSError, json.JSONDecodeError):
             continue

@@ -83,7 +83,7 @@ class ReleaseFiles:
         """Whether the release holds a file of that name, relative to its folder."""
         if self._zip is not None:
             return self._prefix + name in self._zip.names
-        return (self.folder / name).is_file()
+        return _is_file(self.folder / name)
 
     def names(self, folder: str = "") -> list[str]:
         """Names of the files directly in a folder of the release, sorted, relative to the release's folder."""
@@ -167,7 +167,7 @@ class ReleaseFiles:
         for name in names:
             if self._zip is None:
                 ref = self._source.image(name)
-                if ref.path is not None and ref.path.is_file():
+                if ref.path is not None and _is_file(ref.path):
                     return ref
             for archive, prefix in self._archives:
                 inside = _normal(prefix + name)
@@ -194,7 +194,8 @@ class ReleaseFiles:
 
     @cached_property
     def _zip(self) -> _Zip | None:
-        return _Zip.open(self.path) if self.path.is_file() and zipfile.is_zipfile(self.path) else None
+        is_one = self.path.is_file() and (zipfile.is_zipfile(self.path) or self.path.suffix.lower() == ".zip")
+        return _Zip.open(self.path) if is_one else None
 
     @cached_property
     def _prefix(self) -> str:
@@ -231,6 +232,14 @@ def open_files(path: Path, main_names: Sequence[str]) -> ReleaseFiles:
         if len(whole) == 1:
             return whole[0]
     return files
+
+
+def _is_file(place: Path) -> bool:
+    """Whether a file is there; a name that no file can have names none."""
+    try:
+        return place.is_file()
+    except OSError:  # too long, or links in a circle
+        return False
 
 
 def _below_own_name(archive: _Zip) -> _Zip:

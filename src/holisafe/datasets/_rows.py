@@ -157,7 +157,7 @@ def _csv_rows(content: bytes, path: Path, delimiter: str) -> list[dict[str, Any]
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text at byte {error.start}; save it as UTF-8") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="")
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="", strict=True)
     rows: list[dict[str, Any]] = []
     try:
         for row in reader:

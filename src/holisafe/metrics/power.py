@@ -19,6 +19,10 @@ EFFECTS = (0.01, 0.02, 0.03, 0.05, 0.10)
 """Differences that a table shows if none is asked for."""
 
 
+MOST_SAMPLES = 10**15
+"""Samples beyond which nothing is computed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Design:
     """What is assumed of a comparison.
@@ -99,10 +103,12 @@ def power_table(design: Design, samples: int, effects: Sequence[float] = EFFECTS
         effects: Differences to see, each in (-1, 1) and not 0.
 
     Raises:
-        DataError: There is no sample, or no difference that the rate allows.
+        DataError: There is no sample, no difference that the rate allows, or one so small that no number of samples
+            shows it.
     """
-    if samples < 1:
-        raise DataError(f"n is {samples}; expected at least 1 sample")
+    if not 1 <= samples <= MOST_SAMPLES:
+        shown = samples if abs(samples) <= 10**20 else "a number of more than 20 digits"
+        raise DataError(f"n is {shown}; expected from 1 to {MOST_SAMPLES:,} samples")
     kept = [effect for effect in effects if effect != 0 and 0 < design.rate + effect < 1]
     if not kept:
         raise DataError(
@@ -138,7 +144,14 @@ def _row(design: Design, samples: int, effect: float) -> PowerRow:
 def _needed(design: Design, effect: float, paired: bool) -> int:
     null, other = _deviations(design, effect, paired)
     of_alpha, of_power = stats.norm.ppf(1 - design.alpha / 2), stats.norm.ppf(design.power)
-    return math.ceil(float(design.design_effect * ((of_alpha * null + of_power * other) / effect) ** 2))
+    reach = float(of_alpha * null + of_power * other) / effect
+    needed = design.design_effect * (reach * reach)  # a power would raise where a product is infinite
+    if not needed <= MOST_SAMPLES:
+        raise DataError(
+            f"an effect of {effect:g} with alpha {design.alpha:g}, power {design.power:g} and a design effect of "
+            f"{design.design_effect:g} takes more than {MOST_SAMPLES:,} samples; give a larger --effect"
+        )
+    return math.ceil(needed)
 
 
 def _power(design: Design, samples: int, effect: float, paired: bool) -> float:

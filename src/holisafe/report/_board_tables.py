@@ -54,7 +54,7 @@ def _cell(board: Board, row: Row, column: HeadlineFigure) -> str:
     if figure is None:
         return "–"
     value = f"{100 * figure.value:.1f}"
-    shown = f"**{value}**" if board.best(column) == round(figure.value, 3) else value
+    shown = f"**{value}**" if board.is_best(row, column) else value
     between = row.repeats.between[column.name]
     spread = f" ± {100 * between:.1f}" if between is not None else ""
     found = board.found.get((row.label, column.name))
@@ -88,6 +88,7 @@ def _row_record(board: Board, row: Row) -> dict[str, Any]:
     return {
         "model": row.label,
         "runs": row.repeats.runs,
+        "withheld": row.withheld or None,
         "figures": found,
         "degenerate": degenerate(responses).to_json(),
     }

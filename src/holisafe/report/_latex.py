@@ -123,7 +123,7 @@ def _value(board: Board, row: Row, column: HeadlineFigure) -> str:
     if figure is None:
         return r"\textendash{}"
     shown = f"{100 * figure.value:.1f}"
-    if board.best(column) == round(figure.value, 3):
+    if board.is_best(row, column):
         shown = f"\\textbf{{{shown}}}"
     found = board.found.get((row.label, column.name))
     marks = r"\circ" * figure.is_few + "*" * (found is not None and found.is_significant)

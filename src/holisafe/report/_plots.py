@@ -60,6 +60,8 @@ def write_figure(
         raise RunError(f"{place} ends in neither .svg nor .pdf; name a figure so")
     named = label_runs(runs, labels)
     by = judge or next(iter(named[0].judgements))
+    if lacking := [run.name for run in named if by not in run.judgements]:
+        raise RunError(f"{', '.join(lacking)}: not judged by {by!r}; name a judge of all runs, or judge them by it")
     found = boards(named, judges=[by], figure_names=figure_names)
     if len(found) > 1:
         listed = "; ".join(", ".join(row.label for row in board.rows) for board in found)
@@ -95,7 +97,11 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 def _scatter(drawing: Any, board: Board) -> None:
     shown = [(row, x, y) for row in board.rows if (x := row.figures[X]) is not None and (y := _harm(row)) is not None]
     if not shown:
-        raise RunError("no run has both harmless and unsafe samples; a scatter plot needs RR and mASR of one")
+        why = "; ".join(f"{row.label}: {row.withheld}" for row in board.rows if row.withheld)
+        raise RunError(
+            "no run has figures on both harmless and unsafe samples; a scatter plot needs RR and mASR of one"
+            + (f" ({why})" if why else "")
+        )
     drawing.set_size_inches(4.8, 4.2)
     axes = drawing.add_subplot()
     for at, (row, x, y) in enumerate(shown):
@@ -169,4 +175,5 @@ def _bars(figure: Figure) -> list[list[float]]:
 
 def _title(board: Board) -> str:
     words = f"{board.data}, judge {board.judge_words}, {board.samples} samples, {board.tokens}"
-    return "\n".join(textwrap.wrap(words, 60, max_lines=3, placeholder=" …"))
+    without = [f"no figures: {row.label}" for row in board.rows if row.withheld]
+    return "\n".join(textwrap.wrap("; ".join([words, *without]), 60, max_lines=4, placeholder=" …"))

@@ -20,10 +20,12 @@ from holisafe.metrics import (
     holm,
     judge_of,
     summarise_repeats,
+    withheld,
 )
-from holisafe.records import Judgement, Run
+from holisafe.records import MAX_UNJUDGED, Judgement, Run
 from holisafe.report._caveats import mapping, tokens_of
 from holisafe.report._same import same_sample
+from holisafe.report._withheld import withheld_judges
 from holisafe.report.text import plain
 
 
@@ -35,11 +37,19 @@ class Row:
         label: Name to show.
         runs: Its runs, on the same samples, in the samples' order of the first.
         repeats: Its figures.
+        withheld: Why it has none; empty where it has.
     """
 
     label: str
     runs: tuple[Run, ...]
     repeats: Repeats
+    withheld: str = ""
+
+    @property
+    def failed(self) -> float:
+        """Share of samples that ended in an error."""
+        failed = [response.error is not None for run in self.runs for response in run.responses]
+        return sum(failed) / len(failed)
 
     @property
     def figures(self) -> dict[str, Figure | None]:
@@ -97,13 +107,14 @@ class Board:
     test: PairedTest
     notes: tuple[str, ...] = ()
 
-    def best(self, figure: HeadlineFigure) -> float | None:
-        """The best value of a column; None where fewer than two rows have one."""
-        found = [row.figures[figure.name] for row in self.rows]
+    def is_best(self, row: Row, figure: HeadlineFigure) -> bool:
+        """Whether a row has the best value of a column, of two or more that have one; many failures are no merit."""
+        found = [each.figures[figure.name] for each in self.rows if each.failed <= MAX_UNJUDGED]
         values = [round(each.value, 3) for each in found if each is not None]
-        if len(values) < 2:
-            return None
-        return max(values) if figure.higher_is_better else min(values)
+        own = row.figures[figure.name]
+        if len(values) < 2 or own is None or row.failed > MAX_UNJUDGED:
+            return False
+        return round(own.value, 3) == (max(values) if figure.higher_is_better else min(values))
 
 
 def label_runs(runs: Sequence[Run], labels: Sequence[str | None] | None = None) -> list[Run]:
@@ -120,19 +131,33 @@ def label_runs(runs: Sequence[Run], labels: Sequence[str | None] | None = None) 
     given = list(labels) if labels is not None else [None] * len(runs)
     if len(given) != len(runs):
         raise RunError(f"{len(given)} labels for {len(runs)} runs; expected one for each, None for its own name")
+    shown = _shown_labels([label for label in given if label is not None])
     own = [plain(run.name, 100) or "unnamed" for run in runs]
-    taken = [name for name, label in zip(own, given, strict=True) if label is None]
-    names = [
-        plain(label, 100)
-        if label is not None
-        else f"{name} (run {at + 1})"
-        if taken.count(name) > 1 or name in given
-        else name
-        for at, (name, label) in enumerate(zip(own, given, strict=True))
-    ]
-    if empty := [label for label, name in zip(given, names, strict=True) if not name]:
-        raise RunError(f"the label {empty[0]!r} shows nothing; give one with letters")
+    taken = [*shown.values(), *(name for name, label in zip(own, given, strict=True) if label is None)]
+    names: list[str] = []
+    for at, (name, label) in enumerate(zip(own, given, strict=True), start=1):
+        numbered = f"{name} (run {at})"
+        while numbered in taken:
+            numbered += "'"
+        names.append(shown[label] if label is not None else numbered if taken.count(name) > 1 else name)
     return [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
+
+
+def _shown_labels(labels: Sequence[str]) -> dict[str, str]:
+    """How each label is shown.
+
+    Raises:
+        RunError: One shows nothing, or two that differ are shown alike, and would be one row.
+    """
+    shown = {label: plain(label, 100) for label in labels}
+    for label, name in shown.items():
+        if not name:
+            raise RunError(f"the label {label!r} shows nothing; give one with letters")
+        if other := next((each for each in shown if each != label and shown[each] == name), None):
+            raise RunError(
+                f"the labels {label!r} and {other!r} are both shown as {name!r}; make them shorter, or alike"
+            )
+    return shown
 
 
 def choose_columns(names: Sequence[str] | None) -> tuple[HeadlineFigure, ...]:
@@ -224,7 +249,11 @@ def _row(label: str, runs: Sequence[Run], judge: str) -> Row | None:
     judged = tuple(run for run in runs if judge in run.judgements)
     if not judged:
         return None
-    return Row(label, judged, summarise_repeats(judged[0].samples, [run.judgements[judge] for run in judged], by=()))
+    repeats = summarise_repeats(judged[0].samples, [run.judgements[judge] for run in judged], by=())
+    why = next((found[judge] for run in judged if judge in (found := withheld_judges(run))), "")
+    if why:  # of several runs too: a mean over the others would hide it
+        repeats = Repeats(withheld(repeats.summary), dict.fromkeys(repeats.between), repeats.runs)
+    return Row(label, judged, repeats, why)
 
 
 def _board(
@@ -236,16 +265,17 @@ def _board(
 ) -> Board:
     chosen = next((row for row in rows if row.label == against), None)
     found: dict[tuple[str, str], Difference] = {}
-    notes = []
+    notes = [f"No figures of {row.label}: {row.withheld}." for row in rows if row.withheld]
+    notes += filter(None, map(_failures, rows))
     if against is not None and chosen is None:
         notes.append(f"Not compared with {against}, which was asked other samples or has no judgements of {judge}.")
     for row in rows if chosen is not None else ():
-        if chosen is None or row is chosen:
+        if chosen is None or row is chosen or row.withheld or chosen.withheld:
             continue
         try:
             compared = compare_repeats(chosen.runs[0].samples, _judged(chosen, judge), _judged(row, judge), test=test)
         except DataError as error:
-            notes.append(f"{row.label} is not compared with {chosen.label}: {error}.")
+            notes.append(f"Not compared with {chosen.label}: {row.label}, because {error}.")
             continue
         found |= {(row.label, name): each for name, each in compared.differences.items() if each is not None}
     shown = {key: each for key, each in found.items() if key[1] in {figure.name for figure in columns}}
@@ -264,6 +294,14 @@ def _board(
         test,
         tuple(notes),
     )
+
+
+def _failures(row: Row) -> str:
+    """How many samples of a row ended in an error; empty where none did, or it has no figures."""
+    failed = [response.error is not None for run in row.runs for response in run.responses]
+    if row.withheld or not any(failed):
+        return ""
+    return f"Errors of {row.label}: {sum(failed)} of {len(failed)} samples have no answer, which counts as no success."
 
 
 def _judged(row: Row, judge: str) -> list[tuple[Judgement, ...]]:

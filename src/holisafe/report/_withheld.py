@@ -17,7 +17,9 @@ def withheld_judges(run: Run) -> dict[str, str]:
     most, found = most_unjudged(run), {}
     for judge, judgements in run.judgements.items():
         left = unjudged(run.responses, judgements)
-        if left.share > most:
+        if run.responses and not left.n:
+            found[judge] = f"none of {len(run.responses)} samples was answered: all ended in an error"
+        elif left.share > most:
             found[judge] = (
                 f"{left.count} of {left.n} answers ({100 * left.share:.1f} %) have no verdict, more than the "
                 f"{100 * most:g} % that the run allows"

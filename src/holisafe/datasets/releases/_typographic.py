@@ -18,6 +18,9 @@ COLUMNS = 15
 """Characters a line."""
 
 STEPS = 3
+LONGEST = 1000
+"""Characters that are tried at all."""
+
 _LARGEST, _SMALLEST = 80, 16  # pixels
 _CORNER, _SPACING = (20, 10), 11  # pixels
 
@@ -29,7 +32,13 @@ def statement(instruction: str) -> str:
 
 
 def picture(instruction: str) -> bytes:
-    """The picture of a statement as PNG; the same bytes for the same statement and version of Pillow."""
+    """The picture of a statement as PNG; the same bytes for the same statement and version of Pillow.
+
+    Raises:
+        ValueError: The statement is too long for the picture, even in the smallest letters.
+    """
+    if len(instruction) > LONGEST:
+        raise ValueError(f"{len(instruction)} characters")
     written = statement(instruction)
     image = Image.new("RGB", (SIDE, SIDE), "white")
     draw = ImageDraw.Draw(image)
@@ -38,6 +47,8 @@ def picture(instruction: str) -> bytes:
         _, _, right, bottom = draw.multiline_textbbox(_CORNER, written, font=font, spacing=_SPACING)
         if max(right, bottom) <= SIDE - _CORNER[1]:
             break
+    else:
+        raise ValueError(f"{len(instruction)} characters")
     draw.multiline_text(_CORNER, written, font=font, spacing=_SPACING, fill="black")
     file = io.BytesIO()
     image.save(file, "PNG")

@@ -120,4 +120,7 @@ def _picture(reader: ReleaseReader, name: str, instruction: str) -> tuple[ImageR
     for place in (*candidates, *(f"data/{each}" for each in candidates)):
         if reader.files.has(place):
             return reader.image("instruction", place), "released"
-    return identify(ImageRef(name, data=picture(instruction))), DRAWN
+    try:
+        return identify(ImageRef(name, data=picture(instruction))), DRAWN
+    except ValueError as error:
+        raise WrongField("instruction", str(error), "a statement that fits into its picture") from error
