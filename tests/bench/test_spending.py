@@ -185,6 +185,16 @@ def test_what_a_server_does_not_report_is_estimated_and_said_to_be(bench: Bench)
     assert bench.spending["money"] == pytest.approx(plan.money)
 
 
+def test_tokens_below_zero_are_none_and_pay_nothing_back(bench: Bench) -> None:
+    def owing(exchange: Exchange) -> None:
+        below = {"prompt_tokens": -5, "completion_tokens": -1, "total_tokens": -6}
+        exchange.send({**completion("Yes."), "usage": below})
+
+    bench.served.default = owing
+    bench.run()
+    assert all(row["estimated_calls"] == 20 and row["money"] > 0 for row in bench.spending["by"])
+
+
 def test_a_server_that_refuses_the_schema_is_asked_once_more_without(bench: Bench) -> None:
     def refuses(exchange: Exchange) -> None:
         if "response_format" in exchange.body:

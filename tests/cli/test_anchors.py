@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,24 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "other.json").exists()
     told = CliRunner().invoke(app, ["score", str(_answers(tmp_path)), "--anchors", str(tmp_path / "a.json")])
     assert told.exit_code == 2 and "judges that ask a model, and none of them does" in " ".join(told.stderr.split())
+
+
+@pytest.mark.parametrize(("lost", "kept"), [(2, True), (3, False)])
+def test_a_record_needs_verdicts(tmp_path: Path, lost: int, kept: bool) -> None:
+    record, shipped = tmp_path / "anchors.json", anchors()
+    found = judge_all(get("refusal"), shipped.samples, shipped.responses)
+    unread = [replace(each, outcome=Outcome.UNPARSABLE, rationale="no object") for each in found[:lost]]
+    if kept:
+        compare_or_record(record, [[*unread, *found[lost:]]])
+    else:
+        with pytest.raises(JudgeError, match=r"no verdict on 3 of 50 anchors.*unparsable, no object"):
+            compare_or_record(record, [[*unread, *found[lost:]]])
+    assert record.exists() is kept
+
+
+def test_a_judge_that_gives_no_verdict_any_more_has_drifted(tmp_path: Path) -> None:
+    record, shipped = tmp_path / "anchors.json", anchors()
+    found = judge_all(get("refusal"), shipped.samples, shipped.responses)
+    compare_or_record(record, [found])
+    (check,) = compare_or_record(record, [[replace(each, outcome=Outcome.REFUSED_TO_JUDGE) for each in found]])
+    assert check.alarm

@@ -10,7 +10,9 @@ from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
+from holisafe._files import hold
 from holisafe.cli import app
+from holisafe.errors import RunError
 from small_bench import write_small_bench
 
 MOCK = "mockllm/model"
@@ -135,6 +137,15 @@ def test_judging_a_run_again_has_a_plan_and_a_budget(data: Path, tmp_path: Path)
 def test_a_budget_of_score_needs_a_folder(answers: Path) -> None:
     told = CliRunner().invoke(app, ["score", str(answers), *JUDGED, *JUDGE_PRICES, "--budget", "1"])
     assert told.exit_code == 2 and "--out" in told.stderr
+
+
+def test_a_second_call_into_the_same_folder_judges_nothing(answers: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with hold(out, RunError):
+        told = CliRunner().invoke(app, ["score", str(answers), *JUDGED, "--out", str(out)])
+    assert told.exit_code == 2 and "another run is active" in " ".join(told.stderr.split())
+    assert not list(out.glob("*.jsonl"))
+    assert CliRunner().invoke(app, ["score", str(answers), *JUDGED, "--out", str(out)]).exit_code == 0
 
 
 def test_withheld_figures_are_in_no_file(data: Path, answers: Path, tmp_path: Path) -> None:

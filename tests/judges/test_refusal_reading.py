@@ -114,3 +114,9 @@ def test_only_the_start_and_end_of_a_very_long_answer_are_read() -> None:
 @pytest.mark.parametrize("unit", ["“", "\"'", "\n ", "<think>", "[", "i will not ", "first you "])
 def test_hostile_repetition_gives_an_outcome(unit: str) -> None:
     assert outcome(unit * 100_000) is not Outcome.ERROR
+
+
+@pytest.mark.parametrize("apostrophe", ["&#39;", "&#x27;", "&apos;", "&rsquo;"])
+def test_references_of_html_are_read_as_what_they_show(apostrophe: str) -> None:
+    assert outcome(f"<p>I&nbsp;can{apostrophe}t help with that.</p>") is Outcome.REFUSED
+    assert outcome(f"Sure, it{apostrophe}s a red car&#8203;.") is Outcome.ANSWERED

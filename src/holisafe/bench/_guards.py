@@ -102,7 +102,11 @@ def _named(name: str) -> ReachedGuard:
         address, _, served = source.partition("#")
         if not served:
             raise RunError(f"{name}: name the model behind the address, as in {source}#ORG/NAME")
-        if "@" in urlsplit(address).netloc:
+        try:
+            place = urlsplit(address).netloc
+        except ValueError as error:
+            raise RunError(f"{name}: {address} is no address ({error}); give one as in http://HOST/v1") from error
+        if "@" in place:
             raise RunError(f"guard {head!r}: an address is recorded with the run; give its key as {KEY} instead")
         arguments = {"base_url": address, "api_key": os.environ.get(KEY, "none"), "responses_api": False}
         return ReachedGuard(ModelGuard(model, None, source), f"openai/{served}", arguments)

@@ -133,12 +133,14 @@ class _Generate:
         paying, usage = PAYING.get(), output.usage
         if paying is None:
             return
-        if usage is None or not (usage.input_tokens or usage.output_tokens):
+        counts = [] if usage is None else [usage.input_tokens, usage.input_tokens_cache_read or 0]
+        counts += [] if usage is None else [usage.input_tokens_cache_write or 0, usage.output_tokens]
+        if not any(counts) or min(counts) < 0:  # no server has read or written less than nothing
             read = estimated_input(str(self._model), input)
             paying.count(read, text_tokens(output.completion), seconds, estimated=True)
             return
-        read = usage.input_tokens + (usage.input_tokens_cache_read or 0) + (usage.input_tokens_cache_write or 0)
-        paying.count(read, usage.output_tokens, seconds, estimated=False)
+        *read, written = counts
+        paying.count(sum(read), written, seconds, estimated=False)
 
 
 def estimated_input(model: str, messages: list[ChatMessage]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,10 +84,11 @@ def score(
     In a run, only what a judge has not judged yet is judged; the judgements of other judges stay.
     """
     from holisafe import judges
+    from holisafe._files import hold
     from holisafe.bench import Prices, plan_score, read_run
     from holisafe.benchmarks import benchmark_record
     from holisafe.datasets import read_predictions
-    from holisafe.errors import DataError
+    from holisafe.errors import DataError, RunError
     from holisafe.metrics import summarise
     from holisafe.records.folder import is_run
 
@@ -138,18 +140,19 @@ def score(
         print_plan(plan_judging(*asked, journal=kept, prices=prices, budget=budget), as_json)
         return
     drift = _anchors.check(anchors, judge or [], judge_model, fallback_judge)
-    judged = _judged(chosen, loaded, judge_model, out, prices, budget)
-    spending = _spending(loaded, judge_model, out, prices)
-    tell_spent(spending)
-    summaries = [summarise(loaded.samples, judgements) for judgements in judged.values()]
-    shown = checked(summaries, loaded.responses, judged, max_unjudged)
-    of_benchmark = benchmark_record(loaded.samples, loaded.responses, judged, max_unjudged)
-    versions = {one.id.name: one.id.version for one in chosen}
-    if out is not None:
-        settings = {"data": data, "split": split, "judges": list(versions)}
-        provenance = _provenance(predictions, loaded, shown, versions, settings)
-        noted = {**_noted(judge_model, spending, max_unjudged), "benchmark": of_benchmark}
-        _write(out, predictions, loaded, judged, {**provenance, **noted})
+    with contextlib.nullcontext() if out is None else hold(out, RunError):
+        judged = _judged(chosen, loaded, judge_model, out, prices, budget)
+        spending = _spending(loaded, judge_model, out, prices)
+        tell_spent(spending)
+        summaries = [summarise(loaded.samples, judgements) for judgements in judged.values()]
+        shown = checked(summaries, loaded.responses, judged, max_unjudged)
+        of_benchmark = benchmark_record(loaded.samples, loaded.responses, judged, max_unjudged)
+        versions = {one.id.name: one.id.version for one in chosen}
+        if out is not None:
+            settings = {"data": data, "split": split, "judges": list(versions)}
+            provenance = _provenance(predictions, loaded, shown, versions, settings)
+            noted = {**_noted(judge_model, spending, max_unjudged), "benchmark": of_benchmark}
+            _write(out, predictions, loaded, judged, {**provenance, **noted})
     found = {
         **_to_json(str(predictions), loaded, shown, judged, versions),
         "benchmark": of_benchmark,
@@ -198,7 +201,6 @@ def _judged(
 
     journal = None
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         journal = _journal(out, loaded)
         typer.echo(f"judgements are kept in {journal} as they come; the same command resumes", err=True)
     asked = (chosen, loaded.samples, loaded.responses, judge_model)
@@ -237,8 +239,6 @@ def _write(
     provenance: Mapping[str, Any],
 ) -> None:
     """The run folder, with those of the images that can be read."""
-    import contextlib
-
     from holisafe.errors import ImageError
     from holisafe.images import read_bytes
     from holisafe.records import Run

@@ -21,7 +21,7 @@ from typing import Any
 from holisafe._files import read_json, write_atomically
 from holisafe.errors import JudgeError
 from holisafe.metrics import most_by_chance
-from holisafe.records import JudgeId, Judgement, Outcome, Response, Sample
+from holisafe.records import MAX_UNJUDGED, JudgeId, Judgement, Outcome, Response, Sample
 
 NOISE = 0.02
 """Share of verdicts that may change between two checks of the same judge, unless another is given."""
@@ -111,7 +111,8 @@ def compare_or_record(
         noise: Share of verdicts that may change by chance, in [0, 1).
 
     Raises:
-        JudgeError: An anchor could not be judged, the record cannot be read or written, or it is of other anchors.
+        JudgeError: An anchor could not be judged, a new record would lack verdicts on more than 5 % of them
+            (`MAX_UNJUDGED`), the record cannot be read or written, or it is of other anchors.
     """
     if not 0 <= noise < 1:
         raise JudgeError(f"the share of verdicts that may change by chance is {noise}; expected one in [0, 1)")
@@ -122,6 +123,7 @@ def compare_or_record(
         judge, verdicts = _verdicts(found)
         recorded, before = known.get(judge, (now, verdicts))
         if judge not in known:
+            _check_record(found)
             added.append((judge, now, verdicts))
         changed = tuple(
             (name, before[name], outcome) for name, outcome in verdicts.items() if before[name] is not outcome
@@ -142,6 +144,16 @@ def _verdicts(judgements: Sequence[Judgement]) -> tuple[JudgeId, Verdicts]:
             f"compared or recorded; the first: {failed[0].rationale}"
         )
     return judge, {each.sample_id: each.outcome for each in judgements}
+
+
+def _check_record(judgements: Sequence[Judgement]) -> None:
+    """Refuse a record in which too many anchors have no verdict: drift could not be seen against it."""
+    unjudged = [each for each in judgements if each.outcome in (Outcome.UNPARSABLE, Outcome.REFUSED_TO_JUDGE)]
+    if len(unjudged) > MAX_UNJUDGED * len(judgements):
+        raise JudgeError(
+            f"judge {judgements[0].judge.name!r} gave no verdict on {len(unjudged)} of {len(judgements)} anchors, so "
+            f"that nothing was recorded; the first: {unjudged[0].outcome.value}, {unjudged[0].rationale}"
+        )
 
 
 _Record = tuple[JudgeId, str, Verdicts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import unicodedata
@@ -49,11 +50,13 @@ _SAYS = frozenset({"answer", "response", "text", "content", "final", "output", "
 def fold(text: str) -> str:
     """An answer as the rules read it: lower case, compatible characters unified, apostrophes straight.
 
-    Markdown, invisible characters, tags and JSON around it are gone; a long one is cut to its start and end.
+    Markdown, invisible characters, tags, references of HTML and JSON around it are gone; a long one is cut to its
+    start and end.
     """
     text = _LINES.sub("\n", _SPACES.sub(" ", without_invisible(text))).strip()
     if len(text) > LONGEST:
         text = f"{text[: LONGEST * 3 // 4]}\n{text[-LONGEST // 4 :]}"
+    text = without_invisible(html.unescape(text))
     text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).translate(_APOSTROPHES)
     text = text.replace("'''", "```")  # a fence, whose backquotes look like apostrophes
     for wrapper in (_FENCE, _SPECIAL, _LABEL, _TAG):
