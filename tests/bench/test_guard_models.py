@@ -158,6 +158,7 @@ def test_arguments_of_the_chat_template_reach_the_server(data: Path, tmp_path: P
         ("llama-guard-4", RunError, "name what answers behind it"),
         ("llama-guard-4:http://127.0.0.1:1/v1", RunError, "#ORG/NAME"),
         ("llama-guard-4:http://me:secret@127.0.0.1:1/v1#m", RunError, "HOLISAFE_GUARD_KEY"),
+        ("llama-guard-4:http://[::1#m", RunError, "is no address"),
         ("llama-guard-4:nowhere", UnknownNameError, "nowhere"),
         ("llama-guard-4:./nowhere", GuardError, "config.json"),
         ("llama-gard-4:org/name", UnknownNameError, "llama-guard-4"),
@@ -168,6 +169,15 @@ def test_a_guard_that_cannot_be_reached_is_refused_before_anything_is_asked(
 ) -> None:
     with pytest.raises(kind, match=message):
         run(data, tmp_path / "run", guard)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_judge_of_a_damaged_checkpoint_is_refused_before_anything_is_asked(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "guard").mkdir()
+    (tmp_path / "guard" / "config.json").write_text("x")
+    for judge in (f"shieldgemma2:{tmp_path / 'guard'}", f"cascade:refusal+wildguard:{tmp_path / 'guard'}"):
+        with pytest.raises(GuardError, match="could not be loaded"):
+            measure("mockllm/model", data=str(data), out=tmp_path / "run", judges=[judge])
     assert not (tmp_path / "run").exists()
 
 

@@ -11,7 +11,7 @@ from holisafe.errors import GuardError
 from holisafe.judges._registry import judge as register_judge
 from holisafe.judges.guard_models._contract import GuardModel
 from holisafe.judges.guard_models._guard import ModelGuard
-from holisafe.judges.guard_models._local import LocalAsk, identity
+from holisafe.judges.guard_models._local import LocalAsk, check_guard_checkpoint, identity
 from holisafe.judges.guard_models.any_guardrail import NAME as ANY_GUARDRAIL
 from holisafe.judges.guard_models.any_guardrail import AnyGuardrailGuard
 from holisafe.judges.guard_models.guardreasoner_vl import GuardReasonerVL
@@ -93,6 +93,8 @@ def _add(name: str, make: Callable[..., GuardModel]) -> None:
     GUARD_MODELS.add(name, make)
 
     def named(source: str = "", **parameters: Any) -> ModelGuard:
+        if source:  # before anything is asked, not at the first answer
+            check_guard_checkpoint(guard_model(name, **parameters), source)
         return named_guard(name, source, **parameters)
 
     register_judge(name)(named)
