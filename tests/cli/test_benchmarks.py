@@ -81,7 +81,10 @@ def test_a_benchmark_is_measured_with_its_own_judge_and_figures(root: Path, tmp_
 
 def test_a_setting_asks_and_judges_otherwise(root: Path, tmp_path: Path) -> None:
     words = ("bench", MOCK, "--data", f"mssbench:{root / 'mssbench'}", "--setting", "qc", "--json")
-    found = json.loads(run(*words, "--out", str(tmp_path / "qc")).stdout)["benchmark"]
+    kept = json.loads(run(*words, "--out", str(tmp_path / "none")).stdout)["benchmark"]
+    assert kept["judges"] == {}  # without a verdict there are no figures, unless one asks for them
+    asked = run(*words, "--max-unjudged", "1", "--out", str(tmp_path / "qc"))
+    found = json.loads(asked.stdout)["benchmark"]
     assert (found["setting"], figures(found, "final-answer")["no_verdict"]) == ("qc", 1)
     other = run(*words[:-2], "if", "--out", str(tmp_path / "qc"))
     assert other.exit_code == 2 and "setting is 'qc' there, 'if' now" in other.stderr
@@ -110,7 +113,7 @@ def test_a_plan_runs_nothing_and_says_what_is_missing_and_how_to_get_it(root: Pa
     assert f"mis: run mis:{root / 'mis.zip'}" in planned.stdout
     assert "holisafe-bench: missing" in planned.stdout and "Accept the terms" in planned.stdout
     assert not (tmp_path / "suite").exists()
-    assert run("bench", MOCK, "--plan").exit_code == 2
+    assert run("bench", MOCK, "--root", str(root), "--plan").exit_code == 2
     assert run("bench", MOCK, "--suite", "safty", "--root", str(root), "--plan").exit_code == 2
 
 
