@@ -12,8 +12,10 @@ from typer.testing import CliRunner, Result
 
 from benchmarks.small_releases import write_mis, write_mmsafeaware, write_mssbench, zipped
 from holisafe import benchmarks
-from holisafe.bench import read_run
+from holisafe.bench import read_run, run_suite
+from holisafe.benchmarks import SuitePart, plan_suite
 from holisafe.cli import app
+from holisafe.records import JudgeId, Judgement, Outcome, Response, Run
 from holisafe.report import write_report
 
 MOCK = "mockllm/model"
@@ -79,7 +81,10 @@ def test_a_benchmark_is_measured_with_its_own_judge_and_figures(root: Path, tmp_
 
 def test_a_setting_asks_and_judges_otherwise(root: Path, tmp_path: Path) -> None:
     words = ("bench", MOCK, "--data", f"mssbench:{root / 'mssbench'}", "--setting", "qc", "--json")
-    found = json.loads(run(*words, "--out", str(tmp_path / "qc")).stdout)["benchmark"]
+    kept = json.loads(run(*words, "--out", str(tmp_path / "none")).stdout)["benchmark"]
+    assert kept["judges"] == {}  # without a verdict there are no figures, unless one asks for them
+    asked = run(*words, "--max-unjudged", "1", "--out", str(tmp_path / "qc"))
+    found = json.loads(asked.stdout)["benchmark"]
     assert (found["setting"], figures(found, "final-answer")["no_verdict"]) == ("qc", 1)
     other = run(*words[:-2], "if", "--out", str(tmp_path / "qc"))
     assert other.exit_code == 2 and "setting is 'qc' there, 'if' now" in other.stderr
@@ -129,6 +134,7 @@ def test_a_plan_runs_nothing_and_says_what_is_missing_and_how_to_get_it(root: Pa
     assert "holisafe-bench: missing" in planned.stdout and "Accept the terms" in planned.stdout
     assert not (tmp_path / "suite").exists()
     assert run("bench", MOCK, "--root", str(root)).exit_code == 2
+    assert run("bench", MOCK, "--root", str(root), "--plan").exit_code == 2
     assert run("bench", MOCK, "--suite", "safty", "--root", str(root), "--plan").exit_code == 2
 
 
@@ -147,6 +153,20 @@ def test_a_suite_runs_what_is_there_and_one_broken_benchmark_does_not_end_it(roo
     again = json.loads(run(*words, "--json").stdout)
     assert {part["benchmark"]: part for part in again["parts"]} == parts
     assert {name: json.loads((out / name / "run.json").read_text())["finished"] for name in dates} == dates
+
+
+@pytest.mark.parametrize(("record", "said"), [(None, "no known benchmark"), ({"judges": {}}, "8 of 8 answers have no")])
+def test_a_part_of_a_suite_without_figures_fails_by_itself(record: Any, said: str, root: Path, tmp_path: Path) -> None:
+    parts = [part for part in plan_suite("safety", root) if part.benchmark.name == "over-refusal"]
+
+    def measure(part: SuitePart, folder: Path) -> Run:
+        samples = part.benchmark.samples().samples[:8]
+        responses = tuple(Response(sample.id, "Yes.", "m") for sample in samples)
+        judged = tuple(Judgement(sample.id, JudgeId("rubric"), Outcome.UNPARSABLE) for sample in samples)
+        return Run("m", samples, responses, {"rubric": judged}, {"benchmark": record})
+
+    (row,) = run_suite(parts, tmp_path / "suite", measure)
+    assert row.state == "failed" and said in row.reason and not row.figures
 
 
 def test_the_report_reads_a_benchmarks_run(root: Path, tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def test_share_leaves_texts_out(runs: list[str]) -> None:
         (["--out", "t.tex", "--columns", "asr_ssu"], "unknown figure"),
         (["--out", "t.svg", "--judge", "refusals"], "Did you mean refusal?"),
         (["--out", "t.tex", "--label", "base= "], "shows nothing"),
+        (["--out", "t.tex", "runs/../runs/base/"], "named twice"),
     ],
 )
 def test_wrong_words_are_named(words: list[str], said: str, runs: list[str]) -> None:

@@ -139,8 +139,7 @@ class _Generate:
             read = estimated_input(str(self._model), input)
             paying.count(read, text_tokens(output.completion), seconds, estimated=True)
             return
-        *read, written = counts
-        paying.count(sum(read), written, seconds, estimated=False)
+        paying.count(sum(counts[:-1]), counts[-1], seconds, estimated=False)
 
 
 def estimated_input(model: str, messages: list[ChatMessage]) -> int:

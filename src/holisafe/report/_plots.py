@@ -60,7 +60,8 @@ def write_figure(
         raise RunError(f"{place} ends in neither .svg nor .pdf; name a figure so")
     named = label_runs(runs, labels)
     by = judge or next(iter(named[0].judgements))
-    if lacking := [run.name for run in named if by not in run.judgements]:
+    lacking = [run.name for run in named if by not in run.judgements]
+    if 0 < len(lacking) < len(named):
         raise RunError(f"{', '.join(lacking)}: not judged by {by!r}; name a judge of all runs, or judge them by it")
     found = boards(named, judges=[by], figure_names=figure_names)
     if len(found) > 1:
