@@ -170,7 +170,7 @@ def test_out_where_no_folder_can_be_ends_in_an_error_that_names_it(write: Any, t
     (tmp_path / "figures.json").write_text("{}")
     found = run(write(records("Sure.")), "--out", str(tmp_path / "figures.json"))
     assert found.exit_code == 2
-    assert found.stderr.startswith("error: cannot write to") and "figures.json" in found.stderr
+    assert "error: cannot write to" in found.stderr and "figures.json" in found.stderr
 
 
 def as_jsonl(rows: list[dict[str, Any]]) -> str:
