@@ -130,16 +130,24 @@ class _Generate:
 
     def _pay(self, input: list[ChatMessage], output: ModelOutput, seconds: float) -> None:
         """Count the tokens of an answered request, where somebody pays for it."""
-        paying, usage = PAYING.get(), output.usage
+        paying = PAYING.get()
         if paying is None:
             return
-        counts = [] if usage is None else [usage.input_tokens, usage.input_tokens_cache_read or 0]
-        counts += [] if usage is None else [usage.input_tokens_cache_write or 0, usage.output_tokens]
+        counts = _counts(output)
         if not any(counts) or min(counts) < 0:  # no server has read or written less than nothing
             read = estimated_input(str(self._model), input)
             paying.count(read, text_tokens(output.completion), seconds, estimated=True)
             return
         paying.count(sum(counts[:-1]), counts[-1], seconds, estimated=False)
+
+
+def _counts(output: ModelOutput) -> list[int]:
+    """Tokens that the server says it read, those from and into its cache, and wrote; none where it says nothing."""
+    usage = output.usage
+    if usage is None:
+        return []
+    cached = [usage.input_tokens_cache_read or 0, usage.input_tokens_cache_write or 0]
+    return [usage.input_tokens, *cached, usage.output_tokens]
 
 
 def estimated_input(model: str, messages: list[ChatMessage]) -> int:

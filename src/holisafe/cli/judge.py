@@ -161,9 +161,6 @@ def _describe(name: str) -> dict[str, Any]:
 
     try:
         made = judges.get(name)
-        if judges.asks_model(made):
-            source = "NAME:SOURCE, or --judge-model" if isinstance(made, ModelGuard) else "--judge-model"
-            return {"name": name, "identity": made.id.to_json(), "needs": f"a model: {source}"}
         tried = judges.judge_all(made, [Sample.ask("s", (), "", None)], [Response("s", "Yes, in small pieces.", "")])
     except (JudgeError, MissingDependencyError, RegistryError) as error:
         missing = re.search(r"required positional argument: '(\w+)'", str(error))
@@ -172,6 +169,8 @@ def _describe(name: str) -> dict[str, Any]:
     known = judges.about(made)
     lacks = tried[0].outcome in (Outcome.ERROR, Outcome.NOT_EXPRESSED)
     needs = tried[0].rationale if lacks else "the answer alone"
+    if judges.asks_model(made):
+        needs = f"a model: {'NAME:SOURCE, or --judge-model' if isinstance(made, ModelGuard) else '--judge-model'}"
     return {
         "name": name,
         "identity": made.id.to_json(),
