@@ -72,7 +72,8 @@ def find_tuned(folder: Path) -> TunedModel | None:
         if (place / TUNED_FILE).is_file():
             return _read(place)
     for place in (folder, folder / TUNED):
-        if any((place / name).exists() for name in (ADAPTER, PARTS_FILE, IMAGES_FILE)):
+        is_plain = (place / "config.json").is_file()  # merged: it keeps the list of images
+        if not is_plain and any((place / name).exists() for name in (ADAPTER, PARTS_FILE, IMAGES_FILE)):
             raise ModelError(
                 f"{place / TUNED_FILE}: missing, though the folder holds what a tuned model learned; get the folder "
                 "again"

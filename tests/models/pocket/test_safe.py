@@ -44,7 +44,7 @@ def describe(base: Path) -> dict[str, Any]:
         "method": "vgm",
         "recipe": None,
         "settings": CONFIG.to_json(),
-        "guard": {"base_model": str(base)},
+        "guard": {"features": "projector"},
         "learned": {},
         "data": {
             "name": str(base.parent / "more"),

@@ -81,10 +81,11 @@ def sentences(text: str) -> list[str]:
 
 def _from_json(text: str) -> str:
     """What a JSON value says: the strings under names such as "answer", else all strings; other text as it is."""
-    if not text.strip().startswith(("{", "[")):
+    bare = text.strip(" \n*_~")  # emphasis around it is none of it
+    if not bare.startswith(("{", "[")):
         return text
     try:
-        value = json.loads(text, strict=False)
+        value = json.loads(bare, strict=False)
     except (ValueError, RecursionError):
         return text
     said = list(_strings(value, ""))
