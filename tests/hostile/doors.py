@@ -61,13 +61,14 @@ def scan(path: str) -> object:
 
     verdict = ImageVerdict(GuardLabel.SAFE, 1.0, {GuardLabel.SAFE: 1.0}, 0.5)
     sources = ImageSources([path, _good()])
-    rows = list(rows_of(sources.items(), lambda images: [verdict] * len(images)))
-    demand(rows and rows[-1].id.endswith("good.png") and rows[-1].verdict is not None, "what comes after is lost")
-    for row in rows:
+    count, good, last = 0, 0, None
+    for row in rows_of(sources.items(), lambda images: [verdict] * len(images)):  # millions: none is kept
         demand((row.verdict is None) == bool(row.error), f"neither or both: {row!r}"[:200])
         demand("\n" not in row.error and "root:" not in row.error, f"a message: {row.error!r}"[:200])
         row.id.encode()
-    return [len(rows) - 1, sum(row.verdict is not None for row in rows) - 1]
+        count, good, last = count + 1, good + (row.verdict is not None), row
+    demand(last is not None and last.id.endswith("good.png") and last.verdict is not None, "what comes after is lost")
+    return [count - 1, good - 1]
 
 
 def _good() -> Path:
