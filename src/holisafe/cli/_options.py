@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+
+class Test(StrEnum):
+    """Paired test, as `holisafe.metrics.PairedTest` has them; help loads no numpy."""
+
+    SCORE = "score"
+    MCNEMAR = "mcnemar"
+    PERMUTATION = "permutation"
+
 
 Device = Annotated[
     str | None, typer.Option(help="Device, such as cpu or cuda:1.", show_default="the first GPU, else the CPU")

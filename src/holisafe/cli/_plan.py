@@ -19,66 +19,20 @@ PlanOnly = Annotated[
         "--suite: which benchmarks would run.",
     ),
 ]
-PriceIn = Annotated[
-    float | None,
-    typer.Option(
-        "--price-in",
-        min=0,
-        metavar="MONEY",
-        help="Hosted model: price of a million tokens that it reads.",
-        show_default="unknown",
-    ),
-]
-PriceOut = Annotated[
-    float | None,
-    typer.Option(
-        "--price-out",
-        min=0,
-        metavar="MONEY",
-        help="Hosted model: price of a million tokens that it writes.",
-        show_default="unknown",
-    ),
-]
-JudgePriceIn = Annotated[
-    float | None,
-    typer.Option(
-        "--judge-price-in",
-        min=0,
-        metavar="MONEY",
-        help="Judge's model: price of a million tokens that it reads.",
-        show_default="unknown",
-    ),
-]
-JudgePriceOut = Annotated[
-    float | None,
-    typer.Option(
-        "--judge-price-out",
-        min=0,
-        metavar="MONEY",
-        help="Judge's model: price of a million tokens that it writes.",
-        show_default="unknown",
-    ),
-]
-GuardPriceIn = Annotated[
-    float | None,
-    typer.Option(
-        "--guard-price-in",
-        min=0,
-        metavar="MONEY",
-        help="Guard models of endpoints: price of a million tokens that they read.",
-        show_default="unknown",
-    ),
-]
-GuardPriceOut = Annotated[
-    float | None,
-    typer.Option(
-        "--guard-price-out",
-        min=0,
-        metavar="MONEY",
-        help="Guard models of endpoints: price of a million tokens that they write.",
-        show_default="unknown",
-    ),
-]
+
+
+def _price(option: str, whose: str, does: str) -> Any:
+    """An option that takes the price of a million tokens that somebody reads or writes."""
+    told = f"{whose}: price of a million tokens that {does}."
+    return typer.Option(option, min=0, metavar="MONEY", help=told, show_default="unknown")
+
+
+PriceIn = Annotated[float | None, _price("--price-in", "Hosted model", "it reads")]
+PriceOut = Annotated[float | None, _price("--price-out", "Hosted model", "it writes")]
+JudgePriceIn = Annotated[float | None, _price("--judge-price-in", "Judge's model", "it reads")]
+JudgePriceOut = Annotated[float | None, _price("--judge-price-out", "Judge's model", "it writes")]
+GuardPriceIn = Annotated[float | None, _price("--guard-price-in", "Guard models of endpoints", "they read")]
+GuardPriceOut = Annotated[float | None, _price("--guard-price-out", "Guard models of endpoints", "they write")]
 Budget = Annotated[
     float | None,
     typer.Option(

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from holisafe.cli._options import AsJson
+from holisafe.cli._options import AsJson, Test
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from holisafe.report import RunPair
-
-
-class Test(StrEnum):
-    """Paired test."""
-
-    SCORE = "score"
-    MCNEMAR = "mcnemar"
-    PERMUTATION = "permutation"
 
 
 def register(app: typer.Typer) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from holisafe.cli._options import Test
+
 if TYPE_CHECKING:
     from holisafe.records import Run
 
@@ -31,14 +33,6 @@ class Figure(StrEnum):
 
     SCATTER = "scatter"
     FOREST = "forest"
-
-
-class Test(StrEnum):
-    """Paired test."""
-
-    SCORE = "score"
-    MCNEMAR = "mcnemar"
-    PERMUTATION = "permutation"
 
 
 def register(app: typer.Typer) -> None:
