@@ -27,6 +27,10 @@ class GuardError(HoliSafeError):
     """A guard cannot be attached, its weights do not fit, or it has no verdict to give."""
 
 
+class DefenceError(HoliSafeError):
+    """A defence cannot work on a model, or its settings or fitted parts do not fit."""
+
+
 class TuningError(HoliSafeError):
     """Data, settings or a chat template cannot be tuned on, or tuning could not continue."""
 

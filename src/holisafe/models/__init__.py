@@ -16,6 +16,7 @@ from holisafe.models.spec import ModelSpec
 if TYPE_CHECKING:
     from holisafe.models.engine import (
         Answer,
+        Branch,
         End,
         Engine,
         Event,
@@ -24,15 +25,19 @@ if TYPE_CHECKING:
         GenerationOptions,
         Insert,
         Intervention,
+        Place,
         PolicyIntervention,
         Request,
+        Stream,
         TokenEvent,
         VerdictEvent,
+        hidden_states,
     )
     from holisafe.models.prompts import Prompt
 
 _OF_ENGINE = (
     "Answer",
+    "Branch",
     "End",
     "Engine",
     "Event",
@@ -41,15 +46,19 @@ _OF_ENGINE = (
     "GenerationOptions",
     "Insert",
     "Intervention",
+    "Place",
     "PolicyIntervention",
     "Request",
+    "Stream",
     "TokenEvent",
     "VerdictEvent",
+    "hidden_states",
 )
 
 __all__ = [
     "MODELS",
     "Answer",
+    "Branch",
     "End",
     "Engine",
     "Event",
@@ -60,12 +69,15 @@ __all__ = [
     "Intervention",
     "LoadedModel",
     "ModelSpec",
+    "Place",
     "PolicyIntervention",
     "Prompt",
     "RegisteredModel",
     "Request",
+    "Stream",
     "TokenEvent",
     "VerdictEvent",
+    "hidden_states",
     "load",
     "model",
     "registered_models",

@@ -111,7 +111,7 @@ class TuneConfig:
                 raise TuningError(f"learning_rates: expected some of {', '.join(PARTS)}, found {shown(part)}")
             if rate is not None and type(rate) not in (int, float):
                 raise TuningError(f"learning_rates: {part}: expected a number or null, found {shown(rate)}")
-            ABOVE_ZERO.check(f"learning_rates: {part}", rate)
+            ABOVE_ZERO.check(f"learning_rates: {part}", rate, TuningError)
         if not self.lora_target_modules and self.rate("language") is not None:
             raise TuningError("lora_target_modules: found none; name the layers to adapt, or freeze the language model")
         if not self.rates:

@@ -1,49 +1,15 @@
-"""Checks of a settings dataclass at the border: each field's kind and range, with a message that names the field."""
+"""Checks of tuning's settings: a fault is a `TuningError`."""
 
 from __future__ import annotations
 
-import json
-import math
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, get_args
+from typing import Any
 
-from holisafe._enums import parse_enum
-from holisafe.errors import TuningError, UnknownNameError
+from holisafe._fields import ABOVE_ZERO, Range, shown
+from holisafe._fields import check_fields as _check_fields
+from holisafe.errors import TuningError
 
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Values that a number may have.
-
-    Attributes:
-        low: The lowest.
-        includes_low: Whether `low` itself is allowed.
-        below: What values stay below.
-    """
-
-    low: float = 0.0
-    includes_low: bool = True
-    below: float = math.inf
-
-    def check(self, name: str, value: float | None) -> None:
-        """Refuse a number outside; None is not looked at.
-
-        Raises:
-            TuningError: It is outside.
-        """
-        if value is None:
-            return
-        is_above = value >= self.low if self.includes_low else value > self.low
-        if not (is_above and value < self.below):
-            border = f"{'at least' if self.includes_low else 'above'} {self.low:g}"
-            limit = "" if self.below == math.inf else f" and below {self.below:g}"
-            raise TuningError(f"{name}: expected a number {border}{limit}, found {value}")
-
-
-ABOVE_ZERO = Range(0.0, includes_low=False)
+__all__ = ["ABOVE_ZERO", "Range", "check_fields", "shown"]
 
 
 def check_fields(settings: Any, ranges: Mapping[str, Range]) -> None:
@@ -52,50 +18,4 @@ def check_fields(settings: Any, ranges: Mapping[str, Range]) -> None:
     Raises:
         TuningError: A value is of another kind or out of its range.
     """
-    for name, hint in typing.get_type_hints(type(settings)).items():
-        value = _checked(name, getattr(settings, name), hint)
-        object.__setattr__(settings, name, value)
-    for name, allowed in ranges.items():
-        allowed.check(name, getattr(settings, name))
-
-
-def _checked(name: str, value: Any, hint: Any) -> Any:
-    origin = typing.get_origin(hint)
-    if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return _member(name, value, hint)
-    if origin is tuple:
-        if isinstance(value, str) or not isinstance(value, list | tuple) or not all(_is_name(each) for each in value):
-            raise TuningError(f"{name}: expected a list of names, found {shown(value)}")
-        return tuple(value)
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise TuningError(f"{name}: expected names and values, found {shown(value)}")
-        return dict(value)
-    kinds = get_args(hint) or (hint,)
-    if not (type(value) in kinds or (float in kinds and type(value) is int)):
-        wanted = " or ".join(_KIND_NAMES[kind] for kind in kinds)
-        raise TuningError(f"{name}: expected {wanted}, found {shown(value)}")
-    return value
-
-
-def _member(name: str, value: Any, kind: type[StrEnum]) -> StrEnum:
-    if not isinstance(value, str):
-        raise TuningError(f"{name}: expected one of {', '.join(kind)}, found {shown(value)}")
-    try:
-        return parse_enum(kind, value)
-    except UnknownNameError as error:
-        raise TuningError(f"{name}: {error}") from None
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def shown(value: Any) -> str:
-    """The beginning of a value, as JSON where that is possible."""
-    return json.dumps(value, default=repr)[:80]
-
-
-_KIND_NAMES: dict[Any, str] = {
-    float: "a number", int: "a whole number", bool: "true or false", str: "a text", type(None): "null",
-}  # fmt: skip
+    _check_fields(settings, ranges, TuningError)

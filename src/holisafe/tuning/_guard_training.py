@@ -74,7 +74,7 @@ class GuardTraining:
             "seed": Range(below=2**32),
         }  # fmt: skip
         for name, allowed in ranges.items():
-            allowed.check(name, getattr(self, name))
+            allowed.check(name, getattr(self, name), TuningError)
 
 
 @dataclass(frozen=True, slots=True)

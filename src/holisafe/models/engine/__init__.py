@@ -1,7 +1,17 @@
 """How a model answers: batches, prefill, decoding, and what may change an answer while it is generated."""
 
+from holisafe.models.engine.branch import Branch
 from holisafe.models.engine.engine import Engine
-from holisafe.models.engine.interventions import Action, End, Insert, Intervention, PolicyIntervention
+from holisafe.models.engine.inside import hidden_states
+from holisafe.models.engine.interventions import (
+    Action,
+    End,
+    Insert,
+    Intervention,
+    Place,
+    PolicyIntervention,
+    Stream,
+)
 from holisafe.models.engine.options import GenerationOptions
 from holisafe.models.engine.request import (
     Answer,
@@ -16,6 +26,7 @@ from holisafe.models.engine.request import (
 __all__ = [
     "Action",
     "Answer",
+    "Branch",
     "End",
     "Engine",
     "Event",
@@ -24,8 +35,11 @@ __all__ = [
     "GenerationOptions",
     "Insert",
     "Intervention",
+    "Place",
     "PolicyIntervention",
     "Request",
+    "Stream",
     "TokenEvent",
     "VerdictEvent",
+    "hidden_states",
 ]

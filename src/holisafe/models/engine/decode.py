@@ -8,9 +8,7 @@ token that was chosen, and decides whether the row has ended. Rows of plain gree
 from __future__ import annotations
 
 import secrets
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,7 +17,8 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from holisafe.errors import ModelError
 from holisafe.models._watch import Watch
-from holisafe.models.engine.interventions import Action, End, Intervention, changes_embeddings, changes_tokens
+from holisafe.models.engine.inside import intervened
+from holisafe.models.engine.interventions import Action, End, Intervention, changes_tokens
 from holisafe.models.engine.options import GenerationOptions
 from holisafe.models.engine.request import Answer, FinishReason, Request
 from holisafe.models.engine.streaming import Listener
@@ -194,7 +193,7 @@ def decode(
     """
     steering = None if all(row.is_plain for row in rows) else Steering(rows, watch)
     recorder = Recorder(rows, tokenizer, config)
-    with _changed_embeddings(model, rows, inputs):
+    with intervened(model, rows, inputs):
         model.generate(
             **inputs,
             generation_config=config,
@@ -247,54 +246,6 @@ class Recorder(StoppingCriteria):  # type: ignore[misc]
             row.add(token, self._ends, self._tokenizer)
         ended = [row.finish_reason is not None for row in self._rows]
         return torch.tensor(ended, device=input_ids.device)
-
-
-@contextmanager
-def _changed_embeddings(model: Any, rows: Sequence[Row], inputs: dict[str, Any]) -> Iterator[None]:
-    """While it lasts, interventions see and change what the language model reads of the prompts.
-
-    The first call of the language model is the prefill; those of other threads pass untouched.
-    """
-    if not any(changes_embeddings(row.interventions) for row in rows):
-        yield
-        return
-    session = _Embeddings(rows, inputs["attention_mask"])
-    language = model.get_decoder()
-    handle = language.register_forward_pre_hook(session.before_forward, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-class _Embeddings:
-    """The prefill of one batch on its way into the language model."""
-
-    def __init__(self, rows: Sequence[Row], mask: Tensor) -> None:
-        self._rows = rows
-        self._mask = mask.bool()  # (rows, columns)
-        self._thread = threading.get_ident()
-        self._is_done = False
-
-    def before_forward(self, _: Any, arguments: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
-        """Replace `inputs_embeds`, (rows, columns, hidden)."""
-        embeddings = named.get("inputs_embeds")
-        if self._is_done or threading.get_ident() != self._thread or embeddings is None:
-            return None
-        self._is_done = True
-        changed = embeddings.clone()
-        for place, row in enumerate(self._rows):
-            seen = self._mask[place, -embeddings.shape[1] :]
-            for intervention in row.interventions:
-                before = changed[place, seen]  # (tokens, hidden)
-                after = intervention.on_embeddings(before)
-                if after.shape != before.shape:
-                    raise ModelError(
-                        f"{type(intervention).__name__}.on_embeddings gave the shape {list(after.shape)}, expected "
-                        f"{list(before.shape)}"
-                    )
-                changed[place, seen] = after.to(changed)
-        return arguments, {**named, "inputs_embeds": changed}
 
 
 def _decoded(tokenizer: Any, tokens: list[int]) -> str:

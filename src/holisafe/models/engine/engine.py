@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import copy
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
@@ -23,14 +22,18 @@ from holisafe.errors import HoliSafeError, ModelError
 from holisafe.families.features import forward_inputs
 from holisafe.models._watch import Watch
 from holisafe.models.engine.batching import BatchLimits, choose_batch, group_by_images
+from holisafe.models.engine.branch import Branch
 from holisafe.models.engine.decode import Row, decode
-from holisafe.models.engine.interventions import changes_embeddings
+from holisafe.models.engine.failures import OutOfMemoryError, drop_tensors, explained, free_memory
+from holisafe.models.engine.interventions import changes_embeddings, changes_hidden
 from holisafe.models.engine.options import GenerationOptions, generation_config
 from holisafe.models.engine.prefill import FeatureCache, feature_inputs, plain_inputs, prefix_inputs, shared_prefix
 from holisafe.models.engine.request import Answer, Event, Request
 from holisafe.models.engine.reuse import Way, try_out
 from holisafe.models.engine.streaming import EventStream, Listener
 from holisafe.models.prompts import Prepared, Prompt, context_length, prepare
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -89,6 +92,7 @@ class Engine:
         self._local = threading.local()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="holisafe-prepare")
         self._pending: list[_Pending] = []
+        self._calls: list[_Call] = []
         self._changed = threading.Condition()
         self._closed = False
         self._worker = threading.Thread(target=self._work, name="holisafe-answer", daemon=True)
@@ -148,6 +152,59 @@ class Engine:
         pending.answer.add_done_callback(lambda done: _tell_failure(done, listener))
         return EventStream(listener, pending.answer.cancel)
 
+    def look(self, prompt: Prompt, read: Callable[[Any, dict[str, Any]], T]) -> Future[T]:
+        """Run the model on a prompt oneself, between two batches; no guard and no intervention sees it.
+
+        Args:
+            prompt: The prompt.
+            read: Called in the engine's thread, without gradients, with the model and the inputs of its forward pass;
+                gives the result.
+        """
+        check_type(prompt, Prompt, "prompt")
+        return self._call(_Call(prompt, lambda inputs, _: read(self.model, inputs)))
+
+    def fork(self, prompt: Prompt, options: GenerationOptions) -> Future[Branch]:
+        """A second reading of an answer, for an intervention to take logits from; close it.
+
+        Args:
+            prompt: What it reads instead of the answer's own prompt.
+            options: Those of the answer: how long it may become.
+        """
+        check_type(prompt, Prompt, "prompt")
+
+        def branch(inputs: dict[str, Any], prepared: Prepared) -> Branch:
+            room = self._room_after(prepared, options.max_new_tokens)
+            config = generation_config(self.model, self.processor.tokenizer, room)
+            return Branch(self.model, inputs, config, self._autocast)
+
+        return self._call(_Call(prompt, branch))
+
+    def _call(self, call: _Call) -> Future[Any]:
+        with self._changed:
+            if self._closed:
+                raise ModelError("the model was closed; load it again")
+            call.prepared = self._threads.submit(self._prepare, call.prompt)
+            self._calls.append(call)
+            self._changed.notify_all()
+        return call.result
+
+    @torch.inference_mode()
+    def _run(self, call: _Call) -> None:
+        if not call.result.set_running_or_notify_cancel():
+            return
+        try:
+            if self._closed:
+                raise ModelError("the model was closed before it answered")
+            prepared = call.prepared.result()
+            config = generation_config(self.model, self.processor.tokenizer, 1)
+            with self._autocast(), Watch(self.model, judges=False) as watch:
+                result = call.work(self._inputs([prepared], config, watch, shares_prefix=False), prepared)
+        except Exception as error:
+            drop_tensors(error)
+            call.result.set_exception(explained(error))
+        else:
+            call.result.set_result(result)
+
     def close(self) -> None:
         """Stop; prompts still waiting get an error."""
         with self._changed:
@@ -187,7 +244,13 @@ class Engine:
         """Wait for prompts, and take those that go best together; empty when closed."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._closed)
+                self._changed.wait_for(lambda: self._pending or self._calls or self._closed)
+                calls, self._calls = self._calls, []
+            for call in calls:
+                self._run(call)
+            if calls and not self._closed:
+                continue
+            with self._changed:
                 waiting = 0
                 while not self._closed and waiting < len(self._pending) < self.pool:
                     waiting = len(self._pending)
@@ -216,12 +279,12 @@ class Engine:
             error = self._attempt(part)  # nothing of a failed attempt is alive here
             if error is None:
                 continue
-            if isinstance(error, _OutOfMemoryError):
-                _free_memory()
+            if isinstance(error, OutOfMemoryError):
+                free_memory()
                 if len(part) > 1:
                     self._use_less_memory(part)
             if len(part) == 1:
-                part[0].answer.set_exception(ModelError(str(error)) if type(error) is _OutOfMemoryError else error)
+                part[0].answer.set_exception(ModelError(str(error)) if type(error) is OutOfMemoryError else error)
             else:
                 half = len(part) // 2
                 parts += [part[half:], part[:half]]
@@ -231,8 +294,8 @@ class Engine:
         try:
             answers = self._generate(batch)
         except Exception as error:
-            _drop_tensors(error)
-            return _explained(error)
+            drop_tensors(error)
+            return explained(error)
         for request, answer in zip(batch, answers, strict=True):
             request.answer.set_result(answer)
         return None
@@ -254,9 +317,10 @@ class Engine:
 
     def _room(self, request: _Pending) -> int:
         """How many new tokens a prompt has room for in the model's context; at least one, as `prepare` checked."""
-        if self._context is None:
-            return request.new_tokens
-        return min(request.new_tokens, self._context - len(request.tensors.ids))
+        return self._room_after(request.tensors, request.new_tokens)
+
+    def _room_after(self, prompt: Prepared, new_tokens: int) -> int:
+        return new_tokens if self._context is None else min(new_tokens, self._context - len(prompt.ids))
 
     def _inputs(
         self, prompts: list[Prepared], config: GenerationConfig, watch: Watch, shares_prefix: bool
@@ -295,45 +359,25 @@ class _Pending:
 
     @property
     def stays_apart(self) -> bool:
-        return changes_embeddings(self.request.interventions)
+        return changes_embeddings(self.request.interventions) or changes_hidden(self.request.interventions)
 
 
-class _OutOfMemoryError(ModelError):
-    """The device's memory did not suffice."""
+@dataclass(eq=False)
+class _Call:
+    """Something else to do with the model."""
+
+    prompt: Prompt
+    work: Callable[[dict[str, Any], Prepared], Any]
+    prepared: Future[Prepared] = field(default_factory=Future)
+    result: Future[Any] = field(default_factory=Future)
 
 
 def _failed(request: _Pending) -> bool:
     """Wait until the prompt is prepared; where that failed, the request has its error."""
     error = request.prepared.exception()
     if error is not None and request.answer.set_running_or_notify_cancel():
-        request.answer.set_exception(_explained(error))
+        request.answer.set_exception(explained(error))
     return error is not None
-
-
-def _explained(error: BaseException) -> HoliSafeError:
-    if isinstance(error, HoliSafeError):
-        return error
-    text = f"{type(error).__name__}: {str(error).strip()[:300]}"
-    if isinstance(error, torch.OutOfMemoryError):
-        return _OutOfMemoryError(f"out of memory on this prompt alone ({text}); shorten it, or use a larger device")
-    wrapped = ModelError(f"the model failed on this prompt: {text}")
-    wrapped.__cause__ = error
-    return wrapped
-
-
-def _drop_tensors(error: BaseException) -> None:
-    """Clear the local variables of the frames that an error came through: they hold tensors."""
-    seen: set[int] = set()
-    each: BaseException | None = error
-    while each is not None and id(each) not in seen:
-        seen.add(id(each))
-        traceback.clear_frames(each.__traceback__)
-        each = each.__cause__ or each.__context__
-
-
-def _free_memory() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _tell_failure(done: Future[Answer], listener: Listener) -> None:

@@ -1,17 +1,18 @@
 """What can change an answer while it is generated: guard policies, soft prompts, differences of logits.
 
-An intervention belongs to a request, and sees its row of a batch alone. It has four points; each does nothing unless
+An intervention belongs to a request, and sees its row of a batch alone. It has five points; each does nothing unless
 it is overridden.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from torch import Tensor
 
 from holisafe._enums import parse_enum
-from holisafe.guard.policy import Policy, decide
+from holisafe.guard.policy import DecideBy, Policy, decide
 from holisafe.records import GuardVerdict
 
 
@@ -32,12 +33,36 @@ class End:
 Action = Insert | End
 
 
+class Stream(StrEnum):
+    """What of a decoder layer is seen."""
+
+    INPUT = "input"
+    """The residual stream as the layer reads it."""
+    ATTENTION = "attention"
+    """What its attention adds to the stream."""
+    MLP = "mlp"
+    """What its feed-forward part adds to the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the language model.
+
+    Attributes:
+        layer: Which decoder layer, from 0.
+        stream: What of it.
+    """
+
+    layer: int
+    stream: Stream = Stream.INPUT
+
+
 @dataclass(frozen=True)
 class Intervention:
-    """Four points at which a request's answer can be changed; derive from it and override those that you need.
+    """Five points at which a request's answer can be changed; derive from it and override those that you need.
 
-    Interventions are immutable and may be shared by requests. Several of one request act in order, each on what the
-    one before it returned.
+    One that keeps something from step to step belongs to one request; others may be shared. Several of one request act
+    in order, each on what the one before it returned.
     """
 
     def on_embeddings(self, embeddings: Tensor) -> Tensor:
@@ -50,6 +75,19 @@ class Intervention:
             As many embeddings.
         """
         return embeddings
+
+    def on_hidden(self, place: Place, step: int, states: Tensor) -> Tensor:
+        """Change states inside the language model.
+
+        Args:
+            place: Where they are.
+            step: 0 for the prompt, then the number of tokens generated so far.
+            states: (tokens, hidden): of the prompt without padding at step 0, then of one token.
+
+        Returns:
+            States of the same shape; the same object for no change.
+        """
+        return states
 
     def on_prefill(self, verdict: GuardVerdict) -> Action | None:
         """Act once the prompt has been read, before the first token.
@@ -87,20 +125,23 @@ class PolicyIntervention(Intervention):
 
     Attributes:
         policy: A policy or its name.
+        decide_by: The verdict that flags, or its name.
 
     Raises:
-        UnknownNameError: There is no such policy.
+        UnknownNameError: There is no such policy or verdict.
     """
 
     policy: Policy = Policy.OBSERVE
+    decide_by: DecideBy = DecideBy.REQUEST
 
     def __post_init__(self) -> None:
-        """Read the policy's name."""
+        """Read the names."""
         object.__setattr__(self, "policy", parse_enum(Policy, self.policy))
+        object.__setattr__(self, "decide_by", parse_enum(DecideBy, self.decide_by))
 
     def on_prefill(self, verdict: GuardVerdict) -> Action | None:
         """Insert the note of a warning, or end with the refusal."""
-        text = decide(self.policy, verdict.images, verdict.request).text
+        text = decide(self.policy, verdict.images, verdict.request, self.decide_by).text
         if not text:
             return None
         return End(text) if self.policy is Policy.REFUSE else Insert(f"{text}\n\n")
@@ -109,6 +150,11 @@ class PolicyIntervention(Intervention):
 def changes_embeddings(interventions: tuple[Intervention, ...]) -> bool:
     """Whether any of them overrides `on_embeddings`."""
     return any(type(each).on_embeddings is not Intervention.on_embeddings for each in interventions)
+
+
+def changes_hidden(interventions: tuple[Intervention, ...]) -> bool:
+    """Whether any of them overrides `on_hidden`."""
+    return any(type(each).on_hidden is not Intervention.on_hidden for each in interventions)
 
 
 def changes_tokens(interventions: tuple[Intervention, ...]) -> bool:

@@ -1,0 +1,42 @@
+"""Defences: ways to answer more safely that leave the weights as they are.
+
+`wrap(model, "ecso")` answers with one. A new defence is one more file whose class is registered; other packages add
+theirs by an entry point of the group "holisafe.defences", whose name is the defence's and whose value is its class.
+"""
+
+from __future__ import annotations
+
+from holisafe.defences._contract import DEFENCES, Defence, DefenceConfig, FittedDefence, Fork, Look, Steps
+from holisafe.defences._fit import Fitted, fit
+from holisafe.defences._fitted import base_identity, read_fitted, save_fitted, take_fitted
+from holisafe.defences._names import defence_names, parse, parse_all
+from holisafe.defences._wrap import Cost, Defended, DefendedAnswer, wrap
+
+from . import adashield, ecso, guard, prompt
+
+__all__ = [
+    "DEFENCES",
+    "Cost",
+    "Defence",
+    "DefenceConfig",
+    "Defended",
+    "DefendedAnswer",
+    "Fitted",
+    "FittedDefence",
+    "Fork",
+    "Look",
+    "Steps",
+    "adashield",
+    "base_identity",
+    "defence_names",
+    "ecso",
+    "fit",
+    "guard",
+    "parse",
+    "parse_all",
+    "prompt",
+    "read_fitted",
+    "save_fitted",
+    "take_fitted",
+    "wrap",
+]
