@@ -10,13 +10,12 @@ from holisafe.defences._contract import DEFENCES, Defence, DefenceConfig, Fitted
 from holisafe.defences._fit import Fitted, fit
 from holisafe.defences._fitted import base_identity, read_fitted, save_fitted, take_fitted
 from holisafe.defences._names import defence_names, parse, parse_all
-from holisafe.defences._wrap import Cost, Defended, DefendedAnswer, wrap
+from holisafe.defences._wrap import Defended, DefendedAnswer, wrap
 
-from . import adashield, ecso, guard, prompt
+from . import adashield, coca, ecso, guard, prompt
 
 __all__ = [
     "DEFENCES",
-    "Cost",
     "Defence",
     "DefenceConfig",
     "Defended",
@@ -28,6 +27,7 @@ __all__ = [
     "Steps",
     "adashield",
     "base_identity",
+    "coca",
     "defence_names",
     "ecso",
     "fit",
