@@ -12,7 +12,7 @@ from holisafe.defences._fitted import base_identity, read_fitted, save_fitted, t
 from holisafe.defences._names import defence_names, parse, parse_all
 from holisafe.defences._wrap import Defended, DefendedAnswer, wrap
 
-from . import adashield, coca, ecso, guard, prompt
+from . import adashield, coca, ecso, guard, prompt, tsdi
 
 __all__ = [
     "DEFENCES",
@@ -38,5 +38,6 @@ __all__ = [
     "read_fitted",
     "save_fitted",
     "take_fitted",
+    "tsdi",
     "wrap",
 ]
