@@ -12,7 +12,7 @@ from holisafe.defences._fitted import base_identity, read_fitted, save_fitted, t
 from holisafe.defences._names import defence_names, parse, parse_all
 from holisafe.defences._wrap import Defended, DefendedAnswer, wrap
 
-from . import adashield, coca, ecso, guard, prompt, tsdi
+from . import adashield, coca, ecso, guard, prompt, sapt, tsdi
 
 __all__ = [
     "DEFENCES",
@@ -36,6 +36,7 @@ __all__ = [
     "parse_all",
     "prompt",
     "read_fitted",
+    "sapt",
     "save_fitted",
     "take_fitted",
     "tsdi",
