@@ -123,10 +123,12 @@ def _learn(engine: Engine, examples: Sequence[Example], probed: Mapping[str, Ten
             for place in range(0, len(order), config.batch_size):
                 batch = order[place : place + config.batch_size]
                 for example in batch:
-                    (example_loss(model, tokenizer, example, soft, probed, draw, config) / len(batch)).backward()
+                    loss = example_loss(model, tokenizer, example, soft, probed, draw, config) / len(batch)
+                    torch.autograd.backward(loss)
                 optimizer.step()
                 optimizer.zero_grad()
-    return soft.detach()
+    learned: Tensor = soft.detach()
+    return learned
 
 
 def example_loss(
