@@ -6,8 +6,18 @@ theirs by an entry point of the group "holisafe.defences", whose name is the def
 
 from __future__ import annotations
 
-from holisafe.defences._contract import DEFENCES, Defence, DefenceConfig, FittedDefence, Fork, Look, Steps
-from holisafe.defences._fit import Fitted, fit
+from holisafe.defences._contract import (
+    DEFENCES,
+    Defence,
+    DefenceConfig,
+    FittedConfig,
+    FittedDefence,
+    Fork,
+    Look,
+    Progress,
+    Steps,
+)
+from holisafe.defences._fit import Fitted, fit, fitted_kind
 from holisafe.defences._fitted import base_identity, read_fitted, save_fitted, take_fitted
 from holisafe.defences._names import defence_names, parse, parse_all
 from holisafe.defences._wrap import Cost, Defended, DefendedAnswer, wrap
@@ -22,15 +32,18 @@ __all__ = [
     "Defended",
     "DefendedAnswer",
     "Fitted",
+    "FittedConfig",
     "FittedDefence",
     "Fork",
     "Look",
+    "Progress",
     "Steps",
     "adashield",
     "base_identity",
     "defence_names",
     "ecso",
     "fit",
+    "fitted_kind",
     "guard",
     "parse",
     "parse_all",
