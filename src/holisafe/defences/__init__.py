@@ -22,7 +22,7 @@ from holisafe.defences._fitted import base_identity, read_fitted, save_fitted, t
 from holisafe.defences._names import defence_names, parse, parse_all
 from holisafe.defences._wrap import Cost, Defended, DefendedAnswer, wrap
 
-from . import adashield, ecso, guard, prompt
+from . import adashield, ecso, guard, mars, prompt, refusal_direction, shiftdc
 
 __all__ = [
     "DEFENCES",
@@ -45,11 +45,14 @@ __all__ = [
     "fit",
     "fitted_kind",
     "guard",
+    "mars",
     "parse",
     "parse_all",
     "prompt",
     "read_fitted",
+    "refusal_direction",
     "save_fitted",
+    "shiftdc",
     "take_fitted",
     "wrap",
 ]
