@@ -6,13 +6,23 @@ theirs by an entry point of the group "holisafe.defences", whose name is the def
 
 from __future__ import annotations
 
-from holisafe.defences._contract import DEFENCES, Defence, DefenceConfig, FittedDefence, Fork, Look, Steps
-from holisafe.defences._fit import Fitted, fit
+from holisafe.defences._contract import (
+    DEFENCES,
+    Defence,
+    DefenceConfig,
+    FittedConfig,
+    FittedDefence,
+    Fork,
+    Look,
+    Progress,
+    Steps,
+)
+from holisafe.defences._fit import Fitted, fit, fitted_kind
 from holisafe.defences._fitted import base_identity, read_fitted, save_fitted, take_fitted
 from holisafe.defences._names import defence_names, parse, parse_all
 from holisafe.defences._wrap import Defended, DefendedAnswer, wrap
 
-from . import adashield, coca, ecso, guard, prompt, sapt, tsdi
+from . import adashield, coca, ecso, guard, mars, prompt, refusal_direction, sapt, shiftdc, tsdi
 
 __all__ = [
     "DEFENCES",
@@ -21,9 +31,11 @@ __all__ = [
     "Defended",
     "DefendedAnswer",
     "Fitted",
+    "FittedConfig",
     "FittedDefence",
     "Fork",
     "Look",
+    "Progress",
     "Steps",
     "adashield",
     "base_identity",
@@ -31,13 +43,17 @@ __all__ = [
     "defence_names",
     "ecso",
     "fit",
+    "fitted_kind",
     "guard",
+    "mars",
     "parse",
     "parse_all",
     "prompt",
     "read_fitted",
+    "refusal_direction",
     "sapt",
     "save_fitted",
+    "shiftdc",
     "take_fitted",
     "tsdi",
     "wrap",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from holisafe._fields import Range, check_fields
@@ -48,6 +48,9 @@ class Fork:
 Steps = Generator[Any, Any, Any]
 """A defence at work on one request: it yields steps, gets their results, and returns the answer."""
 
+Progress = Callable[[str, int, int], None]
+"""Called while a defence is fitted: with what is being done, how much of it is done, and how much there is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DefenceConfig:
@@ -79,6 +82,13 @@ class DefenceConfig:
             takes = f"expected some of {', '.join(known)}" if known else "the defence takes none"
             raise DefenceError(f"unknown setting {', '.join(unknown)}; {takes}")
         return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedConfig(DefenceConfig):
+    """Settings of a defence that learns something of a model first."""
+
+    fitted: str = field(default="", metadata={"help": "Folder that `holisafe defence fit` wrote."})
 
 
 class Defence(ABC):
@@ -127,6 +137,7 @@ class FittedDefence(Defence):
         digest: SHA-256 of the file of parts.
     """
 
+    config: ClassVar[type[DefenceConfig]] = FittedConfig
     positional = "fitted"
 
     def __init__(self, config: Any = None) -> None:
@@ -136,13 +147,14 @@ class FittedDefence(Defence):
 
     @classmethod
     @abstractmethod
-    def fit(cls, engine: Engine, samples: Sequence[Sample], config: Any) -> Mapping[str, Tensor]:
+    def fit(cls, engine: Engine, samples: Sequence[Sample], config: Any, progress: Progress) -> Mapping[str, Tensor]:
         """Learn from samples.
 
         Args:
             engine: The model at work.
             samples: With what is expected of each; those of a train split.
             config: Its settings.
+            progress: Told how far it is.
 
         Returns:
             Parts by name.
