@@ -61,6 +61,14 @@ def tune(
             help="Setting of the method, such as image_weight=0.5; may be given more than once.",
         ),
     ] = None,
+    guard_head: Annotated[
+        bool | None,
+        typer.Option(
+            "--guard-head/--no-guard-head",
+            help="Whether a guard learns too, where the method does with and without.",
+            show_default="what the method does; the recipe's guard",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/MODEL-METHOD")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of --num-train-epochs.")] = None,
     num_train_epochs: Annotated[
@@ -212,7 +220,7 @@ def tune(
     arguments: dict[str, Any] = {
         "split": split,
         "general": general,
-        "guard": None if kept is None else kept.guard,
+        "guard": guard_head if kept is None or kept.guard is None or guard_head is False else kept.guard,
     }
     while_it_trains: dict[str, Any] = {
         "save_steps": save_steps,

@@ -47,6 +47,10 @@ def configure_trainable_parts(model: Any, config: TuneConfig) -> Any:
         if part in rates:
             parameter.requires_grad_(True)
     found = {part for part, parameter in _by_part(base) if parameter.requires_grad}
+    if observer is None:
+        rates.pop("guard", None)  # the method does without
+    if not rates:
+        raise TuningError("nothing learns: learning_rates freezes every part, and the model has no guard")
     if missing := [part for part in rates if part not in found]:
         raise TuningError(
             f"{type(base).__name__} has no {missing[0]} part of its own that could learn; freeze it "

@@ -16,6 +16,7 @@ from holisafe.errors import DataError, ImageError, TuningError
 from holisafe.guard import GuardConfig
 from holisafe.images import content_hash, open_image, read_bytes
 from holisafe.records import ImageRef, Sample
+from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._progress import OnStage, untold
 from holisafe.tuning._targets import check_samples
 
@@ -74,6 +75,7 @@ def read_training(
     split: str | None,
     general: str | Path | Sequence[Sample] | None,
     guard: GuardConfig | None,
+    config: TuneConfig,
 ) -> TrainingData:
     """Read what to learn from.
 
@@ -82,6 +84,7 @@ def read_training(
         split: Its split; when None "train", or all of the data where no split is held out.
         general: General instruction data; their split "train", or all of them where no split is held out.
         guard: The guard that learns too; None where there is none.
+        config: The settings; the method makes of the samples what it learns from.
 
     Raises:
         DataError: The data cannot be read.
@@ -93,6 +96,9 @@ def read_training(
     more, _, more_broken = ((), None, 0) if general is None else _read(general, None)
     if not safety:
         raise TuningError(f"{data if isinstance(data, str | Path) else 'the data'}: no samples to learn from")
+    method = config.method_part
+    safety = tuple(method.prepare(safety, config.method_config))
+    more = tuple(method.prepare_general(more, config.method_config))
     check_samples(safety, guard)
     check_samples(more, None)
     name = "" if isinstance(data, Sequence) and not isinstance(data, str) else str(data)

@@ -33,6 +33,7 @@ from holisafe.tuning._processes import (
     whole,
     whole_optimizer,
 )
+from holisafe.tuning._reference import Reference
 
 RECIPE_FILE = "recipe.json"
 """What a folder's checkpoints were made with."""
@@ -131,6 +132,12 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
                 chat_template_args=config.chat_template_args,
             ),
         )
+        self._reference = Reference(self.model) if self.method.has_reference else None
+        if is_sharded and self._reference is not None and self._reference.first:
+            raise TuningError(
+                f'method="{config.method}" compares with the model as it was, which sharded weights (FSDP) allow where '
+                "the language model alone learns; freeze the other parts, or use DDP"
+            )
         if is_sharded:
             prepare_shards(self, learned_weights(self.model).values())
         if self.is_world_process_zero():
@@ -181,6 +188,10 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
             module.eval()
         for layer in self._checkpointed:
             layer.training = True  # of it alone: what is inside, dropout too, stays in evaluation mode
+        if self._reference is not None:
+            # of its own: autocast keeps weights that it has cast, and these are others
+            with self.accelerator.autocast(), self._reference:
+                inputs = {**inputs, **self.method.reference(self.model, inputs, self.method_config)}
         with self.accelerator.autocast():  # the model's own forward is; what is computed before it has to be too
             loss = self.method.loss(model, inputs, self.method_config)
         counts = self._step_counts if model.training else None

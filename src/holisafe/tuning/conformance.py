@@ -30,6 +30,7 @@ from holisafe.guard.attach import find_observer
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import GuardLabel
 from holisafe.tuning._config import Precision, TuneConfig
+from holisafe.tuning._loss import Loss
 from holisafe.tuning._parts import configure_trainable_parts
 from holisafe.tuning._result import fill_from
 from holisafe.tuning._trainer import GuardedTrainer, last_checkpoint, learned_weights
@@ -61,7 +62,7 @@ class MethodConformance:
         """`counts` gives the counts of the terms of `loss`, under their names."""
         model, processor, config = self._ready()
         batch = self._collate(model, processor, config)(self.samples())
-        loss = config.method_part.loss(model, batch, config.method_config)
+        loss = _loss(model, batch, config)
         assert config.method_part.counts(batch) == {term.name: term.count for term in loss.terms}
 
     def test_micro_batches_give_the_gradient_of_the_whole_batch(self) -> None:
@@ -128,7 +129,7 @@ class MethodConformance:
         found = [method.counts(batch) for batch in batches]
         counts = {name: sum(each[name] for each in found) for name in found[0]}
         for batch in batches:
-            total: Any = method.loss(model, batch, config.method_config).total(counts)
+            total: Any = _loss(model, batch, config).total(counts)
             total.backward()
         return torch.cat(
             [
@@ -146,6 +147,14 @@ class MethodConformance:
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
         return trainer
+
+
+def _loss(model: Any, batch: dict[str, Any], config: TuneConfig) -> Loss:
+    """The loss of a batch of a model that has not learned yet."""
+    method = config.method_part
+    with torch.no_grad():
+        reference = method.reference(model, batch, config.method_config)
+    return method.loss(model, {**batch, **reference}, config.method_config)
 
 
 def drawn_samples() -> list[Sample]:
