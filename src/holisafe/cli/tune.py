@@ -50,7 +50,8 @@ def tune(
         str | None,
         typer.Option(
             help="vgm: answers and a guard that reads the images. meta-token: answers and a guard that reads a learned "
-            "token per image. sft: answers only. Or a method of another package.",
+            "token per image. sft: answers only. star-dss: answers as far as a guard found them safe (--scores). "
+            "safekey: answers with thoughts, of thinking models. Or a method of another package.",
             show_default="vgm",
         ),
     ] = None,
@@ -60,6 +61,10 @@ def tune(
             metavar="KEY=VALUE",
             help="Setting of the method, such as image_weight=0.5; may be given more than once.",
         ),
+    ] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Scores for star-dss, from `holisafe tune-scores`.", show_default="none"),
     ] = None,
     guard_head: Annotated[
         bool | None,
@@ -197,6 +202,8 @@ def tune(
         "seed": seed,
         "general_share": general_share,
     }
+    if scores is not None:
+        method_args = [*(method_args or []), f"scores={json.dumps(scores)}"]
     named = {"method_args": method_args or [], "chat_template_args": chat_template_args or []}
     from holisafe import tuning
     from holisafe.models import ModelSpec

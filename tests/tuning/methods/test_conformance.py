@@ -70,5 +70,5 @@ class TestOfAnotherPackage(TestVgm):
     method_args = {"share": 0.25}  # noqa: RUF012
 
     def test_it_is_named_beside_the_others(self) -> None:
-        assert method_names() == ["half", "meta-token", "sft", "vgm"]
+        assert {"half", "meta-token", "sft", "vgm"} <= set(method_names())
         assert TuneConfig(method="half").method_config == HalfConfig()

@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from holisafe.tuning.methods._method import METHODS, Method, MethodConfig, method_names
 
-from . import meta_token, sft, vgm
+from . import meta_token, safekey, sft, star_dss, vgm
 
-__all__ = ["METHODS", "Method", "MethodConfig", "meta_token", "method_names", "sft", "vgm"]
+__all__ = ["METHODS", "Method", "MethodConfig", "meta_token", "method_names", "safekey", "sft", "star_dss", "vgm"]
