@@ -32,12 +32,13 @@ def token_starts(tokenizer: Any, ids: Sequence[int]) -> list[int]:
         tokenizer: What the ids are of.
         ids: An answer's tokens, as they stand in a conversation.
     """
-    starts, done, first = [], 0, 0
+    starts, done, whole, first = [], 0, 0, 0
     for stop in range(1, len(ids) + 1):
-        starts.append(done)
+        starts.append(done + whole)
         text = squeezed(tokenizer.decode(list(ids[first:stop])))
-        if not text.endswith(_HALF) or stop == len(ids):
-            done, first = done + len(text), stop
+        whole = len(text.rstrip(_HALF))  # of a character, the next tokens write the rest
+        if whole == len(text) or stop == len(ids):
+            done, whole, first = done + len(text), 0, stop
     return [*starts, done]
 
 
