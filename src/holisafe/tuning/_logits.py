@@ -80,8 +80,5 @@ def learned_logits(model: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tenso
         outputs = model(**inputs)
     wanted = labels[:, 1:] != IGNORED  # a token is told from the position before it
     logits: Tensor = outputs["logits"]
-    if logits.shape[:2] == labels.shape:
-        logits = logits[:, :-1][wanted.to(logits.device)]
-    else:
-        logits = logits[0]
+    logits = logits[:, :-1][wanted.to(logits.device)] if logits.shape[:2] == labels.shape else logits[0]
     return logits.float(), labels[:, 1:][wanted].to(logits.device), outputs

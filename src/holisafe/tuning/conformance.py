@@ -31,7 +31,7 @@ from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import GuardLabel
 from holisafe.tuning._config import Precision, TuneConfig
 from holisafe.tuning._loss import Loss
-from holisafe.tuning._parts import configure_trainable_parts
+from holisafe.tuning._parts import add_training_modules, configure_trainable_parts
 from holisafe.tuning._result import fill_from
 from holisafe.tuning._trainer import GuardedTrainer, last_checkpoint, learned_weights
 
@@ -61,6 +61,7 @@ class MethodConformance:
     def test_targets_are_counted_before_the_model_runs(self) -> None:
         """`counts` gives the counts of the terms of `loss`, under their names."""
         model, processor, config = self._ready()
+        add_training_modules(model, config)
         batch = self._collate(model, processor, config)(self.samples())
         loss = _loss(model, batch, config)
         assert config.method_part.counts(batch) == {term.name: term.count for term in loss.terms}
@@ -124,6 +125,7 @@ class MethodConformance:
     def _gradient(self, size: int) -> Tensor:
         """The gradient of all weights (weights,), from batches of a size."""
         model, processor, config = self._ready()
+        add_training_modules(model, config)
         method, collate, samples = config.method_part, self._collate(model, processor, config), self.samples()
         batches = [collate(samples[start : start + size]) for start in range(0, len(samples), size)]
         found = [method.counts(batch) for batch in batches]

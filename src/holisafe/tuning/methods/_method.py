@@ -14,6 +14,8 @@ from holisafe.guard import GuardConfig
 from holisafe.tuning._fields import check_fields
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from holisafe.records import Sample
     from holisafe.tuning._loss import Loss
 
@@ -135,6 +137,27 @@ class Method(ABC):
             config: An instance of this method's `config`.
         """
         return {}
+
+    def settings_at(self, config: Any, progress: float) -> Any:
+        """The settings in force at a point of the training; what `loss` is given. A term that is off has a count of 0.
+
+        Args:
+            config: An instance of this method's `config`.
+            progress: Share of the optimizer steps that are done, in [0, 1).
+        """
+        return config
+
+    def training_modules(self, width: int, config: Any) -> nn.Module | None:
+        """What learns beside the model, at `TuneConfig.learning_rate`, and is not saved with it; None for nothing.
+
+        `loss` finds it as the submodule `TRAINING_ONLY` of the base model. It has to run within the model's forward
+        pass, as from a hook: DDP looks for what learns in the outputs.
+
+        Args:
+            width: Of the language model's hidden states.
+            config: An instance of this method's `config`.
+        """
+        return None
 
     @abstractmethod
     def loss(self, model: Any, batch: Mapping[str, Any], config: Any) -> Loss:
