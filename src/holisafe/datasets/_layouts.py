@@ -8,7 +8,8 @@
 
 | preference pairs, SPA-VL | `prompt` or `question`, `chosen`, `rejected` | pairs; the data do not say what is right |
 
-MM-SafetyBench, SPA-VL's evaluation sets and BeaverTails-V lack fields that nothing in the files stands for; the error names them.
+MM-SafetyBench, SPA-VL's evaluation sets and BeaverTails-V lack fields that nothing in the files stands for; the error
+names them.
 """
 
 from __future__ import annotations

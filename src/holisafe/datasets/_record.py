@@ -234,9 +234,7 @@ class _Record:
                 return parse_enum(Combination, found)
             except UnknownNameError:
                 pass
-        elif found is None and self.fields.get("expected") is not None:
-            return None
-        elif found is None and self._is_pair():
+        elif found is None and (self.fields.get("expected") is not None or self._is_pair()):
             return None
         elif found is None and self._is_general():
             self.assumed.add(GENERAL)

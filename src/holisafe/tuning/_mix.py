@@ -207,7 +207,8 @@ def group_by_length(samples: Sequence[Sample], batch_size: int, batches: int, *,
 
 def _length(sample: Sample) -> tuple[int, int]:
     """What orders samples as their tokens would: images, then characters."""
-    return len(sample.images), sum(len(turn.text) for turn in sample.turns) + len(sample.reference or "")
+    answer = max(len(text or "") for text in (sample.reference, sample.rejected))
+    return len(sample.images), sum(len(turn.text) for turn in sample.turns) + answer
 
 
 def _check_combinations(samples: Sequence[Sample]) -> None:

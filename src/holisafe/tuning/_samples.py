@@ -134,9 +134,8 @@ def find_unfit(
             shape = tuple(sizes[image] for image in sample.images)
             if shape not in room:
                 room[shape] = _tokens(collate, _blank(sample, shape))
-            tokens = room[shape] + len(
-                "".join((*(turn.text for turn in sample.turns), sample.reference or "")).encode()
-            )
+            answer = max(len((text or "").encode()) for text in (sample.reference, sample.rejected))
+            tokens = room[shape] + answer + len("".join(turn.text for turn in sample.turns).encode())
             if limit is not None and tokens + extra * len(shape) > limit:
                 tokens = _tokens(collate, sample)
         except ImageError as error:
@@ -162,7 +161,8 @@ def _blank(sample: Sample, shape: Sequence[tuple[int, int]]) -> Sample:
         file = io.BytesIO()
         Image.new("RGB", size).save(file, "PNG")
         images.append(ImageRef("blank", data=file.getvalue()))
-    return replace(sample.with_images(tuple(images)).with_query("x"), reference="x")
+    rejected = None if sample.rejected is None else "y"
+    return replace(sample.with_images(tuple(images)).with_query("x"), reference="x", rejected=rejected)
 
 
 def _read(data: str | Path | Sequence[Sample], split: str | None) -> tuple[tuple[Sample, ...], str | None, int]:

@@ -25,7 +25,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from holisafe.guard import attach_guard
+from holisafe.guard import GuardConfig, attach_guard
 from holisafe.guard.attach import find_observer
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import GuardLabel
@@ -44,6 +44,8 @@ class MethodConformance:
 
     name: ClassVar[str]
     method_args: ClassVar[dict[str, Any]] = {}
+    guard: ClassVar[GuardConfig | None] = None
+    """Parts of the guard, for methods that do with and without; None for what the method does by default."""
 
     def fresh(self) -> tuple[Any, Any]:
         """A small model without a guard and its processor, the same at each call."""
@@ -111,7 +113,7 @@ class MethodConformance:
         """A model with the method's guard, in evaluation mode."""
         config = self._config()
         model, processor = self.fresh()
-        guard = config.method_part.guard(None)
+        guard = config.method_part.guard(self.guard)
         if guard is not None:
             torch.manual_seed(0)
             attach_guard(model, guard, processor=processor)

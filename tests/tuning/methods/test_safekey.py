@@ -290,3 +290,7 @@ class TestConformance(MethodConformance):
         first, *rest = drawn_samples()
         plain = replace(first, id="plain", reference="<think>Hm.</think>No.")
         return [plain, *thoughtful(rest)]
+
+
+class TestConformanceWithGuard(TestConformance):
+    guard = GuardConfig()

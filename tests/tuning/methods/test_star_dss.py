@@ -189,3 +189,7 @@ class TestConformance(MethodConformance):
 
     def samples(self) -> list[Sample]:
         return valued([0.75, 0.25], drawn_samples())
+
+
+class TestConformanceWithGuard(TestConformance):
+    guard = GuardConfig()
