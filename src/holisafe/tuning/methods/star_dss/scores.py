@@ -84,7 +84,7 @@ def with_scores(samples: Sequence[Sample], path: Path) -> list[Sample]:
     found = []
     for sample, key in zip(samples, content_keys(samples), strict=True):
         if key not in rows:
-            why = "of another question, image or answer" if sample.id in ids else "no scores"
+            why = "scores of another question, image or answer" if sample.id in ids else "no scores"
             raise TuningError(
                 f"scores {path}: sample {sample.id}: holds {why}, so that they do not belong to these data; make "
                 "them with `holisafe tune-scores`"
