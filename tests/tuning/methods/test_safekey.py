@@ -30,11 +30,12 @@ from holisafe.tuning.methods.safekey import SafeKeyConfig
 from holisafe.tuning.methods.safekey.data import KEY_TAG, SPANS, UNDERSTANDING_TAG
 from holisafe.tuning.methods.safekey.loss import with_masked_query
 from tiny_models import FAMILIES, IMAGE_FIRST, Tiny, save
+from tuning.answers import KNOWS_THOUGHTS, thoughtful
 from tuning.data import SETTINGS, mixed
 from tuning.tiny_run import safety
 
 ALONE = replace(SETTINGS, method="safekey", lora_dropout=0.0)
-THINKING = IMAGE_FIRST + "{# <think> #}"
+THINKING = IMAGE_FIRST + KNOWS_THOUGHTS
 """A template that knows thoughts, and writes none by itself."""
 
 OPENING = IMAGE_FIRST.replace("assistant:{%", "assistant: <think>{%")
@@ -43,22 +44,6 @@ OPENING = IMAGE_FIRST.replace("assistant:{%", "assistant: <think>{%")
 
 def thinking(family: str = "llava", template: str = THINKING) -> Tiny:
     return FAMILIES[family](template)
-
-
-def thoughtful(samples: Sequence[Sample] | None = None) -> list[Sample]:
-    """Samples whose answers begin with a thought of an understanding and a key sentence."""
-    found = []
-    for each in mixed() if samples is None else samples:
-        understanding, key = f"<think>They ask {each.query}", " That decides it."
-        ends = {UNDERSTANDING_TAG: len(understanding), KEY_TAG: len(understanding + key)}
-        found.append(
-            replace(
-                each,
-                reference=f"{understanding}{key} So be it.</think>{each.reference}",
-                tags={**each.tags, **{name: str(end) for name, end in ends.items()}},
-            )
-        )
-    return found
 
 
 class Run:
@@ -90,7 +75,7 @@ class Run:
 
 def test_without_both_weights_it_is_cross_entropy_bit_for_bit() -> None:
     run, plain = Run(key_weight=0.0, head_weight=0.0), Run(method="sft")
-    samples = thoughtful()
+    samples = thoughtful(mixed())
     found, expected = run.loss(run.batch(samples)).total(), plain.loss(plain.batch(samples)).total()
     assert torch.equal(found, expected)
     ours, theirs = run.gradients(found), plain.gradients(expected)
@@ -109,7 +94,7 @@ def test_the_auxiliary_terms_begin_in_the_last_two_of_five_epochs() -> None:
 def test_the_log_has_the_auxiliary_terms_once_they_begin(tmp_path: Path) -> None:
     made = thinking()
     config = replace(ALONE, batch_size=1, gradient_accumulation_steps=1)
-    samples = [replace(each, id=f"{turn}-{each.id}") for turn in range(5) for each in thoughtful()[:1]]
+    samples = [replace(each, id=f"{turn}-{each.id}") for turn in range(5) for each in thoughtful(mixed())[:1]]
     run = GuardedTrainer(made.model, made.processor, config, samples, tmp_path, logging_steps=1, use_cpu=True)
     heads = run.model.get_submodule(f"base_model.model.{TRAINING_ONLY}")
     before = [weight.detach().clone() for weight in heads.parameters()]
@@ -124,7 +109,7 @@ def test_the_log_has_the_auxiliary_terms_once_they_begin(tmp_path: Path) -> None
 @pytest.mark.parametrize("family", FAMILIES)
 def test_with_the_query_masked_other_tokens_of_the_query_leave_the_key_sentence_unmoved(family: str) -> None:
     run = Run(thinking(family))
-    batch = run.batch(thoughtful())
+    batch = run.batch(thoughtful(mixed()))
     other = {name: each.clone() if isinstance(each, Tensor) else each for name, each in batch.items()}
     tokenizer = run.processor.tokenizer
     text = set(tokenizer.encode("abcdefghijklmnopqrstuvwxyz ?,", add_special_tokens=False))
@@ -140,7 +125,7 @@ def test_with_the_query_masked_other_tokens_of_the_query_leave_the_key_sentence_
 
 def test_a_masked_row_learns_the_key_sentence_and_nothing_else() -> None:
     run = Run()
-    batch = run.batch(thoughtful())
+    batch = run.batch(thoughtful(mixed()))
     doubled = with_masked_query({name: batch[name] for name in ("input_ids", "attention_mask", "labels")}, batch[SPANS])
     for row in range(2):
         answer, key, end = batch[SPANS][row].tolist()
@@ -210,8 +195,8 @@ TOKENS = merging_tokenizer()
 
 def test_what_the_generation_prompt_opens_is_not_learned_again() -> None:
     run = Run(thinking(template=OPENING))
-    batch = run.batch(thoughtful())
-    for row, one in enumerate(thoughtful()):
+    batch = run.batch(thoughtful(mixed()))
+    for row, one in enumerate(thoughtful(mixed())):
         answer, start, stop = batch[SPANS][row].tolist()
         ids = batch["input_ids"][row]
         decode = run.processor.tokenizer.decode
@@ -232,7 +217,7 @@ def test_the_heads_are_not_in_what_is_saved(tmp_path: Path) -> None:
 
 def test_a_guard_learns_beside_it_from_the_plain_rows() -> None:
     run = Run(with_guard=True)
-    samples = thoughtful()
+    samples = thoughtful(mixed())
     found = run.loss(run.batch(samples, GuardConfig()))
     plain = Run(method="vgm", with_guard=True)
     expected = plain.loss(plain.batch(samples, GuardConfig()))
@@ -242,7 +227,7 @@ def test_a_guard_learns_beside_it_from_the_plain_rows() -> None:
 
 
 def test_a_request_is_harmful_where_it_is_to_be_refused() -> None:
-    refused, answered = thoughtful()
+    refused, answered = thoughtful(mixed())
     unknown = replace(refused, expected=None)
     plain = replace(refused, tags={})
     assert Run().batch([refused, answered, unknown, plain])["unsafe"].tolist() == [1, 0, -100, -100]

@@ -16,12 +16,12 @@ from holisafe.guard import GuardConfig
 from holisafe.records import Sample
 from holisafe.tuning import Loss, TuneConfig, configure_trainable_parts
 from holisafe.tuning._reference import Reference
-from holisafe.tuning._spans import squeezed
 from holisafe.tuning.conformance import MethodConformance, drawn_samples
 from holisafe.tuning.methods.star_dss.data import DISTANCE, VALUES
 from holisafe.tuning.methods.star_dss.loss import REFERENCE
 from holisafe.tuning.methods.star_dss.scores import Chunks, scored
 from tiny_models import llava
+from tuning.answers import in_chunks
 from tuning.data import SETTINGS, mixed, sample
 
 ALONE = replace(SETTINGS, method="star-dss", lora_dropout=0.0)
@@ -29,12 +29,7 @@ ALONE = replace(SETTINGS, method="star-dss", lora_dropout=0.0)
 
 def valued(values: Sequence[float], samples: Sequence[Sample] | None = None) -> list[Sample]:
     """Samples whose answers are cut into as many equal chunks as there are values."""
-    found = []
-    for each in mixed() if samples is None else samples:
-        whole = len(squeezed(each.reference or ""))
-        ends = [whole * (at + 1) // len(values) for at in range(len(values))]
-        found.append(scored(each, Chunks(tuple(ends), tuple(values))))
-    return found
+    return in_chunks(mixed() if samples is None else samples, values)
 
 
 class Run:
