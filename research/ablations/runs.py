@@ -36,7 +36,6 @@ from holisafe.taxonomy import Combination
 from holisafe.tuning import Collator, GuardedTrainer, TuneConfig, calibration_slice, check_samples, mix
 from holisafe.tuning._answer_loss import answer_term, model_inputs
 from holisafe.tuning._mix import group_by_length
-from holisafe.tuning._ready import guard_for
 from research.ablations.arms import SSS, UNTUNED, Arm, run_name
 
 JUDGES = ("refusal", "holisafe")
@@ -249,7 +248,7 @@ def _tune(
 ) -> tuple[LoadedModel, Collator, dict[str, Any]]:
     """The tuned model with its adapter merged, its collator, and what is told of the training."""
     config = settings.config(arm, seed)
-    guard = guard_for(config, GuardConfig(**arm.guard))
+    guard = config.method_part.guard(GuardConfig(**arm.guard))
     if guard is not None:
         torch.manual_seed(seed)
         attach_guard(loaded.model, guard, processor=loaded.processor)

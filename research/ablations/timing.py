@@ -12,7 +12,6 @@ import torch
 from transformers import TrainerCallback
 
 from holisafe.guard import GuardConfig, attach_guard
-from holisafe.tuning._ready import guard_for
 from research.ablations.arms import Arm
 from research.ablations.runs import Material, Settings, answer, draw, load_base, make_trainer
 
@@ -26,7 +25,7 @@ def measure(
     """
     loaded = load_base(settings)
     config = replace(settings.config(arm, 0), max_steps=steps)
-    attach_guard(loaded.model, guard_for(config, GuardConfig(**arm.guard)), processor=loaded.processor)
+    attach_guard(loaded.model, config.method_part.guard(GuardConfig(**arm.guard)), processor=loaded.processor)
     drawn = draw(settings, material, arm, 0)[: steps * settings.batch]
     times = _Times()
     with tempfile.TemporaryDirectory() as folder:

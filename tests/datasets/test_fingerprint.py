@@ -42,6 +42,7 @@ CHANGES: dict[str, Callable[[Sample], Sample]] = {
     "tag": lambda sample: replace(sample, tags={**sample.tags, "scenario": "kitchen"}),
     "image_labels": lambda sample: replace(sample, image_labels=(GuardLabel.SAFE,)),
     "reference": lambda sample: replace(sample, reference="Yes."),
+    "rejected": lambda sample: replace(sample, rejected="No."),
     "options": lambda sample: replace(sample, options=("A", "B")),
     "twin": lambda sample: replace(sample, twin="9"),
     "cluster": lambda sample: replace(sample, cluster="another"),

@@ -68,7 +68,6 @@ def test_mssbench_gives_twins(images: Path) -> None:
 
 LACKING: list[tuple[str, Any, list[str]]] = [
     ("MM-SafetyBench", {"0": {"Question": "q", "Changed Question": "c", "Rephrased Question": "r"}}, ["image", "type"]),
-    ("SPA-VL", [{"image": "a.png", "question": "q", "chosen": "c", "rejected": "r"}], ["type", "expected"]),
     ("SPA-VL", [{"image": "a.png", "question": "q", "class1": "c"}], ["type", "expected"]),
     ("BeaverTails-V", [{"image": "a.png", "question": "q", "response": "r", "category": "c"}], ["type", "expected"]),
 ]

@@ -82,7 +82,8 @@ def make_place(folder: Path) -> Path:
         export_parquet(general(), folder / name, "train")
     recipe = next(block for block in blocks("docs/tune.md") if block.language == "json")
     (folder / "my-recipe.json").write_text(recipe.text)
-    for name, guard in (("shieldgemma-2-4b-it", "shieldgemma2"), ("wildguard", "wildguard")):
+    names = {"shieldgemma-2-4b-it": "shieldgemma2"} | {name: name for name in ("wildguard", "llama-guard-3-vision")}
+    for name, guard in names.items():
         save_guard(TINY[guard](), folder / "guards" / name)
     _write_pictures(folder)
     _write_records(folder)

@@ -53,6 +53,7 @@ samples = st.builds(
     tags=tags,
     source=texts,
     licence=texts,
+    rejected=st.none() | texts,
 )
 image_verdicts = st.builds(
     ImageVerdict,

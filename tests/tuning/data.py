@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -76,6 +77,11 @@ def learned(processor: Any, batch: dict[str, Any], row: int) -> str:
     """What is learned of a row, control tokens included."""
     labels = batch["labels"][row]
     return str(processor.tokenizer.decode(labels[labels != -100]))
+
+
+def in_pairs(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples with worse answers of different lengths."""
+    return [replace(each, rejected="Sure, " * (at + 1) + "why not?") for at, each in enumerate(samples)]
 
 
 SETTINGS = TuneConfig(

@@ -22,6 +22,7 @@ from guard.prompts import guard, tiny
 from holisafe.records import Sample
 from holisafe.tuning import GuardedTrainer
 from holisafe.tuning._mix import group_by_length
+from tuning.answers import KNOWS_THOUGHTS, in_chunks, thoughtful
 from tuning.data import ANSWERED, SETTINGS, picture, sample
 
 STEP = 4
@@ -66,10 +67,20 @@ def gradient(
 ) -> dict[str, Tensor]:
     """The gradient that the optimizer applies after one step over the samples."""
     config = replace(
-        SETTINGS, method=method, batch_size=batch_size, gradient_accumulation_steps=accumulation, max_grad_norm=1e9
+        SETTINGS,
+        method=method,
+        method_args=ARGS.get(method, {}),
+        batch_size=batch_size,
+        gradient_accumulation_steps=accumulation,
+        max_grad_norm=1e9,
     )
     made = tiny("llava")
-    if method != "sft":
+    if method == "star-dss":
+        samples = in_chunks(samples)
+    if method == "safekey":
+        made.processor.chat_template += KNOWS_THOUGHTS
+        samples = thoughtful(samples)
+    if method not in ("sft", "star-dss"):
         guard(made, meta_token=method == "meta-token")
     if grouped:
         samples = group_by_length(samples, batch_size, len(samples) // batch_size)
@@ -97,6 +108,9 @@ def _flat(of: dict[str, Tensor], name: str, *both: dict[str, Tensor]) -> Tensor:
     shape = next(each[name] for each in both if name in each)
     return of.get(name, torch.zeros_like(shape)).flatten().double()
 
+
+ARGS = {"safekey": {"auxiliary_start": 0.0}}
+"""Settings of a method, such that its first step has all terms."""
 
 SAMPLES = {"extreme": extreme, "general": with_general}
 

@@ -116,6 +116,7 @@ def _encodable_sample(sample: Sample, identify_once: Any) -> Sample:
         id=encodable(sample.id),
         turns=turns,
         reference=None if sample.reference is None else encodable(sample.reference),
+        rejected=None if sample.rejected is None else encodable(sample.rejected),
         options=tuple(map(encodable, sample.options)),
         twin=None if sample.twin is None else encodable(sample.twin),
         cluster=encodable(sample.cluster),

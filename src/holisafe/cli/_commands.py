@@ -33,7 +33,7 @@ class Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Names of all commands, found without importing any."""
         modules = pkgutil.iter_modules(importlib.import_module("holisafe.cli").__path__)
-        return sorted(module.name for module in modules if not module.name.startswith("_"))
+        return sorted(module.name.replace("_", "-") for module in modules if not module.name.startswith("_"))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name; for a wrong name import all, so that close ones can be offered."""
@@ -87,7 +87,7 @@ def explain(error: BaseException) -> str | None:
 
 def _load(name: str) -> dict[str, Any]:
     alone = typer.Typer(rich_markup_mode=None)
-    importlib.import_module(f"holisafe.cli.{name}").register(alone)
+    importlib.import_module(f"holisafe.cli.{name.replace('-', '_')}").register(alone)
     return dict(lay_out(get_group(alone)).commands)
 
 

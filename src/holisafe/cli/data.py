@@ -203,6 +203,7 @@ def _sample_table(sample: Sample) -> Table:
         ("image label", ", ".join(sample.image_labels)),
         ("options", "; ".join(sample.options)),
         ("reference", sample.reference),
+        ("rejected", sample.rejected),
         ("twin", sample.twin),
         ("tags", ", ".join(f"{name}: {value}" for name, value in tags.items())),
         ("source", sample.source),

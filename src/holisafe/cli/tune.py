@@ -50,7 +50,8 @@ def tune(
         str | None,
         typer.Option(
             help="vgm: answers and a guard that reads the images. meta-token: answers and a guard that reads a learned "
-            "token per image. sft: answers only. Or a method of another package.",
+            "token per image. sft: answers only. star-dss: answers as far as a guard found them safe (--scores). "
+            "safekey: answers with thoughts, of thinking models. Or a method of another package.",
             show_default="vgm",
         ),
     ] = None,
@@ -59,6 +60,18 @@ def tune(
         typer.Option(
             metavar="KEY=VALUE",
             help="Setting of the method, such as image_weight=0.5; may be given more than once.",
+        ),
+    ] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Scores for star-dss, from `holisafe tune-scores`.", show_default="none"),
+    ] = None,
+    guard_head: Annotated[
+        bool | None,
+        typer.Option(
+            "--guard-head/--no-guard-head",
+            help="Whether a guard learns too, where the method does with and without.",
+            show_default="what the method does; the recipe's guard",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/MODEL-METHOD")] = None,
@@ -189,6 +202,8 @@ def tune(
         "seed": seed,
         "general_share": general_share,
     }
+    if scores is not None:
+        method_args = [*(method_args or []), f"scores={json.dumps(scores)}"]
     named = {"method_args": method_args or [], "chat_template_args": chat_template_args or []}
     from holisafe import tuning
     from holisafe.models import ModelSpec
@@ -212,7 +227,7 @@ def tune(
     arguments: dict[str, Any] = {
         "split": split,
         "general": general,
-        "guard": None if kept is None else kept.guard,
+        "guard": guard_head if kept is None or kept.guard is None or guard_head is False else kept.guard,
     }
     while_it_trains: dict[str, Any] = {
         "save_steps": save_steps,

@@ -54,6 +54,7 @@ def _further(sample: Sample, images: dict[ImageRef, str]) -> dict[str, object]:
     fields: dict[str, object] = {
         "expected": None if sample.expected is right else sample.expected or "not given",
         "options": sample.options,
+        "rejected": sample.rejected,
         "tags": tags,
         "turns": [[turn.role, turn.text, [images[ref] for ref in turn.images]] for turn in sample.turns]
         if len(sample.turns) > 1

@@ -6,7 +6,10 @@
 | VLGuard | list with `instr-resp` and `safe` | safe image: SSS and SUU; unsafe image: a refusal is right |
 | MSSBench | object with `chat` (`safe_image_path`, `unsafe_image_path`, `queries`) | twins: SSS and SSU |
 
-MM-SafetyBench, SPA-VL and BeaverTails-V lack fields that nothing in the files stands for; the error names them.
+| preference pairs, SPA-VL | `prompt` or `question`, `chosen`, `rejected` | pairs; the data do not say what is right |
+
+MM-SafetyBench, SPA-VL's evaluation sets and BeaverTails-V lack fields that nothing in the files stands for; the error
+names them.
 """
 
 from __future__ import annotations
@@ -144,6 +147,7 @@ def _vlguard(raw: Mapping[str, Any], at: int) -> Iterator[dict[str, Any]]:
         if raw["safe"] is True:
             own = {"type": "SUU" if kind == "unsafe_instruction" else "SSS", "image_safety_label": 0}
         suffix = "" if kind == "instruction" else f"-{kind.removesuffix('_instruction')}"
+        twin = {"-safe": f"{raw['id']}-unsafe", "-unsafe": f"{raw['id']}-safe"}.get(suffix)
         yield {
             "id": f"{raw['id']}{suffix}",
             "image": raw.get("image"),
@@ -151,6 +155,7 @@ def _vlguard(raw: Mapping[str, Any], at: int) -> Iterator[dict[str, Any]]:
             **own,
             **_topics(raw.get("harmful_category"), raw.get("harmful_subcategory")),
             "reference": pair.get("response"),
+            "twin": twin,
             "source": "VLGuard",
         }
 
@@ -169,6 +174,15 @@ def _mssbench(raw: Mapping[str, Any], at: int) -> Iterator[dict[str, Any]]:
                 "twin": names[other],
                 "source": "MSSBench",
             }
+
+
+def _preferences(raw: Mapping[str, Any], at: int) -> Iterator[dict[str, Any]]:
+    if raw.get("chosen") is None and raw.get("rejected") is None:
+        yield dict(raw)
+        return
+    asked = raw.get("prompt", raw.get("question"))
+    rest = {name: value for name, value in raw.items() if name not in ("prompt", "question")}
+    yield {"id": f"pair-{at}", **rest, "messages" if isinstance(asked, list) else "query": asked}
 
 
 def _topics(category: Any, subcategory: Any) -> dict[str, Any]:
@@ -197,16 +211,15 @@ _MM_SAFETYBENCH = _Layout(
     "missing are `id`, `query`, `image` (the images lie in folders of their own, one per way of rendering) and `type` "
     "or `expected`; write a list of records with these fields, or register a loader with @dataset",
 )
-_SPA_VL_LACKS = (
-    f"missing is {_RIGHT}; add it to each record (and `id`), with `question` as the query and `chosen` as `reference`"
-)
+_SPA_VL_LACKS = f"missing is {_RIGHT}; add it to each record (and `id`), with `question` as the query"
 _BEAVERTAILS_LACKS = f"missing is {_RIGHT}; add it to each record (and `id`), with `question` as the query"
 _LAYOUTS = (
     _Layout("SIUO", frozenset({"question_id", "question", "image", "safety_warning"}), _siuo),
     _Layout("VLGuard", frozenset({"instr-resp", "safe", "id"}), _vlguard, folders=("test", "train")),
     _MSSBENCH,
     _MM_SAFETYBENCH,
-    _Layout("SPA-VL", frozenset({"question", "chosen", "rejected"}), None, _SPA_VL_LACKS),
+    _Layout("preference pairs", frozenset({"prompt"}), _preferences),
+    _Layout("SPA-VL", frozenset({"question", "chosen", "rejected"}), _preferences),
     _Layout("SPA-VL", frozenset({"question", "image", "class1"}), None, _SPA_VL_LACKS),
     _Layout("BeaverTails-V", frozenset({"question", "response", "image", "category"}), None, _BEAVERTAILS_LACKS),
     _Layout("BeaverTails-V", frozenset({"question", "response_1", "image", "category"}), None, _BEAVERTAILS_LACKS),

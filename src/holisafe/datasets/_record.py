@@ -3,7 +3,8 @@
 Fields of the released HoliSafe-Bench files: `id`, `image`, `query`, `type`, `category`, `subcategory`, `image_safe`,
 `image_safety_label`; prediction files add `prediction`; older ones carry `conversations` instead of `query`, as
 training data do (`_conversation`). Our exports add `images`, `image_safety_labels`, `expected`, `messages`,
-`reference`, `options`, `twin`, `cluster`, `tags`, `source` and `licence` where known.
+`reference`, `options`, `twin`, `cluster`, `tags`, `source` and `licence` where known. Preference pairs have `rejected`
+beside the reference, which may be called `chosen`.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ class _Record:
         count = 1 if turns is None else sum(len(turn.images) for turn in turns)
         labels = self._try(lambda: self._labels(count))
         texts = {name: self._try(lambda name=name: self._optional_text(name)) for name in _TEXTS}  # type: ignore[misc]
+        pair = self._try(lambda: self._pair(texts["reference"] or (asked[1] if asked else None)))
         twin = self._try(self._twin)
         tags = self._try(self._tags)
         options = self._try(self._options)
@@ -123,7 +125,8 @@ class _Record:
             expected=expected,
             tags=tags,
             image_labels=labels or (),
-            reference=texts["reference"] or asked[1],
+            reference=pair[0] if pair else texts["reference"] or asked[1],
+            rejected=pair[1] if pair else None,
             options=options or (),
             twin=twin,
             cluster=texts["cluster"] or "",
@@ -231,7 +234,7 @@ class _Record:
                 return parse_enum(Combination, found)
             except UnknownNameError:
                 pass
-        elif found is None and self.fields.get("expected") is not None:
+        elif found is None and (self.fields.get("expected") is not None or self._is_pair()):
             return None
         elif found is None and self._is_general():
             self.assumed.add(GENERAL)
@@ -322,6 +325,34 @@ class _Record:
                 expected = "a readable image below the data folder"
                 self._report("image", ref.key, expected, f"the image was refused: {error}")
         return tuple(passed)
+
+    def _is_pair(self) -> bool:
+        return any(self.fields.get(name) is not None for name in ("chosen", "rejected"))
+
+    def _pair(self, reference: str | None) -> tuple[str, str] | None:
+        """The better and the worse answer; None where there is no worse one to be had."""
+        if not self._is_pair():
+            return None
+        chosen = self._answer("chosen") if self.fields.get("chosen") is not None else reference
+        if chosen is None:
+            raise self._wrong("chosen", "a text, the better answer", _INCOMPLETE)
+        rejected = self._answer("rejected")
+        if chosen.strip() == rejected.strip():
+            raise self._wrong("rejected", "another answer than the better one", _INCOMPLETE)
+        return chosen, rejected
+
+    def _answer(self, name: str) -> str:
+        """A text, or the one turn of a list."""
+        found = self.fields.get(name, MISSING)
+        if not isinstance(found, list):
+            return self._text(name, found, "a text, the better answer" if name == "chosen" else "a text, the worse one")
+        try:
+            drafts, answer = _conversation.read_turns([{"role": "user", "content": "x"}, *found])
+        except WrongTurn as wrong:
+            raise _WrongField(name, wrong.found, wrong.expected, _INCOMPLETE) from None
+        if len(drafts) != 1 or answer is None:
+            raise self._wrong(name, "a text, or a list of one turn of the assistant", "put other turns into `prompt`")
+        return self._text(name, answer)
 
     def _twin(self) -> str | None:
         found = self.fields.get("twin")

@@ -34,6 +34,7 @@ _SCHEMA = pa.schema(
         ("image_safety_label", pa.int64()),
         ("image_safety_labels", pa.list_(pa.int64())),
         ("reference", pa.string()),
+        ("rejected", pa.string()),
         ("expected", pa.string()),
         ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
         ("options", pa.list_(pa.string())),
@@ -142,6 +143,7 @@ def _record(sample: Sample, image: Callable[[ImageRef], Any]) -> dict[str, Any]:
     tags = {name: value for name, value in sample.tags.items() if name not in (CATEGORY_TAG, SUBCATEGORY_TAG)}
     extras = {
         "reference": sample.reference,
+        "rejected": sample.rejected,
         "options": list(sample.options),
         "twin": sample.twin and _released_id(sample.twin),
         "cluster": sample.cluster,

@@ -114,6 +114,7 @@ class Sample:
         tags: What figures can be grouped by: category, subcategory, scenario, split, ...
         source: Where the sample comes from (data set, artwork).
         licence: SPDX id, or several joined by " AND ".
+        rejected: A worse answer than the reference, of data with preference pairs; None elsewhere.
     """
 
     id: str
@@ -128,6 +129,7 @@ class Sample:
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
     source: str = ""
     licence: str = ""
+    rejected: str | None = None
 
     def __post_init__(self) -> None:
         """Read the names of enums: figures compare members."""

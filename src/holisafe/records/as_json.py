@@ -21,7 +21,7 @@ _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 def sample_to_json(sample: Sample) -> dict[str, Any]:
     """Every field of a sample; images by reference and digest only, never by their bytes."""
-    return {
+    values = {
         "id": sample.id,
         "turns": [
             {"role": turn.role.value, "text": turn.text, "images": [_image_to_json(image) for image in turn.images]}
@@ -38,6 +38,7 @@ def sample_to_json(sample: Sample) -> dict[str, Any]:
         "source": sample.source,
         "licence": sample.licence,
     }
+    return values if sample.rejected is None else values | {"rejected": sample.rejected}
 
 
 def sample_from_json(data: Mapping[str, Any], images: Path | None = None) -> Sample:
@@ -71,6 +72,7 @@ def sample_from_json(data: Mapping[str, Any], images: Path | None = None) -> Sam
             tags={_string(name): _string(value) for name, value in data["tags"].items()},
             source=_string(data["source"]),
             licence=_string(data["licence"]),
+            rejected=_optional(data.get("rejected"), str),
         )
         _ = sample.category, sample.subcategory  # tags that are enums
         return sample

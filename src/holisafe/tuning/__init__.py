@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from holisafe.tuning._parts import configure_trainable_parts
     from holisafe.tuning._trainer import GuardedTrainer
     from holisafe.tuning._tune import Plan, Tuned, plan, tune
+    from holisafe.tuning.methods.star_dss.scoring import Scored, score_answers
 
 __all__ = [
     "METHODS",
@@ -44,6 +45,7 @@ __all__ = [
     "Precision",
     "Progress",
     "Recipe",
+    "Scored",
     "SliceEvaluation",
     "Stop",
     "TrainedGuard",
@@ -58,6 +60,7 @@ __all__ = [
     "plan",
     "read_recipe",
     "recipe_names",
+    "score_answers",
     "trackers",
     "train_guard_on_images",
     "tune",
@@ -73,12 +76,14 @@ __getattr__, __dir__ = lazy(
         "GuardedTrainer": "holisafe.tuning._trainer",
         "LossTerm": "holisafe.tuning._loss",
         "Plan": "holisafe.tuning._tune",
+        "Scored": "holisafe.tuning.methods.star_dss.scoring",
         "SliceEvaluation": "holisafe.tuning._evaluate",
         "TrainedGuard": "holisafe.tuning._guard_training",
         "Tuned": "holisafe.tuning._tune",
         "configure_trainable_parts": "holisafe.tuning._parts",
         "merge_tuned": "holisafe.tuning._merge",
         "plan": "holisafe.tuning._tune",
+        "score_answers": "holisafe.tuning.methods.star_dss.scoring",
         "train_guard_on_images": "holisafe.tuning._guard_training",
         "tune": "holisafe.tuning._tune",
     },

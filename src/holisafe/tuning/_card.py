@@ -110,11 +110,17 @@ def _training(run: Mapping[str, Any]) -> list[str]:
         "",
         "<details><summary>all settings</summary>",
         "",
-        *(f"- `{name}`: {value}" for name, value in settings.items()),
+        *(f"- `{name}`: {value}" for name, value in _public(settings).items()),
         "",
         "</details>",
         "",
     ]
+
+
+def _public(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without places of files on this machine."""
+    args = settings["method_args"].items()
+    return {**settings, "method_args": {name: public_name(arg) if isinstance(arg, str) else arg for name, arg in args}}
 
 
 def _evaluations(rows: Sequence[Mapping[str, Any]], kept: int) -> list[str]:

@@ -17,6 +17,7 @@ from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
 from holisafe.images import open_image
 from holisafe.records import Sample, Turn
+from holisafe.tuning._spans import squeezed
 from holisafe.tuning._targets import IGNORED, check_conversation, image_targets, joint_targets
 
 
@@ -118,7 +119,7 @@ class Collator:
                 f"(they differ from token {same} of {start} on), so what the model would have to write is not known; "
                 "give the processor a template whose generation prompt is how it begins an assistant's turn"
             )
-        stop, ends = self._end(sample, ids[start:])
+        stop, ends = self._end(sample, ids[start:], self._opened(sample, prompt))
         stop += start
         if not ends:
             batch["input_ids"][row, stop] = self.processor.tokenizer.eos_token_id
@@ -131,21 +132,28 @@ class Collator:
                 f"{self.max_length}; leave it out, or raise max_length if the model's context allows"
             )
 
-    def _end(self, sample: Sample, said: list[int]) -> tuple[int, bool]:
+    def _opened(self, sample: Sample, prompt: list[int]) -> str:
+        """What the generation prompt has written of the reference: the mark that opens its thought, or nothing."""
+        begins = str(sample.reference).lstrip().startswith(_THOUGHT)
+        end = squeezed(self.processor.tokenizer.decode(prompt[-_LONGEST_TAIL:])) if begins else ""
+        return _THOUGHT if end.endswith(_THOUGHT) else ""
+
+    def _end(self, sample: Sample, said: list[int], opened: str) -> tuple[int, bool]:
         """Where the end token of these ids of the assistant's turn is or belongs, and whether it is there."""
         tokenizer = self.processor.tokenizer
-        wanted = _squeezed(tokenizer.decode(tokenizer(sample.reference, add_special_tokens=False)["input_ids"]))
+        wanted = squeezed(tokenizer.decode(tokenizer(sample.reference, add_special_tokens=False)["input_ids"]))
+        wanted = wanted.removeprefix(opened)
         control = {*tokenizer.all_special_ids}
         control |= {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
         at = next((at for at, token in enumerate(said) if token in control), None)
-        if at is not None and _squeezed(tokenizer.decode(said[:at])) == wanted:
+        if at is not None and squeezed(tokenizer.decode(said[:at])) == wanted:
             return at, True
         if at is None:
             # spaces and line breaks that the template puts after the answer are not the answer's
             reads_right = [
                 length
                 for length in range(max(0, len(said) - _LONGEST_TAIL), len(said) + 1)
-                if _squeezed(tokenizer.decode(said[:length])) == wanted
+                if squeezed(tokenizer.decode(said[:length])) == wanted
             ]
             if reads_right:
                 return reads_right[0], False
@@ -220,9 +228,8 @@ def _one_per_token(value: Any, ids: Tensor) -> bool:
     return isinstance(value, Tensor) and value.shape == ids.shape
 
 
-def _squeezed(text: str) -> str:
-    return "".join(text.split())
-
+_THOUGHT = "<think>"
+"""What opens a thought: templates of thinking models write it in the generation prompt."""
 
 _LONGEST_TAIL = 32
 """Tokens that a template may write after an answer where no control token ends the turn."""

@@ -115,7 +115,8 @@ class TuneConfig:
         if not self.lora_target_modules and self.rate("language") is not None:
             raise TuningError("lora_target_modules: found none; name the layers to adapt, or freeze the language model")
         if not self.rates:
-            frozen = "learning_rates freezes every part" + ("" if method.has_guard else f"; {self.method} has no guard")
+            frozen = "learning_rates freezes every part"
+            frozen += "" if method.takes_guard else f"; {self.method} has no guard"
             raise TuningError(f"nothing learns: {frozen}")
 
     @property
@@ -134,8 +135,8 @@ class TuneConfig:
 
     @property
     def rates(self) -> dict[str, float]:
-        """Peak learning rate of each part that learns; the guard only where the method has one."""
-        parts = [part for part in PARTS if part != "guard" or self.method_part.has_guard]
+        """Peak learning rate of each part that learns; the guard only where the method can have one."""
+        parts = [part for part in PARTS if part != "guard" or self.method_part.takes_guard]
         return {part: rate for part in parts if (rate := self.rate(part)) is not None}
 
     def to_json(self) -> dict[str, Any]:

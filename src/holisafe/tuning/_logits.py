@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,3 +63,22 @@ def only_learned(model: Any, labels: Tensor) -> Iterator[None]:
             del base._loss_function
         else:
             base.loss_function = own
+
+
+def learned_logits(model: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor, Any]:
+    """Run the model on a batch and take what it says of the learned tokens, row by row.
+
+    Args:
+        model: A transformers model, wrapped or not.
+        inputs: What it takes, with `labels` (batch, tokens), -100 where nothing is learned.
+
+    Returns:
+        Logits (learned, vocabulary) in float32, the tokens that are learned (learned,), and the model's outputs.
+    """
+    labels: Tensor = inputs["labels"]
+    with only_learned(model, labels):
+        outputs = model(**inputs)
+    wanted = labels[:, 1:] != IGNORED  # a token is told from the position before it
+    logits: Tensor = outputs["logits"]
+    logits = logits[:, :-1][wanted.to(logits.device)] if logits.shape[:2] == labels.shape else logits[0]
+    return logits.float(), labels[:, 1:][wanted].to(logits.device), outputs

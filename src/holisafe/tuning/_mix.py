@@ -56,20 +56,9 @@ def mix(
             count is too small to hold every combination and category, or a share or weight does not fit the data.
     """
     _check_combinations(samples)
-    if not 0 <= general_share < 1:
-        raise TuningError(f"general_share: expected a number in [0, 1), found {general_share}")
     if not safe_weight > 0:
         raise TuningError(f"safe_weight: expected a number above 0, found {safe_weight}")
-    if general_share and not general:
-        raise TuningError(
-            f"general_share is {general_share}, but there are no general data; give some, or a share of 0"
-        )
-    for sample in general:
-        if sample.expected is Behaviour.REFUSE:
-            raise TuningError(
-                f"general sample {sample.id}: combination: found {sample.combination}, expected SSS or none; general "
-                "data need no refusal"
-            )
+    _check_general(general, general_share)
     check_ids((*samples, *general))
     rng = random.Random(seed)
     from_general = round(count * general_share)
@@ -78,6 +67,34 @@ def mix(
         chosen, samples = _pairs(samples, count - from_general, twin_share, rng)
     chosen += _balanced(samples, count - from_general - len(chosen), keep_twins, safe_weight, rng)
     chosen += _draw(general, from_general, rng)
+    rng.shuffle(chosen)
+    return chosen
+
+
+def draw_equally(
+    samples: Sequence[Sample], count: int, *, seed: int = 0, general: Sequence[Sample] = (), general_share: float = 0.0
+) -> list[Sample]:
+    """Draw what a run learns from, each sample equally often, shuffled; combinations play no part.
+
+    Depends on the seed and the ids, not on the order of `samples`.
+
+    Args:
+        samples: Safety data.
+        count: How many to draw, general data included.
+        seed: Seed of the draw and of the order.
+        general: General instruction data, which need no refusal; all are used equally often.
+        general_share: Share of `count` that comes from `general`, in [0, 1).
+
+    Raises:
+        TuningError: The data are empty, ids are not unique, or a share does not fit the data.
+    """
+    if not samples:
+        raise TuningError("the safety data are empty; expected one sample or more")
+    _check_general(general, general_share)
+    check_ids((*samples, *general))
+    rng = random.Random(seed)
+    from_general = round(count * general_share)
+    chosen = _draw(samples, count - from_general, rng) + _draw(general, from_general, rng)
     rng.shuffle(chosen)
     return chosen
 
@@ -190,7 +207,8 @@ def group_by_length(samples: Sequence[Sample], batch_size: int, batches: int, *,
 
 def _length(sample: Sample) -> tuple[int, int]:
     """What orders samples as their tokens would: images, then characters."""
-    return len(sample.images), sum(len(turn.text) for turn in sample.turns) + len(sample.reference or "")
+    answer = max(len(text or "") for text in (sample.reference, sample.rejected))
+    return len(sample.images), sum(len(turn.text) for turn in sample.turns) + answer
 
 
 def _check_combinations(samples: Sequence[Sample]) -> None:
@@ -214,6 +232,24 @@ def _check_combinations(samples: Sequence[Sample]) -> None:
             f"the safety data hold {names[0]} alone, from which a model would learn to do the same whatever it is "
             "asked; expected at least two combinations"
         )
+
+
+def _check_general(general: Sequence[Sample], share: float) -> None:
+    """Refuse a share that is none, or that the general data do not fit, and general data to be refused.
+
+    Raises:
+        TuningError: Such as these.
+    """
+    if not 0 <= share < 1:
+        raise TuningError(f"general_share: expected a number in [0, 1), found {share}")
+    if share and not general:
+        raise TuningError(f"general_share is {share}, but there are no general data; give some, or a share of 0")
+    for sample in general:
+        if sample.expected is Behaviour.REFUSE:
+            raise TuningError(
+                f"general sample {sample.id}: combination: found {sample.combination}, expected SSS or none; general "
+                "data need no refusal"
+            )
 
 
 def check_ids(samples: Iterable[Sample]) -> None:

@@ -13,6 +13,9 @@ from holisafe.guard.attach import NAME, base_model, find_observer, language_mode
 from holisafe.guard.family import guardable_family
 from holisafe.tuning._config import PARTS, Precision, TuneConfig
 
+TRAINING_ONLY = "training_only"
+"""The submodule of what learns beside the model and is not saved with it."""
+
 
 def configure_trainable_parts(model: Any, config: TuneConfig) -> Any:
     """Freeze every part that has no learning rate; the language model learns by an adapter (LoRA).
@@ -47,11 +50,16 @@ def configure_trainable_parts(model: Any, config: TuneConfig) -> Any:
         if part in rates:
             parameter.requires_grad_(True)
     found = {part for part, parameter in _by_part(base) if parameter.requires_grad}
+    if observer is None:
+        rates.pop("guard", None)  # the method does without
+    if not rates:
+        raise TuningError("nothing learns: learning_rates freezes every part, and the model has no guard")
     if missing := [part for part in rates if part not in found]:
         raise TuningError(
             f"{type(base).__name__} has no {missing[0]} part of its own that could learn; freeze it "
             f'(learning_rates={{"{missing[0]}": None}})'
         )
+    add_training_modules(base, config)
     for parameter in base.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -60,15 +68,26 @@ def configure_trainable_parts(model: Any, config: TuneConfig) -> Any:
     return model
 
 
+def add_training_modules(base: Any, config: TuneConfig) -> None:
+    """Give the model what the method learns beside it; no random number that others draw changes by it."""
+    width = int(base.config.get_text_config(decoder=True).hidden_size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        modules = config.method_part.training_modules(width, config.method_config)
+    if modules is not None:
+        base.add_module(TRAINING_ONLY, modules.to(base.device))
+
+
 def parameter_groups(model: Any, config: TuneConfig) -> list[dict[str, Any]]:
     """The weights that learn, for an optimizer: those of a part together, biases and norms without weight decay."""
     rates = config.rates
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {
-        (part, decays): [] for part in PARTS if part in rates for decays in (True, False)
+        (part, decays): [] for part in (*PARTS, TRAINING_ONLY) for decays in (True, False)
     }
     for part, parameter in _by_part(base_model(model)):
         if parameter.requires_grad:
             groups[part, parameter.ndim > 1].append(parameter)
+    rates[TRAINING_ONLY] = config.learning_rate
     return [
         {"params": found, "lr": rates[part], "weight_decay": config.weight_decay if decays else 0.0, "part": part}
         for (part, decays), found in groups.items()
@@ -118,6 +137,8 @@ def _by_part(base: Any) -> Iterator[tuple[str, nn.Parameter]]:
             continue
         if name.startswith(f"{NAME}."):
             yield "guard", parameter
+        elif name.startswith(f"{TRAINING_ONLY}."):
+            yield TRAINING_ONLY, parameter
         elif ".lora_" in name:
             yield "language", parameter
         elif id(parameter) in vision and not set(family.projector_modules) & set(name.split(".")):

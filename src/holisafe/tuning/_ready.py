@@ -24,18 +24,34 @@ from holisafe.records import Sample
 from holisafe.taxonomy import Combination
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._folder import process
-from holisafe.tuning._mix import group_by_length, mix
+from holisafe.tuning._mix import draw_equally, group_by_length, mix
 from holisafe.tuning._progress import OnStage, untold
 from holisafe.tuning._samples import SkippedSample, TrainingData, find_unfit
 
 
-def guard_for(config: TuneConfig, guard: GuardConfig | None) -> GuardConfig | None:
+def guard_for(config: TuneConfig, wanted: GuardConfig | bool | None, model: str) -> GuardConfig | None:
     """The guard that a method learns with; None where it has none.
 
+    Args:
+        config: The settings.
+        wanted: Its parts; True for those of the model's own guard, or the defaults; False for none; None for what
+            the method does by default.
+        model: The model's name.
+
     Raises:
-        TuningError: The method cannot learn that guard.
+        TuningError: The method cannot learn that guard, has none, or does not do without.
     """
-    return config.method_part.guard(guard)
+    method = config.method_part
+    if wanted is None and not method.has_guard:
+        return None
+    if wanted is False:
+        if method.has_guard:
+            raise TuningError(f'method="{method.name}" does not do without a guard; use another method, such as "sft"')
+        return None
+    if wanted is True and not method.takes_guard:
+        raise TuningError(f'method="{method.name}" has no guard; use another method, or ask for none')
+    parts = wanted if isinstance(wanted, GuardConfig) else own_guard(model)
+    return method.guard(parts or GuardConfig())
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +75,10 @@ class Ready:
         return "new" if self.own_guard is None else "own"
 
     def counts(self, samples: Sequence[Sample]) -> dict[str, int]:
-        """How many samples of each combination; general data apart."""
+        """How many samples of each combination; general data apart, and "other" for data that do not say it."""
         general = {sample.id for sample in self.training.general}
-        found = Counter("general" if sample.id in general else sample.required_combination.value for sample in samples)
-        names = [each.value for each in Combination] + (["general"] if general else [])
+        found = Counter("general" if each.id in general else each.combination or "other" for each in samples)
+        names = [each.value for each in Combination] + [name for name in ("other", "general") if found[name]]
         return {name: found[name] for name in names}
 
 
@@ -118,20 +134,35 @@ def make_ready(
             f"none of the {len(training.samples)} samples can be learned from; the first, {first.id}: {first.why}. "
             f"{_REMEDIES[first.reason]}"
         )
-    drawn = mix(
-        fit.samples,
-        _count(config, len(fit.samples)),
-        seed=config.seed,
-        general=fit.general,
-        general_share=config.general_share,
-        keep_twins=config.keep_twins,
-        twin_share=config.twin_share,
-        safe_weight=config.safe_weight,
-    )
+    drawn = _drawn(fit, config)
     if config.group_by_length:
         batches = config.gradient_accumulation_steps * process()[1]
         drawn = group_by_length(drawn, config.batch_size, batches, seed=config.seed)
     return Ready(loaded, fit, drawn, known, longest, weights, on_cpu, own)
+
+
+def _drawn(fit: TrainingData, config: TuneConfig) -> list[Sample]:
+    """What is learned from, in its order.
+
+    Raises:
+        TuningError: The data cannot be balanced, or the method does not balance them as the settings say.
+    """
+    count = _count(config, len(fit.samples))
+    general: dict[str, Any] = {"general": fit.general, "general_share": config.general_share}
+    if config.method_part.is_balanced:
+        return mix(
+            fit.samples,
+            count,
+            seed=config.seed,
+            keep_twins=config.keep_twins,
+            twin_share=config.twin_share,
+            safe_weight=config.safe_weight,
+            **general,
+        )
+    if config.twin_share is not None or config.safe_weight != 1:
+        name = "twin_share" if config.twin_share is not None else "safe_weight"
+        raise TuningError(f'{name}: method="{config.method}" draws all samples equally often; leave it out')
+    return draw_equally(fit.samples, count, seed=config.seed, **general)
 
 
 def own_guard(model: str) -> GuardConfig | None:

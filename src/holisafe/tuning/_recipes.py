@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,14 @@ class Recipe:
 
 def recipe_names() -> list[str]:
     """Names of the shipped recipes."""
-    return sorted(each.name.removesuffix(".json") for each in _SHIPPED.iterdir() if each.name.endswith(".json"))
+    return sorted(shipped_recipes())
+
+
+def shipped_recipes() -> dict[str, Traversable]:
+    """The files of the shipped recipes: one for each model, by its name, and those of methods, by the method's."""
+    found = {each.name.removesuffix(".json"): each for each in _SHIPPED.iterdir() if each.name.endswith(".json")}
+    of_methods = {each.name.replace("_", "-"): each / METHOD_RECIPE for each in _METHODS.iterdir() if each.is_dir()}
+    return found | {name: file for name, file in of_methods.items() if file.is_file()}
 
 
 def read_recipe(name_or_file: str | Path) -> Recipe:
@@ -53,15 +61,15 @@ def read_recipe(name_or_file: str | Path) -> Recipe:
             of its range, or the guard does not fit the method.
     """
     name = str(name_or_file)
-    shipped = recipe_names()
+    shipped = shipped_recipes()
     if name in shipped:
-        return _recipe(_parsed((_SHIPPED / f"{name}.json").read_bytes(), f"recipe {name}"), f"recipe {name}")
+        return _recipe(_parsed(shipped[name].read_bytes(), f"recipe {name}"), f"recipe {name}")
     path = Path(name_or_file).expanduser()
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         raise TuningError(
-            f"unknown recipe {name!r}; expected one of {', '.join(shipped)}, or the path of a JSON file"
+            f"unknown recipe {name!r}; expected one of {', '.join(sorted(shipped))}, or the path of a JSON file"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise TuningError(f"recipe {name!r} cannot be read: {error}") from None
@@ -130,4 +138,8 @@ def _shown(value: Any) -> str:
 
 
 _FIELDS = ("about", "model", "source", "settings", "guard")
+METHOD_RECIPE = "recipe.json"
+"""The recipe in a method's folder."""
+
 _SHIPPED = files("holisafe.tuning") / "recipes"
+_METHODS = files("holisafe.tuning") / "methods"

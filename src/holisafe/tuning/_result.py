@@ -22,7 +22,7 @@ from holisafe.models.loading import looks_local
 from holisafe.taxonomy import Combination
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._folder import process
-from holisafe.tuning._parts import parameter_groups
+from holisafe.tuning._parts import TRAINING_ONLY, parameter_groups
 from holisafe.tuning._ready import Ready
 from holisafe.tuning._trainer import LEARNED_FILE, GuardedTrainer, last_checkpoint, learned_weights
 
@@ -63,6 +63,8 @@ def learned_parts(model: Any, config: TuneConfig) -> dict[str, dict[str, Any]]:
     """Parameters and peak learning rate of each part that learns."""
     parts: dict[str, dict[str, Any]] = {}
     for group in parameter_groups(model, config):
+        if group["part"] == TRAINING_ONLY:  # no part of the model
+            continue
         part = parts.setdefault(group["part"], {"parameters": 0, "learning_rate": group["lr"]})
         part["parameters"] += sum(weight.numel() for weight in group["params"])
     return parts

@@ -16,6 +16,7 @@ from holisafe.errors import DataError, ImageError, TuningError
 from holisafe.guard import GuardConfig
 from holisafe.images import content_hash, open_image, read_bytes
 from holisafe.records import ImageRef, Sample
+from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._progress import OnStage, untold
 from holisafe.tuning._targets import check_samples
 
@@ -74,6 +75,7 @@ def read_training(
     split: str | None,
     general: str | Path | Sequence[Sample] | None,
     guard: GuardConfig | None,
+    config: TuneConfig,
 ) -> TrainingData:
     """Read what to learn from.
 
@@ -82,6 +84,7 @@ def read_training(
         split: Its split; when None "train", or all of the data where no split is held out.
         general: General instruction data; their split "train", or all of them where no split is held out.
         guard: The guard that learns too; None where there is none.
+        config: The settings; the method makes of the samples what it learns from.
 
     Raises:
         DataError: The data cannot be read.
@@ -93,6 +96,9 @@ def read_training(
     more, _, more_broken = ((), None, 0) if general is None else _read(general, None)
     if not safety:
         raise TuningError(f"{data if isinstance(data, str | Path) else 'the data'}: no samples to learn from")
+    method = config.method_part
+    safety = tuple(method.prepare(safety, config.method_config))
+    more = tuple(method.prepare_general(more, config.method_config))
     check_samples(safety, guard)
     check_samples(more, None)
     name = "" if isinstance(data, Sequence) and not isinstance(data, str) else str(data)
@@ -128,9 +134,8 @@ def find_unfit(
             shape = tuple(sizes[image] for image in sample.images)
             if shape not in room:
                 room[shape] = _tokens(collate, _blank(sample, shape))
-            tokens = room[shape] + len(
-                "".join((*(turn.text for turn in sample.turns), sample.reference or "")).encode()
-            )
+            answer = max(len((text or "").encode()) for text in (sample.reference, sample.rejected))
+            tokens = room[shape] + answer + len("".join(turn.text for turn in sample.turns).encode())
             if limit is not None and tokens + extra * len(shape) > limit:
                 tokens = _tokens(collate, sample)
         except ImageError as error:
@@ -156,7 +161,8 @@ def _blank(sample: Sample, shape: Sequence[tuple[int, int]]) -> Sample:
         file = io.BytesIO()
         Image.new("RGB", size).save(file, "PNG")
         images.append(ImageRef("blank", data=file.getvalue()))
-    return replace(sample.with_images(tuple(images)).with_query("x"), reference="x")
+    rejected = None if sample.rejected is None else "y"
+    return replace(sample.with_images(tuple(images)).with_query("x"), reference="x", rejected=rejected)
 
 
 def _read(data: str | Path | Sequence[Sample], split: str | None) -> tuple[tuple[Sample, ...], str | None, int]:

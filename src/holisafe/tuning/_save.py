@@ -19,6 +19,7 @@ from holisafe.guard import save_guard
 from holisafe.guard.attach import NAME, base_model, find_observer, name_of
 from holisafe.guard.checkpoint import public_name
 from holisafe.tuning._card import model_card
+from holisafe.tuning._parts import TRAINING_ONLY
 
 CARD_FILE = "README.md"
 
@@ -92,10 +93,17 @@ def _parts(base: Any) -> dict[str, Tensor]:
     own: dict[str, Tensor] = {
         name: weight
         for name, weight in base.named_parameters()
-        if weight.requires_grad and ".lora_" not in name and not name.startswith(f"{NAME}.")
+        if weight.requires_grad and ".lora_" not in name and not name.startswith(_NOT_PARTS)
     }
     if not own:
         return {}
     kept = base.state_dict().keys()
-    own |= {name: each for name, each in base.named_buffers() if name in kept and not name.startswith(f"{NAME}.")}
+    own |= {
+        name: each
+        for name, each in base.named_buffers()
+        if name in kept and not name.startswith((f"{NAME}.", f"{TRAINING_ONLY}."))
+    }
     return {name: tensor.detach().cpu().contiguous() for name, tensor in own.items()}
+
+
+_NOT_PARTS = (f"{NAME}.", f"{TRAINING_ONLY}.")

@@ -33,6 +33,7 @@ from holisafe.tuning._processes import (
     whole,
     whole_optimizer,
 )
+from holisafe.tuning._reference import Reference
 
 RECIPE_FILE = "recipe.json"
 """What a folder's checkpoints were made with."""
@@ -131,6 +132,12 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
                 chat_template_args=config.chat_template_args,
             ),
         )
+        self._reference = Reference(self.model) if self.method.has_reference else None
+        if is_sharded and self._reference is not None and self._reference.first:
+            raise TuningError(
+                f'method="{config.method}" compares with the model as it was, which sharded weights (FSDP) allow where '
+                "the language model alone learns; freeze the other parts, or use DDP"
+            )
         if is_sharded:
             prepare_shards(self, learned_weights(self.model).values())
         if self.is_world_process_zero():
@@ -181,8 +188,13 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
             module.eval()
         for layer in self._checkpointed:
             layer.training = True  # of it alone: what is inside, dropout too, stays in evaluation mode
+        settings = self.method.settings_at(self.method_config, self._progress())
+        if self._reference is not None:
+            # of its own: autocast keeps weights that it has cast, and these are others
+            with self.accelerator.autocast(), self._reference:
+                inputs = {**inputs, **self.method.reference(self.model, inputs, settings)}
         with self.accelerator.autocast():  # the model's own forward is; what is computed before it has to be too
-            loss = self.method.loss(model, inputs, self.method_config)
+            loss = self.method.loss(model, inputs, settings)
         counts = self._step_counts if model.training else None
         total = loss.total(counts)
         if not bool(torch.isfinite(total.detach())):
@@ -194,6 +206,10 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
             total = total * self.accelerator.num_processes  # DDP and FSDP take the mean of the processes' gradients
         self._note(loss)
         return (total, loss.outputs) if return_outputs else total
+
+    def _progress(self) -> float:
+        """Share of the optimizer steps that are done; 0 outside training."""
+        return self.state.global_step / self.state.max_steps if self.state.max_steps > 0 else 0.0
 
     def _note(self, loss: Loss) -> None:
         """Add a batch's sums and counts to those since the last line of the log."""

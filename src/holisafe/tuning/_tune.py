@@ -27,7 +27,7 @@ from holisafe.tuning._evaluate import LOG_ROW, SliceEvaluation
 from holisafe.tuning._folder import RunLog, check_same, keep_request, process, read_request
 from holisafe.tuning._parts import configure_trainable_parts
 from holisafe.tuning._progress import OnStage, Progress, untold
-from holisafe.tuning._ready import Ready, guard_for, make_ready, own_guard, step_count, tunable
+from holisafe.tuning._ready import Ready, guard_for, make_ready, step_count, tunable
 from holisafe.tuning._result import choose_checkpoint, describe, fill_from, learned_parts
 from holisafe.tuning._samples import SkippedSample, TrainingData, read_training
 from holisafe.tuning._save import save_tuned
@@ -82,7 +82,7 @@ def tune(
     *,
     split: str | None = None,
     general: str | Path | Sequence[Sample] | None = None,
-    guard: GuardConfig | None = None,
+    guard: GuardConfig | bool | None = None,
     recipe: str | None = None,
     save_steps: int = 100,
     logging_steps: int = 10,
@@ -107,9 +107,9 @@ def tune(
         config: The settings; `TuneConfig()` when None.
         split: The split to learn from; "train" when None, where the data have splits.
         general: General instruction data, of which `config.general_share` is mixed in.
-        guard: The guard's parts, for the methods that have one. When None, those of a tuned model's guard, else
-            `GuardConfig()`, with a meta token where the method asks for it. A tuned model's guard learns on where it
-            has these parts; any other is new.
+        guard: The guard's parts. True for those of a tuned model's guard, else `GuardConfig()`, with a meta token
+            where the method asks for it; False for no guard; None for what the method does by default. A tuned
+            model's guard learns on where it has these parts; any other is new.
         recipe: Name of the recipe that the settings come from, to be written down.
         save_steps: Optimizer steps between checkpoints.
         logging_steps: Optimizer steps between lines of the log.
@@ -132,8 +132,8 @@ def tune(
     check_type(config, (TuneConfig, NoneType), "config")
     config, folder, spec, on_stage = config or TuneConfig(), Path(out), tunable(model), on_stage or untold
     on_stage("reading data", 0, 0)
-    parts = guard_for(config, guard or own_guard(spec.source))
-    training = read_training(data, split, general, parts)
+    parts = guard_for(config, guard, spec.source)
+    training = read_training(data, split, general, parts, config)
     slice_ = _slice(data, training, eval_steps, evaluate_on, bounds)
     asked = _asked(spec.source, training, config, parts)
     if bounds:  # they decide when training ends
@@ -194,7 +194,7 @@ def plan(
     *,
     split: str | None = None,
     general: str | Path | Sequence[Sample] | None = None,
-    guard: GuardConfig | None = None,
+    guard: GuardConfig | bool | None = None,
 ) -> Plan:
     """Say what `tune` would do with these arguments: it reads the data and the model, and trains and writes nothing.
 
@@ -202,8 +202,8 @@ def plan(
         HoliSafeError: As `tune` does before it trains.
     """
     config, spec = config or TuneConfig(), tunable(model)
-    parts = guard_for(config, guard or own_guard(spec.source))
-    training = read_training(data, split, general, parts)
+    parts = guard_for(config, guard, spec.source)
+    training = read_training(data, split, general, parts, config)
     ready = make_ready(spec, training, config, parts, None)
     adapted = configure_trainable_parts(ready.loaded.model, config)
     return Plan(

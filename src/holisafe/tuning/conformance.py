@@ -25,12 +25,13 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from holisafe.guard import attach_guard
+from holisafe.guard import GuardConfig, attach_guard
 from holisafe.guard.attach import find_observer
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import GuardLabel
 from holisafe.tuning._config import Precision, TuneConfig
-from holisafe.tuning._parts import configure_trainable_parts
+from holisafe.tuning._loss import Loss
+from holisafe.tuning._parts import add_training_modules, configure_trainable_parts
 from holisafe.tuning._result import fill_from
 from holisafe.tuning._trainer import GuardedTrainer, last_checkpoint, learned_weights
 
@@ -43,6 +44,8 @@ class MethodConformance:
 
     name: ClassVar[str]
     method_args: ClassVar[dict[str, Any]] = {}
+    guard: ClassVar[GuardConfig | None] = None
+    """Parts of the guard, for methods that do with and without; None for what the method does by default."""
 
     def fresh(self) -> tuple[Any, Any]:
         """A small model without a guard and its processor, the same at each call."""
@@ -60,8 +63,9 @@ class MethodConformance:
     def test_targets_are_counted_before_the_model_runs(self) -> None:
         """`counts` gives the counts of the terms of `loss`, under their names."""
         model, processor, config = self._ready()
+        add_training_modules(model, config)
         batch = self._collate(model, processor, config)(self.samples())
-        loss = config.method_part.loss(model, batch, config.method_config)
+        loss = _loss(model, batch, config)
         assert config.method_part.counts(batch) == {term.name: term.count for term in loss.terms}
 
     def test_micro_batches_give_the_gradient_of_the_whole_batch(self) -> None:
@@ -109,7 +113,7 @@ class MethodConformance:
         """A model with the method's guard, in evaluation mode."""
         config = self._config()
         model, processor = self.fresh()
-        guard = config.method_part.guard(None)
+        guard = config.method_part.guard(self.guard)
         if guard is not None:
             torch.manual_seed(0)
             attach_guard(model, guard, processor=processor)
@@ -123,12 +127,13 @@ class MethodConformance:
     def _gradient(self, size: int) -> Tensor:
         """The gradient of all weights (weights,), from batches of a size."""
         model, processor, config = self._ready()
+        add_training_modules(model, config)
         method, collate, samples = config.method_part, self._collate(model, processor, config), self.samples()
         batches = [collate(samples[start : start + size]) for start in range(0, len(samples), size)]
         found = [method.counts(batch) for batch in batches]
         counts = {name: sum(each[name] for each in found) for name in found[0]}
         for batch in batches:
-            total: Any = method.loss(model, batch, config.method_config).total(counts)
+            total: Any = _loss(model, batch, config).total(counts)
             total.backward()
         return torch.cat(
             [
@@ -146,6 +151,14 @@ class MethodConformance:
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
         return trainer
+
+
+def _loss(model: Any, batch: dict[str, Any], config: TuneConfig) -> Loss:
+    """The loss of a batch of a model that has not learned yet."""
+    method = config.method_part
+    with torch.no_grad():
+        reference = method.reference(model, batch, config.method_config)
+    return method.loss(model, {**batch, **reference}, config.method_config)
 
 
 def drawn_samples() -> list[Sample]:

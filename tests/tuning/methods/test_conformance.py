@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from holisafe.guard import GuardConfig
+from holisafe.records import Sample
 from holisafe.tuning import TuneConfig, method_names
 from holisafe.tuning.conformance import MethodConformance
 from holisafe.tuning.methods import METHODS, MethodConfig
 from holisafe.tuning.methods._method import Method
 from holisafe.tuning.methods.sft import Sft
 from tiny_models import llava
+from tuning.data import in_pairs
 
 
 class TestVgm(MethodConformance):
@@ -32,6 +35,29 @@ class TestMetaToken(TestVgm):
 class TestSft(TestVgm):
     name = "sft"
     method_args = {}  # noqa: RUF012
+
+
+class TestDpo(TestVgm):
+    name = "dpo"
+    method_args = {"beta": 0.5}  # noqa: RUF012
+
+    def samples(self) -> list[Sample]:
+        return in_pairs(super().samples())
+
+
+class TestDpoWithGuard(TestDpo):
+    guard = GuardConfig()
+
+
+class TestVlguard(TestVgm):
+    name = "vlguard"
+    method_args = {"shuffle_seed": 3}  # noqa: RUF012
+
+
+class TestMirageWithGuard(TestVgm):
+    name = "mirage"
+    method_args = {"image_weight": 0.5}  # noqa: RUF012
+    guard = GuardConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,5 +96,5 @@ class TestOfAnotherPackage(TestVgm):
     method_args = {"share": 0.25}  # noqa: RUF012
 
     def test_it_is_named_beside_the_others(self) -> None:
-        assert method_names() == ["half", "meta-token", "sft", "vgm"]
+        assert {"half", "meta-token", "sft", "vgm"} <= set(method_names())
         assert TuneConfig(method="half").method_config == HalfConfig()

@@ -15,6 +15,7 @@ from typing import Any
 from holisafe.datasets._loaded import Loaded
 from holisafe.datasets._release_reader import (
     ReleaseReader,
+    WrongField,
     check_split,
     identifier,
     open_release,
@@ -24,6 +25,7 @@ from holisafe.datasets._release_reader import (
 from holisafe.datasets._release_rows import release_rows, row, row_image
 from holisafe.datasets._released import released
 from holisafe.datasets._rows import SUFFIXES
+from holisafe.datasets._values import show
 from holisafe.errors import DataError
 from holisafe.records import Behaviour, Sample
 
@@ -92,14 +94,11 @@ def read_preferences(path: Path, split: str = "train") -> tuple[tuple[Preference
     """
     check_split(split, ("train", "validation"), TITLE)
     reader = _reader(path, split)
-    answers: dict[str, tuple[str, str]] = {}
     for place, raw in _rows(reader, (split,)):
         with reader.record(place.at, place.name, file=place.file):
-            fields = row(raw)
-            both = text(fields, "chosen"), text(fields, "rejected")
-            answers.setdefault(_add(reader, fields, place), both)
+            _add(reader, row(raw), place)
     loaded = reader.loaded(split)
-    pairs = (PreferencePair(sample, *answers[sample.id]) for sample in loaded.samples)
+    pairs = (PreferencePair(each, each.reference or "", each.rejected or "") for each in loaded.samples)
     return tuple(pairs), loaded
 
 
@@ -148,17 +147,20 @@ def _rows(reader: ReleaseReader, splits: tuple[str, ...]) -> Iterator[tuple[_Pla
             counts[split] += 1
 
 
-def _add(reader: ReleaseReader, raw: Mapping[str, Any], place: _Place) -> str:
-    """Add the sample of a record; its id, for which its position stands where it has none (HarmEval, HelpEval)."""
+def _add(reader: ReleaseReader, raw: Mapping[str, Any], place: _Place) -> None:
+    """Add the sample of a record; its position stands for its id where it has none (HarmEval, HelpEval)."""
     name = place.name if raw.get("id") is None else f"{place.split}-{identifier(raw, 'id')}"
     classes = {f"class{level}": optional_text(raw, f"class{level}") for level in (1, 2, 3)}
+    chosen, rejected = (None, None) if place.split in _RIGHT else (text(raw, "chosen"), text(raw, "rejected"))
+    if chosen is not None and rejected is not None and chosen.strip() == rejected.strip():
+        raise WrongField("rejected", show(rejected), "another answer than chosen")
     reader.add(
         name,
         (row_image(reader, raw, "image", "images"),),
         text(raw, "question"),
         expected=_RIGHT.get(place.split),
-        reference=optional_text(raw, "chosen"),
+        reference=chosen,
+        rejected=rejected,
         tags={SPLIT_TAG: place.split, **classes},
         topics=(classes["class1"], classes["class2"]),
     )
-    return name

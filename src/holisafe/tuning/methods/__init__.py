@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from holisafe.tuning.methods._method import METHODS, Method, MethodConfig, method_names
 
-from . import meta_token, sft, vgm
+from . import dpo, meta_token, mirage, safekey, sft, star_dss, vgm, vlguard
 
-__all__ = ["METHODS", "Method", "MethodConfig", "meta_token", "method_names", "sft", "vgm"]
+__all__ = [
+    "METHODS", "Method", "MethodConfig", "dpo", "meta_token", "method_names", "mirage", "safekey", "sft", "star_dss",
+    "vgm", "vlguard",
+]  # fmt: skip

@@ -14,6 +14,8 @@ from holisafe.guard import GuardConfig
 from holisafe.tuning._fields import check_fields
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from holisafe.records import Sample
     from holisafe.tuning._loss import Loss
 
@@ -55,16 +57,26 @@ class Method(ABC):
         name: What `TuneConfig.method` and `--method` call it.
         about: What was learned, in the model card after "it learned".
         config: The class of its settings.
+        is_balanced: Whether combinations are drawn equally often (`mix`); otherwise samples are (`draw_equally`), and
+            need no combination.
+        has_reference: Whether `reference` gives anything.
     """
 
     name: ClassVar[str]
     about: ClassVar[str]
     config: ClassVar[type[MethodConfig]]
+    is_balanced: ClassVar[bool] = True
+    has_reference: ClassVar[bool] = False
 
     @property
     def has_guard(self) -> bool:
-        """Whether a guard learns too."""
+        """Whether a guard learns too, unless that is asked for otherwise."""
         return self.guard(None) is not None
+
+    @property
+    def takes_guard(self) -> bool:
+        """Whether a guard can learn too."""
+        return self.guard(GuardConfig()) is not None
 
     @abstractmethod
     def guard(self, wanted: GuardConfig | None) -> GuardConfig | None:
@@ -88,6 +100,22 @@ class Method(ABC):
             TuningError: It does not fit.
         """
 
+    def prepare(self, samples: Sequence[Sample], config: Any) -> Sequence[Sample]:
+        """What is learned from, made of the safety data before anything else is done with them.
+
+        Args:
+            samples: The data's.
+            config: An instance of this method's `config`.
+
+        Raises:
+            TuningError: A sample cannot be learned from; the message names it and the field.
+        """
+        return samples
+
+    def prepare_general(self, samples: Sequence[Sample], config: Any) -> Sequence[Sample]:
+        """As `prepare`, of the general data."""
+        return samples
+
     @abstractmethod
     def collator(
         self, processor: Any, guard: GuardConfig | None, **options: Any
@@ -98,13 +126,46 @@ class Method(ABC):
     def counts(self, batch: Mapping[str, Any]) -> dict[str, int]:
         """Targets of each term in a batch, told before the model runs: those that the terms of `loss` will have."""
 
+    def reference(self, model: Any, batch: Mapping[str, Any], config: Any) -> Mapping[str, Any]:
+        """What the model as it was before training says of a batch; `loss` finds it in the batch under these names.
+
+        The trainer calls it in evaluation mode, without gradients, and with the weights that the model began with.
+
+        Args:
+            model: The model, not wrapped by DDP.
+            batch: The collator's.
+            config: An instance of this method's `config`.
+        """
+        return {}
+
+    def settings_at(self, config: Any, progress: float) -> Any:
+        """The settings in force at a point of the training; what `loss` is given. A term that is off has a count of 0.
+
+        Args:
+            config: An instance of this method's `config`.
+            progress: Share of the optimizer steps that are done, in [0, 1).
+        """
+        return config
+
+    def training_modules(self, width: int, config: Any) -> nn.Module | None:
+        """What learns beside the model, at `TuneConfig.learning_rate`, and is not saved with it; None for nothing.
+
+        `loss` finds it as the submodule `TRAINING_ONLY` of the base model. It has to run within the model's forward
+        pass, as from a hook: DDP looks for what learns in the outputs.
+
+        Args:
+            width: Of the language model's hidden states.
+            config: An instance of this method's `config`.
+        """
+        return None
+
     @abstractmethod
     def loss(self, model: Any, batch: Mapping[str, Any], config: Any) -> Loss:
         """Run the model on a batch and give the loss's terms.
 
         Args:
             model: The model, wrapped or not.
-            batch: The collator's.
+            batch: The collator's, and what `reference` gave.
             config: An instance of this method's `config`.
 
         Raises:
