@@ -16,6 +16,7 @@ from tuning import gradients
 from tuning.gradients import SAMPLES, STEP, difference, gradient
 
 CASES = [(method, kind) for method in ("vgm", "meta-token", "sft", "star-dss", "safekey") for kind in SAMPLES]
+CASES += [("dpo", "general"), ("dpo/guard", "extreme"), ("vlguard", "general"), ("mirage/guard", "general")]
 OF_TWO = [(2, 1), (1, 2)]
 """Batch and accumulation of each of two processes."""
 
