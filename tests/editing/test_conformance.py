@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from editing.tiny import clip, quadruples, safe_relative, vision_language
 from holisafe.editing.conformance import MethodConformance
-from tests.editing.tiny import clip, quadruples, safe_relative, vision_language
 
 
 class _Merging(MethodConformance):

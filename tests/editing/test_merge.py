@@ -10,15 +10,17 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, LlavaForConditionalGeneration
 
+from editing.tiny import language_alone, safe_relative, shifted, vision_language
 from holisafe.editing import edit
 from holisafe.editing.methods.ties import merged_vector
 from holisafe.errors import EditingError
-from tests.editing.tiny import language_alone, safe_relative, shifted, vision_language
-from tests.tiny_models import FAMILIES, Tiny, llava, save
+from tiny_models import FAMILIES, Tiny, llava, save
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return {name: tensor for file in sorted(folder.glob("model*.safetensors")) for name, tensor in load_file(file).items()}
+    return {
+        name: tensor for file in sorted(folder.glob("model*.safetensors")) for name, tensor in load_file(file).items()
+    }
 
 
 def equal(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -80,7 +82,9 @@ def test_logits_are_affine_in_c_where_only_the_output_layer_differs(base: Path, 
     torch.testing.assert_close(logits(0.25), 0.25 * logits(1.0) + 0.75 * logits(0.0))
 
 
-def test_a_language_model_alone_gives_what_the_vision_language_model_gives(base: Path, safe: Path, tmp_path: Path) -> None:
+def test_a_language_model_alone_gives_what_the_vision_language_model_gives(
+    base: Path, safe: Path, tmp_path: Path
+) -> None:
     alone = language_alone(tmp_path / "alone", shifted(llava()))
     one = weights(edit("merge", base, tmp_path / "one", safe=str(safe), c=0.4).folder)
     other = weights(edit("merge", base, tmp_path / "other", safe=str(alone), c=0.4).folder)
@@ -224,8 +228,12 @@ def test_a_killed_edit_leaves_no_model(base: Path, safe: Path, tmp_path: Path, m
 def test_files_of_an_earlier_format_are_read_by_their_own_names(base: Path, safe: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(safe, old)
-    renamed = {f"model.{name}" if "lm_head" not in name else "lm_head.weight": tensor for name, tensor in weights(safe).items()}
-    renamed = {name.replace("model.language_model.model.", "model.language_model."): each for name, each in renamed.items()}
+    renamed = {
+        f"model.{name}" if "lm_head" not in name else "lm_head.weight": tensor for name, tensor in weights(safe).items()
+    }
+    renamed = {
+        name.replace("model.language_model.model.", "model.language_model."): each for name, each in renamed.items()
+    }
     save_file(renamed, old / "model.safetensors", {"format": "pt"})
     one = weights(edit("merge", base, tmp_path / "one", safe=str(old), c=1.0).folder)
     other = weights(edit("merge", base, tmp_path / "other", safe=str(safe), c=1.0).folder)

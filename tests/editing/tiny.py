@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from tests.tiny_models import TEXT, VISION, Tiny, llava, save, tokenizer
+from tiny_models import TEXT, VISION, Tiny, llava, save, tokenizer
 
 QUADRUPLES = 6
 

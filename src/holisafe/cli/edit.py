@@ -101,9 +101,7 @@ _SWEEP: Mapping[str, tuple[Any, Any]] = {
     "sweep": (
         Annotated[
             str | None,
-            typer.Option(
-                metavar="VALUES", help="Values of the strength, such as 0,.5,1: edit and measure with each."
-            ),
+            typer.Option(metavar="VALUES", help="Values of the strength, such as 0,.5,1: edit and measure with each."),
         ],
         None,
     ),

@@ -98,7 +98,8 @@ class Checkpoint:
         file = self.tensors[name].file
         try:
             if file not in self._open:
-                self._open[file] = safe_open(file, "pt").__enter__()
+                opened: Any = safe_open(file, "pt")
+                self._open[file] = opened.__enter__()
             tensor: Tensor = self._open[file].get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{file}: {name} cannot be read ({error}); get the file again") from error

@@ -135,5 +135,3 @@ def _write_learned_images(models: tuple[Checkpoint, ...], path: Path) -> None:
     if lists:
         lines = {line for each in lists for line in each.read_text("utf-8").splitlines()}
         write_atomically(path, "\n".join(sorted(lines)) + "\n")
-
-

@@ -1,4 +1,4 @@
-"""A model's image encoder, and the text encoder beside it where the model is CLIP-like, asked for one input at a time."""
+"""A model's image encoder, and the text encoder of a CLIP-like model, asked for one input at a time."""
 
 from __future__ import annotations
 

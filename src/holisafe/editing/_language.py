@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -101,8 +101,9 @@ def _by_role(layout: Layout, checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def _common_prefix(names: Sequence[str]) -> str:
-    common = os.path.commonprefix(names)
-    return common[: common.rfind(".") + 1]
+    """The modules, each with its dot, that all names begin with."""
+    columns = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    return "".join(f"{column[0]}." for column in takewhile(lambda column: len({*column}) == 1, columns))
 
 
 def _matched(own: Mapping[str, str], theirs: Mapping[str, str], base: Checkpoint, other: Checkpoint) -> dict[str, str]:
@@ -193,9 +194,7 @@ def _vocabulary(checkpoint: Checkpoint) -> dict[str, int]:
     from transformers import AutoTokenizer
 
     try:
-        vocabulary: dict[str, int] = AutoTokenizer.from_pretrained(
-            checkpoint.folder, local_files_only=True
-        ).get_vocab()
+        vocabulary: dict[str, int] = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True).get_vocab()
     except Exception as error:  # transformers raises many kinds
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise EditingError(

@@ -60,9 +60,8 @@ def layout_of(checkpoint: Checkpoint, classes: Sequence[Any]) -> Layout:
         ) from error
     known = [each for each in classes if type(config) in each._model_mapping]
     if not known:
-        raise ModelError(
-            f"{checkpoint.name} is of type {config.model_type}; expected {_KINDS[tuple(classes)]} that transformers knows"
-        )
+        wanted = _KINDS[tuple(classes)]
+        raise ModelError(f"{checkpoint.name} is of type {config.model_type}; expected {wanted} that transformers knows")
     try:
         with torch.device("meta"):
             model = known[0].from_config(config)

@@ -76,7 +76,12 @@ def _from_file(path: Path, *, images: bool, texts: bool) -> Iterator[Pair]:
             value = record.get(field)
             if not (isinstance(value, str) and value.strip()) and (field in wanted or value is not None):
                 raise DataError(f"{where}: {field}: expected a text, found {json.dumps(value)[:40]}")
-        yield Pair(*(_image(path, record, field) for field in FIELDS[:2]), *(record.get(field) for field in FIELDS[2:]))
+        yield Pair(
+            _image(path, record, "safe_image"),
+            _image(path, record, "unsafe_image"),
+            record.get("safe_text"),
+            record.get("unsafe_text"),
+        )
 
 
 def _image(path: Path, record: dict[str, Any], field: str) -> ImageRef | None:

@@ -134,4 +134,6 @@ def _refusal(call: Callable[[], object]) -> str:
 def _same(one: Checkpoint, other: Checkpoint, name: str) -> bool:
     """Bit for bit, NaN included."""
     first, second = one.tensor(name), other.tensor(name)
-    return first.dtype == second.dtype and torch.equal(first.flatten().view(torch.uint8), second.flatten().view(torch.uint8))
+    return first.dtype == second.dtype and torch.equal(
+        first.flatten().view(torch.uint8), second.flatten().view(torch.uint8)
+    )

@@ -40,7 +40,7 @@ class Merge(EditingMethod):
         from holisafe.editing._language import language_tensors
 
         language = language_tensors(base, sources.open(config.safe))
-        c = config.c
+        c: float = config.c
 
         def mixed(ours: Tensor, safe: Tensor) -> Tensor:
             if c in (0, 1):

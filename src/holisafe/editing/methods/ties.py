@@ -43,11 +43,13 @@ class Ties(EditingMethod):
 
         language = language_tensors(base, sources.open(config.safe), sources.open(config.reference))
 
+        weight: float = config.weight
+
         def combined(ours: Tensor, safe: Tensor, reference: Tensor) -> Tensor:
-            if not config.weight:
+            if not weight:
                 return reference
             vectors = [ours - reference, safe - reference]
-            return reference + config.weight * merged_vector(vectors, config.density)
+            return reference + weight * merged_vector(vectors, config.density)
 
         return Change(
             language.names,

@@ -14,6 +14,7 @@ from holisafe.editing._encoders import TOWERS, is_image_and_text
 from holisafe.editing._layout import ANY, Layout, layout_of
 from holisafe.errors import EditingError
 
+
 class Encoder(StrEnum):
     """One of a model's encoders."""
 

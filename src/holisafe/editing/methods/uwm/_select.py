@@ -48,7 +48,7 @@ def read_selection(path: str, base: Checkpoint, layers: Sequence[Layer]) -> dict
     if not file.is_file():
         raise EditingError(f"selection: {file}: no such file; give the selection.safetensors of an edited model")
     try:
-        found = load_file(file)
+        found: dict[str, Tensor] = load_file(file)
     except (SafetensorError, OSError) as error:
         raise EditingError(f"selection: {file}: no whole safetensors file ({error}); get it again") from error
     wanted = {layer.tensor for layer in layers}
