@@ -22,6 +22,7 @@ from holisafe.bench import measure
 from holisafe.datasets import load
 from holisafe.datasets.export import export_parquet
 from holisafe.taxonomy import Combination
+from editing.tiny import clip, quadruples
 from judges.guard_models.tiny_guards import TINY, save_guard
 from tuning.tiny_run import general, write_data, write_model
 
@@ -84,6 +85,8 @@ def make_place(folder: Path) -> Path:
     (folder / "my-recipe.json").write_text(recipe.text)
     for name, guard in (("shieldgemma-2-4b-it", "shieldgemma2"), ("wildguard", "wildguard")):
         save_guard(TINY[guard](), folder / "guards" / name)
+    clip(folder / "my-clip")
+    quadruples(folder / "pairs")
     _write_pictures(folder)
     _write_records(folder)
     for write in (write_mis, write_mmsafeaware, write_mssbench):
