@@ -35,6 +35,10 @@ class TuningError(HoliSafeError):
     """Data, settings or a chat template cannot be tuned on, or tuning could not continue."""
 
 
+class EditingError(HoliSafeError):
+    """Weights cannot be edited as asked: settings, models that do not belong together, or a damaged checkpoint."""
+
+
 class RunError(HoliSafeError):
     """A run could not be started, resumed, written or read."""
 

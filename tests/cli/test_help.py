@@ -8,7 +8,7 @@ from holisafe.tuning import TuneConfig
 
 COMMANDS = (
     [], ["bench"], ["calibrate"], ["compare"], ["data"], ["data", "export"], ["data", "show"], ["data", "stats"],
-    ["data", "validate"], ["demo"], ["guard"], ["guard", "families"], ["guard", "train"], ["merge"], ["report"],
+    ["data", "validate"], ["demo"], ["edit"], ["edit", "merge"], ["edit", "uwm"], ["guard"], ["guard", "families"], ["guard", "train"], ["merge"], ["report"],
     ["score"], ["tune"],
 )  # fmt: skip
 

@@ -71,7 +71,7 @@ def test_a_planted_offset_without_context_is_undone() -> None:
     offset = torch.randn(3, vocabulary, generator=torch.Generator().manual_seed(1)) * 4
     config = TsdiConfig(reference="-", prompts=3, positions=3)
     with Engine(*reference) as other, planted(model.model, offset), Engine(*model) as engine:
-        bias = mean_difference(engine, other, WORDS, config)
+        bias = mean_difference(engine, other, WORDS, config, lambda *_: None)
     centred = (bias - offset) - (bias - offset).mean(-1, keepdim=True)
     assert float(centred.abs().max()) < 1e-5
     logits = torch.randn(vocabulary, generator=torch.Generator().manual_seed(2))

@@ -18,6 +18,7 @@ from openpyxl import Workbook
 from PIL import Image
 
 from benchmarks.small_releases import write_mis, write_mmsafeaware, write_mssbench
+from editing.tiny import clip, quadruples
 from holisafe.bench import measure
 from holisafe.datasets import load
 from holisafe.datasets.export import export_parquet
@@ -85,6 +86,8 @@ def make_place(folder: Path) -> Path:
     names = {"shieldgemma-2-4b-it": "shieldgemma2"} | {name: name for name in ("wildguard", "llama-guard-3-vision")}
     for name, guard in names.items():
         save_guard(TINY[guard](), folder / "guards" / name)
+    clip(folder / "my-clip")
+    quadruples(folder / "pairs")
     _write_pictures(folder)
     _write_records(folder)
     for write in (write_mis, write_mmsafeaware, write_mssbench):

@@ -167,3 +167,13 @@ def test_power() -> None:
     section = PAGE.split("\n## `holisafe power --json`\n")[1].split("\n## ")[0]
     for name in (*found["assumed"], *found["smallest"], *found["rows"][0]):
         assert f"`{name}`" in section
+
+
+def test_an_edit_and_a_sweep(place: Path) -> None:
+    words = ("edit", "merge", "path/to/checkpoint", "--safe", "org/model")
+    assert printed(*words, "--out", "edited").keys() == table("`holisafe edit METHOD MODEL --json`")
+    small = ("--sweep", "0", "--limit", "5", "--max-new-tokens", "2")
+    swept = printed(*words, *small, "--out", "swept")
+    section = PAGE.split("With `--sweep`:")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", section))
+    assert swept.keys() | swept["points"][0].keys() == named

@@ -18,6 +18,7 @@ from docs.snippets import PAGES, ROOT, Block, add_runs, blocks, commands, make_p
 from holisafe.benchmarks._registry import _BENCHMARKS
 from holisafe.cli import app
 from holisafe.datasets._registry import _DATASETS
+from holisafe.editing import EDITING_METHODS
 from holisafe.judges._registry import _JUDGES
 from holisafe.tuning import METHODS
 
@@ -25,6 +26,7 @@ SMALL = {
     "bench": ["--limit", "5", "--max-new-tokens", "2"],
     "blind": ["--features", "pixels"],
     "calibrate": ["--flag-rate", "0.6", "--limit", "20"],
+    "edit": ["--limit", "5", "--max-new-tokens", "2"],
     "demo": ["--samples", "5", "--max-new-tokens", "2"],
     "score": ["--no-by-category"],
     "study": ["--limit", "5", "--max-new-tokens", "2"],
@@ -67,7 +69,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a page registers is gone after it."""
-    for registry in (METHODS, _JUDGES, _DATASETS, _BENCHMARKS):
+    for registry in (METHODS, EDITING_METHODS, _JUDGES, _DATASETS, _BENCHMARKS):
         monkeypatch.setattr(registry, "_parts", dict(registry._parts))
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from holisafe.defences._contract import Progress
 from holisafe.defences._soft import extended, soft_at
 from holisafe.errors import DefenceError
 from holisafe.models import Engine, GenerationOptions, Prompt, hidden_states
@@ -42,7 +43,9 @@ class Example:
     is_safe: bool
 
 
-def fit_soft_prompt(engine: Engine, samples: Sequence[Sample], config: SaptConfig) -> Mapping[str, Tensor]:
+def fit_soft_prompt(
+    engine: Engine, samples: Sequence[Sample], config: SaptConfig, progress: Progress
+) -> Mapping[str, Tensor]:
     """The soft prompt and the probe.
 
     What a request that is to be refused would have been answered is the model's own answer to it.
@@ -51,11 +54,12 @@ def fit_soft_prompt(engine: Engine, samples: Sequence[Sample], config: SaptConfi
         DefenceError: There are less than two requests of a kind with a reference answer.
     """
     safe, unsafe = (_chosen(samples, behaviour, config) for behaviour in (Behaviour.ANSWER, Behaviour.REFUSE))
+    progress("the probe", 0, 0)
     probed = fit_probe(engine, safe, unsafe, config)
     own = engine.answer([Prompt.of(each) for each in unsafe], GenerationOptions(max_new_tokens=64))
     examples = [_example(engine, each, each.reference or "", is_safe=True) for each in safe]
     examples += [_example(engine, each, answer.text, is_safe=False) for each, answer in zip(unsafe, own, strict=True)]
-    return {"soft": _learn(engine, examples, probed, config), **probed}
+    return {"soft": _learn(engine, examples, probed, config, progress), **probed}
 
 
 def fit_probe(
@@ -108,7 +112,9 @@ def _example(engine: Engine, sample: Sample, own: str, *, is_safe: bool) -> Exam
     return Example(placed, own, sample.reference or "", is_safe)
 
 
-def _learn(engine: Engine, examples: Sequence[Example], probed: Mapping[str, Tensor], config: SaptConfig) -> Tensor:
+def _learn(
+    engine: Engine, examples: Sequence[Example], probed: Mapping[str, Tensor], config: SaptConfig, progress: Progress
+) -> Tensor:
     """AdamW on the soft prompt alone; the model's weights stay as they are."""
     model, tokenizer = engine.model, engine.processor.tokenizer
     first = tokenizer(INSTRUCTION, add_special_tokens=False)["input_ids"]
@@ -118,7 +124,8 @@ def _learn(engine: Engine, examples: Sequence[Example], probed: Mapping[str, Ten
     draw = random.Random(config.seed)
     order = list(examples)
     with frozen(model):
-        for _ in range(config.epochs):
+        for epoch in range(config.epochs):
+            progress("epochs of the soft prompt", epoch, config.epochs)
             draw.shuffle(order)
             for place in range(0, len(order), config.batch_size):
                 batch = order[place : place + config.batch_size]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from holisafe._fields import ABOVE_ZERO, Range
-from holisafe.defences._contract import DEFENCES, DefenceConfig, FittedDefence, Look, Steps
+from holisafe.defences._contract import DEFENCES, FittedConfig, FittedDefence, Look, Progress, Steps
 from holisafe.defences._fitted import take_fitted
 from holisafe.defences._soft import CachedReader, apart, extended, soft_at
 from holisafe.models import Answer, End, Engine, FinishReason, Intervention, LoadedModel, Request
@@ -27,10 +27,9 @@ EVERY = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class SaptConfig(DefenceConfig):
+class SaptConfig(FittedConfig):
     """The threshold, and how the soft prompt is learned; the published values."""
 
-    fitted: str = field(default="", metadata={"help": "Folder that `holisafe defence fit sapt` wrote."})
     threshold: float = field(default=0.2, metadata={"help": "P(safe) below which the answer stops.", "range": Range()})
     soft_tokens: int = field(default=4, metadata={"help": "Fitting: soft tokens.", "range": Range(1)})
     components: int = field(default=4, metadata={"help": "Fitting: components of the probe.", "range": Range(1)})
@@ -56,11 +55,13 @@ class Sapt(FittedDefence):
         self._tokenizer: Any = None
 
     @classmethod
-    def fit(cls, engine: Engine, samples: Sequence[Sample], config: SaptConfig) -> Mapping[str, Tensor]:
+    def fit(
+        cls, engine: Engine, samples: Sequence[Sample], config: SaptConfig, progress: Progress
+    ) -> Mapping[str, Tensor]:
         """The probe on prompts, then the soft prompt on partial answers."""
         from holisafe.defences._sapt_fit import fit_soft_prompt
 
-        return fit_soft_prompt(engine, samples, config)
+        return fit_soft_prompt(engine, samples, config, progress)
 
     def check(self, loaded: LoadedModel) -> None:
         """It was fitted on this model."""

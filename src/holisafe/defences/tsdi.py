@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from holisafe._fields import Range
-from holisafe.defences._contract import DEFENCES, DefenceConfig, FittedDefence, Steps
+from holisafe.defences._contract import DEFENCES, FittedConfig, FittedDefence, Progress, Steps
 from holisafe.defences._fitted import take_fitted
 from holisafe.errors import DefenceError
 from holisafe.models import Engine, GenerationOptions, Intervention, LoadedModel, Prompt, Request, load
@@ -27,10 +27,9 @@ WORDS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class TsdiConfig(DefenceConfig):
+class TsdiConfig(FittedConfig):
     """What the bias is taken against, and where it is subtracted."""
 
-    fitted: str = field(default="", metadata={"help": "Folder that `holisafe defence fit tsdi` wrote."})
     reference: str = field(default="", metadata={"help": "Fitting: the model before safety tuning."})
     positions: int = field(default=8, metadata={"help": "Fitting: first tokens that are changed.", "range": Range(1)})
     prompts: int = field(default=64, metadata={"help": "Fitting: random prompts.", "range": Range(1)})
@@ -47,7 +46,9 @@ class Tsdi(FittedDefence):
     source = "arXiv 2502.02153"
 
     @classmethod
-    def fit(cls, engine: Engine, samples: Sequence[Sample], config: TsdiConfig) -> Mapping[str, Tensor]:
+    def fit(
+        cls, engine: Engine, samples: Sequence[Sample], config: TsdiConfig, progress: Progress
+    ) -> Mapping[str, Tensor]:
         """The bias, (positions, vocabulary), from the words of the samples' questions."""
         if not config.reference:
             raise DefenceError("tsdi: reference: name the model before safety tuning, such as reference=pocket")
@@ -57,7 +58,7 @@ class Tsdi(FittedDefence):
         other = load(config.reference, device=str(engine.model.device))
         check_vocabularies(engine.processor.tokenizer, other.processor.tokenizer)
         with Engine(*other) as reference:
-            return {BIAS: mean_difference(engine, reference, words, config)}
+            return {BIAS: mean_difference(engine, reference, words, config, progress)}
 
     def check(self, loaded: LoadedModel) -> None:
         """It was fitted on this model."""
@@ -86,14 +87,17 @@ class Debiased(Intervention):
         return logits.log_softmax(-1) - self._bias[step].to(logits)
 
 
-def mean_difference(engine: Engine, reference: Engine, words: Sequence[str], config: TsdiConfig) -> Tensor:
+def mean_difference(
+    engine: Engine, reference: Engine, words: Sequence[str], config: TsdiConfig, progress: Progress
+) -> Tensor:
     """Mean over random prompts of log p(tuned) - log p(reference), (positions, vocabulary), in float32."""
     draw = random.Random(config.seed)
     options = GenerationOptions(max_new_tokens=config.positions + 1)
     tokenizer = engine.processor.tokenizer
     pool = sorted({i for word in words for i in tokenizer(" " + word, add_special_tokens=False)["input_ids"]})
     total: Tensor | None = None
-    for _ in range(config.prompts):
+    for place in range(config.prompts):
+        progress("random prompts", place, config.prompts)
         prompt = Prompt.ask(" ".join(draw.choices(words, k=WORDS)))
         tokens = draw.choices(pool, k=config.positions - 1)
         tuned, before = (first_logits(each, prompt, tokens, options) for each in (engine, reference))
