@@ -54,8 +54,8 @@ def validate_judge(
     Raises:
         BudgetError: The budget is spent; what was judged is kept.
         DataError: As `validate`.
-        JudgeError: The judge gives no verdict on any answer, needs a model and there is none, or has a fallback and asks
-            none.
+        JudgeError: The judge gives no verdict on any answer, needs a model and there is none, or has a fallback and
+            asks none.
         ModelError: The model cannot be loaded.
         RunError: The folder cannot be written or is in use, or a budget is given without it or without prices.
         UnknownNameError: There is no such judge.
