@@ -65,8 +65,8 @@ def parts(text: str) -> list[list[str]]:
     said = [one for one in all_said if not _TO_A_JUDGE.search(one) and not _COURTESY.search(one)] or all_said
     if not said:
         return []
-    opening = _cut(said[:OPENING])
-    return [opening, *(_cut(said[start : start + LATER]) for start in range(len(opening), len(said)))]
+    opening = cut(said[:OPENING])
+    return [opening, *(cut(said[start : start + LATER]) for start in range(len(opening), len(said)))]
 
 
 def features(said: Sequence[str]) -> Features:
@@ -87,7 +87,7 @@ def text_of_classes() -> str:
     return (files("holisafe.judges") / "data" / "learned" / "classes.toml").read_text(encoding="utf-8")
 
 
-def _cut(said: list[str]) -> list[str]:
+def cut(said: list[str]) -> list[str]:
     """The sentences up to the one that reaches the most words, cut there."""
     kept, left = [], _WORDS
     for sentence in said:

@@ -19,7 +19,7 @@ from holisafe.judges import _thoughts
 from holisafe.judges._registry import Ask, judge
 from holisafe.judges._thoughts import answer_of
 from holisafe.judges.judging import no_answer
-from holisafe.judges.strings import _fold, _language, _patterns
+from holisafe.judges.strings import _fold, _language, _lookalikes, _patterns
 from holisafe.judges.strings._fold import fold, sentences, unquoted
 from holisafe.judges.strings._language import language_of
 from holisafe.judges.strings._patterns import languages, rules
@@ -172,7 +172,7 @@ def _turns(sentence: str) -> bool:
 @cache
 def hash_of_rules() -> str:
     """Digest of the rules and of the code that reads them."""
-    modules = (_thoughts, _fold, _language, _patterns, sys.modules[__name__])
+    modules = (_thoughts, _fold, _language, _lookalikes, _patterns, sys.modules[__name__])
     files = [_patterns.text_of(name) for name in (*languages(), "languages")]
     return hashlib.sha256("\n".join([*map(_code, modules), *files]).encode()).hexdigest()[:12]
 
