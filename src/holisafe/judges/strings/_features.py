@@ -55,14 +55,18 @@ class Features:
     values: NDArray[np.float64]
 
 
-def parts(text: str) -> list[list[str]]:
-    """The opening's sentences, then those of each part after it, sharing sentences; none of a text without a word.
+def spoken(text: str) -> list[str]:
+    """The sentences of an answer, none of a text without a word.
 
     What stands in quotation marks, speaks to a judge or is mere courtesy is left out, unless nothing else is said.
     """
     folded = unquoted(fold(answer_of(text)))
     all_said = sentences(_VERDICT_LINE.sub("", folded)) or sentences(folded)
-    said = [one for one in all_said if not _TO_A_JUDGE.search(one) and not _COURTESY.search(one)] or all_said
+    return [one for one in all_said if not _TO_A_JUDGE.search(one) and not _COURTESY.search(one)] or all_said
+
+
+def parts(said: list[str]) -> list[list[str]]:
+    """The opening of what is spoken, then each part after it, sharing sentences; none where nothing is said."""
     if not said:
         return []
     opening = cut(said[:OPENING])

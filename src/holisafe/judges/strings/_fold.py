@@ -77,10 +77,16 @@ def fold(text: str) -> str:
     return _SPACES.sub(" ", _MARKDOWN.sub("", text).lower()).strip()
 
 
-def unquoted(folded: str) -> str:
-    """A folded text without what it quotes, which is somebody else's words, unless nothing else is said."""
-    rest = _QUOTES.sub(" ", folded)
-    return rest if re.search(r"\w", rest) else folded.strip("\"“”„«»「」『』' ")
+def unquoted(folded: str, mark: str = " ") -> str:
+    """A folded text without what it quotes, which is somebody else's words, unless nothing else is said.
+
+    Args:
+        folded: The text.
+        mark: What stands in the place of each quotation.
+    """
+    if re.search(r"\w", _QUOTES.sub(" ", folded)):
+        return _QUOTES.sub(mark, folded)
+    return folded.strip("\"“”„«»「」『』' ")
 
 
 def sentences(text: str) -> list[str]:
