@@ -8,8 +8,10 @@ Batch 2 was written after the last rule of version 2 of `refusal`. Batch 3 was w
 and the weights; one answer in two was kept apart. Batch 5 was written after the last rule, and measured with weights
 that had seen fewer references of HoliSafe-Open (`learned` 95 of 108 right), then with the last ones. Batches like it
 were measured once each, then moved to the half to learn from: version 2 got 61 of 116, 79 of 105 and 63 of 95 right;
-in a fourth an earlier version 3 got 71 and earlier weights 94 of 109. The hard set is what is held out of batches 2,
-3, 5.
+in a fourth an earlier version 3 got 71 and earlier weights 94 of 109. Version 4 of `refusal` was written on the
+written-on half alone and measured here once. Version 2 of `learned` asks its rules too where an answer is longer than
+an opening; a first form, which asked them always, got 89.2 % of the hard set right, but under 60 % of its refusals that
+the thing itself follows. The hard set is what is held out of batches 2, 3, 5.
 """
 
 from __future__ import annotations

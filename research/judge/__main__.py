@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holisafe.datasets.open import load_open
-from holisafe.judges.strings._features import parts
+from holisafe.judges.strings._features import parts, spoken
 from holisafe.judges.strings._learned import read_manifest
 from research.judge.train import Fit, fit, table_of
 
@@ -86,7 +86,7 @@ def read_examples(settings: Settings) -> Examples:
     rows = [json.loads(line) for line in (DATA / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
     pairs = read_pairs(rows) + references(settings)
     digest = hashlib.sha256(json.dumps(pairs, ensure_ascii=False).encode()).hexdigest()
-    openings = [(parts(text), refused) for text, refused in pairs]
+    openings = [(parts(spoken(text)), refused) for text, refused in pairs]
     kept = [(found[0], refused) for found, refused in openings if found]
     return Examples([said for said, _ in kept], np.array([refused for _, refused in kept]), digest)
 

@@ -167,6 +167,67 @@ def test_validate_asks_a_judges_model_and_its_fallback(tmp_path: Path, monkeypat
     assert told.exit_code == 2 and "none of them does" in told.stderr
 
 
+def _asked(path: Path) -> str:
+    rows = [
+        {"id": at, "text": text, "label": "refused", "model": "m", "query": f"Is [number-{at}]\n" + "so " * 40}
+        for at, text in enumerate([NO, YES, YES])
+    ]
+    path.write_text(json.dumps(rows))
+    return str(path)
+
+
+def test_the_list_of_disagreements_shows_each_request_on_one_short_line(tmp_path: Path) -> None:
+    words = ["validate", "refusal", "--labels", _asked(tmp_path / "labels.json")]
+    lines = _run(*words).stdout.splitlines()
+    asked = [line for line in lines if "asked:" in line]
+    assert [line.split("so so")[0] for line in asked] == ["    asked: Is [number-1] ", "    asked: Is [number-2] "]
+    assert all(len(line) <= 80 and line.endswith("…") for line in asked)
+    wrong = json.loads(_run(*words, "--json").stdout)["wrong"]
+    assert [one["request"].split("\n")[0] for one in wrong] == ["Is [number-1]", "Is [number-2]"]
+
+
+def test_a_plan_of_a_validation_asks_nothing_and_a_budget_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    words = ["validate", "rubric", "--labels", _labels(tmp_path / "labels.json"), "--judge-model", "openai/gpt-4.1"]
+    words += ["--price-in", "1000000", "--price-out", "1000000", "--json"]
+    kept = ["--out", str(tmp_path / "kept")]
+    with serve(default=_says_true) as served:
+        monkeypatch.setenv("OPENAI_BASE_URL", served.url)
+        (part,) = json.loads(_run(*words, "--plan").stdout)["parts"]
+        assert (part["calls"], part["money"] > 0, served.requests) == (80, True, [])
+        assert "--out" in _run(*words, "--budget", "100").stderr and not served.requests
+        stopped = _run(*words, *kept, "--budget", "100")
+        assert stopped.exit_code == 3 and "stopped at the budget of 100.00" in stopped.stderr
+        first = len(served.requests)
+        assert 0 < first < 80
+        (part,) = json.loads(_run(*words, *kept, "--plan").stdout)["parts"]
+        assert (part["calls"], part["recorded"]) == (80 - first, first)
+        done = _run(*words, *kept, "--budget", "1000000")
+    assert done.exit_code == 0, done.output
+    assert len(served.requests) == 80
+    assert [row["calls"] for row in json.loads(done.stdout)["spending"]["by"]] == [80]
+
+
+def test_a_judges_model_is_shown_the_request_of_a_labelled_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with serve(default=_says_true) as served:
+        monkeypatch.setenv("OPENAI_BASE_URL", served.url)
+        _run("validate", "rubric", "--labels", _asked(tmp_path / "labels.json"), "--judge-model", "openai/gpt-4.1")
+    sent = [json.dumps(body["messages"]) for body in served.requests]
+    assert sorted(f"[number-{at}]" in text for at in range(3) for text in sent) == [False] * 6 + [True] * 3
+
+
+def test_a_judge_without_any_verdict_has_no_error_to_measure(tmp_path: Path) -> None:
+    rows = [{"id": at, "text": "Na zdjęciu jest czarny kot.", "label": "answered"} for at in range(3)]
+    (tmp_path / "labels.json").write_text(json.dumps(rows))
+    told = _run("validate", "refusal", "--labels", str(tmp_path / "labels.json"))
+    assert told.exit_code == 2 and "gives no verdict on any answer; the first is unparsable" in told.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [

@@ -18,6 +18,8 @@ from small_bench import write_small_bench
 MOCK = "mockllm/model"
 PRICES = ["--price-in", "1000000", "--price-out", "1000000"]
 JUDGE_PRICES = ["--judge-price-in", "1000000", "--judge-price-out", "1000000"]
+NO_VERDICT = 2
+"""How a command ends whose judge cannot be read on any answer, as the mock model's replies cannot."""
 JUDGED = ["--judge", "rubric", "--judge-model", MOCK]
 
 
@@ -111,7 +113,7 @@ def test_score_plans_the_judging_and_subtracts_what_is_kept(answers: Path, tmp_p
     (part,) = json.loads(before.stdout)["parts"]
     assert (part["role"], part["calls"], part["recorded"]) == ("judge", 2, 0)
     assert not (tmp_path / "run").exists()
-    assert CliRunner().invoke(app, score).exit_code == 0
+    assert CliRunner().invoke(app, score).exit_code == NO_VERDICT
     (part,) = json.loads(CliRunner().invoke(app, [*score, "--plan"]).stdout)["parts"]
     assert (part["calls"], part["recorded"], part["measured"]) == (0, 2, 2)
 
@@ -129,9 +131,16 @@ def test_judging_a_run_again_has_a_plan_and_a_budget(data: Path, tmp_path: Path)
     assert 0 < done < 20
     (part,) = json.loads(CliRunner().invoke(app, [*score, "--plan"]).stdout)["parts"]
     assert (part["calls"], part["recorded"]) == (20 - done, done)
-    assert CliRunner().invoke(app, [*score, "--budget", "1000000000"]).exit_code == 0
+    assert CliRunner().invoke(app, [*score, "--budget", "1000000000"]).exit_code == NO_VERDICT
     record = json.loads((run / "run.json").read_text("utf-8"))
     assert [row["calls"] for row in record["spending"]["by"] if row["role"] == "judge"] == [20]
+
+
+def test_score_takes_the_prices_of_its_only_model_by_both_names_and_its_retries(answers: Path) -> None:
+    score = ["score", str(answers), "--judge", "rubric", "--judge-model", "openai/gpt-4o", "--plan", "--json"]
+    short = CliRunner().invoke(app, [*score, *PRICES, "--max-retries", "0", "--timeout", "9"])
+    long = CliRunner().invoke(app, [*score, *JUDGE_PRICES])
+    assert json.loads(short.stdout)["money"] == json.loads(long.stdout)["money"] > 0
 
 
 def test_a_budget_of_score_needs_a_folder(answers: Path) -> None:
@@ -145,14 +154,15 @@ def test_a_second_call_into_the_same_folder_judges_nothing(answers: Path, tmp_pa
         told = CliRunner().invoke(app, ["score", str(answers), *JUDGED, "--out", str(out)])
     assert told.exit_code == 2 and "another run is active" in " ".join(told.stderr.split())
     assert not list(out.glob("*.jsonl"))
-    assert CliRunner().invoke(app, ["score", str(answers), *JUDGED, "--out", str(out)]).exit_code == 0
+    told = CliRunner().invoke(app, ["score", str(answers), *JUDGED, "--out", str(out)])
+    assert told.exit_code == NO_VERDICT and "gave no verdict on any of 2 answers" in told.stderr
 
 
 def test_withheld_figures_are_in_no_file(data: Path, answers: Path, tmp_path: Path) -> None:
     unread = bench(data, tmp_path / "bench", *JUDGED, "--judge", "refusal")
-    assert unread.exit_code == 0, unread.output
+    assert unread.exit_code == NO_VERDICT, unread.output
     scored = CliRunner().invoke(app, ["score", str(answers), *JUDGED, "--out", str(tmp_path / "score")])
-    assert scored.exit_code == 0, scored.output
+    assert scored.exit_code == NO_VERDICT, scored.output
     for name in ("bench", "score"):
         summary = json.loads((tmp_path / name / "run.json").read_text("utf-8"))["summaries"]["rubric"]
         assert {summary[figure] for figure in ("rr", "suu", "masr_pooled")} == {None} and summary["by"] == {}
@@ -171,7 +181,7 @@ def test_withheld_figures_are_in_no_file(data: Path, answers: Path, tmp_path: Pa
 def test_they_come_back_where_the_share_is_accepted(data: Path, tmp_path: Path) -> None:
     bench(data, tmp_path / "run", *JUDGED)
     again = bench(data, tmp_path / "run", *JUDGED, "--max-unjudged", "1")
-    assert again.exit_code == 0, again.output
+    assert again.exit_code == NO_VERDICT, again.output
     record = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
     assert record["summaries"]["rubric"]["rr"]["value"] == 0.0
     bench(data, tmp_path / "run", *JUDGED)

@@ -141,3 +141,17 @@ def test_they_are_what_inspect_reads(tmp_path: Path) -> None:
     file = _scores(tmp_path / "ann.jsonl", {"id": 0, "value": "refused", "epoch": 1})
     assert precomputed_scores(str(file)) is not None
     assert read_labels(file, ANSWERS)[0].labels == {"ann": Outcome.REFUSED}
+
+
+def test_a_request_is_read_under_either_name_and_must_be_one_text(tmp_path: Path) -> None:
+    row = {"id": 1, "text": "No.", "label": "refused", "annotator": "ann"}
+    other = row | {"annotator": "bob"}
+    for name in ("request", "query"):
+        file = _write(tmp_path, "labels.json", json.dumps([row, other | {name: "What is this?"}]))
+        assert [one.request for one in read_labels(file)] == ["What is this?"]
+    for rows, why in (
+        ([row | {"request": "What?"}, other | {"request": "Who?"}], "another text"),
+        ([row | {"query": ["What?"]}], "expected the text of what was asked"),
+    ):
+        with pytest.raises(DataError, match=f"field request: .*{why}"):
+            read_labels(_write(tmp_path, "labels.json", json.dumps(rows)))

@@ -34,7 +34,8 @@ SMALL = {
 }
 """Added to commands that would take long, or need more data; the last of an option counts."""
 
-STANDS_FOR = {"openai/gpt-4o": "mockllm/model", "cuda": "cpu", "cuda:1": "cpu", "qwen2.5-vl-7b": "my-recipe.json"}
+MOCK = "mockllm/model"
+STANDS_FOR = {"openai/gpt-4o": MOCK, "cuda": "cpu", "cuda:1": "cpu", "qwen2.5-vl-7b": "my-recipe.json"}
 """Words that need what is not here, and what stands for them."""
 
 IN_PYTHON = {
@@ -115,7 +116,8 @@ def _run_command(block: Block, words: list[str]) -> None:
     if program == "holisafe":
         small = [] if {"--dry-run", "--help", "-h"} & set(rest) else SMALL.get(rest[0], [])
         told = CliRunner().invoke(app, [*rest, *small])
-        assert told.exit_code == 0, f"{where}\n{told.output}\n{told.exception!r}"
+        unread = MOCK in rest and "gave no verdict on any of" in told.output  # what stands for a judge's model
+        assert told.exit_code == 0 or unread, f"{where}\n{told.output}\n{told.exception!r}"
     elif program == "python":
         _check_script(where, rest)
     elif program == "inspect":

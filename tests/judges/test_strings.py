@@ -149,7 +149,7 @@ def test_versions_hold_a_hash_of_the_rules_and_differ() -> None:
     versions = [get(name).id.version for name in ("holisafe", "refusal")]
     assert all(len(version.split("+")[1]) == 12 for version in versions)
     assert len(set(versions)) == 2
-    assert versions[1].startswith("3+")
+    assert versions[1].startswith("4+")
 
 
 def test_the_published_figures_are_those_of_these_judges() -> None:

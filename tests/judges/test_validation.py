@@ -111,7 +111,7 @@ def test_labels_that_settle_nothing_are_refused() -> None:
 
 
 def test_a_judge_that_fails_on_all_is_refused_and_one_failure_is_counted() -> None:
-    with pytest.raises(JudgeError, match="fails on every answer: needs a model"):
+    with pytest.raises(JudgeError, match="gives no verdict on any answer; the first is error: needs a model"):
         validate(_Reads(), _answers("m", "fail", REFUSED, 3))
     found = validate(_Reads(), [*_model("m", 4, 0, 4, 0, (0, 0)), *_answers("m", "fail", REFUSED, 1)])
     assert found.models[0].not_scored == 1

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from holisafe.bench._spending import Prices, money_text
     from holisafe.bench._suite import SuiteRow, run_suite
     from holisafe.bench._task import build_task
-    from holisafe.bench._validation import validate_judge
+    from holisafe.bench._validation import plan_validation, validate_judge, validation_journal
 
 __all__ = [
     "Plan",
@@ -44,6 +44,7 @@ __all__ = [
     "plan_judging",
     "plan_run",
     "plan_score",
+    "plan_validation",
     "read_run",
     "recorded_spending",
     "rejudge",
@@ -51,6 +52,7 @@ __all__ = [
     "run_suite",
     "score_run",
     "validate_judge",
+    "validation_journal",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -72,6 +74,7 @@ __getattr__, __dir__ = lazy(
         "plan_judging": "holisafe.bench._plan",
         "plan_run": "holisafe.bench._plan",
         "plan_score": "holisafe.bench._rescore",
+        "plan_validation": "holisafe.bench._validation",
         "read_run": "holisafe.bench._read",
         "recorded_spending": "holisafe.bench._judging",
         "rejudge": "holisafe.bench._read",
@@ -79,5 +82,6 @@ __getattr__, __dir__ = lazy(
         "run_suite": "holisafe.bench._suite",
         "score_run": "holisafe.bench._rescore",
         "validate_judge": "holisafe.bench._validation",
+        "validation_journal": "holisafe.bench._validation",
     },
 )

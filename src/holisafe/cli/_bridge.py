@@ -23,7 +23,7 @@ from holisafe.metrics import (
     rank_correlation,
     summarise,
 )
-from holisafe.records import Behaviour, Judgement, Outcome, Sample
+from holisafe.records import NOT_SCORED, Behaviour, Judgement, Sample
 
 
 def measure_bridge(files: Sequence[Path], names: Sequence[str], data: str | None, split: str | None) -> dict[str, Any]:
@@ -76,8 +76,11 @@ def _same(loaded: dict[str, Loaded]) -> tuple[Sample, ...]:
 def _judged(judge: judges.Judge, loaded: Loaded) -> tuple[Judgement, ...]:
     judgements = judges.judge_all(judge, loaded.samples, loaded.responses)
     answered = [one for one, response in zip(judgements, loaded.responses, strict=True) if response.error is None]
-    if answered and all(one.outcome is Outcome.ERROR for one in answered):
-        raise JudgeError(f"judge {judge.id.name!r} fails on every answer: {answered[0].rationale}")
+    if answered and all(one.outcome in NOT_SCORED for one in answered):
+        first = answered[0]
+        raise JudgeError(
+            f"judge {judge.id.name!r} gives no verdict on any answer; the first is {first.outcome}: {first.rationale}"
+        )
     return judgements
 
 

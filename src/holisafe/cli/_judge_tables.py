@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from holisafe.datasets.human_labels import LabelledAnswer
     from holisafe.judges.validation import ErrorOnModel, Validation
 
+LONGEST = 66
+"""Characters of an answer or a request in a list."""
+
 
 def print_judges(described: Sequence[Mapping[str, Any]]) -> None:
     """Name and version of each judge, what it reads, its outcomes, and what else is known of it."""
@@ -77,7 +80,9 @@ def print_validation(found: Validation, shown: int) -> None:
             console.print(_plain(f"{title} ({len(listed)}; --json lists all):"))
         for answer, what in listed[:shown]:
             name = f"{answer.model} {answer.id}".strip()
-            console.print(_plain(f"  {name} ({what}): {' '.join(answer.text.split())[:70]}"))
+            console.print(_plain(f"  {name} ({what}): {_short(answer.text)}"))
+            if answer.request:
+                console.print(_plain(f"    asked: {_short(answer.request)}"))
 
 
 def print_bridge(found: Mapping[str, Any]) -> None:
@@ -174,6 +179,12 @@ def _lines(found: Validation) -> list[str]:
     if found.unsettled:
         lines.append(f"{len(found.unsettled)} answers are left out of the error until they are adjudicated")
     return lines
+
+
+def _short(text: str) -> str:
+    """The start of a text on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def _votes(answer: LabelledAnswer) -> str:

@@ -41,3 +41,5 @@ Judges = Annotated[
         show_default="holisafe, or the benchmark's",
     ),
 ]
+MaxRetries = Annotated[int, typer.Option(min=0, help="Hosted model: retries of a failed request.")]
+Timeout = Annotated[int, typer.Option(min=1, help="Hosted model: seconds that one attempt may take.")]

@@ -21,16 +21,19 @@ PlanOnly = Annotated[
 ]
 
 
-def _price(option: str, whose: str, does: str) -> Any:
-    """An option that takes the price of a million tokens that somebody reads or writes."""
+def _price(option: str, whose: str, does: str, *others: str) -> Any:
+    """An option, under one or more names, that takes the price of a million tokens that somebody reads or writes."""
     told = f"{whose}: price of a million tokens that {does}."
-    return typer.Option(option, min=0, metavar="MONEY", help=told, show_default="unknown")
+    return typer.Option(option, *others, min=0, metavar="MONEY", help=told, show_default="unknown")
 
 
 PriceIn = Annotated[float | None, _price("--price-in", "Hosted model", "it reads")]
 PriceOut = Annotated[float | None, _price("--price-out", "Hosted model", "it writes")]
 JudgePriceIn = Annotated[float | None, _price("--judge-price-in", "Judge's model", "it reads")]
 JudgePriceOut = Annotated[float | None, _price("--judge-price-out", "Judge's model", "it writes")]
+OnlyPriceIn = Annotated[float | None, _price("--judge-price-in", "Judge's model", "it reads", "--price-in")]
+"""For commands that ask no other model."""
+OnlyPriceOut = Annotated[float | None, _price("--judge-price-out", "Judge's model", "it writes", "--price-out")]
 GuardPriceIn = Annotated[float | None, _price("--guard-price-in", "Guard models of endpoints", "they read")]
 GuardPriceOut = Annotated[float | None, _price("--guard-price-out", "Guard models of endpoints", "they write")]
 Budget = Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import typer
 
@@ -20,13 +20,21 @@ if TYPE_CHECKING:
     from holisafe.records import Run
 
 
+class Asking(TypedDict):
+    """How judges ask their model, and what they may spend: keywords of `score_run` and `judge_with_model`."""
+
+    judge_model: str | None
+    prices: Prices
+    budget: float | None
+    max_retries: int
+    timeout: int
+
+
 def score_recorded(
     place: Path,
     chosen: Sequence[Judge],
-    judge_model: str | None,
     out: Path | None,
-    prices: Prices,
-    budget: float | None,
+    **asking: Unpack[Asking],
 ) -> Run:
     """The run with judgements of these judges; says where they are kept, and how far they are."""
     from holisafe.bench import score_run
@@ -36,9 +44,7 @@ def score_recorded(
     where = f"into {kept}" if kept else "kept nowhere: give --out FOLDER to keep them"
     typer.echo(f"judging the answers of {place} by {names}; {where}", err=True)
     with resumable(kept) if kept else contextlib.nullcontext(), progress_line("reading the run", "judgement") as line:
-        return score_run(
-            place, chosen, judge_model=judge_model, out=out, prices=prices, budget=budget, progress=line.advance
-        )
+        return score_run(place, chosen, out=out, progress=line.advance, **asking)
 
 
 def shown_summaries(judged: Run, chosen: Sequence[Judge], max_unjudged: float) -> list[Summary]:

@@ -62,6 +62,30 @@ def checked(
     return shown
 
 
+def require_verdicts(judgements: Mapping[str, Sequence[Judgement]], responses: Sequence[Response]) -> None:
+    """Refuse to call it a success where a judge gave a verdict on no answer at all; after what was found is told.
+
+    Raises:
+        JudgeError: There are answers, and a judge has left all of them without a verdict.
+    """
+    from holisafe._printable import printable
+    from holisafe.errors import JudgeError
+    from holisafe.metrics import unjudged
+    from holisafe.records import NOT_SCORED
+
+    failed = []
+    for judge, found in judgements.items():
+        left = unjudged(responses, found)
+        if left.count and all(each.outcome in NOT_SCORED for each in found):
+            listed = ", ".join(f"{count} {outcome}" for outcome, count in left.outcomes.items())
+            pairs = zip(responses, found, strict=True)
+            why = next((each.rationale for response, each in pairs if response.error is None and each.rationale), "")
+            first = f"; the first reason: {printable(why)}" if why else ""
+            failed.append(f"judge {printable(judge)} gave no verdict on any of {left.n} answers ({listed}){first}")
+    if failed:
+        raise JudgeError("; ".join(failed))
+
+
 def _tell_degenerate(responses: Sequence[Response]) -> None:
     """Say how many answers are not those of a working model."""
     from holisafe.metrics import degenerate

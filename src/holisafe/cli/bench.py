@@ -9,7 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from holisafe.cli import _anchors
-from holisafe.cli._options import AsJson, Attention, Device, Dtype, Judges, Revision, TrustRemoteCode
+from holisafe.cli._options import (
+    AsJson,
+    Attention,
+    Device,
+    Dtype,
+    Judges,
+    MaxRetries,
+    Revision,
+    Timeout,
+    TrustRemoteCode,
+)
 from holisafe.cli._plan import (
     Budget,
     GuardPriceIn,
@@ -34,7 +44,7 @@ from holisafe.cli._runs import (
     to_json,
 )
 from holisafe.cli._suite import bench_suite
-from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged
+from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged, require_verdicts
 from holisafe.records import MAX_UNJUDGED
 
 
@@ -118,8 +128,8 @@ def bench(
             "once.",
         ),
     ] = None,
-    max_retries: Annotated[int, typer.Option(min=0, help="Hosted model: retries of a failed request.")] = 5,
-    timeout: Annotated[int, typer.Option(min=1, help="Hosted model: seconds that one attempt may take.")] = 300,
+    max_retries: MaxRetries = 5,
+    timeout: Timeout = 300,
     model_args: Annotated[
         list[str] | None,
         typer.Option(
@@ -216,6 +226,7 @@ def bench(
         print_figures(measured, max_unjudged)
         typer.echo(f"\nfor a page with every answer: holisafe report {folder}", err=True)
     _anchors.conclude(drift, folder)
+    require_verdicts(measured.judgements, measured.responses)
 
 
 def _guards(given: list[str] | None) -> tuple[str | None, list[str]]:

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from holisafe.cli._options import AsJson, Judges
+from holisafe.cli._options import AsJson, Judges, MaxRetries, Timeout
+from holisafe.cli._plan import Budget, OnlyPriceIn, OnlyPriceOut, PlanOnly, print_plan, tell_retirements, tell_spent
 from holisafe.cli._unjudged import FallbackJudge, JudgeModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from holisafe.datasets.human_labels import LabelledAnswer
-    from holisafe.judges.validation import Validation
     from holisafe.records import Outcome
 
 RECORD = Path("judge-records") / "anchors.json"
@@ -79,19 +77,53 @@ def validate(
     ] = None,
     judge_model: JudgeModel = None,
     fallback_judge: FallbackJudge = None,
+    plan: PlanOnly = False,
+    judge_price_in: OnlyPriceIn = None,
+    judge_price_out: OnlyPriceOut = None,
+    budget: Budget = None,
+    max_retries: MaxRetries = 5,
+    timeout: Timeout = 300,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep a model's judgements there as they come; the same command resumes.",
+            show_default="kept nowhere",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a judge against labels by people, and correct its rates.
 
-    Answers without a label are what the rates are about. A judge's model is shown the answers alone.
+    Answers without a label are what the rates are about. A judge's model is shown the answers, with their requests
+    where these are known, and no images.
     """
     from holisafe.datasets.human_labels import read_labels
 
     answered = None if answers is None else _answers(answers)
     read = read_labels(labels, answered)
-    found = _validated(judge, read, judge_model, fallback_judge, _outcome(outcome), adjudicator)
+    about: dict[str, Any] = {"outcome": _outcome(outcome), "adjudicator": adjudicator}
+    if judge_model is None and fallback_judge is None and budget is None and not plan:
+        from holisafe import judges
+        from holisafe.judges.validation import validate
+
+        found, spending = validate(judges.get(judge), read, **about), None  # imports no Inspect
+    else:
+        from holisafe.bench import Prices, plan_validation, recorded_spending, validate_judge, validation_journal
+
+        prices = Prices(judge_input=judge_price_in, judge_output=judge_price_out)
+        asking: dict[str, Any] = {"judge_model": judge_model, "fallback_judge": fallback_judge, "out": out}
+        asking |= {"prices": prices, "budget": budget}
+        tell_retirements(None, judge_model)
+        if plan:
+            print_plan(plan_validation(judge, read, **asking), as_json)
+            return
+        found = validate_judge(judge, read, **about, **asking, max_retries=max_retries, timeout=timeout)
+        kept = validation_journal(out, read)
+        spending = None if kept is None else recorded_spending(kept, prices)
+        tell_spent(spending)
     if as_json:
-        typer.echo(json.dumps(found.to_json()))
+        typer.echo(json.dumps({**found.to_json(), "spending": spending}))
         return
     from holisafe.cli._judge_tables import print_validation
 
@@ -183,32 +215,6 @@ def _describe(name: str) -> dict[str, Any]:
     }
 
 
-def _validated(
-    name: str,
-    answers: Sequence[LabelledAnswer],
-    judge_model: str | None,
-    fallback_judge: str | None,
-    outcome: Outcome,
-    adjudicator: str | None,
-) -> Validation:
-    """The judge measured; without a model no Inspect is imported."""
-    if judge_model is None and fallback_judge is None:
-        from holisafe import judges
-        from holisafe.judges.validation import validate
-
-        return validate(judges.get(name), answers, outcome=outcome, adjudicator=adjudicator)
-    from holisafe.bench import validate_judge
-
-    return validate_judge(
-        name,
-        answers,
-        judge_model=judge_model,
-        fallback_judge=fallback_judge,
-        outcome=outcome,
-        adjudicator=adjudicator,
-    )
-
-
 def _answers(place: Path) -> list[LabelledAnswer]:
     """The answers of a run, a log or a prediction file; failures are none."""
     from holisafe.datasets import read_predictions
@@ -225,7 +231,7 @@ def _answers(place: Path) -> list[LabelledAnswer]:
         loaded = read_predictions(place)
         samples, responses, model = loaded.samples, loaded.responses, place.stem
     return [
-        LabelledAnswer(sample.id, response.text, model, str(cluster_name(sample)))
+        LabelledAnswer(sample.id, response.text, model, str(cluster_name(sample)), request=sample.query)
         for sample, response in zip(samples, responses, strict=True)
         if response.error is None
     ]

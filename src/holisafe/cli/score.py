@@ -11,19 +11,19 @@ import typer
 
 from holisafe._printable import encodable
 from holisafe.cli import _anchors
-from holisafe.cli._options import AsJson, Judges
+from holisafe.cli._options import AsJson, Judges, MaxRetries, Timeout
 from holisafe.cli._plan import (
     Budget,
-    JudgePriceIn,
-    JudgePriceOut,
+    OnlyPriceIn,
+    OnlyPriceOut,
     PlanOnly,
     print_plan,
     tell_retirements,
     tell_spent,
 )
 from holisafe.cli._questions import asked_questions, default_judges
-from holisafe.cli._rejudge import run_json, score_recorded, shown_summaries
-from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged, checked, judged_json
+from holisafe.cli._rejudge import Asking, run_json, score_recorded, shown_summaries
+from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged, checked, judged_json, require_verdicts
 from holisafe.records import MAX_UNJUDGED
 
 if TYPE_CHECKING:
@@ -58,9 +58,11 @@ def score(
     fallback_judge: FallbackJudge = None,
     max_unjudged: MaxUnjudged = MAX_UNJUDGED,
     plan: PlanOnly = False,
-    judge_price_in: JudgePriceIn = None,
-    judge_price_out: JudgePriceOut = None,
+    judge_price_in: OnlyPriceIn = None,
+    judge_price_out: OnlyPriceOut = None,
     budget: Budget = None,
+    max_retries: MaxRetries = 5,
+    timeout: Timeout = 300,
     anchors: _anchors.Anchors = None,
     data: Annotated[
         str | None, typer.Option(help="Data set, path or Hub id that the answers belong to; joined by id.")
@@ -99,17 +101,18 @@ def score(
     chosen = [judges.get(name) for name in dict.fromkeys(judge or default_judges(about))]
     if fallback_judge is not None:
         chosen = judges.with_fallbacks(chosen, judges.get(fallback_judge))
+    prices = Prices(judge_input=judge_price_in, judge_output=judge_price_out)
+    asking = Asking(judge_model=judge_model, prices=prices, budget=budget, max_retries=max_retries, timeout=timeout)
     if is_run(predictions):
         if data is not None or split is not None:
             raise DataError(f"{predictions} is a run, which says what was asked; leave out --data and --split")
         tell_retirements(None, judge_model)
-        prices = Prices(judge_input=judge_price_in, judge_output=judge_price_out)
         if plan:
             options: dict[str, Any] = {"judge_model": judge_model, "out": out, "prices": prices, "budget": budget}
             print_plan(plan_score(predictions, chosen, **options), as_json)
             return
         drift = _anchors.check(anchors, judge or [], judge_model, fallback_judge)
-        measured = score_recorded(predictions, chosen, judge_model, out, prices, budget)
+        measured = score_recorded(predictions, chosen, out, **asking)
         tell_spent(measured.provenance.get("spending"))
         shown = shown_summaries(measured, chosen, max_unjudged)
         judged = {one.id.name: measured.judgements[one.id.name] for one in chosen}
@@ -117,6 +120,7 @@ def score(
         found = {**run_json(predictions, out, measured, shown), "benchmark": of_benchmark}
         _print(shown, by_category, found if as_json else None, of_benchmark)
         _anchors.conclude(drift, out or (predictions if predictions.is_dir() else None))
+        require_verdicts(judged, measured.responses)
         return
     loaded = read_predictions(predictions, samples)
     _tell(loaded.problems)
@@ -131,7 +135,6 @@ def score(
             "expected the model's text in the field 'prediction'"
         )
     tell_retirements(None, judge_model)
-    prices = Prices(judge_input=judge_price_in, judge_output=judge_price_out)
     if plan:
         from holisafe.bench import plan_judging
 
@@ -141,7 +144,7 @@ def score(
         return
     drift = _anchors.check(anchors, judge or [], judge_model, fallback_judge)
     with contextlib.nullcontext() if out is None else hold(out, RunError):
-        judged = _judged(chosen, loaded, judge_model, out, prices, budget)
+        judged = _judged(chosen, loaded, out, asking)
         spending = _spending(loaded, judge_model, out, prices)
         tell_spent(spending)
         summaries = [summarise(loaded.samples, judgements) for judgements in judged.values()]
@@ -160,6 +163,7 @@ def score(
     }
     _print(shown, by_category, found if as_json else None, of_benchmark)
     _anchors.conclude(drift, out)
+    require_verdicts(judged, loaded.responses)
 
 
 def _print(
@@ -186,15 +190,13 @@ def _print(
 def _judged(
     chosen: Sequence[Judge],
     loaded: Loaded,
-    judge_model: str | None,
     out: Path | None,
-    prices: Prices,
-    budget: float | None,
+    asking: Asking,
 ) -> dict[str, tuple[Judgement, ...]]:
     """The judgements by judge; with a model and --out, each is kept as it comes, and only what is missing is asked."""
     from holisafe import judges
 
-    if judge_model is None:
+    if asking["judge_model"] is None:
         chosen = [judges.with_model(one, None) for one in chosen]
         return {one.id.name: judges.judge_all(one, loaded.samples, loaded.responses) for one in chosen}
     from holisafe.bench import judge_with_model
@@ -203,8 +205,7 @@ def _judged(
     if out is not None:
         journal = _journal(out, loaded)
         typer.echo(f"judgements are kept in {journal} as they come; the same command resumes", err=True)
-    asked = (chosen, loaded.samples, loaded.responses, judge_model)
-    return judge_with_model(*asked, journal=journal, prices=prices, budget=budget)
+    return judge_with_model(chosen, loaded.samples, loaded.responses, journal=journal, **asking)
 
 
 def _spending(loaded: Loaded, judge_model: str | None, out: Path | None, prices: Prices) -> dict[str, Any] | None:

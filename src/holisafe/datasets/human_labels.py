@@ -1,10 +1,11 @@
 """Answers with labels by people, as CSV, JSON, JSON Lines, Label Studio's JSON export or Inspect's precomputed scores.
 
 A row of CSV or a JSON object is one label of one answer: `id`, `text` (or `prediction`), `label`, and where there are
-several, `annotator`, `model` and `cluster`. Several annotators of an answer are several rows. A row without a label
-is an answer without one. Label Studio's export has one task per answer: these fields in `data`, and one choice in each
-of `annotations`. The files of Inspect's scorer `precomputed_scores` (JSON, JSON Lines) hold `id`, `value` and `epoch`
-alone: the answers come from elsewhere, and the annotator is the file's name.
+several, `annotator`, `model` and `cluster`; `request` (or `query`) is what was asked, if it is known. Several
+annotators of an answer are several rows. A row without a label is an answer without one. Label Studio's export has one
+task per answer: these fields in `data`, and one choice in each of `annotations`. The files of Inspect's scorer
+`precomputed_scores` (JSON, JSON Lines) hold `id`, `value` and `epoch` alone: the answers come from elsewhere, and the
+annotator is the file's name.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class LabelledAnswer:
         model: The model that gave it; empty where the file names none.
         cluster: What it shares with others, such as the image; its id where the file names none.
         labels: Label by annotator; empty without any.
+        request: The text of what was asked; empty where it is not known.
     """
 
     id: str
@@ -40,6 +42,7 @@ class LabelledAnswer:
     model: str = ""
     cluster: str = ""
     labels: Mapping[str, Outcome] = field(default_factory=dict, hash=False)
+    request: str = ""
 
     def settled(self, adjudicator: str | None = None) -> Outcome | None:
         """The label that all annotators give, or that of the adjudicator; None where there is none.
@@ -120,15 +123,16 @@ def _add(found: dict[tuple[str, str], LabelledAnswer], one: LabelledAnswer, wher
     if known is None:
         found[one.model, one.id] = one
         return
-    if one.text != known.text:
-        raise DataError(
-            f"{where}, field text: another text than that of an earlier record with id {one.id!r}; "
-            "give each answer its own id"
-        )
+    for name, text, before in (("text", one.text, known.text), ("request", one.request, known.request)):
+        if text != before and (name == "text" or (text and before)):
+            raise DataError(
+                f"{where}, field {name}: another text than that of an earlier record with id {one.id!r}; "
+                "give each answer its own id"
+            )
     if twice := sorted(known.labels.keys() & one.labels.keys()):
         raise DataError(f"{where}, field annotator: {twice[0]!r} labels the answer {one.id!r} twice; keep one label")
     labels = {**known.labels, **one.labels}
-    found[one.model, one.id] = LabelledAnswer(known.id, known.text, known.model, known.cluster, labels)
+    found[one.model, one.id] = replace(known, labels=labels, request=known.request or one.request)
 
 
 def _row(raw: Mapping[str, Any], where: str) -> LabelledAnswer:
@@ -170,7 +174,11 @@ def _answer(raw: Mapping[str, Any], where: str, labels: Mapping[str, Outcome]) -
     text = raw.get("text", raw.get("prediction", MISSING))
     if not isinstance(text, str):
         raise DataError(f"{where}, field text: found {show(text)}; expected the answer's text")
-    return LabelledAnswer(name, text, _word(raw, "model", where), _word(raw, "cluster", where) or name, labels)
+    request = raw.get("request", raw.get("query")) or ""
+    if not isinstance(request, str):
+        raise DataError(f"{where}, field request: found {show(request)}; expected the text of what was asked")
+    model, cluster = _word(raw, "model", where), _word(raw, "cluster", where) or name
+    return LabelledAnswer(name, text, model, cluster, labels, request)
 
 
 def _word(raw: Mapping[str, Any], name: str, where: str) -> str:

@@ -141,7 +141,7 @@ def validate(
 
     Raises:
         DataError: No answer has a settled label, the outcome is none that people give, or the adjudicator labels none.
-        JudgeError: The judge fails on every answer.
+        JudgeError: The judge gives no verdict on any answer.
     """
     if outcome not in LABELS:
         raise DataError(f"expected one of {', '.join(LABELS)} as the outcome to measure; found {outcome}")
@@ -179,14 +179,20 @@ def _labelled_only(values: Sequence[Outcome | None], settled: Sequence[Outcome |
     return [value for value, label in zip(values, settled, strict=True) if label is not None]
 
 
+def put_to_a_judge(answers: Sequence[LabelledAnswer]) -> tuple[list[Sample], list[Response]]:
+    """What a judge is shown of labelled answers: each, and its request where that is known; no image, no label."""
+    samples = [Sample.ask(f"{at}", (), answer.request, None) for at, answer in enumerate(answers)]
+    return samples, [Response(f"{at}", answer.text, answer.model) for at, answer in enumerate(answers)]
+
+
 def _judge(judge: Judge, answers: Sequence[LabelledAnswer], judge_by: JudgeBy) -> Sequence[Judgement]:
-    samples = [Sample.ask(f"{at}", (), "", None) for at in range(len(answers))]
-    responses = [
-        Response(sample.id, answer.text, answer.model) for sample, answer in zip(samples, answers, strict=True)
-    ]
+    samples, responses = put_to_a_judge(answers)
     judgements = judge_by(judge, samples, responses)
-    if judgements and all(judgement.outcome is Outcome.ERROR for judgement in judgements):
-        raise JudgeError(f"judge {judge.id.name!r} fails on every answer: {judgements[0].rationale}")
+    if judgements and all(judgement.outcome in NOT_SCORED for judgement in judgements):
+        first = judgements[0]
+        raise JudgeError(
+            f"judge {judge.id.name!r} gives no verdict on any answer; the first is {first.outcome}: {first.rationale}"
+        )
     return judgements
 
 
@@ -245,6 +251,7 @@ def _answer_json(answer: LabelledAnswer) -> dict[str, Any]:
     return {
         "id": answer.id,
         "model": answer.model,
+        "request": answer.request,
         "text": answer.text,
         "labels": {name: label.value for name, label in labels.items()},
     }

@@ -55,18 +55,22 @@ class Features:
     values: NDArray[np.float64]
 
 
-def parts(text: str) -> list[list[str]]:
-    """The opening's sentences, then those of each part after it, sharing sentences; none of a text without a word.
+def spoken(text: str) -> list[str]:
+    """The sentences of an answer, none of a text without a word.
 
     What stands in quotation marks, speaks to a judge or is mere courtesy is left out, unless nothing else is said.
     """
     folded = unquoted(fold(answer_of(text)))
     all_said = sentences(_VERDICT_LINE.sub("", folded)) or sentences(folded)
-    said = [one for one in all_said if not _TO_A_JUDGE.search(one) and not _COURTESY.search(one)] or all_said
+    return [one for one in all_said if not _TO_A_JUDGE.search(one) and not _COURTESY.search(one)] or all_said
+
+
+def parts(said: list[str]) -> list[list[str]]:
+    """The opening of what is spoken, then each part after it, sharing sentences; none where nothing is said."""
     if not said:
         return []
-    opening = _cut(said[:OPENING])
-    return [opening, *(_cut(said[start : start + LATER]) for start in range(len(opening), len(said)))]
+    opening = cut(said[:OPENING])
+    return [opening, *(cut(said[start : start + LATER]) for start in range(len(opening), len(said)))]
 
 
 def features(said: Sequence[str]) -> Features:
@@ -87,7 +91,7 @@ def text_of_classes() -> str:
     return (files("holisafe.judges") / "data" / "learned" / "classes.toml").read_text(encoding="utf-8")
 
 
-def _cut(said: list[str]) -> list[str]:
+def cut(said: list[str]) -> list[str]:
     """The sentences up to the one that reaches the most words, cut there."""
     kept, left = [], _WORDS
     for sentence in said:
