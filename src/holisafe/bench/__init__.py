@@ -2,9 +2,10 @@
 
 `measure` measures a model, `run_suite` does so on several benchmarks, `measure_parts` several models on several data
 sets, `plan_run` says what a run would ask and cost, `repeat_check` whether batch size, dtype and image reuse change
-answers, `read_run` reads a run back, `score_run` judges the answers of a recorded run and keeps the result, `rejudge`
-does so in memory, `validate_judge` measures a judge against labels by people, `check_anchors` finds out whether a judge
-has drifted, `inspect_ask` lets a judge ask any model that Inspect reaches. Inspect is imported on first use.
+answers, `read_run` reads a run back, `read_epochs` those of a log, `score_run` judges the answers of a recorded run and
+keeps the result, `rejudge` does so in memory, `validate_judge` measures a judge against labels by people,
+`check_anchors` finds out whether a judge has drifted, `inspect_ask` lets a judge ask any model that Inspect reaches.
+Inspect is imported on first use.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from holisafe.bench._judging import judge_with_model, recorded_spending
     from holisafe.bench._parts import PartRow, RunPart, measure_parts, run_parts
     from holisafe.bench._plan import Plan, PlannedCalls, plan_judging, plan_run
-    from holisafe.bench._read import read_run, rejudge
+    from holisafe.bench._read import read_epochs, read_run, rejudge
     from holisafe.bench._repeat_check import RepeatCheck, repeat_check
     from holisafe.bench._rescore import plan_score, score_run
     from holisafe.bench._retirement import Retirement, retirements
@@ -55,6 +56,7 @@ __all__ = [
     "plan_judging",
     "plan_run",
     "plan_score",
+    "read_epochs",
     "read_run",
     "recorded_spending",
     "rejudge",
@@ -92,6 +94,7 @@ __getattr__, __dir__ = lazy(
         "plan_judging": "holisafe.bench._plan",
         "plan_run": "holisafe.bench._plan",
         "plan_score": "holisafe.bench._rescore",
+        "read_epochs": "holisafe.bench._read",
         "read_run": "holisafe.bench._read",
         "recorded_spending": "holisafe.bench._judging",
         "rejudge": "holisafe.bench._read",

@@ -62,7 +62,7 @@ def print_plans(parts: Sequence[PlannedPart], as_json: bool, **names: Any) -> No
 
     table = Table(title="Plan; nothing was asked", title_justify="left")
     table.add_column("run", overflow="fold")
-    for head in ("samples", "calls", "recorded", "tokens in", "tokens out, at most", "money", "at most"):
+    for head in ("calls", "done", "tokens in", "out, most", "money, most"):
         table.add_column(head, justify="right")
     for part in parts:
         if part.plan is not None:
@@ -82,8 +82,8 @@ def _cells(plan: Plan) -> list[str]:
     recorded = sum(part.recorded for part in plan.parts)
     read = _sum([part.input for part in asked if part.calls])
     written = _sum([part.output_at_most for part in asked if part.calls])
-    numbers = [f"{plan.samples:,}", f"{calls:,}", f"{recorded:,}", count_text(read), count_text(written)]
-    return [*numbers, money_words(plan.money), money_words(plan.money_at_most)]
+    numbers = [f"{calls:,}", f"{recorded:,}", count_text(read), count_text(written)]
+    return [*numbers, money_words(plan.money_at_most)]
 
 
 def _sum(values: Sequence[Any]) -> Any:

@@ -87,12 +87,15 @@ def export(
 
     Tables and figures hold rates with 95 % intervals; docs/tables.md describes each file.
     """
-    from holisafe.bench import read_run
+    from holisafe.bench import read_epochs
     from holisafe.report import write_bibliography, write_figure, write_judgements, write_table
 
     chosen = form or _from_suffix(out)
-    labels = _labels(runs, label or [])
-    found: Sequence[Run] = [read_run(path) for path in runs]
+    read = [
+        (name, run) for name, path in zip(_labels(runs, label or []), runs, strict=True) for run in read_epochs(path)
+    ]
+    labels = [name for name, _ in read]
+    found: Sequence[Run] = [run for _, run in read]
     names = [name.strip() for name in columns.split(",")] if columns else None
     match chosen:
         case Format.CSV | Format.PARQUET:

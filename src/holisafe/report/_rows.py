@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -118,7 +119,7 @@ class Board:
 
 
 def label_runs(runs: Sequence[Run], labels: Sequence[str | None] | None = None) -> list[Run]:
-    """The runs under names to show. Those labelled alike keep one name; other runs of one name are numbered.
+    """The runs under names to show. Those labelled alike, and epochs of one run, keep one name; others are numbered.
 
     Raises:
         RunError: There is no run, or one has no judgements.
@@ -133,14 +134,35 @@ def label_runs(runs: Sequence[Run], labels: Sequence[str | None] | None = None) 
         raise RunError(f"{len(given)} labels for {len(runs)} runs; expected one for each, None for its own name")
     shown = _shown_labels([label for label in given if label is not None])
     own = [plain(run.name, 100) or "unnamed" for run in runs]
-    taken = [*shown.values(), *(name for name, label in zip(own, given, strict=True) if label is None)]
+    first = _first_epochs(runs)
+    taken = list(shown.values())
+    taken += [
+        name for at, (name, label) in enumerate(zip(own, given, strict=True)) if label is None and first[at] == at
+    ]
     names: list[str] = []
     for at, (name, label) in enumerate(zip(own, given, strict=True), start=1):
-        numbered = f"{name} (run {at})"
+        numbered = f"{name} (run {first[at - 1] + 1})"
         while numbered in taken:
             numbered += "'"
         names.append(shown[label] if label is not None else numbered if taken.count(name) > 1 else name)
     return [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
+
+
+def _first_epochs(runs: Sequence[Run]) -> list[int]:
+    """For each run, the place of the first of its epochs; its own where it is no further epoch of another."""
+    places: dict[str, list[int]] = {}
+    for at, run in enumerate(runs):
+        settings = {key: value for key, value in mapping(run.provenance.get("settings")).items() if key != "epoch"}
+        model = mapping(run.provenance.get("model"))
+        weights = [model.get(key) for key in ("revision", "weights_sha256")]
+        key = json.dumps([settings, weights], sort_keys=True, default=str) if settings else f"run {at}"
+        places.setdefault(key, []).append(at)
+    first = list(range(len(runs)))
+    for alike in places.values():
+        epochs = [mapping(runs[at].provenance.get("settings")).get("epoch") for at in alike]
+        if len({str(epoch) for epoch in epochs}) == len(alike):  # the same epoch twice is no further one
+            first = [alike[0] if at in alike else found for at, found in enumerate(first)]
+    return first
 
 
 def _shown_labels(labels: Sequence[str]) -> dict[str, str]:
