@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from holisafe.bench._spending import Prices, check_budget, money_text
     from holisafe.bench._suite import SuiteRow, run_suite
     from holisafe.bench._task import build_task
+    from holisafe.bench._utility import UtilityResult, read_utility
     from holisafe.bench._validation import validate_judge
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "RunPart",
     "SharedBudget",
     "SuiteRow",
+    "UtilityResult",
     "build_task",
     "check_anchors",
     "check_budget",
@@ -58,6 +60,7 @@ __all__ = [
     "plan_score",
     "read_epochs",
     "read_run",
+    "read_utility",
     "recorded_spending",
     "rejudge",
     "repeat_check",
@@ -103,6 +106,8 @@ __getattr__, __dir__ = lazy(
         "run_parts": "holisafe.bench._parts",
         "run_suite": "holisafe.bench._suite",
         "score_run": "holisafe.bench._rescore",
+        "UtilityResult": "holisafe.bench._utility",
+        "read_utility": "holisafe.bench._utility",
         "validate_judge": "holisafe.bench._validation",
     },
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from holisafe.errors import DataError, RunError, UnknownNameError
 from holisafe.metrics import (
@@ -39,12 +39,14 @@ class Row:
         runs: Its runs, on the same samples, in the samples' order of the first.
         repeats: Its figures.
         withheld: Why it has none; empty where it has.
+        utility: Accuracies of other tools by the name of their column; None where there is none.
     """
 
     label: str
     runs: tuple[Run, ...]
     repeats: Repeats
     withheld: str = ""
+    utility: Mapping[str, Figure | None] = field(default_factory=dict)
 
     @property
     def failed(self) -> float:
@@ -54,8 +56,12 @@ class Row:
 
     @property
     def figures(self) -> dict[str, Figure | None]:
-        """Every figure by name."""
-        return figures(self.repeats.summary)
+        """Every figure by name, and accuracies of other tools by theirs."""
+        return {**figures(self.repeats.summary), **self.utility}
+
+    def between(self, name: str) -> float | None:
+        """Standard deviation of a figure between the runs; None for one run, and for accuracies of other tools."""
+        return self.repeats.between.get(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +207,7 @@ def boards(
     figure_names: Sequence[str] | None = None,
     against: str | None = None,
     test: PairedTest = PairedTest.SCORE,
+    utility: Mapping[str, Mapping[str, Figure]] | None = None,
 ) -> tuple[Board, ...]:
     """A table for each judge and each set of samples.
 
@@ -210,6 +217,7 @@ def boards(
         figure_names: Figures to show; the headline figures if not given.
         against: Label of the row that the others are compared with.
         test: What gives the p-values.
+        utility: Label → name of a column → accuracy of that row, beside the figures.
 
     Raises:
         RunError: Runs of one label were asked different samples.
@@ -221,14 +229,28 @@ def boards(
     labels = list(dict.fromkeys(run.name for run in runs))
     if against is not None and against not in labels:
         raise UnknownNameError("row", against, labels, hint="--against takes the name of a run, or its --label.")
+    if wrong := [label for label in utility or {} if label not in labels]:
+        raise UnknownNameError("row", wrong[0], labels, hint="--utility takes the name of a run, or its --label.")
     columns = choose_columns(figure_names)
     by_data = _by_data(_by_label(runs))
     return tuple(
-        _board(judge, rows, columns, against, test)
+        _with_utility(_board(judge, rows, columns, against, test), utility or {})
         for judge in (judges or known)
         for group in by_data
         if (rows := [row for label, found in group.items() if (row := _row(label, found, judge)) is not None])
     )
+
+
+def _with_utility(board: Board, utility: Mapping[str, Mapping[str, Figure]]) -> Board:
+    """The table with a column for each name that one of its rows has an accuracy of."""
+    names = list(dict.fromkeys(name for row in board.rows for name in utility.get(row.label, {})))
+    added = tuple(
+        HeadlineFigure(name, name, f"Accuracy on {name}", lambda _: None, higher_is_better=True) for name in names
+    )
+    rows = tuple(
+        replace(row, utility={name: utility.get(row.label, {}).get(name) for name in names}) for row in board.rows
+    )
+    return replace(board, columns=(*board.columns, *added), rows=rows)
 
 
 def _by_label(runs: Sequence[Run]) -> dict[str, list[Run]]:
