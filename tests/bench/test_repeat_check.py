@@ -15,9 +15,7 @@ from holisafe.records import Outcome
 from report_runs import make_run
 
 
-def test_a_model_is_asked_in_four_ways_and_what_changes_is_written(
-    checkpoint: Path, data: Path, tmp_path: Path
-) -> None:
+def test_a_model_is_asked_in_four_ways_and_changes_are_written(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     done: list[tuple[int, int]] = []
     found = repeat_check(
         str(checkpoint),
