@@ -16,10 +16,11 @@ from inspect_ai.solver import generate
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from holisafe import datasets
-from holisafe.bench import read_run
+from holisafe.bench import read_epochs, read_run
 from holisafe.bench._names import inspect_name
 from holisafe.bench._task import build_task
 from holisafe.errors import RunError, UnknownNameError
+from holisafe.report._rows import boards, label_runs
 from holisafe.taxonomy import Combination
 
 COMBINED = {"rr", "ssu", "usu", "uuu", "suu"}
@@ -247,6 +248,13 @@ def test_several_epochs_read_back_with_the_outcome_that_most_have(data: Path, tm
     assert len(measured.samples) == 5
     assert {each.outcome.value for each in measured.judgements["holisafe"]} == {"refused"}
     assert measured.provenance["epochs"] == 3
+
+    epochs = read_epochs(log.location)
+    outcomes = [{each.outcome.value for each in run.judgements["holisafe"]} for run in epochs]
+    assert outcomes == [{"refused"}, {"answered"}, {"refused"}]
+    assert [run.samples == measured.samples for run in epochs] == [True] * 3
+    (row,) = boards(label_runs(epochs))[0].rows
+    assert row.repeats.runs == 3 and row.repeats.between["rr"] == pytest.approx(3**-0.5)
 
 
 @pytest.mark.parametrize("change", [{"status": "cancelled"}, {"samples": 3}])

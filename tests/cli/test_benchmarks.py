@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from benchmarks.small_releases import write_mis, write_mmsafeaware, write_mssbench, zipped
 from holisafe import benchmarks
-from holisafe.bench import read_run, run_suite
+from holisafe.bench import default_folder, read_run, run_suite
 from holisafe.benchmarks import SuitePart, plan_suite
 from holisafe.cli import app
 from holisafe.records import JudgeId, Judgement, Outcome, Response, Run
@@ -167,6 +167,76 @@ def test_a_part_of_a_suite_without_figures_fails_by_itself(record: Any, said: st
 
     (row,) = run_suite(parts, tmp_path / "suite", measure)
     assert row.state == "failed" and said in row.reason and not row.figures
+
+
+def test_several_models_on_several_data_sets_are_one_table_and_a_folder_each(root: Path, tmp_path: Path) -> None:
+    words = ["bench", MOCK, "mockllm/other", "--data", f"mis:{root / 'mis.zip'}", "--data", "over-refusal"]
+    words += ["--limit", "8", "--out", str(tmp_path / "runs")]
+    planned = json.loads(run(*words, "--plan", "--json", "--price-in", "1", "--price-out", "1").stderr or "{}")
+    assert not planned and not (tmp_path / "runs").exists()  # two hosted models have no one price
+    first = run(*words)
+    assert first.exit_code == 0, first.output
+    assert "easy, ASR" in first.stdout and "mockllm/other" in first.stdout
+    names = [f"mockllm_{model}-{data}" for model in ("model", "other") for data in (_name(root), "over_refusal")]
+    assert sorted(path.parent.name for path in (tmp_path / "runs").glob("*/run.json")) == sorted(names)
+    parts = json.loads(run(*words, "--json").stdout)["parts"]
+    assert [part["state"] for part in parts] == ["complete"] * 4 and parts[0]["samples"] == 8
+    left = json.loads(run(*words, "--plan", "--json").stdout)
+    assert [part["plan"]["parts"][0]["calls"] for part in left["parts"]] == [0] * 4
+
+
+def _name(root: Path) -> str:
+    return default_folder("x", f"mis:{root / 'mis.zip'}").name.removeprefix("x-")
+
+
+def test_epochs_are_one_row_with_the_spread_between_them(root: Path, tmp_path: Path) -> None:
+    words = ["bench", MOCK, "--data", f"mis:{root / 'mis.zip'}", "--epochs", "2", "--limit", "4"]
+    found = run(*words, "--out", str(tmp_path / "runs"))
+    assert found.exit_code == 0, found.output
+    (row,) = [line for line in found.stdout.splitlines() if line.startswith("│ mockllm")]
+    assert row.split("│")[2].strip() == "2" and "±0.0" in found.stdout
+    folders = sorted(map(str, (tmp_path / "runs").glob("*/")))
+    assert len(folders) == 2
+    run("export", *folders, "--out", str(tmp_path / "a.json"))
+    (one,) = json.loads((tmp_path / "a.json").read_text())["tables"][0]["rows"]
+    assert one["runs"] == 2
+
+
+def test_one_part_that_fails_sets_the_exit_code(root: Path, tmp_path: Path) -> None:
+    words = ["bench", MOCK, "--data", str(tmp_path / "none"), "--data", "over-refusal", "--limit", "4"]
+    found = run(*words, "--out", str(tmp_path / "runs"))
+    assert found.exit_code == 1 and "none: failed: " in found.stdout and "refused, harmless" in found.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--suite", "safety", "--epochs", "2"],
+        ["--repeat-check", "--epochs", "2"],
+        ["--repeat-check", "--plan"],
+        ["--epochs", "2", "--anchors", "a.json"],
+        ["other/model", "--repeat-check"],
+    ],
+)
+def test_options_that_say_nothing_together_are_refused(words: list[str]) -> None:
+    assert run("bench", MOCK, *words).exit_code == 2
+
+
+def test_a_suite_of_two_models_has_a_folder_each_and_one_budget(root: Path, tmp_path: Path) -> None:
+    words = ["bench", MOCK, "pocket", "--suite", "safety", "--root", str(root), "--limit", "4"]
+    words += ["--price-in", "1", "--price-out", "1", "--out", str(tmp_path / "suite")]
+    planned = json.loads(run(*words, "--plan", "--json").stdout)
+    by_model = {name: [part for part in planned["parts"] if part["model"] == name] for name in (MOCK, "pocket")}
+    assert {part["benchmark"]: bool(part["plan"]) for part in by_model[MOCK]}["mis"] is True
+    assert all(part["plan"]["money"] == 0 for part in by_model["pocket"] if part["plan"])
+    missing = next(part for part in by_model[MOCK] if part["benchmark"] == "usb")
+    assert missing["plan"] is None and missing["reason"].startswith("missing: ")
+    assert planned["money"] > 0
+    words.remove("pocket")
+    stopped = run(*words, "--budget", "0.000001")
+    assert stopped.exit_code == 3, stopped.output
+    states = {part["benchmark"]: part["state"] for part in json.loads((tmp_path / "suite" / "suite.json").read_text())}
+    assert set(states.values()) == {"stopped", "missing"}
 
 
 def test_the_report_reads_a_benchmarks_run(root: Path, tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from typing import Any
 import openpyxl
 import pytest
 
-from holisafe.datasets import Loaded, _other_tools, read_predictions
+from holisafe.datasets import Loaded, _other_tools, load, read_predictions
 from holisafe.errors import DataError
 from report_runs import make_samples
 
 SAMPLES = make_samples(2)
+LOGGED = Path(__file__).parent / "lmms_eval_0_7_3" / "20260101_101010_samples_holisafe_open.jsonl"
 
 
 def _lmms_lines(**change: Any) -> list[dict[str, Any]]:
@@ -86,6 +87,46 @@ def test_the_results_beside_a_log_name_the_model_and_the_token_limit(tmp_path: P
     loaded = read_predictions(path, SAMPLES)
     assert loaded.origin["generation"]["max_new_tokens"] == 512
     assert {response.model for response in loaded.responses} == {"org/model"}
+
+
+def test_a_log_that_lmms_eval_wrote_is_read_as_it_is() -> None:
+    """Six records of a run of lmms-eval 0.7.3 on Pocket and HoliSafe-Open, of at most 16 tokens; paths are replaced."""
+    ids = [f"open-test-{number:05}" for number in (0, 3, 4, 1, 2, 5)]
+    by_id = {sample.id: sample for sample in load("open", "test")}
+    samples = [by_id[name] for name in ids]
+    loaded = read_predictions(LOGGED, samples)
+    assert [response.sample_id for response in loaded.responses] == ids and not loaded.problems
+    assert all(response.model == "org/pocket" and response.error is None for response in loaded.responses)
+    assert loaded.responses[0].text.startswith("That is all right: the picture shows a glass of wine.")
+    assert {response.finish_reason for response in loaded.responses if response.output_tokens == 16} == {"length"}
+    assert "version" not in loaded.origin  # the log says "unknown@unknown"
+    with pytest.raises(DataError, match="another question"):
+        read_predictions(LOGGED, samples[::-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "counts", "size", "fields"),
+    [
+        ("Yes.", [{"output_tokens": 16}], "1", {"finish_reason": "length", "error": None}),
+        ("Yes.", [{"output_tokens": 16}], "8", {"finish_reason": None, "error": None}),  # padded in a batch
+        ("Yes.", [{"output_tokens": 15}], "1", {"finish_reason": None, "error": None}),
+        ("Yes.", [None], "1", {"finish_reason": None, "error": None}),
+    ],
+)
+def test_an_answer_is_cut_where_it_has_as_many_tokens_as_it_may(
+    text: str, counts: list[Any], size: str, fields: dict[str, Any], tmp_path: Path
+) -> None:
+    path = _write_lines(tmp_path, _lmms_lines(filtered_resps=text, token_counts=counts))
+    configs = {"holisafe": {"generation_kwargs": {"max_new_tokens": 16}}}
+    record = {"configs": configs, "config": {"batch_size": size}}
+    (tmp_path / "20260101_101010_results.json").write_text(json.dumps(record), "utf-8")
+    (first, *_) = read_predictions(path, SAMPLES).responses
+    assert {name: getattr(first, name) for name in fields} == fields
+
+
+def test_an_empty_text_without_tokens_is_a_failure_and_no_answer(tmp_path: Path) -> None:
+    loaded = read_predictions(_write_lines(tmp_path, _lmms_lines(filtered_resps="", token_counts=[None])), SAMPLES)
+    assert all(response.error and "where generation failed" in response.error for response in loaded.responses)
 
 
 def test_records_with_their_document_are_joined_by_its_id(tmp_path: Path) -> None:

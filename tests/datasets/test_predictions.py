@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.more_releases import write_mm_safetybench
 from holisafe.datasets import read_predictions
 from holisafe.errors import DataError
 from holisafe.images import parquet
@@ -97,3 +98,10 @@ def test_images_that_are_there_have_their_digest(folder: Path, record: Make) -> 
     there, gone = read_predictions(file).samples
     assert there.cluster == there.images[0].digest != ""
     assert gone.images[0].digest == "" and gone.cluster not in ("", there.cluster)
+
+
+def test_the_data_in_place_of_the_answers_are_named(tmp_path: Path) -> None:
+    write_mm_safetybench(tmp_path / "mm", count=1)
+    for path in ((tmp_path / "mm"), next((tmp_path / "mm" / "processed_questions").iterdir())):
+        with pytest.raises(DataError, match=f"this looks like MM-SafetyBench.*--data mm-safetybench:{path}"):
+            read_predictions(path)

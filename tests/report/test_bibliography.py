@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from holisafe import benchmarks
 from holisafe.report import write_bibliography
 from report_runs import make_run
 
@@ -45,3 +46,16 @@ def test_the_released_bench_is_the_paper(tmp_path: Path) -> None:
         [make_run("a", data={"name": "etri-vilab/holisafe-bench"})], tmp_path / "a.bib"
     ).read_text()
     assert _keys(text) == ["lee2025holisafe", "holisafe"]
+
+
+def test_a_run_of_a_benchmark_cites_its_paper(tmp_path: Path) -> None:
+    runs = [
+        replace(make_run("a", data={"name": f"{name}:some/place"}), provenance={"benchmark": {"name": name}})
+        for name in benchmarks.names()
+        if benchmarks.get(name).needs_data and name != "holisafe-bench"
+    ]
+    text = write_bibliography(runs, tmp_path / "a.bib").read_text("utf-8")
+    for run in runs:
+        paper = benchmarks.get(run.provenance["benchmark"]["name"]).paper
+        assert f"eprint = {{{paper.rpartition('arXiv ')[2]}}}" in text
+    assert "Complete with authors" not in text and len(_keys(text)) == 2 + len(runs)

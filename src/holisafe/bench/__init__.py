@@ -1,9 +1,11 @@
 """The run: data sets as Inspect tasks, a provider for local models, and runs that survive being killed.
 
-`measure` measures a model, `run_suite` does so on several benchmarks, `plan_run` says what a run would ask and cost,
-`read_run` reads a run back, `score_run` judges the answers of a recorded run and keeps the result, `rejudge` does so in
-memory, `validate_judge` measures a judge against labels by people, `check_anchors` finds out whether a judge has
-drifted, `inspect_ask` lets a judge ask any model that Inspect reaches. Inspect is imported on first use.
+`measure` measures a model, `run_suite` does so on several benchmarks, `measure_parts` several models on several data
+sets, `plan_run` says what a run would ask and cost, `repeat_check` whether batch size, dtype and image reuse change
+answers, `read_run` reads a run back, `read_epochs` those of a log, `score_run` judges the answers of a recorded run and
+keeps the result, `rejudge` does so in memory, `validate_judge` measures a judge against labels by people,
+`check_anchors` finds out whether a judge has drifted, `inspect_ask` lets a judge ask any model that Inspect reaches.
+Inspect is imported on first use.
 """
 
 from __future__ import annotations
@@ -17,38 +19,54 @@ if TYPE_CHECKING:
     from holisafe.bench._ask import inspect_ask
     from holisafe.bench._folder import default_folder
     from holisafe.bench._judging import judge_with_model, recorded_spending
+    from holisafe.bench._parts import PartRow, RunPart, measure_parts, run_parts
     from holisafe.bench._plan import Plan, PlannedCalls, plan_judging, plan_run
-    from holisafe.bench._read import read_run, rejudge
+    from holisafe.bench._read import read_epochs, read_run, rejudge
+    from holisafe.bench._repeat_check import RepeatCheck, repeat_check
     from holisafe.bench._rescore import plan_score, score_run
     from holisafe.bench._retirement import Retirement, retirements
     from holisafe.bench._run import measure
-    from holisafe.bench._spending import Prices, money_text
+    from holisafe.bench._shared_budget import SharedBudget, check_one_price
+    from holisafe.bench._spending import Prices, check_budget, money_text
     from holisafe.bench._suite import SuiteRow, run_suite
     from holisafe.bench._task import build_task
+    from holisafe.bench._utility import UtilityResult, read_utility
     from holisafe.bench._validation import plan_validation, validate_judge, validation_journal
 
 __all__ = [
+    "PartRow",
     "Plan",
     "PlannedCalls",
     "Prices",
+    "RepeatCheck",
     "Retirement",
+    "RunPart",
+    "SharedBudget",
     "SuiteRow",
+    "UtilityResult",
     "build_task",
     "check_anchors",
+    "check_budget",
+    "check_one_price",
     "default_folder",
     "inspect_ask",
     "judge_with_model",
     "measure",
+    "measure_parts",
     "money_text",
     "note_anchors",
     "plan_judging",
     "plan_run",
     "plan_score",
     "plan_validation",
+    "read_epochs",
     "read_run",
+    "read_utility",
     "recorded_spending",
     "rejudge",
+    "repeat_check",
     "retirements",
+    "run_parts",
     "run_suite",
     "score_run",
     "validate_judge",
@@ -58,29 +76,41 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "PartRow": "holisafe.bench._parts",
         "Plan": "holisafe.bench._plan",
         "PlannedCalls": "holisafe.bench._plan",
         "Prices": "holisafe.bench._spending",
+        "RepeatCheck": "holisafe.bench._repeat_check",
         "Retirement": "holisafe.bench._retirement",
+        "RunPart": "holisafe.bench._parts",
+        "SharedBudget": "holisafe.bench._shared_budget",
         "SuiteRow": "holisafe.bench._suite",
         "build_task": "holisafe.bench._task",
         "check_anchors": "holisafe.bench._anchors",
+        "check_budget": "holisafe.bench._spending",
+        "check_one_price": "holisafe.bench._shared_budget",
         "default_folder": "holisafe.bench._folder",
         "inspect_ask": "holisafe.bench._ask",
         "judge_with_model": "holisafe.bench._judging",
         "measure": "holisafe.bench._run",
+        "measure_parts": "holisafe.bench._parts",
         "money_text": "holisafe.bench._spending",
         "note_anchors": "holisafe.bench._anchors",
         "plan_judging": "holisafe.bench._plan",
         "plan_run": "holisafe.bench._plan",
         "plan_score": "holisafe.bench._rescore",
         "plan_validation": "holisafe.bench._validation",
+        "read_epochs": "holisafe.bench._read",
         "read_run": "holisafe.bench._read",
         "recorded_spending": "holisafe.bench._judging",
         "rejudge": "holisafe.bench._read",
+        "repeat_check": "holisafe.bench._repeat_check",
         "retirements": "holisafe.bench._retirement",
+        "run_parts": "holisafe.bench._parts",
         "run_suite": "holisafe.bench._suite",
         "score_run": "holisafe.bench._rescore",
+        "UtilityResult": "holisafe.bench._utility",
+        "read_utility": "holisafe.bench._utility",
         "validate_judge": "holisafe.bench._validation",
         "validation_journal": "holisafe.bench._validation",
     },

@@ -35,9 +35,10 @@ _FIELDS_OF_COMPLETE: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
-def default_folder(model: str, data: str | Path) -> Path:
-    """Where a run of a model on a data set goes if nothing else is said: `runs/MODEL-DATA`."""
-    names = (re.sub(r"[^A-Za-z0-9._]+", "_", str(name)).strip("_.") or "model" for name in (model, data))
+def default_folder(model: str, data: str | Path, defences: Sequence[str] = ()) -> Path:
+    """Where a run of a model on a data set goes if nothing else is said: `runs/MODEL[-DEFENCE]-DATA`."""
+    parts = (model, *defences, data)
+    names = (re.sub(r"[^A-Za-z0-9._]+", "_", str(name)).strip("_.") or "model" for name in parts)
     return Path("runs") / "-".join(names)
 
 

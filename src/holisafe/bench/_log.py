@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,35 @@ def read_log(path: Path, folder: Path | None) -> Run:
     return _from_log(_read_log(path), folder)
 
 
+def read_log_epochs(path: Path, folder: Path | None) -> tuple[Run, ...]:
+    """The runs that a log holds, one per epoch, in their order.
+
+    Args:
+        path: The log.
+        folder: As for `read_log`.
+
+    Raises:
+        RunError: As `read_log`, or an epoch lacks samples.
+    """
+    log = _read_log(path)
+    whole = _from_log(log, folder)
+    if whole.provenance["epochs"] == 1:
+        return (whole,)
+    by_epoch: dict[int, list[EvalSample]] = collections.defaultdict(list)
+    for each in log.samples or []:
+        by_epoch[each.epoch].append(each)
+    if any(len(found) != len(whole.samples) for found in by_epoch.values()):
+        listed = ", ".join(f"{epoch}: {len(found)}" for epoch, found in sorted(by_epoch.items()))
+        raise RunError(f"{log.location}: epochs of one log must hold the same samples; found {listed} of them")
+    return tuple(_epoch(log, by_epoch[epoch], folder, epoch) for epoch in sorted(by_epoch))
+
+
+def _epoch(log: EvalLog, found: Sequence[EvalSample], folder: Path | None, epoch: int) -> Run:
+    run = _run(log, found, folder)
+    settings = {"model": log.eval.model, "log": str(log.location), "epoch": epoch if epoch > 1 else None}
+    return replace(run, provenance={**run.provenance, "epochs": 1, "settings": settings})
+
+
 def _read_log(path: Path) -> EvalLog:
     try:
         return read_eval_log(str(path))
@@ -39,9 +69,14 @@ def _read_log(path: Path) -> EvalLog:
 
 
 def _from_log(log: EvalLog, folder: Path | None) -> Run:
-    """The run that a log holds, in the order of the data set."""
+    """The run that a whole log holds."""
     found = list(log.samples or [])
     _check_whole(log, found)
+    return _run(log, found, folder)
+
+
+def _run(log: EvalLog, found: Sequence[EvalSample], folder: Path | None) -> Run:
+    """The run of some of a log's samples, in the order of the data set."""
     for each in found:
         if not isinstance(each.metadata.get(SAMPLE), dict):
             raise RunError(f"{log.location}: sample {each.id!r} is not one of a holisafe task")

@@ -56,8 +56,30 @@ def read_run(path: str | Path) -> Run:
         raise RunError(f"no run at {place}; expected the --out folder of holisafe bench, or an .eval log")
     from holisafe.bench._log import read_log  # the only one that needs Inspect
 
-    above = place.absolute().parent.parent  # of the log of a run folder, which keeps the images
-    return read_log(place, above if (above / RUN_FILE).is_file() else None)
+    return read_log(place, _run_folder(place))
+
+
+def _run_folder(log: Path) -> Path | None:
+    """The run folder that a log lies in, which keeps the images; None for a log alone."""
+    above = log.absolute().parent.parent
+    return above if (above / RUN_FILE).is_file() else None
+
+
+def read_epochs(path: str | Path) -> tuple[Run, ...]:
+    """Read a run, or of an Inspect log with several epochs one run for each: all answers count.
+
+    Args:
+        path: As for `read_run`.
+
+    Raises:
+        RunError: As `read_run`, or an epoch lacks samples.
+    """
+    place = Path(path)
+    if not place.is_file():
+        return (read_run(place),)
+    from holisafe.bench._log import read_log_epochs
+
+    return read_log_epochs(place, _run_folder(place))
 
 
 def rejudge(run: Run, judge: str | Judge, *, ask: Ask | None = None) -> Run:

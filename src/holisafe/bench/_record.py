@@ -46,7 +46,9 @@ def new_record(request: RunRequest) -> dict[str, Any]:
         **judges_record(request.judge_ids),
         **noted(request),
         "generation": {
-            "greedy": True,
+            "greedy": not settings["temperature"],
+            "temperature": settings["temperature"] or 0.0,
+            "epoch": settings["epoch"] or 1,
             "max_new_tokens": settings["max_new_tokens"],
             "seed": settings["seed"],
             "repetition_penalty": 1.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,8 @@ def run_request(
     out: str | Path | None = None,
     max_new_tokens: int = 512,
     seed: int = 0,
+    temperature: float = 0.0,
+    epoch: int = 1,
     system_prompt: str | None = None,
     chat_template_args: Mapping[str, Any] | None = None,
     max_retries: int = 5,
@@ -137,7 +140,8 @@ def run_request(
     check_numbers(
         max_new_tokens=(max_new_tokens, 1), seed=(seed, 0), max_retries=(max_retries, 0), timeout=(timeout, 1)
     )
-    check_numbers(batch_size=(batch_size, 1))
+    check_numbers(batch_size=(batch_size, 1), epoch=(epoch, 1))
+    _check_temperature(temperature)
     check_type(model, (str, Path, ModelSpec), "model")
     check_type(data, (str, Path), "data")
     check_type(limit, (int, NoneType), "limit")
@@ -155,9 +159,10 @@ def run_request(
     running = {"batch_size": batch_size, "image_reuse": image_reuse, "chat_template_args": template}
     running |= _defended(defence)
     asked = asked_model(model, {**_LOADING, **loading}, running, model_args)
+    _check_epoch(epoch, temperature, asked)
     samples, broken = chosen_samples(data, split, limit, seed, setting)
     request = RunRequest(
-        folder=default_folder(asked.model, data) if out is None else Path(out),
+        folder=default_folder(asked.model, data, running.get("defence", ())) if out is None else Path(out),
         model=asked,
         samples=samples,
         broken_records=broken,
@@ -172,6 +177,8 @@ def run_request(
             "limit": limit,
             "seed": seed,
             "max_new_tokens": max_new_tokens,
+            "temperature": temperature or None,  # None, as in runs that did not know them
+            "epoch": epoch if epoch > 1 else None,
             "system_prompt": system_prompt,
             "model_args": asked.model_args,
             **asked.options,
@@ -253,6 +260,21 @@ def check_numbers(**given: tuple[int, int]) -> None:
         check_type(value, int, name)
         if value < least:
             raise RunError(f"{name}: found {value}, expected at least {least}")
+
+
+def _check_temperature(temperature: float) -> None:
+    check_type(temperature, (int, float), "temperature")
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise RunError(f"temperature: found {temperature}, expected 0 (greedy) or a number above 0")
+
+
+def _check_epoch(epoch: int, temperature: float, model: AskedModel) -> None:
+    """Refuse a further epoch that would repeat the first word by word."""
+    if epoch > 1 and not temperature and model.is_local:
+        raise RunError(
+            f"epoch {epoch} of {model.model}: a local model decodes greedily and would give the answers of the first "
+            "epoch again; give a temperature above 0 (--temperature)"
+        )
 
 
 def check_share(value: float, name: str) -> None:

@@ -56,6 +56,8 @@ def measure(
     out: str | Path | None = None,
     max_new_tokens: int = 512,
     seed: int = 0,
+    temperature: float = 0.0,
+    epoch: int = 1,
     system_prompt: str | None = None,
     chat_template_args: Mapping[str, Any] | None = None,
     max_retries: int = 5,
@@ -98,7 +100,9 @@ def measure(
         limit: Stratified limit on the number of samples: every combination keeps its share.
         out: Folder of the run; made if missing. `default_folder(model, data)` when None.
         max_new_tokens: Maximum number of new tokens per answer.
-        seed: Seed of the draw under `limit`, and of models that take one.
+        seed: Seed of the draw under `limit`, and of models that take one: these get `seed + epoch - 1`.
+        temperature: Temperature of sampling; 0 decodes greedily.
+        epoch: Which time the same samples are asked, from 1; a further one needs a temperature or a hosted model.
         system_prompt: System message in front of every conversation.
         chat_template_args: Further arguments of a local model's chat template, e.g. `{"enable_thinking": False}`.
         max_retries: How often a request that a server fails is tried again; then the sample ends in an error.
@@ -150,6 +154,8 @@ def measure(
         out=out,
         max_new_tokens=max_new_tokens,
         seed=seed,
+        temperature=temperature,
+        epoch=epoch,
         system_prompt=system_prompt,
         chat_template_args=chat_template_args,
         max_retries=max_retries,
@@ -304,7 +310,8 @@ def _ask_and_judge(run: _OpenRun, record: dict[str, Any], progress: Progress | N
             request.judges,
             name=settings["data"] if settings["data"].isidentifier() else "holisafe_bench",
             max_new_tokens=settings["max_new_tokens"],
-            seed=settings["seed"],
+            seed=settings["seed"] + (settings["epoch"] or 1) - 1,
+            temperature=settings["temperature"] or 0.0,
             system_prompt=settings["system_prompt"],
             max_retries=None if asked.is_local else request.max_retries,
             timeout=None if asked.is_local else request.timeout,

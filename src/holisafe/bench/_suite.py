@@ -10,7 +10,7 @@ from typing import Any
 
 from holisafe._files import write_atomically
 from holisafe.benchmarks import BenchmarkFigure, SuitePart
-from holisafe.errors import HoliSafeError, RunError
+from holisafe.errors import BudgetError, HoliSafeError, RunError
 from holisafe.metrics import unjudged
 from holisafe.records import Run
 
@@ -27,8 +27,8 @@ class SuiteRow:
     Attributes:
         part: The benchmark and its data.
         folder: Folder of its run, relative to the suite's; None where it was not run.
-        state: "complete", "missing" or "failed".
-        reason: Why it is missing or failed.
+        state: "complete", "missing", "failed", or "stopped" where the budget ended it.
+        reason: Why it is not complete.
         judge: Name of the judge of the figures.
         setting: Variant of the prompt.
         figures: All of its figures.
@@ -99,6 +99,8 @@ def _row(part: SuitePart, out: Path, measure_part: MeasurePart) -> SuiteRow:
     folder = part.benchmark.name
     try:
         run = measure_part(part, out / folder)
+    except BudgetError as error:
+        return SuiteRow(part, folder, "stopped", str(error))
     except HoliSafeError as error:
         return SuiteRow(part, folder, "failed", str(error))
     except Exception as error:  # of a model or another package's benchmark; one never ends the suite

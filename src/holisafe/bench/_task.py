@@ -39,6 +39,7 @@ def build_task(
     name: str,
     max_new_tokens: int = 512,
     seed: int | None = None,
+    temperature: float = 0.0,
     system_prompt: str | None = None,
     max_retries: int | None = None,
     timeout: int | None = None,
@@ -56,6 +57,7 @@ def build_task(
         name: Name of the task in the log.
         max_new_tokens: Maximum number of new tokens per answer.
         seed: Seed passed to models that take one.
+        temperature: Temperature of sampling; 0 decodes greedily.
         system_prompt: System message in front of every conversation.
         max_retries: How often a failed request is tried again; None for Inspect's default.
         timeout: Seconds that one attempt may take; None for no limit.
@@ -80,7 +82,7 @@ def build_task(
         solver=_asking(by_id, journal, on_response, system_prompt, spending if pays else None),
         scorer=[_scorer(judge, judgements, {each.id: each for each in samples}, spending) for judge in named],
         config=GenerateConfig(
-            temperature=0.0,
+            temperature=temperature,
             max_tokens=max_new_tokens,
             seed=seed,
             max_retries=max_retries,

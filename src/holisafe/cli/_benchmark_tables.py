@@ -14,7 +14,7 @@ from holisafe.cli._tables import NOTHING, rate
 
 if TYPE_CHECKING:
     from holisafe.bench import SuiteRow
-    from holisafe.benchmarks import Benchmark, BenchmarkFigure, SuitePart
+    from holisafe.benchmarks import Benchmark, BenchmarkFigure
 
 ARROWS = {True: "↓", False: "↑"}
 LEGEND = "%, with 95 % intervals; ↑ more is better, ↓ less is"
@@ -39,15 +39,16 @@ def print_benchmark(record: Mapping[str, Any] | None, *, console: Console | None
     (console or Console()).print(table)
 
 
-def print_suite(rows: Sequence[SuiteRow], *, console: Console | None = None) -> None:
+def print_suite(rows: Sequence[SuiteRow], model: str = "", *, console: Console | None = None) -> None:
     """The headline figures of every benchmark that was run, and why others were not.
 
     Args:
         rows: One per benchmark.
+        model: The model, where the table is one of several.
         console: Where to print; standard output if not given.
     """
     console = console or Console()
-    table = _table(f"Suite: {LEGEND}", "benchmark", last="judge")
+    table = _table(f"{f'{model}, suite' if model else 'Suite'}: {LEGEND}", "benchmark", last="judge")
     for row in rows:
         for each in row.headline:
             table.add_row(_plain(row.part.benchmark.title), *_cells(each), _plain(row.judge))
@@ -58,14 +59,6 @@ def print_suite(rows: Sequence[SuiteRow], *, console: Console | None = None) -> 
             _line(console, f"{row.part.benchmark.name}: {row.state}: {row.reason}")
         elif row.errors:
             _line(console, f"{row.part.benchmark.name}: {row.errors} of {row.samples} samples ended in an error")
-
-
-def print_plan(parts: Sequence[SuitePart], *, console: Console | None = None) -> None:
-    """What a suite would run, and what is missing, why, and how to get it."""
-    console = console or Console()
-    for part in parts:
-        what = f"run {part.data}, judge {part.benchmark.judge}" if part.data else f"missing: {part.missing}"
-        _line(console, f"{part.benchmark.name}: {what}")
 
 
 def print_benchmarks(found: Sequence[Benchmark], *, console: Console | None = None) -> None:

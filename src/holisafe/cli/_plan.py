@@ -15,8 +15,8 @@ PlanOnly = Annotated[
     bool,
     typer.Option(
         "--plan",
-        help="Print what would be asked and, with prices, what it would cost; nothing is asked or written. With "
-        "--suite: which benchmarks would run.",
+        help="Print what would be asked and, with prices, what it would cost; nothing is asked or written. Of "
+        "several runs: one line each; with --suite also what is missing.",
     ),
 ]
 
@@ -99,6 +99,11 @@ def tell_spent(spent: Mapping[str, Any] | None) -> None:
         )
 
 
+def money_words(amount: float | None) -> str:
+    """Money to show."""
+    return "unknown" if amount is None else _money(amount)
+
+
 def _money(amount: float) -> str:
     from holisafe.bench import money_text
 
@@ -120,10 +125,10 @@ _HEADS = (
 def _cells(part: PlannedCalls) -> list[str]:
     if not part.model:
         return ["none", f"{part.recorded:,}", *[""] * 6]
-    images = _count(part.images) if part.image_rule else "none"
+    images = count_text(part.images) if part.image_rule else "none"
     plus = " + images" if part.images is None and part.money else ""
     money = ["unknown" if each is None else _money(each) + plus for each in (part.money, part.money_at_most)]
-    numbers = [_count(part.text), images, _count(part.output), _count(part.output_at_most)]
+    numbers = [count_text(part.text), images, count_text(part.output), count_text(part.output_at_most)]
     return [f"{part.calls:,}", f"{part.recorded:,}", *numbers, *money]
 
 
@@ -163,5 +168,6 @@ def _basis(part: PlannedCalls) -> str:
     return "length of replies by the judge's reply format, without thoughts."
 
 
-def _count(number: int | None) -> str:
+def count_text(number: int | None) -> str:
+    """A count to show."""
     return "unknown" if number is None else f"{number:,}"

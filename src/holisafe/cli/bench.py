@@ -1,4 +1,4 @@
-"""`holisafe bench`: measure a model on a data set, a benchmark, or a suite of them."""
+"""`holisafe bench`: measure models on data sets, benchmarks, or a suite of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from holisafe.cli import _anchors
+from holisafe.cli._one_run import bench_one, check_repeats
 from holisafe.cli._options import (
     AsJson,
     Attention,
@@ -29,22 +30,11 @@ from holisafe.cli._plan import (
     PlanOnly,
     PriceIn,
     PriceOut,
-    print_plan,
     tell_retirements,
-    tell_spent,
 )
-from holisafe.cli._runs import (
-    print_figures,
-    resumable,
-    show_progress,
-    tell_cost,
-    tell_requests,
-    tell_troubles,
-    tell_verdicts,
-    to_json,
-)
+from holisafe.cli._several import bench_several
 from holisafe.cli._suite import bench_suite
-from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged, require_verdicts
+from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged
 from holisafe.records import MAX_UNJUDGED
 
 
@@ -55,17 +45,21 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     model: Annotated[
-        str,
+        list[str],
         typer.Argument(
             metavar="MODEL",
             help="pocket, a folder with a checkpoint or a tuned model, a Hub id, or any Inspect model (openai/gpt-4o, "
-            "mockllm/model). holisafe/ORG/NAME is always a Hub id.",
+            "mockllm/model). holisafe/ORG/NAME is always a Hub id. Several are measured one after the other.",
         ),
     ],
     data: Annotated[
-        str,
-        typer.Option(help="Name of a data set, a path, a Hub id, or a benchmark with its data, such as mssbench:PATH."),
-    ] = "open",
+        list[str] | None,
+        typer.Option(
+            help="Name of a data set, a path, a Hub id, or a benchmark with its data, such as mssbench:PATH; may be "
+            "given more than once.",
+            show_default="open",
+        ),
+    ] = None,
     split: Annotated[str, typer.Option(help="Split of the data; a benchmark is measured whole.")] = "test",
     setting: Annotated[
         str | None, typer.Option(help="Variant of a benchmark's prompt.", show_default="the benchmark's first")
@@ -115,8 +109,21 @@ def bench(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run.", show_default="runs/MODEL[-DEFENCE]-DATA")
+        Path | None,
+        typer.Option(
+            help="Folder of the run; of several runs, the folder around theirs.",
+            show_default="runs/MODEL[-DEFENCE]-DATA",
+        ),
     ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="How often each sample is asked; a run folder each.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0, help="Temperature of sampling; 0 decodes greedily.")] = 0.0,
+    repeat_check: Annotated[
+        bool,
+        typer.Option(
+            "--repeat-check",
+            help="Local model: count answers that change with batch size, dtype and image reuse.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of --limit and of the intervals.")] = 0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of new tokens per answer.")] = 512,
     system_prompt: Annotated[str | None, typer.Option(help="System message of every request.")] = None,
@@ -151,7 +158,7 @@ def bench(
     trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask MODEL the questions of a data set and judge its answers.
+    """Ask each MODEL the questions of a data set and judge its answers.
 
     Each question is asked together with its image. The attack success rates on unsafe requests and the refusal rate on
     safe ones are printed with 95 % intervals.
@@ -159,12 +166,15 @@ def bench(
     On a benchmark (--data NAME:PATH; `holisafe benchmarks` lists them) its own figures are printed too; --suite runs
     all that are present.
 
-    The same command resumes an interrupted run. On a complete run, another --judge judges the recorded answers. --plan
-    says what is left to ask and what it costs.
-    """
-    from holisafe.bench import Prices, default_folder, measure, plan_run
+    Several models, data sets (--data A --data B) or --epochs are a run folder each below --out, and one table.
 
-    _check_suite(suite, root, setting, budget, anchors)
+    The same command resumes an interrupted run, and does of several what is missing. On a complete run, another --judge
+    judges the recorded answers. --plan says what is left to ask and what it costs.
+    """
+    from holisafe.bench import Prices
+
+    several = len(model) > 1 or len(data or []) > 1 or epochs > 1
+    _check_together(suite, root, setting, anchors, epochs, repeat_check, plan, several=several)
     own_guard, guard_models = _guards(guard)
     options: dict[str, Any] = {
         "judges": tuple(dict.fromkeys(judge)) if judge else None,
@@ -173,6 +183,7 @@ def bench(
         "limit": limit,
         "max_new_tokens": max_new_tokens,
         "seed": seed,
+        "temperature": temperature,
         "system_prompt": system_prompt,
         "chat_template_args": _pairs(chat_template_args, "--chat-template-args"),
         "max_retries": max_retries,
@@ -194,39 +205,19 @@ def bench(
         "budget": budget,
         "max_unjudged": max_unjudged,
     }
-    tell_retirements(model, judge_model)
+    for each in model:
+        tell_retirements(each, judge_model)
+    chosen = data or ["open"]
+    options["split"] = split
     if suite is not None:
-        folder = out or default_folder(model, suite)
-        bench_suite(model, suite, root, folder, options, plan=plan, as_json=as_json)
-        return
-    defended = "-".join([model, *(defence or ())])
-    folder = out or default_folder(defended, data if setting is None else f"{data}-{setting}")
-    options |= {"data": data, "split": split, "setting": setting, "out": folder}
-    if plan:
-        print_plan(plan_run(model, **options), as_json)
-        return
-    typer.echo(
-        f"measuring {model} on {data} ({split}); answers of up to {max_new_tokens} tokens; into {folder}", err=True
-    )
-    drift = _anchors.check(anchors, judge or [], judge_model, fallback_judge)
-    with resumable(folder), show_progress() as line:
-        measured = measure(
-            model,
-            progress=line.advance,
-            on_request=tell_requests(line),
-            on_verdict=tell_verdicts(line),
-            **options,
-        )
-    tell_spent(measured.provenance.get("spending"))
-    tell_cost(measured.provenance.get("cost"))
-    tell_troubles(measured, data)
-    if as_json:
-        typer.echo(json.dumps(to_json(measured, model, folder, max_unjudged)))
+        del options["split"]  # a benchmark is measured whole
+        bench_suite(model, suite, root, out, options, plan=plan, as_json=as_json)
+    elif repeat_check:
+        check_repeats(model[0], chosen[0], setting, out, options, as_json=as_json)
+    elif several:
+        bench_several(model, chosen, setting, epochs, out or Path("runs"), options, plan=plan, as_json=as_json)
     else:
-        print_figures(measured, max_unjudged)
-        typer.echo(f"\nfor a page with every answer: holisafe report {folder}", err=True)
-    _anchors.conclude(drift, folder)
-    require_verdicts(measured.judgements, measured.responses)
+        bench_one(model[0], chosen[0], setting, out, options, anchors, plan=plan, as_json=as_json)
 
 
 def _guards(given: list[str] | None) -> tuple[str | None, list[str]]:
@@ -242,19 +233,28 @@ def _guards(given: list[str] | None) -> tuple[str | None, list[str]]:
     return next(iter(own), None), models
 
 
-def _check_suite(
-    suite: str | None, root: Path | None, setting: str | None, budget: float | None, anchors: Path | None
+def _check_together(
+    suite: str | None,
+    root: Path | None,
+    setting: str | None,
+    anchors: Path | None,
+    epochs: int,
+    repeat_check: bool,
+    plan: bool,
+    *,
+    several: bool,
 ) -> None:
     """Refuse options that say nothing together."""
-    if suite is None:
-        if root is not None:
-            raise typer.BadParameter("goes with --suite; expected --suite safety beside it", param_hint="--root")
-        return
-    if setting is not None:
+    if suite is None and root is not None:
+        raise typer.BadParameter("goes with --suite; expected --suite safety beside it", param_hint="--root")
+    if suite is not None and setting is not None:
         raise typer.BadParameter("a suite runs each benchmark in its first setting", param_hint="--setting")
-    for option, value in (("--budget", budget), ("--anchors", anchors)):
-        if value is not None:
-            raise typer.BadParameter("goes with one data set; run the suite's benchmarks singly", param_hint=option)
+    if suite is not None and epochs > 1:
+        raise typer.BadParameter("goes with --data; a suite asks each sample once", param_hint="--epochs")
+    if anchors is not None and (suite is not None or several or repeat_check):
+        raise typer.BadParameter("goes with one run; use `holisafe judge anchors`", param_hint="--anchors")
+    if repeat_check and (suite is not None or several or plan):
+        raise typer.BadParameter("goes with one model and data set, without --plan", param_hint="--repeat-check")
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import typer
 from holisafe.cli._options import Test
 
 if TYPE_CHECKING:
+    from holisafe.metrics import Figure
     from holisafe.records import Run
 
 
@@ -28,7 +29,7 @@ class Format(StrEnum):
     PDF = "pdf"
 
 
-class Figure(StrEnum):
+class FigureKind(StrEnum):
     """Kind of figure."""
 
     SCATTER = "scatter"
@@ -76,10 +77,19 @@ def export(
         list[str] | None,
         typer.Option("--judge", metavar="NAME", help="Judge; may be given more than once.", show_default="all"),
     ] = None,
-    figure: Annotated[Figure, typer.Option(help="What svg and pdf show: scatter or forest.")] = Figure.SCATTER,
+    figure: Annotated[FigureKind, typer.Option(help="What svg and pdf show: scatter or forest.")] = FigureKind.SCATTER,
     columns: Annotated[
         str | None,
         typer.Option(help="Figures in tables and forest plots, such as rr,masr_macro.", show_default="the headline"),
+    ] = None,
+    utility: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="Accuracies of a row in tables, from lmms-eval (*_results.json) or Inspect (.eval); may be given more "
+            "than once.",
+            show_default="none",
+        ),
     ] = None,
     share: Annotated[bool, typer.Option("--share", help="Leave questions and answers out of csv and parquet.")] = False,
 ) -> None:
@@ -87,12 +97,15 @@ def export(
 
     Tables and figures hold rates with 95 % intervals; docs/tables.md describes each file.
     """
-    from holisafe.bench import read_run
+    from holisafe.bench import read_epochs
     from holisafe.report import write_bibliography, write_figure, write_judgements, write_table
 
     chosen = form or _from_suffix(out)
-    labels = _labels(runs, label or [])
-    found: Sequence[Run] = [read_run(path) for path in runs]
+    read = [
+        (name, run) for name, path in zip(_labels(runs, label or []), runs, strict=True) for run in read_epochs(path)
+    ]
+    labels = [name for name, _ in read]
+    found: Sequence[Run] = [run for _, run in read]
     names = [name.strip() for name in columns.split(",")] if columns else None
     match chosen:
         case Format.CSV | Format.PARQUET:
@@ -107,6 +120,7 @@ def export(
                 figure_names=names,
                 against=against,
                 test=test.value,
+                utility=_utility(utility or []),
             )
         case Format.BIB:
             write_bibliography(found, out)
@@ -124,6 +138,29 @@ def _from_suffix(out: Path) -> Format:
         known = ", ".join(f".{each.value}" for each in Format)
         raise RunError(f"{out}: the suffix names no format; end --out in one of {known}, or give --format")
     return Format(suffix)
+
+
+def _utility(given: Sequence[str]) -> dict[str, dict[str, Figure]]:
+    """Label → name of a column → accuracy.
+
+    Raises:
+        RunError: One names no file, a file cannot be read, or a row has a column twice.
+    """
+    from holisafe.bench import read_utility
+    from holisafe.errors import RunError
+
+    found: dict[str, dict[str, Figure]] = {}
+    for each in given:
+        cuts = [at for at, character in enumerate(each) if character == "="]
+        cut = next((at for at in cuts if Path(each[at + 1 :]).is_file()), None)
+        if cut is None:
+            raise RunError(f"--utility {each!r} names no file; give NAME=FILE, NAME as the table has it")
+        row = found.setdefault(each[:cut], {})
+        for result in read_utility(each[cut + 1 :]):
+            if result.name in row:
+                raise RunError(f"--utility {each!r}: the row has {result.name} already; name each task once")
+            row[result.name] = result.figure
+    return found
 
 
 def _labels(runs: Sequence[Path], given: Sequence[str]) -> list[str | None]:

@@ -108,6 +108,7 @@ def _needed(samples: Sequence[Sample] | None, file: Path, tool: str) -> Sequence
 
 def _lmms_eval(raws: Sequence[Any], file: Path, samples: Sequence[Sample]) -> Foreign:
     found = Foreign(LMMS_EVAL)
+    found.origin, limit = _settings(file)
     places = {sample.id: sample for sample in samples}
     for index, raw in enumerate(raws):
         if not isinstance(raw, Mapping):
@@ -130,8 +131,7 @@ def _lmms_eval(raws: Sequence[Any], file: Path, samples: Sequence[Sample]) -> Fo
             )
         row = {"id": sample.id, "prediction": answers[0] if answers else None}
         found.rows.append(row | ({"query": doc["query"]} if isinstance(doc, Mapping) and "query" in doc else {}))
-        found.changes[sample.id] = _counts(raw.get("token_counts"))
-    found.origin = _settings(file)
+        found.changes[sample.id] = _answer_fields(answers[0] if answers else "", raw.get("token_counts"), limit)
     return found
 
 
@@ -142,6 +142,18 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, Sequence):
         return [text for each in value for text in _texts(each)]
     return []
+
+
+def _answer_fields(text: str, counts: Any, limit: int | None) -> dict[str, Any]:
+    """What the log says of an answer: its tokens, whether the limit cut it, whether generation failed.
+
+    Where generation fails, models of lmms-eval write an empty text without a count of tokens.
+    """
+    if counts == [None] and not text.strip():
+        return {"text": "", "error": f"{LMMS_EVAL}: an empty text without tokens, as it logs where generation failed"}
+    found = _counts(counts)
+    is_cut = limit is not None and found.get("output_tokens", 0) >= limit
+    return {**found, "finish_reason": "length"} if is_cut else {**found}
 
 
 def _counts(counts: Any) -> dict[str, int]:
@@ -185,26 +197,33 @@ def _at(samples: Sequence[Sample], place: Any, asked: str | None, file: Path, in
     return sample
 
 
-def _settings(file: Path) -> dict[str, Any]:
-    """Model and settings from the file of results beside the log; nothing without one."""
+def _settings(file: Path) -> tuple[dict[str, Any], int | None]:
+    """Model and settings from the file of results beside the log, nothing without one; and the token limit.
+
+    The limit is None where answers were generated in batches: their counts of tokens then hold the padding.
+    """
     date, mark, task = file.name.partition("_samples_")
     place = file.with_name(f"{date}_results.json")
     if not mark or not place.is_file():
-        return {}
+        return {}, None
     record = read_json(place, DataError, allow_nan=True, replace_surrogates=True)
     if not isinstance(record, Mapping):
-        return {}
+        return {}, None
     settings: dict[str, Any] = {}
     if isinstance(record.get("model_name"), str) and record["model_name"]:
         settings["model"] = record["model_name"]
-    if isinstance(record.get("lmms_eval_version"), str):
-        settings["version"] = record["lmms_eval_version"]
+    version = record.get("lmms_eval_version")
+    if isinstance(version, str) and "unknown" not in version:  # of a package installed from an index, "unknown@unknown"
+        settings["version"] = version
     configs = record.get("configs")
     config = configs.get(task.removesuffix(".jsonl")) if isinstance(configs, Mapping) else None
     generation = config.get("generation_kwargs") if isinstance(config, Mapping) else None
     if isinstance(generation, Mapping):
         settings["generation"] = {str(name): value for name, value in generation.items()}
-    return settings
+    run = record.get("config")
+    is_single = isinstance(run, Mapping) and str(run.get("batch_size")) == "1"
+    limit = settings.get("generation", {}).get("max_new_tokens")
+    return settings, limit if is_single and type(limit) is int else None
 
 
 def _vlmevalkit(raws: Sequence[Any], file: Path, samples: Sequence[Sample]) -> Foreign:

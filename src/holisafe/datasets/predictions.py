@@ -12,6 +12,7 @@ from holisafe.datasets._conversation import without_placeholders
 from holisafe.datasets._identity import Identifier
 from holisafe.datasets._loaded import Level, Loaded, Problem
 from holisafe.datasets._other_tools import XLSX, read_xlsx, recognise
+from holisafe.datasets._recognised import looks_like
 from holisafe.datasets._record import record_id
 from holisafe.datasets._rows import BrokenRow, read_files
 from holisafe.datasets._values import MISSING, plain, show
@@ -40,6 +41,18 @@ def read_predictions(path: str | Path, samples: Sequence[Sample] | None = None) 
     Raises:
         DataError: There are no records to be had, a field is missing from all of them, or they answer other samples.
     """
+    try:
+        return _read(path, samples)
+    except DataError as error:
+        if samples is not None or (found := looks_like(Path(path))) is None:
+            raise
+        raise DataError(
+            f"{error}; this looks like {found.title}, which says what is asked: give the answers, with `id` and "
+            f"`prediction`, and name it as --data {found.name}:{path}"
+        ) from error
+
+
+def _read(path: str | Path, samples: Sequence[Sample] | None) -> Loaded:
     file = Path(path)
     files = data_files(file)
     _check_suffix(file)

@@ -39,7 +39,7 @@ from holisafe.metrics._rates import (
     part_name,
     part_of,
 )
-from holisafe.metrics._repeats import Repeats, compare_repeats, summarise_repeats
+from holisafe.metrics._repeats import Repeats, compare_repeats, pooled, summarise_repeats
 from holisafe.metrics._shares import mean_share_figure
 from holisafe.metrics._sharing import ALPHA, Sharing, may_share
 from holisafe.metrics._summary import FEW, GROUP_RATES, Figure, Groups, Summary, summarise
@@ -144,6 +144,7 @@ __all__ = [
     "part_name",
     "part_of",
     "per_class",
+    "pooled",
     "power_table",
     "prediction_powered_rate",
     "rank_correlation",

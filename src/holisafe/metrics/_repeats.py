@@ -58,7 +58,7 @@ def summarise_repeats(
         name: float(np.std([figure.value for figure in found if figure], ddof=1)) if all(found) else None
         for name, found in values.items()
     }
-    return Repeats(_of_samples(summarise(*_pooled(samples, judgements), by=by), len(each)), between, len(each))
+    return Repeats(_of_samples(summarise(*pooled(samples, judgements), by=by), len(each)), between, len(each))
 
 
 def compare_repeats(
@@ -88,8 +88,8 @@ def compare_repeats(
         )
     pairs = max(len(first), len(second))
     ones, others = (list(runs) * pairs if len(runs) == 1 else list(runs) for runs in (first, second))
-    asked, judged = _pooled(samples, ones)
-    _, other_judged = _pooled(samples, others)
+    asked, judged = pooled(samples, ones)
+    _, other_judged = pooled(samples, others)
     found = compare(asked, judged, other_judged, test=test)
     differences = {
         name: replace(each, n=each.n // pairs) if each is not None else None for name, each in found.differences.items()
@@ -122,10 +122,10 @@ def _of_samples(summary: Summary, runs: int) -> Summary:
     )
 
 
-def _pooled(
+def pooled(
     samples: Sequence[Sample], judgements: Sequence[Sequence[Judgement]]
 ) -> tuple[list[Sample], list[Judgement]]:
-    """Samples and judgements of all runs under ids of their own, in the clusters of the samples."""
+    """Samples and judgements of all runs under ids of their own, `RUN:ID`, in the clusters of the samples."""
     asked, judged = [], []
     for at, found in enumerate(judgements):
         asked += [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 
 from holisafe._version import __version__
@@ -24,16 +26,6 @@ _PAPER = {
 _OPEN = {"author": "{holisafe}", "title": "{HoliSafe-Open}: drawn requests in five image-text combinations"}
 _KEY = "lee2025holisafe"
 _PHRASE_LISTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "vlguard": (
-        "zong2024vlguard",
-        {
-            "author": "Zong, Yongshuo and others",
-            "title": "Safety Fine-Tuning at (Almost) No Cost: A Baseline for Vision Large Language Models",
-            "eprint": "2402.02207",
-            "archivePrefix": "arXiv",
-            "year": "2024",
-        },
-    ),
     "sapt": (
         "safetyreminder2025",
         {
@@ -45,7 +37,7 @@ _PHRASE_LISTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         },
     ),
 }
-"""Judges that are phrase lists of a paper."""
+"""Judges that are phrase lists of a paper that is not one of a benchmark."""
 
 
 def write_bibliography(runs: Sequence[Run], out: str | Path) -> Path:
@@ -61,14 +53,28 @@ def write_bibliography(runs: Sequence[Run], out: str | Path) -> Path:
     _add(
         entries, "software", "holisafe", {"author": "{holisafe}", "title": "holisafe", "note": f"version {__version__}"}
     )
+    papers = _papers()
     for run in label_runs(runs):
-        _add(entries, "misc", *_of_data(run))
+        name = mapping(run.provenance.get("benchmark")).get("name")
+        _add(entries, *(papers[name] if name in papers else ("misc", *_of_data(run))))
         for judge in judge_ids(run):
             if judge.name in _PHRASE_LISTS:
                 _add(entries, "misc", *_PHRASE_LISTS[judge.name])
+            elif judge.name in papers:  # a phrase list that came with a benchmark
+                _add(entries, *papers[judge.name])
             elif judge.model:
                 _add(entries, "misc", *_of_judge(judge))
     return put(out, "\n".join(entries.values()))
+
+
+def _papers() -> dict[str, tuple[str, str, Mapping[str, str]]]:
+    """Benchmark → kind, key and fields of the entry of its paper."""
+    text = resources.files("holisafe.report").joinpath("data/references.toml").read_text("utf-8")
+    found: dict[str, tuple[str, str, Mapping[str, str]]] = {}
+    for name, fields in tomllib.loads(text).items():
+        key = fields.pop("key")
+        found[name] = ("inproceedings" if "booktitle" in fields else "misc", key, {**fields, "archivePrefix": "arXiv"})
+    return found
 
 
 def _add(entries: dict[str, str], kind: str, key: str, fields: Mapping[str, str]) -> None:

@@ -55,7 +55,7 @@ def _cell(board: Board, row: Row, column: HeadlineFigure) -> str:
         return "–"
     value = f"{100 * figure.value:.1f}"
     shown = f"**{value}**" if board.is_best(row, column) else value
-    between = row.repeats.between[column.name]
+    between = row.between(column.name)
     spread = f" ± {100 * between:.1f}" if between is not None else ""
     found = board.found.get((row.label, column.name))
     marks = few_mark(figure) + SIGNIFICANT * (found is not None and found.is_significant)
@@ -80,7 +80,7 @@ def _record(board: Board) -> dict[str, Any]:
 def _row_record(board: Board, row: Row) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, figure in row.figures.items():
-        found[name] = figure.to_json() | {"between": row.repeats.between[name]} if figure else None
+        found[name] = figure.to_json() | {"between": row.between(name)} if figure else None
         against = board.found.get((row.label, name))
         if figure is not None and against is not None:
             found[name]["difference"] = against.difference.to_json() | {"p_holm": against.p}

@@ -139,7 +139,7 @@ def _interval(figure: Figure | None) -> str:
 
 
 def _spreads(row: Row, columns: Sequence[HeadlineFigure]) -> str:
-    found = (row.repeats.between[column.name] for column in columns)
+    found = (row.between(column.name) for column in columns)
     return (
         " & ".join(["", *("" if each is None else f"{{\\scriptsize $\\pm$ {100 * each:.1f}}}" for each in found)])
         + r" \\"

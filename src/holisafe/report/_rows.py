@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from holisafe.errors import DataError, RunError, UnknownNameError
 from holisafe.metrics import (
@@ -38,12 +39,14 @@ class Row:
         runs: Its runs, on the same samples, in the samples' order of the first.
         repeats: Its figures.
         withheld: Why it has none; empty where it has.
+        utility: Accuracies of other tools by the name of their column; None where there is none.
     """
 
     label: str
     runs: tuple[Run, ...]
     repeats: Repeats
     withheld: str = ""
+    utility: Mapping[str, Figure | None] = field(default_factory=dict)
 
     @property
     def failed(self) -> float:
@@ -53,8 +56,12 @@ class Row:
 
     @property
     def figures(self) -> dict[str, Figure | None]:
-        """Every figure by name."""
-        return figures(self.repeats.summary)
+        """Every figure by name, and accuracies of other tools by theirs."""
+        return {**figures(self.repeats.summary), **self.utility}
+
+    def between(self, name: str) -> float | None:
+        """Standard deviation of a figure between the runs; None for one run, and for accuracies of other tools."""
+        return self.repeats.between.get(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ class Board:
 
 
 def label_runs(runs: Sequence[Run], labels: Sequence[str | None] | None = None) -> list[Run]:
-    """The runs under names to show. Those labelled alike keep one name; other runs of one name are numbered.
+    """The runs under names to show. Those labelled alike, and epochs of one run, keep one name; others are numbered.
 
     Raises:
         RunError: There is no run, or one has no judgements.
@@ -133,14 +140,35 @@ def label_runs(runs: Sequence[Run], labels: Sequence[str | None] | None = None) 
         raise RunError(f"{len(given)} labels for {len(runs)} runs; expected one for each, None for its own name")
     shown = _shown_labels([label for label in given if label is not None])
     own = [plain(run.name, 100) or "unnamed" for run in runs]
-    taken = [*shown.values(), *(name for name, label in zip(own, given, strict=True) if label is None)]
+    first = _first_epochs(runs)
+    taken = list(shown.values())
+    taken += [
+        name for at, (name, label) in enumerate(zip(own, given, strict=True)) if label is None and first[at] == at
+    ]
     names: list[str] = []
     for at, (name, label) in enumerate(zip(own, given, strict=True), start=1):
-        numbered = f"{name} (run {at})"
+        numbered = f"{name} (run {first[at - 1] + 1})"
         while numbered in taken:
             numbered += "'"
         names.append(shown[label] if label is not None else numbered if taken.count(name) > 1 else name)
     return [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
+
+
+def _first_epochs(runs: Sequence[Run]) -> list[int]:
+    """For each run, the place of the first of its epochs; its own where it is no further epoch of another."""
+    places: dict[str, list[int]] = {}
+    for at, run in enumerate(runs):
+        settings = {key: value for key, value in mapping(run.provenance.get("settings")).items() if key != "epoch"}
+        model = mapping(run.provenance.get("model"))
+        weights = [model.get(key) for key in ("revision", "weights_sha256")]
+        key = json.dumps([settings, weights], sort_keys=True, default=str) if settings else f"run {at}"
+        places.setdefault(key, []).append(at)
+    first = list(range(len(runs)))
+    for alike in places.values():
+        epochs = [mapping(runs[at].provenance.get("settings")).get("epoch") for at in alike]
+        if len({str(epoch) for epoch in epochs}) == len(alike):  # the same epoch twice is no further one
+            first = [alike[0] if at in alike else found for at, found in enumerate(first)]
+    return first
 
 
 def _shown_labels(labels: Sequence[str]) -> dict[str, str]:
@@ -179,6 +207,7 @@ def boards(
     figure_names: Sequence[str] | None = None,
     against: str | None = None,
     test: PairedTest = PairedTest.SCORE,
+    utility: Mapping[str, Mapping[str, Figure]] | None = None,
 ) -> tuple[Board, ...]:
     """A table for each judge and each set of samples.
 
@@ -188,6 +217,7 @@ def boards(
         figure_names: Figures to show; the headline figures if not given.
         against: Label of the row that the others are compared with.
         test: What gives the p-values.
+        utility: Label → name of a column → accuracy of that row, beside the figures.
 
     Raises:
         RunError: Runs of one label were asked different samples.
@@ -199,14 +229,28 @@ def boards(
     labels = list(dict.fromkeys(run.name for run in runs))
     if against is not None and against not in labels:
         raise UnknownNameError("row", against, labels, hint="--against takes the name of a run, or its --label.")
+    if wrong := [label for label in utility or {} if label not in labels]:
+        raise UnknownNameError("row", wrong[0], labels, hint="--utility takes the name of a run, or its --label.")
     columns = choose_columns(figure_names)
     by_data = _by_data(_by_label(runs))
     return tuple(
-        _board(judge, rows, columns, against, test)
+        _with_utility(_board(judge, rows, columns, against, test), utility or {})
         for judge in (judges or known)
         for group in by_data
         if (rows := [row for label, found in group.items() if (row := _row(label, found, judge)) is not None])
     )
+
+
+def _with_utility(board: Board, utility: Mapping[str, Mapping[str, Figure]]) -> Board:
+    """The table with a column for each name that one of its rows has an accuracy of."""
+    names = list(dict.fromkeys(name for row in board.rows for name in utility.get(row.label, {})))
+    added = tuple(
+        HeadlineFigure(name, name, f"Accuracy on {name}", lambda _: None, higher_is_better=True) for name in names
+    )
+    rows = tuple(
+        replace(row, utility={name: utility.get(row.label, {}).get(name) for name in names}) for row in board.rows
+    )
+    return replace(board, columns=(*board.columns, *added), rows=rows)
 
 
 def _by_label(runs: Sequence[Run]) -> dict[str, list[Run]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
 from holisafe._enums import parse_enum
-from holisafe.metrics import PairedTest
+from holisafe.metrics import Figure, PairedTest
 from holisafe.records import Run
 from holisafe.report._board_tables import leaderboard, markdown_tables
 from holisafe.report._file import put
@@ -40,6 +40,7 @@ def write_table(
     figure_names: Sequence[str] | None = None,
     against: str | None = None,
     test: PairedTest | str = PairedTest.SCORE,
+    utility: Mapping[str, Mapping[str, Figure]] | None = None,
 ) -> Path:
     """Write a table of runs: one for each judge and each set of samples, since others cannot be compared.
 
@@ -53,11 +54,19 @@ def write_table(
         figure_names: Names of the figures to show; the headline figures if not given.
         against: Label of the row that the others are compared with; p-values are corrected after Holm over the table.
         test: What gives the p-values: "score", "mcnemar" or "permutation".
+        utility: Label of a row → name of a column → accuracy, as `holisafe.bench.read_utility` reads them.
 
     Raises:
         RunError: There is nothing to write, runs of one label differ in their samples, or `out` cannot be written.
         UnknownNameError: There is no such judge, figure, label or test.
     """
     chosen = parse_enum(PairedTest, test)
-    found = boards(label_runs(runs, labels), judges=judges, figure_names=figure_names, against=against, test=chosen)
+    found = boards(
+        label_runs(runs, labels),
+        judges=judges,
+        figure_names=figure_names,
+        against=against,
+        test=chosen,
+        utility=utility,
+    )
     return put(out, _WRITERS[parse_enum(TableFormat, form or Path(out).suffix.removeprefix("."))](found))
