@@ -9,9 +9,10 @@ import base64
 import gzip
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from holisafe.metrics import PARTS, Figure, part_of, summarise
+from holisafe.metrics import ASR, PARTS, Figure, part_of, summarise
 from holisafe.metrics.display import group_name
 from holisafe.records import Sample
 from holisafe.report._gallery import Entry, Mark, ShownAnswer
@@ -83,7 +84,9 @@ def _row(judged: JudgedRun, judge: str, tag: str, value: str) -> dict[str, Any]:
         if sample.tags.get(tag) == value
     ]
     samples, verdicts = [sample for sample, _ in chosen], [verdict for _, verdict in chosen]
-    cells = cells_of(summarise(samples, verdicts, by=())) if chosen else ()
+    cells = list(cells_of(summary := summarise(samples, verdicts, by=(tag,)))) if chosen else []
+    if cells and cells[0].figure is None:  # a combination has no samples: the rate over all unsafe ones
+        cells[0] = replace(cells[0], figure=summary.by[tag].get(value, {}).get(ASR), words="ASR")
     expected = [sample.is_safe for sample in samples if sample.expected is not None]
     return {
         "cells": [_cell(each.figure, each.words) for each in cells],

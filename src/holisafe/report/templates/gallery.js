@@ -48,7 +48,7 @@ const answerOf = (answer) => {
   else if (answer.text !== undefined) made.append(cutText("blockquote", "", answer.text, answer.more));
   if (answer.cut) made.append(make("p", "meta", "cut at the token limit"));
   for (const [judge, , , rationale] of answer.marks) {
-    if (rationale) made.append(ofJudge(make("p", "meta", `${judge} decided by: ${rationale}`), judge));
+    if (rationale) made.append(ofJudge(make("p", "meta", `${judge} decided by: “${rationale}”`), judge));
   }
   return made;
 };
@@ -120,8 +120,8 @@ const show = () => {
   const results = document.getElementById("results");
   results.replaceChildren(...cards.map((at) => cardOf(gallery.data.samples[at])));
   applyChoice(results);
-  const found = gallery.only ? "A sample and its twin" : `${gallery.found.length.toLocaleString("en")} of ${gallery.texts.length.toLocaleString("en")} samples`;
-  document.getElementById("found").textContent = `${found}, wrong answers first.`;
+  const found = gallery.only ? "A sample and its twin." : `${gallery.found.length.toLocaleString("en")} of ${gallery.texts.length.toLocaleString("en")} samples, wrong answers first.`;
+  document.getElementById("found").textContent = found;
   document.getElementById("page").textContent = `Page ${gallery.page + 1} of ${pages}`;
   document.getElementById("page-before").disabled = gallery.page === 0;
   document.getElementById("page-after").disabled = gallery.page + 1 >= pages;
@@ -138,12 +138,12 @@ const textOf = (sample) => [sample.id, sample.topic, sample.query, ...sample.ans
 
 const startGallery = async () => {
   gallery.data = await unpack("samples");
-  const cut = document.getElementById("cut");
+  document.getElementById("too-many").hidden = gallery.data !== null;
   if (!gallery.data) return;
   gallery.texts = gallery.data.samples.map(textOf);
   gallery.data.tags.forEach((tag, at) => field("tag").append(new Option(tag, String(at))));
   if (gallery.data.longest < gallery.data.whole) {
-    cut.textContent = `To keep this file small, texts are cut after ${gallery.data.longest} characters; the run folder has them whole.`;
+    document.getElementById("cut").textContent = `To keep this file small, texts are cut after ${gallery.data.longest} characters; the run folder has them whole.`;
   }
   for (const name of ["text", "kind", "part", "tag"]) field(name).addEventListener("input", () => search());
   document.getElementById("page-before").addEventListener("click", () => turn(-1));
