@@ -15,6 +15,9 @@ from holisafe.taxonomy import Category, Combination, GuardLabel, Subcategory
 
 ANSWER = "Here is what you asked for: it is a red circle on a pale ground."
 REFUSAL = "I'm sorry, but I can't assist with that."
+OWN_SCRIPTS = 3
+"""Script elements of a report: two blocks of data and the script."""
+
 _TOPICS = (Subcategory.PROPERTY_CRIME, Subcategory.MEDICAL_ADVICE, Subcategory.HARASSMENT)
 
 

@@ -29,7 +29,8 @@ def test_a_run_folder_becomes_one_page_with_its_images(run_folder: Path, tmp_pat
     result = CliRunner().invoke(app, ["report", str(run_folder), "--out", str(out), "--title", "A & B"])
     assert result.exit_code == 0, result.output
     page = out.read_text(encoding="utf-8")
-    assert "<title>A &amp; B</title>" in page and "data:image/webp;base64," in page
+    assert "<title>A &amp; B</title>" in page and "page_images/" in page
+    assert list((out.parent / "page_images").glob("*.svg"))
     assert "Image not available" not in page
     assert str(out) in result.stdout
 

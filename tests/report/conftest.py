@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 from holisafe.records import Run
 from holisafe.report import write_report
@@ -36,14 +38,30 @@ class Browser:
 
     driver: webdriver.Chrome
 
-    def open(self, path: Path, *, width: int = 1200, scheme: str = "light", media: str = "screen") -> Browser:
-        """Open a file afresh, as a screen of that width with that colour scheme shows it."""
+    def open(
+        self, path: Path, *, width: int = 1200, scheme: str = "light", media: str = "screen", script: bool = True
+    ) -> Browser:
+        """Open a file afresh, as a screen of that width with that colour scheme shows it; its script runs or not."""
+        self.command("Emulation.setScriptExecutionDisabled", value=not script)
         self.command("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.command("Emulation.setEmulatedMedia", media=media, features=features)
         self.driver.get_log("browser")
         self.driver.get_log("performance")
         self.driver.get(path.as_uri())
+        return self
+
+    def read(self, path: Path, **options: Any) -> Browser:
+        """Open a file where scripts do not run, with every section unfolded."""
+        self.open(path, script=False, **options)
+        self.js("document.querySelectorAll('details.part').forEach(each => each.open = true)")
+        return self
+
+    def unfold(self) -> Browser:
+        """Unfold everything, and wait until the script has put the gallery there."""
+        self.js("document.querySelectorAll('details').forEach(each => each.open = true)")
+        WebDriverWait(self.driver, 60).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "#results > *"))
+        self.js("document.querySelectorAll('#results details').forEach(each => each.open = true)")
         return self
 
     def command(self, name: str, **arguments: Any) -> Any:

@@ -40,7 +40,7 @@ def test_each_run_and_judge_has_a_row_for_each_baseline_and_marks(run: Run, tmp_
 
 def test_the_page_marks_what_is_reached_and_has_the_rows(run: Run, tmp_path: Path) -> None:
     page = write_report([run], tmp_path / "r.html").read_text("utf-8")
-    assert page.count('<tr class="blind">') == 2 * len(run.judgements)
+    assert page.count('<tr class="blind"') == 2 * len(run.judgements)
     assert f'title="reached by a blind baseline">{MARK}</sup>' in page
     assert LEGEND in page
 

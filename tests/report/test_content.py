@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from holisafe import datasets
 from holisafe.blind import MARK
 from holisafe.errors import RunError
 from holisafe.metrics import compare, headline, holm, summarise
@@ -40,10 +39,10 @@ def table_of(browser: Any, part: str, caption: str) -> list[list[str]]:
 def test_the_headline_table_holds_the_figures_of_the_metrics(
     browser: Any, page: Path, two_runs: tuple[Run, Run]
 ) -> None:
-    rows = table_of(browser.open(page), "#headline", "Published refusal rate")
+    rows = table_of(browser.read(page), "#headline", "Published refusal rate")
     for run in two_runs:
         summary = summarise(run.samples, run.judgements["refusal"])
-        (row,) = [row for row in rows if row[:2] == [run.name, "refusal"]]
+        (row,) = [row for row in rows if row[0].endswith(f" {run.name}") and row[1] == "refusal"]
         for cell, figure in zip(row[2:10], headline(summary).values(), strict=True):
             assert figure is not None
             interval = f"[{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
@@ -54,7 +53,7 @@ def test_the_headline_table_holds_the_figures_of_the_metrics(
 def test_differences_are_those_of_the_paired_comparison(browser: Any, page: Path, two_runs: tuple[Run, Run]) -> None:
     first, second = two_runs
     found = compare(first.samples, first.judgements["holisafe"], second.judgements["holisafe"])
-    rows = table_of(browser.open(page), "#differences", "minus")
+    rows = table_of(browser.read(page), "#differences", "minus")
     assert len(rows) == 1 + len(found.differences)
     for row, one in zip(rows[1:], found.differences.values(), strict=True):
         assert one is not None
@@ -81,14 +80,14 @@ def test_the_heat_map_gives_rate_interval_and_count_of_each_cell(
 ) -> None:
     run = two_runs[0]
     figure = summarise(run.samples, run.judgements["holisafe"]).by["category"]["illegal_activity"]["ssu"]
-    rows = table_of(browser.open(page), "#categories", "“cautious”, judge “holisafe”")
+    rows = table_of(browser.read(page), "#categories", "“cautious”, judge “holisafe”")
     (row,) = [row for row in rows if row[0] == "Illegal activity"]
     interval = f"{100 * figure.low:.1f}–{100 * figure.high:.1f}"
     assert row[2] == f"{100 * figure.value:.1f}° {interval} · n = {figure.n}"
 
 
 def test_the_length_of_a_bar_is_its_rate(browser: Any, page: Path) -> None:
-    browser.open(page)
+    browser.read(page)
     cells = browser.js(
         "return [...document.querySelectorAll('table.heat td:has(svg)')].map(c => [c.querySelector('b').textContent,"
         " ...['rect.fill', 'svg'].map(part => c.querySelector(part).getBoundingClientRect().width)])"
@@ -99,7 +98,7 @@ def test_the_length_of_a_bar_is_its_rate(browser: Any, page: Path) -> None:
 
 def test_more_is_darker_on_paper_white_and_lighter_in_the_dark(browser: Any, page: Path) -> None:
     for scheme, sign in (("light", -1), ("dark", 1)):
-        browser.open(page, scheme=scheme)
+        browser.read(page, scheme=scheme)
         cells = browser.js(
             "return [...document.querySelectorAll('table.heat td:has(svg)')].map(c => [Number(c.querySelector('b')"
             ".textContent), getComputedStyle(c).backgroundColor.match(/\\d+/g).map(Number).reduce((a, b) => a + b)])"
@@ -117,7 +116,7 @@ def test_errors_and_unparsable_verdicts_are_counted_as_themselves(browser: Any, 
         for index, v in enumerate(run.judgements["refusal"])
     )
     broken = replace(run, judgements={"refusal": verdicts})
-    browser.open(write_report([broken], tmp_path / "report.html"))
+    browser.read(write_report([broken], tmp_path / "report.html"))
     head, safe, *_ = table_of(browser, "#judges", "number of samples by outcome")
     counts = dict(zip(head, safe, strict=True))
     assert (counts["Combination"], counts["error"], counts["unparsable"], counts["all"]) == ("SSS", "1", "2", "6")
@@ -125,30 +124,31 @@ def test_errors_and_unparsable_verdicts_are_counted_as_themselves(browser: Any, 
 
 def test_twin_counts_come_from_both_members(browser: Any, tmp_path: Path) -> None:
     run = make_run(by=("refusal",), answer=lambda _, s: REFUSAL if s.id in {"SSU-0", "SSU-1", "SSS-1"} else ANSWER)
-    browser.open(write_report([run], tmp_path / "report.html"))
+    browser.read(write_report([run], tmp_path / "report.html"))
     row = table_of(browser, "#twins", "Number of pairs")[1]
     assert row[2:] == ["1", "4", "1", "0", "6"]  # both, only the safe one, only the unsafe one, neither, pairs
 
 
 def test_a_figure_without_samples_is_a_dash_and_never_zero(browser: Any, tmp_path: Path) -> None:
     samples = tuple(replace(s, twin=None) for s in make_samples() if s.combination is not Combination.UUU)
-    browser.open(write_report([make_run(samples=samples, by=("refusal",))], tmp_path / "report.html"))
+    partial, whole = make_run("partial", samples=samples, by=("refusal",)), make_run("whole", by=("refusal",))
+    browser.read(write_report([partial, whole], tmp_path / "report.html"))
     head, row, *_ = table_of(browser, "#headline", "Published refusal rate")
     dashes = [name for name, cell in zip(head, row, strict=True) if cell.startswith("–")]
     assert dashes == ["ASR UUU", "mASR macro", "mASR pooled", "Twin accuracy"]
 
 
 def test_the_gallery_is_bounded_and_shares_its_places_out(browser: Any, tmp_path: Path) -> None:
-    browser.open(write_report([make_run(samples=make_samples(40))], tmp_path / "report.html"))
+    browser.read(write_report([make_run(samples=make_samples(40))], tmp_path / "report.html"))
     headings = browser.js(
         "const out = {}; for (const h of document.querySelectorAll('#gallery h3')) { let n = h.nextElementSibling;"
         " out[h.textContent.trim().slice(0, 3)] = n.children.length; } return out"
     )
-    assert headings == {"SSS": 12, "SSU": 12, "USU": 12, "UUU": 12, "SUU": 12}
+    assert headings == {"SSS": 6, "SSU": 6, "USU": 6, "UUU": 6, "SUU": 6}
 
 
 def test_mistakes_come_first_and_right_ones_are_not_left_out(browser: Any, tmp_path: Path) -> None:
-    browser.open(write_report([make_run(samples=make_samples(40))], tmp_path / "report.html"))
+    browser.read(write_report([make_run(samples=make_samples(40))], tmp_path / "report.html"))
     marks = browser.js(
         "return [...document.querySelector('#gallery h3').nextElementSibling.children].map("
         "c => c.querySelectorAll('.wrong').length > 0)"
@@ -178,20 +178,20 @@ def test_fewer_tokens_than_the_protocol_are_said_at_the_top(tmp_path: Path) -> N
 
 
 def test_headings_descend_one_level_at_a_time(browser: Any, page: Path) -> None:
-    levels = browser.open(page).js("return [...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(h => +h.tagName[1])")
+    levels = browser.read(page).js("return [...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(h => +h.tagName[1])")
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
 
 
 def test_tables_have_captions_and_their_heads_a_scope(browser: Any, page: Path) -> None:
-    browser.open(page)
+    browser.read(page)
     assert browser.js("return [...document.querySelectorAll('table')].filter(t => !t.caption).length") == 0
     assert browser.js("return document.querySelectorAll('th:not([scope])').length") == 0
 
 
 def test_everything_a_screen_reader_stops_at_has_a_name(browser: Any, page: Path) -> None:
-    browser.open(page)
+    browser.read(page)
     browser.js("document.querySelectorAll('details').forEach(each => each.open = true)")
     nodes = browser.command("Accessibility.getFullAXTree")["nodes"]
     stops = {"image", "table", "region", "navigation", "link", "button", "radio", "DisclosureTriangle", "group"}
@@ -206,7 +206,7 @@ def test_everything_a_screen_reader_stops_at_has_a_name(browser: Any, page: Path
 
 
 def test_ids_are_unique_and_links_lead_somewhere(browser: Any, page: Path) -> None:
-    browser.open(page)
+    browser.read(page)
     ids = browser.js("return [...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(set(ids)) == len(ids)
     hrefs = browser.js("return [...document.querySelectorAll('a')].map(a => a.getAttribute('href'))")
@@ -225,10 +225,14 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert "twice (run 2)" in html
 
 
-def test_240_samples_of_the_open_set_stay_under_six_mebibytes(tmp_path: Path) -> None:
-    samples = tuple(datasets.stratified(datasets.load("open", "test"), 240))
-    report = write_report([make_run(samples=samples)], tmp_path / "report.html")
-    assert report.stat().st_size < 6 * 2**20
+def test_figures_for_which_no_run_has_samples_have_no_row_and_no_column(browser: Any, tmp_path: Path) -> None:
+    samples = tuple(replace(s, twin=None) for s in make_samples() if s.combination is not Combination.UUU)
+    browser.read(write_report([make_run(name, samples=samples) for name in ("a", "b")], tmp_path / "report.html"))
+    assert "UUU" not in browser.js("return document.querySelector('#headline .scroll').innerText")
+    rows = "return [...document.querySelectorAll(`${arguments[0]} tbody tr`)].map(r => r.innerText)"
+    for part in ("#headline .forest", "#differences table"):
+        found = browser.js(rows, part)
+        assert found and not any("–" in row.replace("−", "-") for row in found)
 
 
 def test_no_run_is_an_error() -> None:

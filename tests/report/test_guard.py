@@ -13,7 +13,7 @@ import pytest
 from holisafe.guard import DecideBy, guard_findings
 from holisafe.records import JudgeId, Run
 from holisafe.report import write_csv, write_markdown, write_report
-from report_runs import guarded, make_run, make_samples
+from report_runs import OWN_SCRIPTS, guarded, make_run, make_samples
 
 SCRIPT = '"><script>window.pwned = 1</script>'
 
@@ -50,7 +50,7 @@ def test_a_report_without_verdicts_has_no_part_about_a_guard(tmp_path: Path) -> 
 def test_the_table_of_flags_and_answers_holds_the_findings(browser: Any, guard_page: Path, run: Run) -> None:
     found = guard_findings(run)
     assert found is not None
-    rows = table_of(browser.open(guard_page), "Request verdict, judge “refusal”")
+    rows = table_of(browser.read(guard_page), "Request verdict, judge “refusal”")
     cells = found.flag_tables["refusal", DecideBy.REQUEST]
     for row, (safe, flag) in zip(rows[1:], [(True, True), (True, False), (False, True), (False, False)], strict=True):
         cell, of = cells[safe, flag], sum(cells[safe, each].total for each in (True, False))
@@ -62,7 +62,7 @@ def test_the_table_of_flags_and_answers_holds_the_findings(browser: Any, guard_p
 def test_the_table_of_policies_holds_rates_and_changes(browser: Any, guard_page: Path, run: Run) -> None:
     found = guard_findings(run)
     assert found is not None
-    rows = table_of(browser.open(guard_page), "Judge “holisafe”")
+    rows = table_of(browser.read(guard_page), "Judge “holisafe”")
     assert [row[0] for row in rows[1:]] == [
         "observeas measured",
         "warnby the image verdict",
@@ -86,7 +86,7 @@ def test_the_table_of_policies_holds_rates_and_changes(browser: Any, guard_page:
 def test_image_verdicts_are_shown_against_labels(browser: Any, guard_page: Path, run: Run) -> None:
     found = guard_findings(run)
     assert found is not None and found.images is not None
-    browser.open(guard_page)
+    browser.read(guard_page)
     rows = table_of(browser, "Number of images by what they show")
     assert rows[1][1:] == [str(count) for count in (*found.images.confusion[0], sum(found.images.confusion[0]))]
     labels = {row[0]: row[1:] for row in table_of(browser, "Labels that occur")[1:]}
@@ -98,9 +98,9 @@ def test_image_verdicts_are_shown_against_labels(browser: Any, guard_page: Path,
 
 
 def test_each_answer_stands_beside_what_the_guard_said(browser: Any, guard_page: Path) -> None:
-    said = browser.open(guard_page).js(
+    said = browser.read(guard_page).js(
         "return [...document.querySelectorAll('#gallery .answer')].map("
-        "a => [a.querySelector('.run').textContent, [...a.querySelectorAll('.verdicts .tag')].map(t => t.textContent)])"
+        "a => [a.querySelector('.name').textContent, [...a.querySelectorAll('.verdicts .tag')].map(t => t.textContent)])"
     )
     assert all(len(tags) == (2 if run == "watched" else 0) for run, tags in said)
     texts = [" ".join(text.split()) for _, tags in said for text in tags]
@@ -113,7 +113,7 @@ def test_several_images_have_a_verdict_each(browser: Any, tmp_path: Path) -> Non
         replace(each.with_images(each.images * 2), image_labels=each.image_labels * 2) for each in make_samples()
     )
     page = write_report([guarded(make_run(samples=samples))], tmp_path / "report.html")
-    tags = browser.open(page).js(
+    tags = browser.read(page).js(
         "return [...document.querySelector('#gallery .verdicts').children].map(t => t.textContent)"
     )
     assert "image 1:" in tags[1] and "image 2:" in tags[2]
@@ -126,7 +126,7 @@ def test_a_guard_of_one_kind_of_verdict_is_shown_as_far_as_it_goes(
     lacking: dict[str, Any] = {"images": ()} if without == "images" else {"request": None}
     responses = tuple(replace(each, verdict=replace(each.verdict, **lacking)) for each in run.responses)
     partly = replace(run, responses=responses)
-    browser.open(write_report([partly], tmp_path / "report.html"))
+    browser.read(write_report([partly], tmp_path / "report.html"))
     assert browser.js("return document.querySelectorAll('#guard .policies tbody tr').length") == 2 * 3
     assert browser.js("return document.querySelectorAll('#guard .confusion').length") == (without == "joint")
 
@@ -136,9 +136,9 @@ def test_names_of_runs_and_judges_are_text_there_too(browser: Any, run: Run, tmp
         replace(each, judge=JudgeId(SCRIPT, SCRIPT, SCRIPT), rationale=SCRIPT) for each in run.judgements["holisafe"]
     )
     hostile = replace(run, name=SCRIPT, judgements={SCRIPT: judgements}, provenance={"model": {"guard": SCRIPT}})
-    browser.open(write_report([hostile], tmp_path / "report.html"))
+    browser.read(write_report([hostile], tmp_path / "report.html"))
     assert browser.js("return window.pwned === undefined")
-    assert browser.js("return document.querySelectorAll('script').length") == 0
+    assert browser.js("return document.scripts.length") == OWN_SCRIPTS
     assert SCRIPT in browser.js("return document.querySelector('#guard').textContent")
     attributes = browser.js("return [...document.querySelectorAll('*')].flatMap(e => e.getAttributeNames())")
     assert not [name for name in attributes if name.startswith("on") or name == "style"]
@@ -147,14 +147,14 @@ def test_names_of_runs_and_judges_are_text_there_too(browser: Any, run: Run, tmp
 
 @pytest.mark.parametrize("width", [320, 375, 768])
 def test_a_narrow_screen_does_not_scroll_sideways(browser: Any, guard_page: Path, width: int) -> None:
-    browser.open(guard_page, width=width)
+    browser.read(guard_page, width=width)
     browser.js("document.querySelectorAll('details').forEach(each => each.open = true)")
     assert browser.js("return document.scrollingElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(browser: Any, guard_page: Path, scheme: str) -> None:
-    browser.open(guard_page, scheme=scheme)
+    browser.read(guard_page, scheme=scheme)
     browser.js("document.querySelectorAll('details').forEach(each => each.open = true)")
     pairs = browser.js(
         "const rgb = text => text.match(/[\\d.]+/g).map(Number);"
@@ -168,7 +168,7 @@ def test_text_stands_out_from_its_ground(browser: Any, guard_page: Path, scheme:
 
 
 def test_tables_have_captions_heads_a_scope_and_ids_are_unique(browser: Any, guard_page: Path) -> None:
-    browser.open(guard_page)
+    browser.read(guard_page)
     assert browser.js("return [...document.querySelectorAll('#guard table')].filter(t => !t.caption).length") == 0
     assert browser.js("return document.querySelectorAll('#guard th:not([scope])').length") == 0
     ids = browser.js("return [...document.querySelectorAll('[id]')].map(e => e.id)")

@@ -11,7 +11,7 @@ import pytest
 
 from holisafe.records import ImageRef, JudgeId, Judgement, Outcome, Response, Role, Run, Turn
 from holisafe.report import write_report
-from report_runs import ANSWER, make_run, make_samples
+from report_runs import ANSWER, OWN_SCRIPTS, make_run, make_samples
 
 HOSTILE = {
     "script": "<script>window.pwned = 1</script>",
@@ -55,17 +55,23 @@ def hostile_run(text: str) -> Run:
     return Run(text, samples, responses, {text: judged}, {text: {text: text}, "data": {"name": text, "split": text}})
 
 
+@pytest.mark.parametrize("script", [True, False])
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_text_becomes_text(browser: Any, tmp_path: Path, kind: str) -> None:
-    browser.open(write_report([hostile_run(HOSTILE[kind])], tmp_path / "report.html", title=HOSTILE[kind]))
+def test_hostile_text_becomes_text(browser: Any, tmp_path: Path, kind: str, script: bool) -> None:
+    page = write_report([hostile_run(HOSTILE[kind])], tmp_path / "report.html", title=HOSTILE[kind])
+    if script:
+        browser.open(page).unfold()
+        assert browser.js("return document.querySelectorAll('#results .card').length") == 10
+    else:
+        browser.read(page)
     assert browser.js("return window.pwned === undefined")
-    assert (
-        browser.js("return document.querySelectorAll('script, link:not([rel=icon]), iframe, a[href^=java]').length")
-        == 0
-    )
+    assert browser.js("return document.scripts.length") == OWN_SCRIPTS
+    assert browser.js("return document.querySelectorAll('link:not([rel=icon]), iframe, a[href^=java]').length") == 0
     attributes = browser.js("return [...document.querySelectorAll('*')].flatMap(e => e.getAttributeNames())")
     assert not [name for name in attributes if name.startswith("on") or name == "style"]
-    assert browser.js("return [...document.images].every(i => i.src.startsWith('data:image/'))")
+    assert browser.js(
+        "return [...document.images].every(i => /^report_images.[0-9a-f]+.svg(#clear)?$/.test(i.getAttribute('src')))"
+    )
     assert HOSTILE[kind] in browser.js("return document.body.textContent")
     assert browser.driver.get_log("browser") == []
 
@@ -76,7 +82,7 @@ def test_escaping_holds_where_the_browser_knows_no_content_policy(browser: Any, 
     html, count = re.subn(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", report.read_text(encoding="utf-8"))
     assert count == 1
     report.write_text(html, encoding="utf-8")
-    browser.open(report)
+    browser.open(report).unfold()
     assert browser.js("return window.pwned === undefined")
 
 
@@ -120,7 +126,7 @@ def test_an_endless_answer_is_cut_with_a_notice(browser: Any, tmp_path: Path) ->
     run = make_run(answer=lambda index, sample: "x" * 100_000, by=("holisafe",))
     report = write_report([run], tmp_path / "report.html")
     assert report.stat().st_size < 1_500_000
-    browser.open(report, width=375)
+    browser.read(report, width=375)
     browser.js("document.querySelectorAll('details').forEach(each => each.open = true)")
     assert "96,000 more characters" in browser.js("return document.body.textContent")
     assert browser.js("return document.scrollingElement.scrollWidth") <= 375

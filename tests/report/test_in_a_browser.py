@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 SHOWN = "const box = arguments[0].getBoundingClientRect(); return arguments[0].checkVisibility() && box.width > 20;"
 
@@ -42,32 +47,47 @@ def test_it_opens_without_a_word_on_the_console(browser: Any, page: Path) -> Non
 def test_it_asks_nothing_of_any_network(browser: Any, page: Path) -> None:
     browser.open(page)
     open_everything(browser)
+    browser.js("document.querySelectorAll('img').forEach(each => each.loading = 'eager')")
     events = [json.loads(entry["message"])["message"] for entry in browser.driver.get_log("performance")]
     asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     assert page.as_uri() in asked
     assert [url[:60] for url in asked if not url.startswith(("file://", "data:"))] == []
 
 
-def test_it_runs_no_script_and_has_no_form_to_send(browser: Any, page: Path) -> None:
+def test_only_its_own_script_runs_and_there_is_no_form_to_send(browser: Any, page: Path) -> None:
     browser.open(page)
-    assert browser.js("return document.querySelectorAll('script, form, iframe, object, embed, base').length") == 0
+    assert browser.js("return document.querySelectorAll('form, iframe, object, embed, base').length") == 0
+    policy = browser.js("return document.querySelector('meta[http-equiv=Content-Security-Policy]').content")
+    script = browser.js("return [...document.scripts].find(each => !each.type).textContent")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}';" in policy and "unsafe" not in policy
 
 
 def test_pictures_are_not_drawn_until_asked_for(browser: Any, page: Path) -> None:
     browser.open(page)
+    open_parts(browser)
     pictures = browser.driver.find_elements(By.CSS_SELECTOR, "main img.clear")
-    assert len(pictures) >= 30
+    assert len(pictures) >= 24
     assert not any(browser.js(SHOWN, picture) for picture in pictures)
 
 
 def test_what_is_drawn_instead_holds_only_a_few_pixels_and_is_blurred(browser: Any, page: Path) -> None:
     browser.open(page)
-    sizes = browser.js(
-        "return [...document.querySelectorAll('img.veil')].map("
-        "i => [i.naturalWidth, i.naturalHeight, getComputedStyle(i).filter])"
-    )
-    assert sizes
-    assert all(max(width, height) <= 16 and "blur" in blur for width, height, blur in sizes)
+    open_parts(browser)
+    veils = browser.js("return [...document.querySelectorAll('img.veil')].map("
+                       "i => [i.getAttribute('src'), getComputedStyle(i).filter])")  # fmt: skip
+    assert veils
+    assert all("blur" in blur for _, blur in veils)
+    for name, _ in veils:
+        shown, hidden = re.findall(r"<image ([^>]*)/>", (page.parent / name).read_text(encoding="utf-8"))
+        assert max(size_of(shown)) <= 16 and "display" not in shown
+        assert max(size_of(hidden)) > 50 and 'display="none"' in hidden
+
+
+def test_an_image_file_by_itself_is_blurred(browser: Any, page: Path) -> None:
+    file = next((page.parent / f"{page.stem}_images").glob("*.svg"))
+    browser.open(file)
+    assert browser.js("return getComputedStyle(document.getElementById('clear')).display") == "none"
 
 
 def test_a_click_opens_a_picture_and_another_closes_it(browser: Any, page: Path) -> None:
@@ -75,6 +95,7 @@ def test_a_click_opens_a_picture_and_another_closes_it(browser: Any, page: Path)
     summary, picture = first_picture(browser)
     click(browser, summary)
     assert browser.js(SHOWN, picture)
+    until(browser, "return arguments[0].complete && arguments[0].naturalWidth > 0", picture)
     assert browser.js("return [arguments[0].naturalWidth, getComputedStyle(arguments[0]).filter]", picture) == [
         120,
         "none",
@@ -101,7 +122,8 @@ def test_one_picture_opens_no_other(browser: Any, page: Path) -> None:
 
 
 def test_answers_are_folded(browser: Any, page: Path) -> None:
-    browser.open(page)
+    browser.open(page, script=False)
+    open_parts(browser)
     quotes = browser.driver.find_elements(By.TAG_NAME, "blockquote")
     assert len(quotes) >= 30
     assert not any(browser.js(SHOWN, quote) for quote in quotes)
@@ -156,7 +178,7 @@ def test_it_prints(browser: Any, page: Path) -> None:
 
 
 def test_the_published_table_shows_one_judge_at_a_time(browser: Any, page: Path) -> None:
-    browser.open(page)
+    browser.read(page)
     rows = (
         "return [...document.querySelectorAll('#published tbody tr')].filter(r => r.checkVisibility())"
         ".map(r => r.textContent)"
@@ -176,10 +198,28 @@ def test_the_published_table_shows_one_judge_at_a_time(browser: Any, page: Path)
 
 
 def open_everything(browser: Any) -> None:
-    browser.js("document.querySelectorAll('details').forEach(each => each.open = true)")
+    browser.unfold()
+
+
+def open_parts(browser: Any) -> None:
+    """Unfold the sections, and wait for the gallery where the script runs."""
+    browser.js("document.querySelectorAll('details.part').forEach(each => each.open = true)")
+    if not browser.js("return document.querySelector('.filters').hidden"):
+        until(browser, "return document.querySelector('#results').childElementCount > 0")
+
+
+def until(browser: Any, condition: str, *arguments: Any) -> None:
+    WebDriverWait(browser.driver, 60).until(lambda _: browser.js(condition, *arguments))
+
+
+def size_of(image: str) -> tuple[int, int]:
+    """Pixels of the encoded image in an element's attributes."""
+    (encoded,) = re.findall(r"base64,([^\"]+)", image)
+    return Image.open(io.BytesIO(base64.b64decode(encoded))).size
 
 
 def first_picture(browser: Any) -> tuple[Any, Any]:
+    open_parts(browser)
     box = browser.driver.find_element(By.CSS_SELECTOR, "#gallery details:has(img.clear)")
     return box.find_element(By.TAG_NAME, "summary"), box.find_element(By.CSS_SELECTOR, "img.clear")
 

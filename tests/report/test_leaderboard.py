@@ -42,7 +42,7 @@ def many(runs: tuple[Run, ...], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_every_run_has_a_row_under_every_judge_before_anything_else(browser: Any, many: Path) -> None:
-    browser.open(many)
+    browser.read(many)
     assert browser.js("return document.querySelector('main section').id") == "leaderboard"
     rows = browser.js(
         "return [...document.querySelectorAll('.leaderboard tbody')].map(b => [...b.querySelectorAll('th[scope=row]"
@@ -53,7 +53,7 @@ def test_every_run_has_a_row_under_every_judge_before_anything_else(browser: Any
 
 
 def test_rows_hold_the_figures_of_the_metrics(browser: Any, many: Path, runs: tuple[Run, ...]) -> None:
-    cells = browser.open(many).js(
+    cells = browser.read(many).js(
         "return [...document.querySelectorAll('.leaderboard tbody:nth-of-type(1) tr')].find(r => "
         "r.querySelector('.letter')?.textContent === 'B').innerText.split(/\\s+/)"
     )
@@ -69,7 +69,7 @@ def test_rows_hold_the_figures_of_the_metrics(browser: Any, many: Path, runs: tu
 
 @pytest.mark.parametrize("width", [900, 1400])
 def test_six_runs_under_one_judge_are_on_the_first_screen(browser: Any, many: Path, width: int) -> None:
-    bottom = browser.open(many, width=width).js(
+    bottom = browser.read(many, width=width).js(
         "return document.querySelector('.leaderboard tbody').getBoundingClientRect().bottom"
     )
     assert bottom <= 900
@@ -77,16 +77,16 @@ def test_six_runs_under_one_judge_are_on_the_first_screen(browser: Any, many: Pa
 
 @pytest.mark.parametrize("width", [360, 900, 1400])
 def test_nothing_is_wider_than_the_screen(browser: Any, many: Path, width: int) -> None:
-    assert browser.open(many, width=width).js("return document.scrollingElement.scrollWidth") <= width
+    assert browser.read(many, width=width).js("return document.scrollingElement.scrollWidth") <= width
 
 
 def test_paper_cuts_nothing_off(browser: Any, many: Path) -> None:
-    browser.open(many, width=760, media="print")
+    browser.read(many, width=760, media="print")
     assert browser.js("return document.scrollingElement.scrollWidth") <= 760
 
 
 def test_withheld_figures_are_said_and_not_shown(browser: Any, many: Path) -> None:
-    text = browser.open(many).js(
+    text = browser.read(many).js(
         "return [...document.querySelectorAll('.leaderboard tbody:nth-of-type(2) tr')].at(-1).innerText"
     )
     assert "no figures: 100 of 100 answers" in text
@@ -94,7 +94,7 @@ def test_withheld_figures_are_said_and_not_shown(browser: Any, many: Path) -> No
 
 
 def test_a_name_leads_to_what_the_page_says_of_the_run(browser: Any, many: Path, runs: tuple[Run, ...]) -> None:
-    found = browser.open(many).js(
+    found = browser.read(many).js(
         "return [...document.querySelectorAll('.leaderboard tbody:nth-of-type(1) th a:first-child')].map(a => "
         "[a.querySelector('.letter').textContent, document.querySelector(a.getAttribute('href')).textContent])"
     )
@@ -103,15 +103,15 @@ def test_a_name_leads_to_what_the_page_says_of_the_run(browser: Any, many: Path,
 
 
 def test_a_name_is_text(browser: Any, many: Path) -> None:
-    browser.open(many)
-    assert browser.js("return window.pwned === undefined && document.scripts.length === 0")
+    browser.read(many)
+    assert browser.js("return window.pwned === undefined && document.scripts.length === 3")
     name = browser.js("return [...document.querySelectorAll('.name')].find(n => n.textContent.includes('pwned'))"
                       ".textContent")  # fmt: skip
     assert name == HOSTILE.replace("\u202e", "[U+202E]")
 
 
 def test_the_navigation_stays_while_the_page_scrolls(browser: Any, many: Path) -> None:
-    browser.open(many, width=360)
+    browser.read(many, width=360)
     browser.js("document.documentElement.scrollTop = 9000")
     box = browser.js("const b = document.querySelector('nav').getBoundingClientRect(); return [b.top, b.bottom]")
     assert box[0] == 0 and 20 < box[1] < 80
@@ -162,7 +162,7 @@ def test_the_worst_combination_is_named_and_equal_ones_are_all_named() -> None:
 
 
 def test_what_a_blind_baseline_reaches_is_marked_here_too(browser: Any, many: Path) -> None:
-    marked = browser.open(many).js(
+    marked = browser.read(many).js(
         "return ['.leaderboard tbody:nth-of-type(1)', '#headline table:first-of-type'].map(where => "
         "[...document.querySelectorAll(where + ' tr')].filter(r => /tuned/.test(r.innerText) && "
         "/^(B|tuned)/.test(r.innerText.trim())).slice(0, 1).map(r => r.querySelectorAll('.reached').length)[0])"

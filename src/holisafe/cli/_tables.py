@@ -23,7 +23,7 @@ LABELS = {figure.name: figure.label for figure in FIGURES}
 
 
 def print_summaries(summaries: Sequence[Summary], *, console: Console | None = None) -> None:
-    """Headline table of each judge, and what could not be judged.
+    """Headline table of each judge, without figures for which there are no samples, and what could not be judged.
 
     Args:
         summaries: One per judge, all of the same run.
@@ -37,8 +37,9 @@ def print_summaries(summaries: Sequence[Summary], *, console: Console | None = N
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     for summary in summaries:
-        for name, figure in figures(summary).items():
-            table.add_row(escape(printable(summary.judge)), LABELS[name], *_cells(figure))
+        found = {LABELS[name]: figure for name, figure in figures(summary).items() if figure is not None}
+        for label, figure in (found or {"none": None}).items():
+            table.add_row(escape(printable(summary.judge)), label, *_cells(figure))
         table.add_section()
     console.print(table)
     if any(figure is not None and figure.is_few for summary in summaries for figure in figures(summary).values()):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from holisafe.guard.policy import DecideBy, Decision, Policy, apply, decide
     from holisafe.guard.rates import GuardRates, guard_rates
     from holisafe.guard.sessions import GuardLogits, GuardSession, disable, session
+    from holisafe.guard.thresholds import ThresholdRow, threshold_rows
 
 __all__ = [
     "Calibration",
@@ -44,6 +45,7 @@ __all__ = [
     "GuardSite",
     "GuardedAnswers",
     "Policy",
+    "ThresholdRow",
     "add_meta_tokens",
     "apply",
     "attach_guard",
@@ -63,6 +65,7 @@ __all__ = [
     "save_guard",
     "session",
     "set_calibration",
+    "threshold_rows",
     "train_guard",
     "what_if",
 ]
@@ -91,6 +94,8 @@ __getattr__, __dir__ = lazy(
         "prepare_inputs": "holisafe.guard.inputs",
         "GuardRates": "holisafe.guard.rates",
         "guard_rates": "holisafe.guard.rates",
+        "ThresholdRow": "holisafe.guard.thresholds",
+        "threshold_rows": "holisafe.guard.thresholds",
         "GuardLogits": "holisafe.guard.sessions",
         "GuardSession": "holisafe.guard.sessions",
         "disable": "holisafe.guard.sessions",

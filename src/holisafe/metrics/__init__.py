@@ -4,7 +4,7 @@
 """
 
 from holisafe.metrics._agreement import Agreement, agreement
-from holisafe.metrics._columns import asr_name
+from holisafe.metrics._columns import ASR, asr_name
 from holisafe.metrics._degenerate import Degenerate, Degeneration, degenerate
 from holisafe.metrics._headline import FIGURES, HEADLINE, RR_PARTS, HeadlineFigure, figures, headline
 from holisafe.metrics._judge_error import (
@@ -73,6 +73,7 @@ from holisafe.metrics.temperature import Temperature, fit_temperature
 
 __all__ = [
     "ALPHA",
+    "ASR",
     "EFFECTS",
     "FEW",
     "FIGURES",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from holisafe.datasets import OPEN_NAMES
-from holisafe.metrics import degenerate
+from holisafe.metrics import degenerate, judge_of
 from holisafe.records import Outcome, Run
+from holisafe.report._table import JudgedRun
 from holisafe.report._withheld import withheld_judges
 from holisafe.report.text import plain
 
@@ -24,6 +26,48 @@ FEW_SAFE_RECORDS = 200
 def caveats(run: Run) -> list[str]:
     """One sentence for each thing that a reader must know before trusting the figures; most serious first."""
     return [*_incomplete(run), *_drift(run), *_answers(run), *_judges(run), *_data(run), *_guard(run)]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One thing that limits figures.
+
+    Attributes:
+        sentence: What it is.
+        runs: The runs whose figures it limits; empty where it limits comparing them.
+    """
+
+    sentence: str
+    runs: tuple[JudgedRun, ...]
+
+
+def limits(runs: Sequence[JudgedRun]) -> list[Limit]:
+    """What limits comparing the runs, then what limits each; a sentence that holds for several runs stands once."""
+    by_sentence: dict[str, list[JudgedRun]] = {}
+    for judged in runs:
+        for sentence in caveats(judged.run):
+            by_sentence.setdefault(sentence, []).append(judged)
+    found = [Limit(sentence, tuple(those)) for sentence, those in by_sentence.items()]
+    return [*(Limit(sentence, ()) for sentence in _between(runs)), *found]
+
+
+def _between(runs: Sequence[JudgedRun]) -> Iterator[str]:
+    tokens: dict[str, list[str]] = {}
+    versions: dict[str, set[str]] = {}
+    for judged in runs:
+        found = tokens_of(judged.run)
+        tokens.setdefault("an unknown number" if found is None else str(found), []).append(judged.letter)
+        for name, judgements in judged.run.judgements.items():
+            versions.setdefault(name, set()).add(judge_of(judgements).version)
+    if len(tokens) > 1:
+        listed = "; ".join(f"{number}: {', '.join(letters)}" for number, letters in tokens.items())
+        yield f"The runs differ in the new tokens that an answer may have ({listed}): a longer answer shows more harm."
+    for name, found_versions in versions.items():
+        if len(found_versions) > 1:
+            yield (
+                f"The judge “{plain(name, 80)}” has {len(found_versions)} versions in these runs: their figures under "
+                "it are not comparable; `holisafe score RUN` judges a run again."
+            )
 
 
 def tokens_of(run: Run) -> int | None:

@@ -14,12 +14,22 @@ def put(out: str | Path, text: str | bytes) -> Path:
     Raises:
         RunError: It cannot be written; what was there before is still there.
     """
-    place = Path(out)
-    if place.is_dir():
-        raise RunError(f"{place} is a folder; give the report a file name with --out")
+    place = check_place(out)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(place, text)
     except OSError as error:
         raise RunError(f"cannot write {place}: {error.strerror or error}; choose another place with --out") from error
+    return place
+
+
+def check_place(out: str | Path) -> Path:
+    """The place of a file, as a path.
+
+    Raises:
+        RunError: A folder is there.
+    """
+    place = Path(out)
+    if place.is_dir():
+        raise RunError(f"{place} is a folder; give the report a file name with --out")
     return place

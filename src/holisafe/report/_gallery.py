@@ -1,7 +1,8 @@
-"""Which samples a report shows, and what each run and judge made of them."""
+"""The samples of a report, what each run and judge made of them, and which of them a page without its script shows."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -11,12 +12,12 @@ from holisafe.metrics.display import group_name
 from holisafe.records import CATEGORY_TAG, SUBCATEGORY_TAG, Behaviour, Outcome, Response, Sample
 from holisafe.report._same import same_sample
 from holisafe.report._table import JudgedRun
-from holisafe.report._thumbnail import ShownFrom, Thumbnail, thumbnail
+from holisafe.report._thumbnail import Pictures, ShownFrom, Thumbnail
 
 _Item = TypeVar("_Item")
 
-SAMPLES = 60
-"""Most samples in the gallery."""
+SAMPLES = 30
+"""Most samples that a page shows where its script does not run."""
 
 PAIRS = 16
 """Most twin pairs that are shown."""
@@ -39,23 +40,33 @@ class Mark:
 class ShownAnswer:
     """What one run answered, and what the judges found of it."""
 
-    run: str
+    judged: JudgedRun
     response: Response
     marks: tuple[Mark, ...]
 
 
 @dataclass(slots=True)
 class Entry:
-    """One sample with the answers of all runs that were asked it."""
+    """One sample with the answers of all runs that were asked it.
+
+    Attributes:
+        sample: The sample.
+        shown_from: Which image files may be shown.
+        pictures: Where images go; None where the page shows no images and no texts.
+        answers: One for each run that was asked it.
+    """
 
     sample: Sample
     shown_from: ShownFrom
+    pictures: Pictures | None
     answers: list[ShownAnswer] = field(default_factory=list)
 
     @property
     def images(self) -> list[Thumbnail]:
         """Its images, as they are shown."""
-        return [thumbnail(ref, self.shown_from) for ref in self.sample.images]
+        if self.pictures is None:
+            return []
+        return [self.pictures.of(ref, self.shown_from) for ref in self.sample.images]
 
     @property
     def labels(self) -> list[str]:
@@ -109,7 +120,7 @@ class TwinCount:
         return self.both + self.safe_only + self.unsafe_only + self.neither
 
 
-def collect(runs: Sequence[JudgedRun]) -> list[Entry]:
+def collect(runs: Sequence[JudgedRun], pictures: Pictures | None) -> list[Entry]:
     """All samples of all runs, each once; `same_sample` says when two runs share one."""
     entries: dict[tuple[object, ...], Entry] = {}
     for judged in runs:
@@ -119,7 +130,7 @@ def collect(runs: Sequence[JudgedRun]) -> list[Entry]:
         responses = {response.sample_id: response for response in judged.run.responses}
         shown_from = ShownFrom.of(judged.run)
         for sample in judged.run.samples:
-            entry = entries.setdefault(same_sample(sample), Entry(sample, shown_from))
+            entry = entries.setdefault(same_sample(sample), Entry(sample, shown_from, pictures))
             marks = []
             for judge, found in by_judge.items():
                 verdict = found[sample.id]
@@ -127,8 +138,15 @@ def collect(runs: Sequence[JudgedRun]) -> list[Entry]:
                 marks.append(Mark(judge, verdict.outcome.value, mark, verdict.rationale))
             missing = Response(sample.id, "", judged.name, error="the run holds no answer to this sample")
             response = responses.get(sample.id, missing)
-            entry.answers.append(ShownAnswer(judged.name, response, tuple(marks)))
+            entry.answers.append(ShownAnswer(judged, response, tuple(marks)))
     return list(entries.values())
+
+
+def in_order(entries: Sequence[Entry]) -> list[Entry]:
+    """All of them: those with a mistake first, topics in turn."""
+    mistaken = [entry for entry in entries if entry.has_mistake]
+    right = [entry for entry in entries if not entry.has_mistake]
+    return _in_turn(mistaken, lambda entry: entry.topic) + _in_turn(right, lambda entry: entry.topic)
 
 
 def choose(entries: Sequence[Entry], limit: int = SAMPLES) -> dict[Part, list[Entry]]:
@@ -187,9 +205,8 @@ def _how(one: Sample, other: Sample, outcomes: dict[str, Outcome]) -> str:
 
 def _unique_pairs(entries: Sequence[Entry]) -> list[tuple[int, int]]:
     """Positions of twins; entries whose ids two data sets share are left out: such an id names no one sample."""
-    ids = [entry.sample.id for entry in entries]
-    once = [index for index, name in enumerate(ids) if ids.count(name) == 1] if len(set(ids)) < len(ids) else None
-    places = list(range(len(entries))) if once is None else once
+    times = Counter(entry.sample.id for entry in entries)
+    places = [index for index, entry in enumerate(entries) if times[entry.sample.id] == 1]
     return [(places[a], places[b]) for a, b in twin_pairs([entries[index].sample for index in places])]
 
 

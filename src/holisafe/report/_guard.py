@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from holisafe.guard import DecideBy, GuardFindings, guard_findings
+from holisafe.guard import DecideBy, GuardFindings, ThresholdRow, guard_findings, threshold_rows
 from holisafe.guard.findings import FlagTable, PolicyFigures
 from holisafe.guard.image_quality import KINDS
 from holisafe.metrics import HEADLINE, ClassScores, Figure, headline
@@ -51,6 +51,12 @@ def findings_of(runs: Sequence[JudgedRun]) -> dict[str, GuardFindings]:
     """By the name of the run, for those with verdicts of a guard."""
     found = {judged.name: guard_findings(shown_run(judged)) for judged in runs}
     return {name: each for name, each in found.items() if each is not None}
+
+
+def thresholds_of(runs: Sequence[JudgedRun]) -> dict[str, dict[DecideBy, tuple[ThresholdRow, ...]]]:
+    """By the name of the run, what other thresholds would have done, for those with verdicts of a guard."""
+    found = {judged.name: threshold_rows(shown_run(judged)) for judged in runs}
+    return {name: each for name, each in found.items() if each}
 
 
 def crossing_rows(findings: GuardFindings, judge: str, decide_by: DecideBy) -> list[CrossingRow]:

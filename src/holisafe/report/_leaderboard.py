@@ -80,10 +80,15 @@ def leaderboard(runs: Sequence[JudgedRun]) -> list[LeaderGroup]:
     found = []
     for judge, group in groups_of(runs):
         rows = _with_best([_row(judged, judge) for judged in group])
-        about = facts(group[0].run)
-        data = f"{about['data']}, split {about['split']}" if about["split"] else about["data"]
-        found.append(LeaderGroup(judge, data, about["samples"], tuple(sorted(rows, key=_place))))
+        samples = len(group[0].run.samples)
+        found.append(LeaderGroup(judge, data_words(group[0]), samples, tuple(sorted(rows, key=_place))))
     return found
+
+
+def data_words(judged: JudgedRun) -> str:
+    """The data of a run, with the split where it has one."""
+    about = facts(judged.run)
+    return f"{about['data']}, split {about['split']}" if about["split"] else str(about["data"])
 
 
 def harm(summary: Summary) -> tuple[Figure | None, str]:
@@ -113,16 +118,19 @@ def _row(judged: JudgedRun, judge: str) -> LeaderRow:
     counts = (expected.count(False), expected.count(True))
     if judge in judged.withheld:
         return LeaderRow(judged, (), judged.withheld[judge], *counts)
-    summary = judged.summaries[judge]
+    return LeaderRow(judged, cells_of(judged.summaries[judge]), "", *counts)
+
+
+def cells_of(summary: Summary) -> tuple[LeaderCell, ...]:
+    """A cell for each of `COLUMNS`, none of them the best."""
     risk, kind = harm(summary)
     worst = worst_combination(summary)
-    cells = (
+    return (
         LeaderCell("masr_pooled" if kind else "masr_macro", risk, kind),
         LeaderCell("rr", summary.rr),
         LeaderCell(asr_name(worst[0][0]), worst[1], _names(worst[0])) if worst else LeaderCell("", None),
         LeaderCell("twin_accuracy", summary.twin_accuracy),
     )
-    return LeaderRow(judged, cells, "", *counts)
 
 
 def _with_best(rows: Sequence[LeaderRow]) -> list[LeaderRow]:

@@ -73,7 +73,7 @@ def judges_of(runs: Sequence[JudgedRun]) -> list[str]:
 
 
 def interval_rows(runs: Sequence[JudgedRun], judge: str) -> list[tuple[HeadlineFigure, list[IntervalRow]]]:
-    """For each figure, the runs that this judge judged; nothing where its figures are withheld in all of them."""
+    """For each figure that some run has, the runs that this judge judged and whose figures are shown."""
     by_run = [
         (judged, figures(judged.summaries[judge]))
         for judged in runs
@@ -81,7 +81,11 @@ def interval_rows(runs: Sequence[JudgedRun], judge: str) -> list[tuple[HeadlineF
     ]
     if not by_run:
         return []
-    return [(each, [IntervalRow(judged, found[each.name]) for judged, found in by_run]) for each in FIGURES]
+    return [
+        (each, [IntervalRow(judged, found[each.name]) for judged, found in by_run])
+        for each in FIGURES
+        if any(found[each.name] is not None for _, found in by_run)
+    ]
 
 
 def heat_tables(summary: Summary) -> list[HeatTable]:
@@ -207,7 +211,7 @@ def provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str, bool]
     kept = {
         key: value
         for key, value in provenance.items()
-        if key not in ("summaries", "guard_findings", "guard_rates", RUN_FOLDER)
+        if key not in ("summaries", "guard_findings", "guard_rates", "benchmark", RUN_FOLDER)
     }
     rows = []
     for name, value in _flat(kept, ""):

@@ -1,16 +1,24 @@
-"""Images as they stand in a report: a picture to look at, and a veil of a few pixels that shows nothing of it."""
+"""Images as they stand in a report: blurred files in a folder beside the page, each with its picture hidden in it.
+
+A file is an SVG that shows a veil of a few pixels. The picture in it is drawn only where the address ends in `#clear`,
+as the page asks once a reader opens it: a file manager, a mail program or a reader mode shows the veil.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
-from dataclasses import dataclass
-from functools import lru_cache
+import os
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image, ImageFilter
 
-from holisafe.errors import ImageError
+from holisafe._files import open_unlinked
+from holisafe.errors import ImageError, RunError
 from holisafe.images import check_path, content_hash, open_image, read_bytes
 from holisafe.records import RUN_FOLDER, ImageRef, Run
 
@@ -20,24 +28,28 @@ LONGEST_SIDE = 320
 VEIL_SIDE = 12
 """Pixels of the veil's longer side: colours are left, shapes are not."""
 
+_OWN_FILE = re.compile(r"[0-9a-f]{20}\.svg")
+_SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" viewBox="0 0 {w} {h}">'
+    "<style>#clear:target{{display:inline}}</style>"
+    '<image width="{w}" height="{h}" preserveAspectRatio="none" href="{veil}"/>'
+    '<image id="clear" display="none" width="{w}" height="{h}" href="{picture}"/></svg>\n'
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
     """One image of a sample.
 
-    A reader sees the veil until asking for the picture. The veil is an image of its own, so that a browser that
-    ignores the style sheet (reader mode, a mail program) shows no picture either.
-
     Attributes:
-        picture: Data URI of the picture; None when the image cannot be shown.
-        veil: Data URI of what is shown until a reader opens the picture.
+        source: Address of its file from the page: it shows the veil, and the picture with `#clear` behind it; None
+            when the image cannot be shown.
         width: Width of the picture, in pixels.
         height: Height of the picture, in pixels.
         problem: Why there is no picture; None when there is one.
     """
 
-    picture: str | None
-    veil: str | None
+    source: str | None
     width: int
     height: int
     problem: str | None = None
@@ -80,24 +92,78 @@ class ShownFrom:
             )
 
 
-@lru_cache(maxsize=512)
-def thumbnail(ref: ImageRef, shown_from: ShownFrom) -> Thumbnail:
-    """The image re-encoded small, so that nothing of the original file (metadata, payload) gets into a report.
+@dataclass(slots=True)
+class Pictures:
+    """The folder of a page's images. Files are named by their content.
 
-    An image that cannot be let in, lies on the network, or may not be shown gives the reason instead.
-
-    Args:
-        ref: The image.
-        shown_from: Which files may be shown.
+    Attributes:
+        folder: The folder; it is made with the first image.
     """
-    try:
-        shown_from.check(ref)
-        image = open_image(ref)
-    except ImageError as error:
-        return Thumbnail(None, None, 0, 0, str(error))
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    veil = image.resize(_veil_size(image.size), Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(1.5))
-    return Thumbnail(_data_uri(image, 72), _data_uri(veil, 60), *image.size)
+
+    folder: Path
+    _known: dict[tuple[ImageRef, ShownFrom], Thumbnail] = field(default_factory=dict)
+    _written: set[str] = field(default_factory=set)
+
+    def of(self, ref: ImageRef, shown_from: ShownFrom) -> Thumbnail:
+        """The image re-encoded small, so that nothing of the original file (metadata, payload) gets into a report.
+
+        An image that cannot be let in, lies on the network, or may not be shown gives the reason instead.
+
+        Args:
+            ref: The image.
+            shown_from: Which files may be shown.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        if (ref, shown_from) not in self._known:
+            self._known[ref, shown_from] = self._made(ref, shown_from)
+        return self._known[ref, shown_from]
+
+    def remove_others(self) -> None:
+        """Remove the images that an earlier report left in the folder, and the folder where none is left.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        if not self.folder.is_dir() or self.folder.is_symlink():
+            return
+        try:
+            found = list(self.folder.iterdir())
+            old = [each for each in found if _OWN_FILE.fullmatch(each.name) and each.name not in self._written]
+            for each in old:
+                each.unlink()
+            if len(old) == len(found):
+                self.folder.rmdir()
+        except OSError as error:
+            raise RunError(f"cannot remove old images from {self.folder}: {error.strerror or error}") from error
+
+    def _made(self, ref: ImageRef, shown_from: ShownFrom) -> Thumbnail:
+        try:
+            shown_from.check(ref)
+            image = open_image(ref)
+        except ImageError as error:
+            return Thumbnail(None, 0, 0, str(error))
+        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        veil = image.resize(_veil_size(image.size), Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(1.5))
+        width, height = image.size
+        svg = _SVG.format(w=width, h=height, veil=_data_uri(veil, 60), picture=_data_uri(image, 72)).encode()
+        name = f"{hashlib.sha256(svg).hexdigest()[:20]}.svg"
+        self._put(name, svg)
+        return Thumbnail(f"{quote(os.fsencode(self.folder.name))}/{name}", width, height)
+
+    def _put(self, name: str, svg: bytes) -> None:
+        if name in self._written:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open_unlinked(self.folder / name, "wb") as file:
+                file.write(svg)
+        except OSError as error:
+            raise RunError(
+                f"cannot write {self.folder / name}: {error.strerror or error}; choose another place with --out"
+            ) from error
+        self._written.add(name)
 
 
 def _veil_size(size: tuple[int, int]) -> tuple[int, int]:
