@@ -148,6 +148,28 @@ class Engine:
         pending.answer.add_done_callback(lambda done: _tell_failure(done, listener))
         return EventStream(listener, pending.answer.cancel)
 
+    def listen(self, request: Request, deliver: Callable[[Event | BaseException], object]) -> Callable[[], None]:
+        """Answer a request as `stream` does, each event handed to a function: for servers with an event loop.
+
+        Args:
+            request: What is asked.
+            deliver: Called in a thread of the engine's with each event, the last of them a `FinishEvent` or the error
+                that ended the answer. It must return at once and raise nothing.
+
+        Returns:
+            What ends the answer, as closing the iterator of `stream` does; it may be called at any time.
+        """
+        check_type(request, Request, "request")
+        listener = Listener(deliver)
+        pending = self._enqueue([_Pending(request, listener)])[0]
+        pending.answer.add_done_callback(lambda done: _tell_failure(done, listener))
+
+        def end() -> None:
+            listener.leave()
+            pending.answer.cancel()
+
+        return end
+
     def close(self) -> None:
         """Stop; prompts still waiting get an error."""
         with self._changed:
