@@ -28,10 +28,24 @@ def serve(
         ),
     ] = None,
     guard: Annotated[
-        str | None, typer.Option(help="Folder or Hub id of the guard.", show_default="the model's own")
+        str | None,
+        typer.Option(
+            help="Folder or Hub id of the guard; with --upstream a model with a guard of its own.",
+            show_default="the model's own",
+        ),
+    ] = None,
+    upstream: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Let this server answer in place of MODEL, such as http://127.0.0.1:8001/v1; needs --guard. Its "
+            "key is read from the environment variable HOLISAFE_UPSTREAM_KEY.",
+            show_default="none",
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name by which clients ask for the model.", show_default="MODEL")
+        str | None,
+        typer.Option(help="Name by which clients ask for the model.", show_default="MODEL, or all that URL lists"),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; all but loopback need --api-keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one.")] = 8000,
@@ -56,7 +70,8 @@ def serve(
     image_host: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="HOST", help="Fetch images from this host over https; may be given more than once.",
+            metavar="HOST",
+            help="Fetch images from this host over https; may be given more than once.",
             show_default="none",
         ),
     ] = None,
@@ -85,8 +100,10 @@ def serve(
         typer.echo(f"the key, shown once: {key}", err=True)
         typer.echo(json.dumps(asdict(entry)))
         return
-    if model is None:
-        raise RunError("nothing to serve; name a model, such as `holisafe serve pocket-safe`")
+    if (model is None) == (upstream is None):
+        raise RunError("name a model, as in `holisafe serve pocket-safe`, or --upstream URL with --guard; one of them")
+    if upstream is not None and guard is None:
+        raise RunError("--upstream needs --guard: a model with a guard of its own, such as pocket-safe")
     keys = KeyRing(() if api_keys is None else read_keys(api_keys))
     check_bind(host, keys)
     limits = Limits(
@@ -102,7 +119,10 @@ def serve(
         image_hosts=frozenset(image_host or ()),
         log_content=log_content,
     )
-    backend = _engine(model, guard, name, batch_size, device, dtype)
+    if model is not None:
+        backend = _engine(model, guard, name, batch_size, device, dtype)
+    else:
+        backend = _proxy(str(upstream), str(guard), name, batch_size, device, dtype)
     _run(backend, settings, keys, host, port, check=check)
 
 
@@ -115,6 +135,17 @@ def _engine(
     loaded = load(model, guard=guard or "own", device=device, dtype=dtype)
     engine = Engine(loaded.model, loaded.processor, batch_size=batch_size, window=0.01)
     return EngineBackend(engine, name or Path(model).name)
+
+
+def _proxy(upstream: str, guard: str, name: str | None, batch_size: int, device: str | None, dtype: str | None) -> Any:
+    import os
+
+    from holisafe.models import load
+    from holisafe.serve import ImageGuard, ProxyBackend, Upstream
+
+    behind = Upstream(upstream, api_key=os.environ.get("HOLISAFE_UPSTREAM_KEY"))
+    loaded = load(guard, guard="own", device=device, dtype=dtype)
+    return ProxyBackend(behind, ImageGuard(loaded.model, loaded.processor, batch_size=batch_size), model=name)
 
 
 def _run(backend: Any, settings: Settings, keys: KeyRing, host: str, port: int, *, check: bool) -> None:

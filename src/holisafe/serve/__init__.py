@@ -15,17 +15,23 @@ if TYPE_CHECKING:
     from holisafe.serve.backend import Ask, Backend, ChatMessage, Delta, Finished, Judged, Picture
     from holisafe.serve.engine_backend import EngineBackend
     from holisafe.serve.errors import ApiError
+    from holisafe.serve.image_guard import ImageGuard
     from holisafe.serve.keys import ApiKey, KeyRing, new_key, read_keys
     from holisafe.serve.metrics import Metrics
+    from holisafe.serve.proxy_backend import ProxyBackend
     from holisafe.serve.routes import router
     from holisafe.serve.server import check_bind, make_server
     from holisafe.serve.settings import Limits, Mode, Settings
+    from holisafe.serve.upstream import Upstream
 
 _LATE = {
     "application": "app",
     **dict.fromkeys(("Ask", "Backend", "ChatMessage", "Delta", "Finished", "Judged", "Picture"), "backend"),
     "EngineBackend": "engine_backend",
     "ApiError": "errors",
+    "ImageGuard": "image_guard",
+    "ProxyBackend": "proxy_backend",
+    "Upstream": "upstream",
     **dict.fromkeys(("ApiKey", "KeyRing", "new_key", "read_keys"), "keys"),
     "Metrics": "metrics",
     "router": "routes",
@@ -42,13 +48,16 @@ __all__ = [
     "Delta",
     "EngineBackend",
     "Finished",
+    "ImageGuard",
     "Judged",
     "KeyRing",
     "Limits",
     "Metrics",
     "Mode",
     "Picture",
+    "ProxyBackend",
     "Settings",
+    "Upstream",
     "application",
     "check_bind",
     "make_server",

@@ -177,9 +177,7 @@ def _header(scope: Scope, name: bytes) -> str | None:
 
 
 def _busy() -> ApiError:
-    return ApiError(
-        503, "the server is at its limit of requests", kind=SERVER, code="server_busy", retry_after=1
-    )
+    return ApiError(503, "the server is at its limit of requests", kind=SERVER, code="server_busy", retry_after=1)
 
 
 async def _told(request: Request, error: Exception) -> Response:

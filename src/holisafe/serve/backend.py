@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from holisafe.records import GuardVerdict, ImageRef, Role
+from holisafe.serve.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Ask:
 
     Attributes:
         messages: The conversation.
-        max_new_tokens: Maximum number of new tokens.
+        max_new_tokens: Maximum number of new tokens; None to leave it to a server behind.
         temperature: Temperature; None where the client gave none.
         top_p: Nucleus; None where the client gave none.
         top_k: Most probable tokens; None where the client gave none.
@@ -68,7 +69,7 @@ class Ask:
     """
 
     messages: tuple[ChatMessage, ...]
-    max_new_tokens: int
+    max_new_tokens: int | None
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -142,6 +143,9 @@ class Backend(Protocol):
     @property
     def passes_on(self) -> bool:
         """Whether fields that the engine cannot serve, such as tools, reach a server that may."""
+
+    def count_in(self, metrics: Metrics) -> None:
+        """Count there what a backend alone knows of; called once, before anything is asked."""
 
     async def models(self) -> Sequence[str]:
         """Names by which it is asked; the first is taken where a client names none."""

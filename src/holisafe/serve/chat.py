@@ -73,9 +73,9 @@ def _add(message: dict[str, Any], delta: Delta) -> None:
     """Texts are joined, lists extended; anything else is set."""
     for key, value in delta.fields.items():
         known = message.get(key)
-        if isinstance(value, str) and isinstance(known, str) and key != "role":
-            message[key] = known + value
-        elif isinstance(value, list) and isinstance(known, list):
+        is_text = isinstance(value, str) and isinstance(known, str) and key != "role"
+        is_list = isinstance(value, list) and isinstance(known, list)
+        if is_text or is_list:
             message[key] = known + value
         elif value is not None:
             message[key] = value

@@ -17,6 +17,7 @@ from holisafe.records import GuardVerdict, Role, Turn
 from holisafe.serve.backend import Ask, ChatMessage, Delta, Event, Finished, Judged, images_of
 from holisafe.serve.errors import ApiError, guard_unavailable, internal
 from holisafe.serve.intake import damaged_image
+from holisafe.serve.metrics import Metrics
 
 LEAST_TEMPERATURE = 0.01
 """Below it sampling is greedy in all but name, and dividing logits by it loses precision."""
@@ -40,6 +41,9 @@ class EngineBackend:
         self._engine = engine
         self._name = name
         self.judges_text = config.joint_head
+
+    def count_in(self, metrics: Metrics) -> None:
+        """Nothing of its own is counted."""
 
     async def models(self) -> Sequence[str]:
         """The model's name."""
@@ -110,9 +114,7 @@ def _prompt(messages: Sequence[ChatMessage]) -> Prompt:
     turns = []
     for place, message in enumerate(messages):
         if message.role == "tool" or message.more.get("tool_calls"):
-            raise ApiError(
-                400, "this model calls no tools", param=f"messages.{place}", code="unsupported_value"
-            )
+            raise ApiError(400, "this model calls no tools", param=f"messages.{place}", code="unsupported_value")
         role = Role.SYSTEM if message.role == "developer" else Role(message.role)
         turns.append(Turn(role, message.text, tuple(picture.ref for picture in message.pictures)))
     if turns[-1].role is not Role.USER:
@@ -125,7 +127,7 @@ def _prompt(messages: Sequence[ChatMessage]) -> Prompt:
 def _options(ask: Ask) -> GenerationOptions:
     temperature = ask.temperature or 0.0
     return GenerationOptions(
-        max_new_tokens=ask.max_new_tokens,
+        max_new_tokens=ask.max_new_tokens or GenerationOptions().max_new_tokens,
         temperature=max(temperature, LEAST_TEMPERATURE) if temperature else 0.0,
         top_p=1.0 if ask.top_p is None else ask.top_p,
         top_k=max(0, ask.top_k or 0),

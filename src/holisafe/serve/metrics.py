@@ -37,16 +37,17 @@ class Metrics:
             buckets=_SECONDS,
             **common,
         )
-        self.success = Counter(
-            "holisafe:request_success", "Answers, by why they ended.", ["finished_reason"], **common
-        )
+        self.success = Counter("holisafe:request_success", "Answers, by why they ended.", ["finished_reason"], **common)
         self.failure = Counter("holisafe:request_failure", "Requests answered with an error.", ["status"], **common)
         self.rejected = Counter(
             "holisafe:admission_rejections", "Requests turned away before they were read.", ["reason"], **common
         )
         self.cancelled = Counter("holisafe:request_cancelled", "Requests whose client left.", **common)
         self.verdicts = Counter(
-            "holisafe:verdicts", "Verdicts, by the reason for the flag and what it led to.", ["label", "action"], **common
+            "holisafe:verdicts",
+            "Verdicts, by the reason for the flag and what it led to.",
+            ["label", "action"],
+            **common,
         )
         self.guard_seconds = Histogram(
             "holisafe:guard_seconds", "Seconds from the request to its verdict.", buckets=_SECONDS, **common

@@ -72,7 +72,7 @@ def explained(error: ValidationError) -> ApiError:
 
 
 def _is_name_of_type(part: object) -> bool:
-    """pydantic names the member of a union in the place of an error; clients do not know it."""
+    """Pydantic names the member of a union in the place of an error; clients do not know it."""
     return isinstance(part, str) and ("[" in part or part in _UNIONS)
 
 
@@ -118,10 +118,11 @@ async def read_chat(body: ChatBody, service: Service) -> Ask:
     stop = [body.stop] if isinstance(body.stop, str) else body.stop or []
     if not all(stop):
         raise ApiError(400, "stop: expected texts that are not empty", param="stop", code="invalid_value")
-    more = {key: value for key in _ONLY_BEHIND if (value := getattr(body, key)) is not None}
+    passed_on = (*_ONLY_BEHIND, "max_completion_tokens")
+    more = {key: value for key in passed_on if (value := getattr(body, key)) is not None}
     return Ask(
         messages=messages,
-        max_new_tokens=new_tokens(tokens, name, service.settings.limits),
+        max_new_tokens=new_tokens(tokens, name, service),
         temperature=body.temperature,
         top_p=body.top_p,
         top_k=body.top_k,
@@ -162,14 +163,15 @@ def check_served(body: Sampling, fields: Mapping[str, tuple[Any, ...]], service:
             raise ApiError(400, f"{name} is not supported by this model", param=name, code="unsupported_parameter")
 
 
-def new_tokens(asked: int | None, name: str, limits: Limits) -> int:
-    """Maximum number of new tokens.
+def new_tokens(asked: int | None, name: str, service: Service) -> int | None:
+    """Maximum number of new tokens; None where a server behind has a default of its own.
 
     Raises:
         ApiError: More are asked for than allowed.
     """
+    limits = service.settings.limits
     if asked is None:
-        return limits.default_new_tokens
+        return None if service.backend.passes_on else limits.default_new_tokens
     if asked > limits.new_tokens:
         raise ApiError(400, f"{name}: at most {limits.new_tokens} are generated", param=name, code="invalid_value")
     return asked
@@ -230,7 +232,9 @@ def _text(part: Any) -> str:
 def _urls(message: Message, place: str) -> list[tuple[str, str]]:
     if message.content is None or isinstance(message.content, str):
         return []
-    found = [(f"{place}.content.{at}", p.image_url.url) for at, p in enumerate(message.content) if isinstance(p, ImagePart)]
+    found = [
+        (f"{place}.content.{at}", p.image_url.url) for at, p in enumerate(message.content) if isinstance(p, ImagePart)
+    ]
     if found and message.role != "user":
         raise ApiError(
             400, "images are read in messages of the user alone", param=found[0][0], code="unsupported_value"

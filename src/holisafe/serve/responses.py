@@ -65,7 +65,7 @@ async def _read(body: ResponsesBody, service: Service) -> Ask:
         messages.insert(0, ChatMessage("system", (body.instructions,)))
     return Ask(
         messages=tuple(messages),
-        max_new_tokens=new_tokens(body.max_output_tokens, "max_output_tokens", service.settings.limits),
+        max_new_tokens=new_tokens(body.max_output_tokens, "max_output_tokens", service),
         temperature=body.temperature,
         top_p=body.top_p,
         stream=bool(body.stream),
@@ -73,9 +73,7 @@ async def _read(body: ResponsesBody, service: Service) -> Ask:
 
 
 async def _read_items(items: list[ResponseItem], service: Service) -> list[ChatMessage]:
-    texts = [
-        _text(part) for item in items for part in _parts(item) if not isinstance(part, InputImage)
-    ]
+    texts = [_text(part) for item in items for part in _parts(item) if not isinstance(part, InputImage)]
     check_characters(sum(map(len, texts)), service.settings.limits)
     urls = [
         (f"input.{place}.content.{at}", part.image_url)

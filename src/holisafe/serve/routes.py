@@ -52,7 +52,9 @@ def router(
         metrics: Where to count; an object of its own when None.
         remote: Fetches images of allowed hosts; made from the settings when None.
     """
-    service = Service(backend, settings, metrics or Metrics(), remote or RemoteImages(settings.image_hosts))
+    metrics = metrics or Metrics()
+    backend.count_in(metrics)
+    service = Service(backend, settings, metrics, remote or RemoteImages(settings.image_hosts))
     routes = APIRouter(route_class=_Route)
     posts: tuple[tuple[str, Handler, type[BaseModel], str], ...] = (
         ("/v1/chat/completions", chat_completions, ChatBody, "Answer a chat."),

@@ -63,9 +63,7 @@ class Limits:
     @property
     def image_limits(self) -> ImageLimits:
         """What the image door is told."""
-        return ImageLimits(
-            max_bytes=self.image_bytes, max_pixels=self.image_pixels, max_total_pixels=self.total_pixels
-        )
+        return ImageLimits(max_bytes=self.image_bytes, max_pixels=self.image_pixels, max_total_pixels=self.total_pixels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

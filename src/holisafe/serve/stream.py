@@ -61,9 +61,7 @@ class EventStreamResponse(StreamingResponse):
             await self._close()
 
 
-async def _written(
-    events: AsyncGenerator[dict[str, Any]], facts: dict[str, Any], named: bool
-) -> AsyncGenerator[bytes]:
+async def _written(events: AsyncGenerator[dict[str, Any]], facts: dict[str, Any], named: bool) -> AsyncGenerator[bytes]:
     async with aclosing(events):
         try:
             async for event in events:
