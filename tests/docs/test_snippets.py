@@ -27,6 +27,7 @@ SMALL = {
     "calibrate": ["--flag-rate", "0.6", "--limit", "20"],
     "demo": ["--samples", "5", "--max-new-tokens", "2"],
     "score": ["--no-by-category"],
+    "serve": ["--check"],
     "tune": ["--max-steps", "1", "--batch-size", "4", "--gradient-accumulation-steps", "1", "--lora-r", "2"],
 }
 """Added to commands that would take long, or need more data; the last of an option counts."""

@@ -46,7 +46,7 @@ def test_a_flagged_image_counts_for_the_nearest_name_alone() -> None:
 
 def test_scores_of_labels_under_one_name_add_up_and_stay_probabilities() -> None:
     found = result(GuardVerdict((image(GuardLabel.GENDER, 0.5),)), DecideBy.IMAGE)
-    hate = [label for label in ("gender", "race", "religion", "disability_discrimination")]
+    hate = ("gender", "race", "religion", "disability_discrimination")
     expected = sum(found["category_scores"][f"holisafe/{label}"] for label in hate)
     assert found["category_scores"]["hate"] == pytest.approx(expected)
     assert all(0 <= score <= 1 for score in found["category_scores"].values())

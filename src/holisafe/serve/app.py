@@ -156,7 +156,7 @@ class Door:
 
     def _record(self, scope: Scope, facts: dict[str, Any], status: int, seconds: float) -> None:
         route = _route(scope)
-        if status == CLIENT_GONE or not status:
+        if status in (CLIENT_GONE, 0) or "cancelled" in facts:
             self._metrics.cancelled.inc()
         elif status >= 400:
             self._metrics.failure.labels(str(status)).inc()

@@ -50,6 +50,7 @@ class EventStreamResponse(StreamingResponse):
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         self._lines = _written(events, facts, named)
         self._close = close
+        facts["cancelled"] = True  # until its end has been written
         super().__init__(self._lines, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,15 +67,15 @@ async def _written(events: AsyncGenerator[dict[str, Any]], facts: dict[str, Any]
         try:
             async for event in events:
                 yield _line(event, named)
+            if not named:
+                yield b"data: [DONE]\n\n"
         except ApiError as error:
             facts["error"] = error.code
             yield _line(error.to_json(), False)
         except Exception as error:
             log_failure(_LOG, error, facts)
             yield _line(internal().to_json(), False)
-        else:
-            if not named:
-                yield b"data: [DONE]\n\n"
+        facts.pop("cancelled", None)
 
 
 def _line(event: dict[str, Any], named: bool) -> bytes:
