@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -21,7 +22,8 @@ from PIL import Image
 import tiny_models
 from holisafe.guard import Calibration, GuardConfig, attach_guard, classify_images, guard_of, set_calibration
 from holisafe.models import Engine
-from holisafe.serve import Backend, EngineBackend, KeyRing, Metrics, Settings, application, make_server
+from holisafe.serve import Ask, Backend, Delta, EngineBackend, KeyRing, Metrics, Settings, application, make_server
+from holisafe.serve.backend import Event
 from holisafe.serve.remote import RemoteImages
 
 NAME = "tiny"
@@ -81,9 +83,12 @@ class Site:
     url: str
     backend: Any
     metrics: Metrics
+    clients: list[openai.OpenAI] = field(default_factory=list)
 
     def client(self, key: str = "none") -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60)
+        """The official client; closed with the server."""
+        self.clients.append(openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=60))
+        return self.clients[-1]
 
     def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
         sent = {"json": body} if body is not None else {}
@@ -116,7 +121,10 @@ def running(
         time.sleep(0.01)
     try:
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Site(f"http://127.0.0.1:{port}", backend, metrics)
+        site = Site(f"http://127.0.0.1:{port}", backend, metrics)
+        yield site
+        for client in site.clients:
+            client.close()
     finally:
         server.should_exit = True
         thread.join(30)
@@ -129,6 +137,34 @@ def engine_site(settings: Settings = PICTURES, keys: KeyRing | None = None, **en
     with (
         Engine(tiny.model, tiny.processor, window=0.005, **engine) as running_engine,
         running(EngineBackend(running_engine, NAME), settings, keys) as site,
+    ):
+        yield site
+
+
+class Endless(EngineBackend):
+    """Judges as the model does, and then answers without end."""
+
+    is_left = False
+
+    async def answer(self, ask: Ask, model: str) -> AsyncGenerator[Event]:
+        answer = super().answer(ask, model)
+        try:
+            yield await anext(answer)
+            while True:
+                yield Delta({"content": "on "})
+                await asyncio.sleep(0.01)
+        finally:
+            self.is_left = True
+            await answer.aclose()
+
+
+@contextmanager
+def endless_site(settings: Settings = PICTURES) -> Iterator[Site]:
+    """Serve the tiny model with answers without end."""
+    tiny = guarded()
+    with (
+        Engine(tiny.model, tiny.processor, window=0.005) as engine,
+        running(Endless(engine, NAME), settings) as site,
     ):
         yield site
 

@@ -12,7 +12,7 @@ import pytest
 from holisafe.errors import RunError
 from holisafe.serve import ApiError, ApiKey, KeyRing, Limits, Settings, check_bind, new_key, read_keys
 from holisafe.serve.keys import digest
-from serve.site import Site, engine_site
+from serve.site import Site, endless_site, engine_site
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
@@ -147,9 +147,8 @@ def test_a_form_of_another_site_is_not_read(site: Site) -> None:
 
 
 def test_the_server_has_a_limit_of_requests_at_once() -> None:
-    limits = Limits(concurrency=1)
-    with engine_site(Settings(limits=limits, decide_by="image"), batch_size=1) as site:  # type: ignore[arg-type]
-        body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2000, "stream": True, "temperature": 1.0}
+    with endless_site(Settings(limits=Limits(concurrency=1))) as site:
+        body = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
         with httpx.stream("POST", f"{site.url}/v1/chat/completions", json=body, trust_env=False) as running:
             next(running.iter_bytes())
             reply = site.chat()

@@ -33,7 +33,7 @@ def test_instructions_are_the_system_message(site: Site) -> None:
 def test_the_events_of_a_stream_make_up_the_response(site: Site) -> None:
     with site.client().responses.stream(model=NAME, input=items(SAFE), max_output_tokens=6) as stream:  # type: ignore[arg-type]
         events = list(stream)
-        final = stream.get_final_response()
+    final = events[-1].response
     kinds = [event.type for event in events]
     assert kinds[:2] == ["response.created", "response.in_progress"] and kinds[-1] == "response.incomplete"
     assert [event.sequence_number for event in events] == list(range(len(events)))
@@ -46,7 +46,7 @@ def test_block_refuses_a_flagged_image(site: Site, stream: bool) -> None:
     asked = {"model": NAME, "input": items(UNSAFE), "moderation": BLOCK}
     if stream:
         with site.client().responses.stream(**asked) as events:  # type: ignore[arg-type]
-            response = events.get_final_response()
+            response = list(events)[-1].response
     else:
         response = site.client().responses.create(**asked)  # type: ignore[arg-type]
     part = response.output[0].content[0]

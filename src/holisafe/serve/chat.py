@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from starlette.requests import Request
@@ -92,17 +93,18 @@ async def _chunks(answering: Answering, about: dict[str, Any], with_usage: bool)
     else:
         yield {**base, "choices": [opening], **verdict}
     said = []
-    async for event in answering.events():
-        if isinstance(event, Delta):
-            fields = {key: value for key, value in event.fields.items() if key != "role"}
-            said.append(str(fields.get("content") or ""))
-            yield {**base, "choices": [_choice(fields, logprobs=event.logprobs)]}
-            continue
-        if answering.service.settings.log_content:
-            answering.facts["answer"] = "".join(said)
-        yield {**base, "choices": [_choice({}, event.reason)]}
-        if with_usage:
-            yield {**base, "choices": [], "usage": usage_of(event)}
+    async with aclosing(answering.events()) as events:
+        async for event in events:
+            if isinstance(event, Delta):
+                fields = {key: value for key, value in event.fields.items() if key != "role"}
+                said.append(str(fields.get("content") or ""))
+                yield {**base, "choices": [_choice(fields, logprobs=event.logprobs)]}
+                continue
+            if answering.service.settings.log_content:
+                answering.facts["answer"] = "".join(said)
+            yield {**base, "choices": [_choice({}, event.reason)]}
+            if with_usage:
+                yield {**base, "choices": [], "usage": usage_of(event)}
 
 
 def _choice(delta: dict[str, Any], reason: str | None = None, logprobs: Any = None) -> dict[str, Any]:

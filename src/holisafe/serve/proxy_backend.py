@@ -12,6 +12,7 @@ import io
 import json
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from holisafe.errors import GuardError, ImageError
@@ -84,8 +85,9 @@ class ProxyBackend:
             yield Judged(verdict)
         body = await asyncio.to_thread(_body, ask, model)
         if ask.stream:
-            async for event in self._upstream.stream(body, model):
-                yield event
+            async with aclosing(self._upstream.stream(body, model)) as events:
+                async for event in events:
+                    yield event
             return
         for event in await self._upstream.complete(body, model):
             yield event

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from starlette.requests import Request
@@ -133,15 +134,15 @@ class _Written:
         yield self._event("response.in_progress", response=self.response())
         yield self._event("response.output_item.added", output_index=0, item=self._message("in_progress", []))
         yield self._event("response.content_part.added", **place, part=self._part(""))
-        async for event in self._answering.events():
-            if isinstance(event, Finished):
-                self._end = event
-                continue
-            piece = _piece(event)
-            self._text += piece
-            more = {"logprobs": []} if field == "text" else {}
-            yield self._event(f"response.{kind}.delta", **place, delta=piece, **more)
-        more = {"logprobs": []} if field == "text" else {}
+        more: dict[str, Any] = {"logprobs": []} if field == "text" else {}
+        async with aclosing(self._answering.events()) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    self._end = event
+                    continue
+                piece = _piece(event)
+                self._text += piece
+                yield self._event(f"response.{kind}.delta", **place, delta=piece, **more)
         yield self._event(f"response.{kind}.done", **place, **{field: self._text}, **more)
         part = self._part(self._text)
         yield self._event("response.content_part.done", **place, part=part)

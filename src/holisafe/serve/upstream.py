@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -89,21 +90,22 @@ class Upstream:
         reason: str | None = None
         usage: Any = None
         checks = True
-        async for found in self._objects(body):
-            if checks:
-                self._check_model(found, model)
-                checks = False
-            usage = found.get("usage") or usage
-            choice = self._choice(found)
-            if choice is None:
-                continue
-            delta = choice.get("delta")
-            if isinstance(delta, dict) and any(
-                value not in (None, "", []) for key, value in delta.items() if key != "role"
-            ):
-                yield Delta(delta, choice.get("logprobs"))
-            if isinstance(choice.get("finish_reason"), str):
-                reason = choice["finish_reason"]
+        async with aclosing(self._objects(body)) as objects:
+            async for found in objects:
+                if checks:
+                    self._check_model(found, model)
+                    checks = False
+                usage = found.get("usage") or usage
+                choice = self._choice(found)
+                if choice is None:
+                    continue
+                delta = choice.get("delta")
+                if isinstance(delta, dict) and any(
+                    value not in (None, "", []) for key, value in delta.items() if key != "role"
+                ):
+                    yield Delta(delta, choice.get("logprobs"))
+                if isinstance(choice.get("finish_reason"), str):
+                    reason = choice["finish_reason"]
         if reason is None:
             raise self._failed("truncated", "its stream ended before the answer did")
         yield _finished(reason, usage)
