@@ -15,7 +15,7 @@ import pytest
 
 from holisafe.serve import Metrics, Settings
 from holisafe.serve.logs import configure
-from serve.site import BLOCK, NAME, SAFE, UNSAFE, Site, data_url, engine_site, shown
+from serve.site import BLOCK, NAME, SAFE, UNSAFE, Site, data_url, engine_site, shown, wait_until
 
 DASHBOARD = Path(__file__).parents[2] / "docs/grafana.json"
 
@@ -57,7 +57,7 @@ def test_tokens_and_latencies_are_counted(site: Site) -> None:
     assert site.count("prompt_tokens_total") == before["prompt_tokens_total"] + usage["prompt_tokens"]
     assert site.count("generation_tokens_total") == before["generation_tokens_total"] + usage["completion_tokens"]
     assert site.count("time_to_first_token_seconds_count") == firsts + 1
-    assert site.count("num_requests_running") == 0
+    wait_until(lambda: site.count("num_requests_running") == 0)
 
 
 def test_the_metrics_are_prometheus_text(site: Site) -> None:

@@ -63,6 +63,7 @@ def application(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         exception_handlers={HTTPException: _told},
     )
     app.include_router(router(backend, settings, metrics=metrics, remote=remote))
@@ -183,5 +184,11 @@ def _busy() -> ApiError:
 async def _told(request: Request, error: Exception) -> Response:
     """Paths and methods that there are not."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    words = {404: "there is no such path", 405: "the path does not take this method"}
-    return ApiError(status, words.get(status, "the request cannot be served"), code="not_found").response()
+    words, code = _WORDS.get(status, ("the request cannot be served", None))
+    return ApiError(status, words, code=code).response()
+
+
+_WORDS = {
+    404: ("there is no such path", "not_found"),
+    405: ("the path does not take this method", "method_not_allowed"),
+}
