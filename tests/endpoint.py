@@ -124,6 +124,10 @@ def serve(behaviours: dict[str, Behaviour] | None = None, default: Behaviour | N
         def do_POST(self) -> None:
             endpoint.answer(self, stopped)
 
+        def do_GET(self) -> None:
+            """The list of models."""
+            Exchange({}, 1, self.path, self, stopped).send({"object": "list", "data": [{"id": "served"}]})
+
         def log_message(self, format: str, *args: Any) -> None: ...
 
     class Server(ThreadingHTTPServer):

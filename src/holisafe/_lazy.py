@@ -14,6 +14,7 @@ _EXTRAS = MappingProxyType(
     {
         **dict.fromkeys(("torch", "transformers", "peft", "accelerate", "safetensors"), "models"),
         **dict.fromkeys(("inspect_ai", "sklearn"), "bench"),
+        **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client", "httpx"), "serve"),
         "matplotlib": "report",
         "fsspec": "scan",
         "openpyxl": "xlsx",

@@ -23,6 +23,10 @@ class ModelError(HoliSafeError):
     """A model, its weights or its processor could not be had or do not fit."""
 
 
+class ContextError(ModelError):
+    """A prompt leaves no room for an answer in the model's context."""
+
+
 class GuardError(HoliSafeError):
     """A guard cannot be attached, its weights do not fit, or it has no verdict to give."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import ProcessorMixin
 
 from holisafe._checks import check_each, check_type
-from holisafe.errors import ImageError, ModelError
+from holisafe.errors import ContextError, ImageError
 from holisafe.images import LIMITS, content_hash, open_image, pixels_of, read_bytes
 from holisafe.records import ImageRef, Role, Sample, Turn
 
@@ -88,7 +88,7 @@ def prepare(
 
     Raises:
         ImageError: An image cannot be read, or the images have too many pixels in sum.
-        ModelError: The prompt leaves no room for an answer in the model's context.
+        ContextError: The prompt leaves no room for an answer in the model's context.
     """
     _check_characters(prompt, context)
     read = _in_memory(prompt)
@@ -98,7 +98,7 @@ def prepare(
     tensors = processor.apply_chat_template(messages(read), return_dict=True, **options)
     ids = tensors.pop("input_ids")  # (1, tokens)
     if context is not None and ids.shape[1] >= context:
-        raise ModelError(
+        raise ContextError(
             f"the prompt has {ids.shape[1]} tokens and the model's context {context}: no room for an answer; shorten "
             "the prompt or show fewer images"
         )
@@ -144,7 +144,7 @@ def context_length(model: Any) -> int | None:
 def _check_characters(prompt: Prompt, context: int | None) -> None:
     characters = sum(len(turn.text) for turn in prompt.turns)
     if context is not None and characters > context * CHARACTERS_PER_TOKEN:
-        raise ModelError(
+        raise ContextError(
             f"the prompt has {characters} characters, more than fit into the model's context of {context} tokens; "
             "shorten it"
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import queue
+from typing import Any
 
 import numpy as np
 import pytest
@@ -244,3 +246,30 @@ def test_arguments_of_the_chat_template_reach_it(reuse: bool) -> None:
             lengths.append([answer.input_tokens for answer in engine.answer(PROMPTS[:2], OPTIONS)])
     plain, brief = lengths
     assert [b - a for a, b in zip(plain, brief, strict=True)] == [len("be brief")] * 2
+
+
+def test_a_listener_is_handed_the_events_of_a_stream() -> None:
+    tiny = tiny_models.llava()
+    with Engine(tiny.model, tiny.processor) as engine:
+        request = Request(PROMPTS[0], GenerationOptions(max_new_tokens=6))
+        streamed = list(engine.stream(request))
+        heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        engine.listen(request, heard.put)
+        listened = [heard.get(timeout=60) for _ in streamed]
+    assert listened == streamed
+    assert listened[0].input_tokens == listened[-1].answer.input_tokens
+
+
+def test_a_listener_that_ends_its_answer_hears_no_whole_one() -> None:
+    tiny = tiny_models.llava()
+    with Engine(tiny.model, tiny.processor, batch_size=1) as engine:
+        heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        end = engine.listen(Request(PROMPTS[0], GenerationOptions(max_new_tokens=2000, temperature=1.0)), heard.put)
+        end()
+        end()
+        engine.answer([PROMPTS[1]], GenerationOptions(max_new_tokens=2))  # the engine has gone on
+    told = []
+    while not heard.empty():
+        told.append(heard.get())
+    last = told[-1]
+    assert isinstance(last, ModelError) or last.answer.finish_reason is FinishReason.INTERVENTION

@@ -65,7 +65,7 @@ class Row:
         """The prompt has been read."""
         self.verdict = verdict
         if self._listener is not None:
-            self._listener.verdict(verdict)
+            self._listener.verdict(verdict, len(self.prepared.ids))
         for intervention in self.interventions:
             self._act(intervention.on_prefill(verdict))
 

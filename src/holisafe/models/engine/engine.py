@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-import torch
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from holisafe._checks import check_type
@@ -23,6 +22,7 @@ from holisafe.families.features import forward_inputs
 from holisafe.models._watch import Watch
 from holisafe.models.engine.batching import BatchLimits, choose_batch, group_by_images
 from holisafe.models.engine.branch import Branch
+from holisafe.models.engine.calls import Call
 from holisafe.models.engine.decode import Row, decode
 from holisafe.models.engine.failures import OutOfMemoryError, drop_tensors, explained, free_memory
 from holisafe.models.engine.interventions import changes_embeddings, changes_hidden
@@ -92,7 +92,7 @@ class Engine:
         self._local = threading.local()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="holisafe-prepare")
         self._pending: list[_Pending] = []
-        self._calls: list[_Call] = []
+        self._calls: list[Call] = []
         self._changed = threading.Condition()
         self._closed = False
         self._worker = threading.Thread(target=self._work, name="holisafe-answer", daemon=True)
@@ -152,6 +152,28 @@ class Engine:
         pending.answer.add_done_callback(lambda done: _tell_failure(done, listener))
         return EventStream(listener, pending.answer.cancel)
 
+    def listen(self, request: Request, deliver: Callable[[Event | BaseException], object]) -> Callable[[], None]:
+        """Answer a request as `stream` does, each event handed to a function: for servers with an event loop.
+
+        Args:
+            request: What is asked.
+            deliver: Called in a thread of the engine's with each event, the last of them a `FinishEvent` or the error
+                that ended the answer. It must return at once and raise nothing.
+
+        Returns:
+            What ends the answer, as closing the iterator of `stream` does; it may be called at any time.
+        """
+        check_type(request, Request, "request")
+        listener = Listener(deliver)
+        pending = self._enqueue([_Pending(request, listener)])[0]
+        pending.answer.add_done_callback(lambda done: _tell_failure(done, listener))
+
+        def end() -> None:
+            listener.leave()
+            pending.answer.cancel()
+
+        return end
+
     def look(self, prompt: Prompt, read: Callable[[Any, dict[str, Any]], T]) -> Future[T]:
         """Run the model on a prompt oneself, between two batches; no guard and no intervention sees it.
 
@@ -161,7 +183,7 @@ class Engine:
                 gives the result.
         """
         check_type(prompt, Prompt, "prompt")
-        return self._call(_Call(prompt, lambda inputs, _: read(self.model, inputs)))
+        return self._call(Call(prompt, lambda inputs, _: read(self.model, inputs)))
 
     def fork(self, prompt: Prompt, options: GenerationOptions) -> Future[Branch]:
         """A second reading of an answer, for an intervention to take logits from; close it.
@@ -177,9 +199,9 @@ class Engine:
             config = generation_config(self.model, self.processor.tokenizer, room)
             return Branch(self.model, inputs, config, self._autocast)
 
-        return self._call(_Call(prompt, branch))
+        return self._call(Call(prompt, branch))
 
-    def _call(self, call: _Call) -> Future[Any]:
+    def _call(self, call: Call) -> Future[Any]:
         with self._changed:
             if self._closed:
                 raise ModelError("the model was closed; load it again")
@@ -188,22 +210,10 @@ class Engine:
             self._changed.notify_all()
         return call.result
 
-    @torch.inference_mode()
-    def _run(self, call: _Call) -> None:
-        if not call.result.set_running_or_notify_cancel():
-            return
-        try:
-            if self._closed:
-                raise ModelError("the model was closed before it answered")
-            prepared = call.prepared.result()
-            config = generation_config(self.model, self.processor.tokenizer, 1)
-            with self._autocast(), Watch(self.model, judges=False) as watch:
-                result = call.work(self._inputs([prepared], config, watch, shares_prefix=False), prepared)
-        except Exception as error:
-            drop_tensors(error)
-            call.result.set_exception(explained(error))
-        else:
-            call.result.set_result(result)
+    def _call_inputs(self, prepared: Prepared) -> dict[str, Any]:
+        config = generation_config(self.model, self.processor.tokenizer, 1)
+        with Watch(self.model, judges=False) as watch:
+            return self._inputs([prepared], config, watch, shares_prefix=False)
 
     def close(self) -> None:
         """Stop; prompts still waiting get an error."""
@@ -247,7 +257,8 @@ class Engine:
                 self._changed.wait_for(lambda: self._pending or self._calls or self._closed)
                 calls, self._calls = self._calls, []
             for call in calls:
-                self._run(call)
+                with self._autocast():
+                    call.run(self.model, self._call_inputs, is_closed=self._closed)
             if calls and not self._closed:
                 continue
             with self._changed:
@@ -360,16 +371,6 @@ class _Pending:
     @property
     def stays_apart(self) -> bool:
         return changes_embeddings(self.request.interventions) or changes_hidden(self.request.interventions)
-
-
-@dataclass(eq=False)
-class _Call:
-    """Something else to do with the model."""
-
-    prompt: Prompt
-    work: Callable[[dict[str, Any], Prepared], Any]
-    prepared: Future[Prepared] = field(default_factory=Future)
-    result: Future[Any] = field(default_factory=Future)
 
 
 def _failed(request: _Pending) -> bool:

@@ -60,9 +60,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class VerdictEvent:
-    """The guard's verdict, before the first token."""
+    """The guard's verdict, before the first token; empty without a guard.
+
+    Attributes:
+        verdict: On the prompt.
+        input_tokens: Length of the prompt in tokens, visual tokens included.
+    """
 
     verdict: GuardVerdict
+    input_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

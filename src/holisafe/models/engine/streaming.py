@@ -14,35 +14,39 @@ class Listener:
 
     Nothing is told twice, though the engine may start an answer again after a failure.
 
+    Args:
+        deliver: Takes each event, or the error, in the engine's thread; None to keep them for `next_event`.
+
     Attributes:
         is_open: Whether somebody still listens; the engine ends answers that nobody waits for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deliver: Callable[[Event | BaseException], object] | None = None) -> None:
         self.is_open = True
         self._events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
+        self._deliver = self._events.put if deliver is None else deliver
         self._text = ""
         self._has_verdict = False
 
-    def verdict(self, verdict: GuardVerdict) -> None:
-        """The prompt has been read."""
+    def verdict(self, verdict: GuardVerdict, tokens: int) -> None:
+        """The prompt, of so many tokens, has been read."""
         if not self._has_verdict:
             self._has_verdict = True
-            self._events.put(VerdictEvent(verdict))
+            self._deliver(VerdictEvent(verdict, tokens))
 
     def text(self, text: str) -> None:
         """The answer begins with this text."""
         if len(text) > len(self._text) and text.startswith(self._text):
-            self._events.put(TokenEvent(text[len(self._text) :]))
+            self._deliver(TokenEvent(text[len(self._text) :]))
             self._text = text
 
     def finish(self, answer: Answer) -> None:
         """The answer is whole."""
-        self._events.put(FinishEvent(answer))
+        self._deliver(FinishEvent(answer))
 
     def fail(self, error: BaseException) -> None:
         """There is no answer."""
-        self._events.put(error)
+        self._deliver(error)
 
     def next_event(self) -> Event:
         """Wait for the next event.

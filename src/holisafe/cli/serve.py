@@ -1,0 +1,164 @@
+"""`holisafe serve`: a guarded model behind OpenAI's API."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from holisafe.cli._options import Device, Dtype
+
+if TYPE_CHECKING:
+    from holisafe.serve import KeyRing, Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("serve", no_args_is_help=True)(serve)
+
+
+def serve(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="Model that answers: pocket-safe, a folder with a checkpoint, or a Hub id."
+        ),
+    ] = None,
+    guard: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or Hub id of the guard; with --upstream a model with a guard of its own.",
+            show_default="the model's own",
+        ),
+    ] = None,
+    upstream: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Let this server answer in place of MODEL, such as http://127.0.0.1:8001/v1; needs --guard. Its "
+            "key is read from the environment variable HOLISAFE_UPSTREAM_KEY.",
+            show_default="none",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name by which clients ask for the model.", show_default="MODEL, or all that URL lists"),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; all but loopback need --api-keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one.")] = 8000,
+    api_keys: Annotated[
+        Path | None, typer.Option(help="File of API keys, one JSON object per line.", show_default="none")
+    ] = None,
+    new_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Make an API key: the key goes to standard error, its entry for --api-keys to standard output.",
+            show_default="none",
+        ),
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(help="What a flag leads to: score (reported) or block (refused). Clients may ask for block.")
+    ] = "score",
+    decide_by: Annotated[str, typer.Option(help="Verdict that flags: request, image or either.")] = "request",
+    fail_open: Annotated[
+        bool, typer.Option("--fail-open", help="With block, answer also where the guard cannot judge; counted.")
+    ] = False,
+    image_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST",
+            help="Fetch images from this host over https; may be given more than once.",
+            show_default="none",
+        ),
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Largest max_tokens of a request.")] = 2048,
+    max_concurrent: Annotated[int, typer.Option(min=1, help="Requests answered at once.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Requests answered in one batch.")] = 16,
+    log_content: Annotated[
+        bool, typer.Option("--log-content", help="Write prompts and answers to the log; images never.")
+    ] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Load everything, say what would be served, and exit.")
+    ] = False,
+) -> None:
+    """Serve a guarded model with OpenAI's API: chat completions, responses, moderations.
+
+    Every answer carries the guard's verdict, made before the first token. The log is JSON on standard error.
+    """
+    from holisafe.errors import RunError
+    from holisafe.serve import KeyRing, Limits, Settings, check_bind, read_keys
+    from holisafe.serve import new_key as make_key
+
+    if new_key is not None:
+        key, entry = make_key(new_key)
+        typer.echo(f"the key, shown once: {key}", err=True)
+        typer.echo(json.dumps(asdict(entry)))
+        return
+    if (model is None) == (upstream is None):
+        raise RunError("name a model, as in `holisafe serve pocket-safe`, or --upstream URL with --guard; one of them")
+    if upstream is not None and guard is None:
+        raise RunError("--upstream needs --guard: a model with a guard of its own, such as pocket-safe")
+    keys = KeyRing(() if api_keys is None else read_keys(api_keys))
+    check_bind(host, keys)
+    limits = Limits(
+        new_tokens=max_new_tokens,
+        default_new_tokens=min(max_new_tokens, Limits().default_new_tokens),
+        concurrency=max_concurrent,
+    )
+    settings = Settings(
+        policy=policy,  # type: ignore[arg-type]  # parsed there
+        decide_by=decide_by,  # type: ignore[arg-type]
+        fail_open=fail_open,
+        limits=limits,
+        image_hosts=frozenset(image_host or ()),
+        log_content=log_content,
+    )
+    if model is not None:
+        backend = _engine(model, guard, name, batch_size, device, dtype)
+    else:
+        backend = _proxy(str(upstream), str(guard), name, batch_size, device, dtype)
+    _run(backend, settings, keys, host, port, check=check)
+
+
+def _engine(
+    model: str, guard: str | None, name: str | None, batch_size: int, device: str | None, dtype: str | None
+) -> Any:
+    from holisafe.models import Engine, load
+    from holisafe.serve import EngineBackend
+
+    loaded = load(model, guard=guard or "own", device=device, dtype=dtype)
+    engine = Engine(loaded.model, loaded.processor, batch_size=batch_size, window=0.01)
+    return EngineBackend(engine, name or Path(model).name)
+
+
+def _proxy(upstream: str, guard: str, name: str | None, batch_size: int, device: str | None, dtype: str | None) -> Any:
+    import os
+
+    from holisafe.models import load
+    from holisafe.serve import ImageGuard, ProxyBackend, Upstream
+
+    behind = Upstream(upstream, api_key=os.environ.get("HOLISAFE_UPSTREAM_KEY"))
+    loaded = load(guard, guard="own", device=device, dtype=dtype)
+    return ProxyBackend(behind, ImageGuard(loaded.model, loaded.processor, batch_size=batch_size), model=name)
+
+
+def _run(backend: Any, settings: Settings, keys: KeyRing, host: str, port: int, *, check: bool) -> None:
+    import asyncio
+
+    from holisafe.serve import application, make_server
+    from holisafe.serve.logs import configure
+
+    app = application(backend, settings, keys=keys)
+    if check:
+        served = asyncio.run(backend.models())
+        asyncio.run(backend.close())
+        typer.echo(f"would serve {', '.join(served)} on http://{host}:{port}/v1, policy {settings.policy}")
+        return
+    configure()
+    make_server(app, host, port).run()

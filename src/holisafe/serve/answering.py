@@ -1,0 +1,225 @@
+"""From a checked request to an answer: the verdict, what the policy makes of it, and the events that follow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from holisafe.guard import Decision
+from holisafe.records import GuardVerdict
+from holisafe.serve.backend import Ask, Backend, ChatMessage, Delta, Event, Finished, Judged
+from holisafe.serve.errors import ApiError, guard_unavailable, not_found
+from holisafe.serve.metrics import Metrics
+from holisafe.serve.moderation import MODEL, decision, image_safety, moderation_error, request_safety
+from holisafe.serve.remote import RemoteImages
+from holisafe.serve.schema import ModerationWish
+from holisafe.serve.settings import Mode, Settings
+
+
+@dataclass(frozen=True)
+class Service:
+    """What every route uses."""
+
+    backend: Backend
+    settings: Settings
+    metrics: Metrics
+    remote: RemoteImages
+
+    async def model(self, named: str | None) -> str:
+        """The model that a request means.
+
+        Raises:
+            ApiError: It is not served.
+        """
+        served = await self.backend.models()
+        if named is None:
+            return served[0]
+        if named not in served:
+            raise not_found(named)
+        return named
+
+    async def check_guard(self, named: str | None) -> None:
+        """Refuse a name that is not the guard's.
+
+        Raises:
+            ApiError: It is another.
+        """
+        if named is not None and named != MODEL and named not in await self.backend.models():
+            raise not_found(named)
+
+    async def judge(self, messages: Sequence[ChatMessage]) -> GuardVerdict:
+        """A verdict without an answer, counted."""
+        began = time.perf_counter()
+        verdict = await self.backend.judge(messages)
+        self.metrics.guard_seconds.observe(time.perf_counter() - began)
+        found = decision(verdict, self.settings.decide_by)
+        self.metrics.judged(verdict, found, "observe" if found.flagged else "pass")
+        return verdict
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a client asks of the guard, and what it gets.
+
+    Attributes:
+        mode: What a flag leads to: the stricter of the client's wish and the server's policy.
+        is_asked: Whether the client sent the field.
+        scores_output: Whether it wants a verdict on the answer, too.
+    """
+
+    mode: Mode
+    is_asked: bool = False
+    scores_output: bool = False
+
+    @classmethod
+    async def of(cls, field: ModerationWish | None, service: Service) -> Wish:
+        """Read it.
+
+        Raises:
+            ApiError: It names another guard, or asks for what there is not.
+        """
+        if field is None:
+            return cls(service.settings.policy)
+        await service.check_guard(field.model)
+        policy = field.policy
+        if policy is not None and policy.output is not None and policy.output.mode is Mode.BLOCK:
+            raise ApiError(
+                400,
+                "answers are not judged by this server, so they cannot be blocked; leave the output policy out",
+                param="moderation.policy.output",
+                code="unsupported_value",
+            )
+        asked = Mode.SCORE if policy is None or policy.input is None else policy.input.mode
+        mode = Mode.BLOCK if Mode.BLOCK in (asked, service.settings.policy) else Mode.SCORE
+        return cls(mode, True, policy is not None and policy.output is not None)
+
+
+@dataclass
+class Answering:
+    """An answer after its verdict, before its first token.
+
+    Attributes:
+        verdict: What the guard said; None where it could not.
+        refusal: What stands in place of the answer; None where there is one.
+        input_tokens: Tokens read so far.
+    """
+
+    verdict: GuardVerdict | None
+    refusal: str | None
+    input_tokens: int
+    wish: Wish
+    service: Service
+    _events: AsyncGenerator[Event]
+    _began: float
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    async def begin(cls, service: Service, ask: Ask, model: str, wish: Wish, facts: dict[str, Any]) -> Answering:
+        """Have the request judged.
+
+        Args:
+            service: What the routes use.
+            ask: The request.
+            model: The model that answers.
+            wish: What is to come of a flag.
+            facts: What the log says of the request; added to.
+
+        Raises:
+            ApiError: It cannot be answered.
+        """
+        began = time.perf_counter()
+        events = service.backend.answer(ask, model)
+        try:
+            judged = await anext(events)
+            if not isinstance(judged, Judged):
+                raise guard_unavailable()
+            service.metrics.guard_seconds.observe(time.perf_counter() - began)
+            refusal = _refusal(service, judged.verdict, wish, facts)
+        except BaseException:
+            await events.aclose()
+            raise
+        if refusal is not None:
+            await events.aclose()
+        facts["images"] = len(ask.images)
+        return cls(judged.verdict, refusal, judged.input_tokens, wish, service, events, began, facts)
+
+    async def events(self) -> AsyncGenerator[Delta | Finished]:
+        """The answer, or the refusal in its place; closing it ends the answer."""
+        metrics = self.service.metrics
+        try:
+            if self.refusal is not None:
+                yield Delta({"refusal": self.refusal})
+                yield self._finish(Finished("content_filter", self.input_tokens, 0))
+                return
+            is_first = True
+            async for event in self._events:
+                if isinstance(event, Delta) and is_first:
+                    is_first = False
+                    metrics.first_token.observe(time.perf_counter() - self._began)
+                if isinstance(event, Finished):
+                    yield self._finish(event)
+                elif isinstance(event, Delta):
+                    yield event
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """End the answer."""
+        await self._events.aclose()
+
+    def moderation(self, results: Any) -> dict[str, Any]:
+        """The field `moderation` of the answer.
+
+        Args:
+            results: Writes a verdict in the form of the route.
+        """
+        unavailable = moderation_error("guard_unavailable", "the guard could not judge the request")
+        of_output = moderation_error("unsupported", "this server does not judge answers")
+        decide_by = self.service.settings.decide_by
+        return {
+            "input": unavailable if self.verdict is None else results(self.verdict, decide_by),
+            "output": of_output if self.wish.scores_output else None,
+        }
+
+    def safety(self) -> dict[str, Any]:
+        """The fields `image_safety` and `request_safety` of the answer."""
+        verdict = self.verdict or GuardVerdict()
+        return {"image_safety": image_safety(verdict), "request_safety": request_safety(verdict)}
+
+    def _finish(self, event: Finished) -> Finished:
+        metrics = self.service.metrics
+        metrics.prompt_tokens.inc(event.input_tokens)
+        metrics.generation_tokens.inc(event.output_tokens)
+        metrics.success.labels(event.reason if event.reason in _REASONS else "other").inc()
+        self.facts.update(
+            finish_reason=event.reason[:40], prompt_tokens=event.input_tokens, completion_tokens=event.output_tokens
+        )
+        return event
+
+
+_REASONS = ("stop", "length", "content_filter", "tool_calls")
+
+
+def _refusal(service: Service, verdict: GuardVerdict | None, wish: Wish, facts: dict[str, Any]) -> str | None:
+    """What stands in place of the answer, if anything; counts the verdict.
+
+    Raises:
+        ApiError: There is no verdict, and without one nothing is answered.
+    """
+    metrics, settings = service.metrics, service.settings
+    blocks = wish.mode is Mode.BLOCK
+    if verdict is None:
+        metrics.unjudged.inc()
+        facts["action"] = "unjudged"
+        if blocks and not settings.fail_open:
+            raise guard_unavailable()
+        if blocks:
+            metrics.fail_open.inc()
+        return None
+    found: Decision = decision(verdict, settings.decide_by)
+    action = ("block" if blocks else "observe") if found.flagged else "pass"
+    metrics.judged(verdict, found, action)
+    facts.update(flagged=found.flagged, action=action, label=found.reason.value if found.reason else "safe")
+    return found.text if found.flagged and blocks else None

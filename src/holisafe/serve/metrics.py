@@ -1,0 +1,94 @@
+"""Prometheus metrics, with vLLM's suffixes where it measures the same."""
+
+from __future__ import annotations
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from holisafe.guard import Decision
+from holisafe.records import GuardVerdict
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_PROBABILITY = tuple(step / 20 for step in range(1, 21))
+
+
+class Metrics:
+    """What a server counts and measures; one object per server.
+
+    No label holds anything of a request but names that this package knows.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        common = {"registry": self.registry}
+        self.running = Gauge("holisafe:num_requests_running", "Requests that are answered now.", **common)
+        self.prompt_tokens = Counter("holisafe:prompt_tokens", "Tokens of prompts.", **common)
+        self.generation_tokens = Counter("holisafe:generation_tokens", "Tokens of answers.", **common)
+        self.first_token = Histogram(
+            "holisafe:time_to_first_token_seconds",
+            "Seconds from the request to the first piece of the answer.",
+            buckets=_SECONDS,
+            **common,
+        )
+        self.latency = Histogram(
+            "holisafe:e2e_request_latency_seconds",
+            "Seconds from the request to the end of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            **common,
+        )
+        self.success = Counter("holisafe:request_success", "Answers, by why they ended.", ["finished_reason"], **common)
+        self.failure = Counter("holisafe:request_failure", "Requests answered with an error.", ["status"], **common)
+        self.rejected = Counter(
+            "holisafe:admission_rejections", "Requests turned away before they were read.", ["reason"], **common
+        )
+        self.cancelled = Counter("holisafe:request_cancelled", "Requests whose client left.", **common)
+        self.verdicts = Counter(
+            "holisafe:verdicts",
+            "Verdicts, by the reason for the flag and what it led to.",
+            ["label", "action"],
+            **common,
+        )
+        self.guard_seconds = Histogram(
+            "holisafe:guard_seconds", "Seconds from the request to its verdict.", buckets=_SECONDS, **common
+        )
+        self.request_score = Histogram(
+            "holisafe:joint_score",
+            "Probability of unsafe by the verdict on the whole request.",
+            buckets=_PROBABILITY,
+            **common,
+        )
+        self.image_score = Histogram(
+            "holisafe:image_score", "Probability of unsafe of each image.", buckets=_PROBABILITY, **common
+        )
+        self.unjudged = Counter("holisafe:unjudged", "Requests that the guard could not judge.", **common)
+        self.fail_open = Counter(
+            "holisafe:fail_open", "Requests answered in block mode though the guard could not judge them.", **common
+        )
+        self.cache_queries = Counter("holisafe:mm_cache_queries", "Images looked up among those judged.", **common)
+        self.cache_hits = Counter("holisafe:mm_cache_hits", "Images whose verdict was known.", **common)
+        self.upstream_errors = Counter(
+            "holisafe:upstream_errors", "Failures of the server behind, by kind.", ["kind"], **common
+        )
+        self.other_model = Counter(
+            "holisafe:upstream_other_model", "Answers of the server behind that name another model.", **common
+        )
+
+    def judged(self, verdict: GuardVerdict, decision: Decision, action: str) -> None:
+        """Count a verdict.
+
+        Args:
+            verdict: It.
+            decision: What came of it.
+            action: "pass", "observe" or "block".
+        """
+        label = "safe" if decision.reason is None else decision.reason.value
+        self.verdicts.labels(label, action).inc()
+        if verdict.request is not None:
+            self.request_score.observe(verdict.request.unsafe)
+        for image in verdict.images:
+            self.image_score.observe(image.unsafe)
+
+    def text(self) -> bytes:
+        """All of them, in Prometheus' text format."""
+        return generate_latest(self.registry)

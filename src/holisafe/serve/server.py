@@ -1,0 +1,52 @@
+"""Listening: on loopback, or elsewhere with API keys."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import uvicorn
+from fastapi import FastAPI
+
+from holisafe.errors import RunError
+from holisafe.serve.keys import KeyRing
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a bind address is reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_bind(host: str, keys: KeyRing) -> None:
+    """Refuse to be reached from elsewhere without keys.
+
+    Raises:
+        RunError: The address is not loopback and there are no keys.
+    """
+    if not is_loopback(host) and not keys.keys:
+        raise RunError(
+            f"--host {host} can be reached from other machines, so API keys are needed; make one with `holisafe serve "
+            "--new-key NAME >> keys.jsonl` and give --api-keys keys.jsonl, or leave --host out"
+        )
+
+
+def make_server(app: FastAPI, host: str, port: int) -> uvicorn.Server:
+    """A server that writes no access log of its own, trusts no proxy's headers and speaks no WebSocket."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http="h11",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=10,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    return uvicorn.Server(config)

@@ -1,0 +1,69 @@
+"""`holisafe serve`: options and what they refuse; that it listens and stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from holisafe.cli import app
+from holisafe.serve import read_keys
+
+
+def invoke(*words: str) -> tuple[int, str]:
+    told = CliRunner().invoke(app, ["serve", *words])
+    return told.exit_code, told.output
+
+
+def test_check_says_what_would_be_served() -> None:
+    code, told = invoke("pocket-safe", "--check", "--policy", "block")
+    assert code == 0, told
+    assert "would serve pocket-safe on http://127.0.0.1:8000/v1, policy block" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["pocket-safe", "--host", "0.0.0.0"], "API keys are needed"),
+        (["pocket-safe", "--upstream", "http://127.0.0.1:1/v1"], "one of them"),
+        (["--upstream", "http://127.0.0.1:1/v1"], "needs --guard"),
+        (["--upstream", "127.0.0.1", "--guard", "pocket-safe"], "--upstream 127.0.0.1"),
+        (["pocket-safe", "--policy", "stop"], "unknown mode 'stop'"),
+        (["pocket-safe", "--decide-by", "luck"], "unknown decide by 'luck'"),
+        (["pocket-safe", "--api-keys", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--new-key", "a b"], "letters"),
+    ],
+)
+def test_what_cannot_be_served_is_said_before_anything_is_loaded(words: list[str], why: str) -> None:
+    code, told = invoke(*words)
+    assert code == 2 and why in " ".join(told.split())
+
+
+def test_a_new_key_is_shown_once_and_its_entry_is_a_line_of_the_file(tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["serve", "--new-key", "team"])
+    assert told.exit_code == 0
+    key = re.search(r"hs-[\w-]{40,}", told.stderr)
+    assert key and key[0] not in told.stdout
+    file = tmp_path / "keys.jsonl"
+    file.write_text(told.stdout)
+    assert read_keys(file)[0].name == "team" and json.loads(told.stdout)["sha256"]
+
+
+def test_it_listens_and_ends_when_told_to() -> None:
+    words = [sys.executable, "-m", "holisafe", "serve", "pocket-safe", "--port", "0"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as run:
+        assert run.stderr is not None
+        url = next(found[0] for line in run.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        assert httpx.get(f"{url}/health", trust_env=False).json() == {"status": "ok"}
+        run.send_signal(signal.SIGTERM)
+        rest = run.stderr.read()
+        run.wait(60)
+    assert "Traceback" not in rest
