@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,9 @@ class _Part:
             samples = _train_samples(self.data, self.train_split, self.plan.fit_samples)
             record = {"data": self.data, "split": self.train_split, "samples": len(samples)}
             settings = {key: _filled(value, self.source) for key, value in (self.method.fit or {}).items()}
-            fit(name, load(self.source, device=self.device), samples, folder, settings=settings, data=record)
+            told = partial(_told, on_part, self.name, self.method.label)
+            model = load(self.source, device=self.device)
+            fit(name, model, samples, folder, settings=settings, data=record, progress=told)
             write_atomically(note, json.dumps(record))
         with safe_open(folder / "parts.safetensors", "pt") as parts:
             return sum(_size(parts.get_slice(key).get_shape()) for key in parts.keys())  # noqa: SIM118
@@ -169,7 +172,14 @@ class _Part:
         return str(folder), _learned(folder) if tuned else 0
 
     def _edited(self, on_part: OnPart) -> tuple[str, int]:
-        raise RunError(f"{self.method.label}: editing needs holisafe.editing")
+        from holisafe.editing import edit
+
+        settings = dict(self.method.edit or {})
+        folder = self.folder / "edited"
+        if not (folder / "edit.json").exists():
+            on_part(self.name, f"{self.method.label}: editing", 0, 0)
+            edit(settings.pop("method", ""), self.source, folder, **settings)
+        return str(folder), 0
 
 
 def _train_samples(data: str, split: str, count: int) -> list[Any]:
@@ -214,6 +224,10 @@ def _same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "_", name).strip("_.") or "part"
+
+
+def _told(on_part: OnPart, name: str, label: str, stage: str, done: int, total: int) -> None:
+    on_part(name, f"{label}: {stage}", done, total)
 
 
 def _untold(*_: object) -> None:
