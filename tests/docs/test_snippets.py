@@ -25,6 +25,7 @@ SMALL = {
     "bench": ["--limit", "5", "--max-new-tokens", "2"],
     "blind": ["--features", "pixels"],
     "calibrate": ["--flag-rate", "0.6", "--limit", "20"],
+    "defence fit": ["--limit", "60"],
     "demo": ["--samples", "5", "--max-new-tokens", "2"],
     "score": ["--no-by-category"],
     "tune": ["--max-steps", "1", "--batch-size", "4", "--gradient-accumulation-steps", "1", "--lora-r", "2"],
@@ -110,7 +111,7 @@ def _run_command(block: Block, words: list[str]) -> None:
     program, *rest = [STANDS_FOR.get(word, word) for word in words]
     where = f"{block.page}:{block.line}: {' '.join(words)}"
     if program == "holisafe":
-        small = [] if {"--dry-run", "--help", "-h"} & set(rest) else SMALL.get(rest[0], [])
+        small = [] if {"--dry-run", "--help", "-h"} & set(rest) else _small(rest)
         told = CliRunner().invoke(app, [*rest, *small])
         assert told.exit_code == 0, f"{where}\n{told.output}\n{told.exception!r}"
     elif program == "python":
@@ -127,6 +128,10 @@ def _run_command(block: Block, words: list[str]) -> None:
         _check_extras(where, rest)
     else:
         assert program in CHECKED_ONLY, f"{where}: the suite knows no {program}"
+
+
+def _small(words: list[str]) -> list[str]:
+    return SMALL.get(" ".join(words[:2]), SMALL.get(words[0], []))
 
 
 def _check_script(where: str, words: list[str]) -> None:
