@@ -43,7 +43,7 @@ def fitted(name: str, family: str = "llava") -> Path:
     folder = Path(tempfile.mkdtemp()) / name
     settings: dict[str, Any] = ANY if name == "refusal-direction" else {}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".* fewer than the 160 of the publication")
+        warnings.filterwarnings("ignore", ".* fewer than the 160")
         fit(name, tiny(family), samples(), folder, settings=settings)
     return folder
 

@@ -53,7 +53,7 @@ def test_the_record_says_of_what_and_on_what_it_was_fitted() -> None:
 @pytest.mark.parametrize("name", LEARNING)
 @pytest.mark.filterwarnings("ignore:.*fewer than the 160")
 def test_too_few_samples_are_counted(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DefenceError, match=r"hold 1 harmful (texts|requests); at least 5"):
+    with pytest.raises(DefenceError, match=r"hold 7 harmless and 1 harmful (texts|requests); at least 5 of each"):
         fit(name, tiny("llava"), samples()[:8], tmp_path)
 
 
@@ -74,7 +74,7 @@ def test_128_and_32_of_each_kind_are_taken_where_there_are_that_many() -> None:
 
 
 def test_fewer_are_shared_out_and_warned_of() -> None:
-    with pytest.warns(UserWarning, match="10 harmful requests, fewer than the 160 of the publication"):
+    with pytest.warns(UserWarning, match="10 harmless and 10 harmful requests, fewer than the 160"):
         classes = whole_requests(many(10))
     assert (len(classes.harmful), len(classes.harmful_validation)) == (8, 2)
 

@@ -18,6 +18,7 @@ from docs.snippets import PAGES, ROOT, Block, add_runs, blocks, commands, make_p
 from holisafe.benchmarks._registry import _BENCHMARKS
 from holisafe.cli import app
 from holisafe.datasets._registry import _DATASETS
+from holisafe.defences import DEFENCES
 from holisafe.editing import EDITING_METHODS
 from holisafe.judges._registry import _JUDGES
 from holisafe.tuning import METHODS
@@ -26,7 +27,11 @@ SMALL = {
     "bench": ["--limit", "5", "--max-new-tokens", "2"],
     "blind": ["--features", "pixels"],
     "calibrate": ["--flag-rate", "0.6", "--limit", "20"],
+<<<<<<< HEAD
     "edit": ["--limit", "5", "--max-new-tokens", "2"],
+=======
+    "defence fit": ["--limit", "60"],
+>>>>>>> h/hidden
     "demo": ["--samples", "5", "--max-new-tokens", "2"],
     "score": ["--no-by-category"],
     "study": ["--limit", "5", "--max-new-tokens", "2"],
@@ -71,7 +76,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a page registers is gone after it."""
-    for registry in (METHODS, EDITING_METHODS, _JUDGES, _DATASETS, _BENCHMARKS):
+    for registry in (DEFENCES, METHODS, EDITING_METHODS, _JUDGES, _DATASETS, _BENCHMARKS):
         monkeypatch.setattr(registry, "_parts", dict(registry._parts))
 
 
@@ -115,7 +120,7 @@ def _run_command(block: Block, words: list[str]) -> None:
     program, *rest = [STANDS_FOR.get(word, word) for word in words]
     where = f"{block.page}:{block.line}: {' '.join(words)}"
     if program == "holisafe":
-        small = [] if {"--dry-run", "--help", "-h"} & set(rest) else SMALL.get(rest[0], [])
+        small = [] if {"--dry-run", "--help", "-h"} & set(rest) else _small(rest)
         told = CliRunner().invoke(app, [*rest, *small])
         unread = MOCK in rest and "gave no verdict on any of" in told.output  # what stands for a judge's model
         assert told.exit_code == 0 or unread, f"{where}\n{told.output}\n{told.exception!r}"
@@ -133,6 +138,10 @@ def _run_command(block: Block, words: list[str]) -> None:
         _check_extras(where, rest)
     else:
         assert program in CHECKED_ONLY, f"{where}: the suite knows no {program}"
+
+
+def _small(words: list[str]) -> list[str]:
+    return SMALL.get(" ".join(words[:2]), SMALL.get(words[0], []))
 
 
 def _check_script(where: str, words: list[str]) -> None:

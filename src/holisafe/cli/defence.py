@@ -92,6 +92,7 @@ def fit(
     _check_new(out)
     about = {"name": data, "split": data_split, "samples": len(samples), "sha256": fingerprint(samples)}
     with progress_line("loading the model", "prompt") as line, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", defences.FewSamplesWarning)
         loaded = load(
             model, device=device, dtype=dtype, attention=attention, revision=revision,
             trust_remote_code=trust_remote_code,
@@ -106,7 +107,7 @@ def fit(
         fitted = defences.fit(
             defence.name, loaded, samples, out, settings=settings, data=about, progress=progress, batch_size=batch_size
         )
-    for message in dict.fromkeys(str(each.message) for each in caught if each.category is UserWarning):
+    for message in dict.fromkeys(str(each.message) for each in caught):
         typer.echo(f"note: {message}", err=True)
     if as_json:
         typer.echo(json.dumps({"defence": defence.name, "model": model, "data": about, **fitted.to_json()}))

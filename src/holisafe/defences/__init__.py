@@ -17,6 +17,7 @@ from holisafe.defences._contract import (
     Progress,
     Steps,
 )
+from holisafe.defences._directions import FewSamplesWarning
 from holisafe.defences._fit import Fitted, fit, fitted_kind
 from holisafe.defences._fitted import base_identity, read_fitted, save_fitted, take_fitted
 from holisafe.defences._names import defence_names, parse, parse_all
@@ -30,6 +31,7 @@ __all__ = [
     "DefenceConfig",
     "Defended",
     "DefendedAnswer",
+    "FewSamplesWarning",
     "Fitted",
     "FittedConfig",
     "FittedDefence",

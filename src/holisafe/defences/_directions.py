@@ -15,7 +15,7 @@ from torch import Tensor
 from holisafe.defences._contract import Progress
 from holisafe.errors import DefenceError
 from holisafe.models import Engine, Prompt, hidden_states
-from holisafe.records import Behaviour, ImageRef, Sample
+from holisafe.records import ImageRef, Sample
 
 TRAIN = 128
 """Samples of a class that directions are learned from, as published (arXiv 2406.11717)."""
@@ -31,6 +31,10 @@ LATEST = 0.8
 
 SIDE = 224
 """Pixels of each side of a neutral picture."""
+
+
+class FewSamplesWarning(UserWarning):
+    """A defence is fitted on fewer samples than published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +90,24 @@ def beside_colours(prompts: Sequence[Prompt]) -> list[Prompt]:
 
 def _classes(labelled: list[tuple[bool, Prompt]], what: str) -> Classes:
     drawn = random.Random(0).sample(labelled, len(labelled))
-    parts: dict[Behaviour, tuple[list[Prompt], list[Prompt]]] = {}
-    for is_safe, right in ((True, Behaviour.ANSWER), (False, Behaviour.REFUSE)):
-        prompts = [prompt for label, prompt in drawn if label is is_safe]
-        name = f"{'harmless' if is_safe else 'harmful'} {what}"
-        if len(prompts) < LEAST:
-            raise DefenceError(
-                f"the samples hold {len(prompts)} {name}; at least {LEAST} are needed, give more samples"
-            )
-        if len(prompts) < TRAIN + VALIDATION:
-            warnings.warn(
-                f"{len(prompts)} {name}, fewer than the {TRAIN + VALIDATION} of the publication", stacklevel=4
-            )
-        held_out = min(VALIDATION, len(prompts) // LEAST)
-        parts[right] = (prompts[held_out:][:TRAIN], prompts[:held_out])
-    (harmless, held_harmless), (harmful, held_harmful) = parts[Behaviour.ANSWER], parts[Behaviour.REFUSE]
-    return Classes(harmless, harmful, held_harmless, held_harmful)
+    harmless = [prompt for is_safe, prompt in drawn if is_safe]
+    harmful = [prompt for is_safe, prompt in drawn if not is_safe]
+    counts = f"{len(harmless)} harmless and {len(harmful)} harmful {what}"
+    fewest = min(len(harmless), len(harmful))
+    if fewest < LEAST:
+        raise DefenceError(f"the samples hold {counts}; at least {LEAST} of each are needed, give more samples")
+    if fewest < TRAIN + VALIDATION:
+        warnings.warn(
+            f"{counts}, fewer than the {TRAIN + VALIDATION} of each as published", FewSamplesWarning, stacklevel=3
+        )
+    (learned, held_out), (learned_harmful, held_out_harmful) = map(_parts, (harmless, harmful))
+    return Classes(learned, learned_harmful, held_out, held_out_harmful)
+
+
+def _parts(prompts: list[Prompt]) -> tuple[list[Prompt], list[Prompt]]:
+    """What is learned from, and what is held out: a fifth where there are few."""
+    held_out = min(VALIDATION, len(prompts) // LEAST)
+    return prompts[held_out:][:TRAIN], prompts[:held_out]
 
 
 @dataclass(frozen=True, slots=True)
