@@ -27,11 +27,8 @@ SMALL = {
     "bench": ["--limit", "5", "--max-new-tokens", "2"],
     "blind": ["--features", "pixels"],
     "calibrate": ["--flag-rate", "0.6", "--limit", "20"],
-<<<<<<< HEAD
     "edit": ["--limit", "5", "--max-new-tokens", "2"],
-=======
     "defence fit": ["--limit", "60"],
->>>>>>> h/hidden
     "demo": ["--samples", "5", "--max-new-tokens", "2"],
     "score": ["--no-by-category"],
     "study": ["--limit", "5", "--max-new-tokens", "2"],
