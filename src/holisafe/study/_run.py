@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -142,7 +143,7 @@ class _Part:
     def _fitted(self, on_part: OnPart) -> int:
         from safetensors import safe_open
 
-        from holisafe.defences import fit
+        from holisafe.defences import FewSamplesWarning, fit
         from holisafe.models import load
 
         folder, note = self.folder / "fitted", self.folder / "fitted.json"
@@ -154,7 +155,9 @@ class _Part:
             settings = {key: _filled(value, self.source) for key, value in (self.method.fit or {}).items()}
             told = partial(_told, on_part, self.name, self.method.label)
             model = load(self.source, device=self.device)
-            fit(name, model, samples, folder, settings=settings, data=record, progress=told)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FewSamplesWarning)  # the table says on how many samples
+                fit(name, model, samples, folder, settings=settings, data=record, progress=told)
             write_atomically(note, json.dumps(record))
         with safe_open(folder / "parts.safetensors", "pt") as parts:
             return sum(_size(parts.get_slice(key).get_shape()) for key in parts.keys())  # noqa: SIM118
