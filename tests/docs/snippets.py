@@ -18,11 +18,11 @@ from openpyxl import Workbook
 from PIL import Image
 
 from benchmarks.small_releases import write_mis, write_mmsafeaware, write_mssbench
+from editing.tiny import clip, quadruples
 from holisafe.bench import measure
 from holisafe.datasets import load
 from holisafe.datasets.export import export_parquet
 from holisafe.taxonomy import Combination
-from editing.tiny import clip, quadruples
 from judges.guard_models.tiny_guards import TINY, save_guard
 from tuning.tiny_run import general, write_data, write_model
 
