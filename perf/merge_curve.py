@@ -53,8 +53,8 @@ def markdown(curve: dict[str, Any]) -> str:
     lines = [
         "# Merging Pocket with Safe Pocket", "", "Written by `perf/merge_curve.py`: its docstring says how.", "",
         "θ = c · Safe Pocket + (1 - c) · Pocket on the language model; tower and projector are Pocket's. "
-        f"{curve['limit']} samples of HoliSafe-Open (version 1, test), answers of up to {curve['max_new_tokens']} new tokens, judge "
-        f"`{curve['judge']}`; % with 95 % intervals.", "",
+        f"{curve['limit']} samples of HoliSafe-Open (version 1, test), answers of up to {curve['max_new_tokens']} new "
+        f"tokens, judge `{curve['judge']}`; % with 95 % intervals.", "",
         "| figure | " + " | ".join(f"c = {point['strength']:g}" for point in points) + " |",
         "|---" * (len(points) + 1) + "|",
     ]  # fmt: skip
