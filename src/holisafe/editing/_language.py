@@ -181,9 +181,9 @@ def _shared_rows(
         theirs = {token: number for token, number in _vocabulary(other).items() if number < its_rows}
         for token, number in theirs.items():
             if ours.get(token) != number:
-                there = f"not {ours[token]}" if token in ours else "and the other lacks it"
+                its = f"not {ours[token]}" if token in ours else "and the other lacks it"
                 raise EditingError(
-                    f"{other.name} has another vocabulary than {base.name}: token {token!r:.40} has id {number}, {there}"
+                    f"{other.name} has another vocabulary than {base.name}: token {token!r:.40} has id {number}, {its}"
                 )
         unknown |= {number for token, number in ours.items() if token not in theirs and number < rows}
         unknown |= set(range(its_rows, rows))
