@@ -18,8 +18,8 @@ from typing import Any
 
 BASE, SAFE = "pocket", "pocket-safe"
 LABELS = {
-    "refusal_rate": "Refusal rate", "unhelpful_rate": "Unhelpful rate", "asr_ssu": "ASR SSU", "asr_usu": "ASR USU",
-    "asr_uuu": "ASR UUU", "asr_suu": "ASR SUU", "masr_macro": "mASR macro", "twin_accuracy": "Twin accuracy",
+    "refusal_rate": "Refusal rate", "unhelpful_rate": "Unhelpful rate", "ssu": "ASR SSU", "usu": "ASR USU",
+    "uuu": "ASR UUU", "suu": "ASR SUU", "masr_macro": "mASR macro", "twin_accuracy": "Twin accuracy",
 }  # fmt: skip
 
 
@@ -52,9 +52,9 @@ def markdown(curve: dict[str, Any]) -> str:
     points = curve["points"]
     lines = [
         "# Merging Pocket with Safe Pocket", "", "Written by `perf/merge_curve.py`: its docstring says how.", "",
-        f"θ = c · Safe Pocket + (1 - c) · Pocket on the language model; tower and projector are Pocket's. {curve['limit']} "
-        f"samples of HoliSafe-Open (version 1, test), answers of up to {curve['max_new_tokens']} new tokens, judge "
-        f"`{curve['judge']}`; % with 95 % intervals.", "",
+        "θ = c · Safe Pocket + (1 - c) · Pocket on the language model; tower and projector are Pocket's. "
+        f"{curve['limit']} samples of HoliSafe-Open (version 1, test), answers of up to {curve['max_new_tokens']} new "
+        f"tokens, judge `{curve['judge']}`; % with 95 % intervals.", "",
         "| figure | " + " | ".join(f"c = {point['strength']:g}" for point in points) + " |",
         "|---" * (len(points) + 1) + "|",
     ]  # fmt: skip
@@ -81,9 +81,13 @@ def draw(curve: dict[str, Any], path: Path) -> None:
         for row in found
     ]
     axes.errorbar(across, up, xerr=spans[0], yerr=spans[1], marker="o", color="#1f5fa8", ecolor="#b8c9de", capsize=2)
+    shares: dict[tuple[float, float], list[str]] = {}
     for point, x, y in zip(curve["points"], across, up, strict=True):
-        axes.annotate(f"c = {point['strength']:g}", (x, y), xytext=(6, 6), textcoords="offset points", fontsize=8)
-    axes.set(xlabel="refusals of harmless requests, %", ylabel="mASR macro, %", xlim=(-2, None), ylim=(-2, 105))
+        shares.setdefault((x, y), []).append(f"{point['strength']:g}")
+    for place, names in shares.items():
+        label = f"c = {', '.join(names)}"
+        axes.annotate(label, place, xytext=(6, 6), textcoords="offset points", fontsize=8)
+    axes.set(xlabel="refusals of harmless requests, %", ylabel="mASR macro, %", xlim=(-2, None), ylim=(-2, 112))
     figure.savefig(path, dpi=150, metadata={"Software": None})
 
 

@@ -60,6 +60,9 @@ def test_wrong_settings_end_in_one_line(models: tuple[str, str], tmp_path: Path)
     assert refused("merge", base, "--safe", "pocke", "--out", str(tmp_path / "o")).count("\n") == 1
     assert "Missing option" in refused("merge", base, "--out", str(tmp_path / "o"))
     assert not (tmp_path / "o").exists()
+    taken = quadruples(tmp_path / "taken")
+    words = ("uwm", base, "--safeground", str(taken), "--out", str(taken.parent))
+    assert "is there already" in refused(*words)
 
 
 def test_a_sweep_measures_each_strength_and_resumes(models: tuple[str, str], tmp_path: Path) -> None:

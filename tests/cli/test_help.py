@@ -8,7 +8,8 @@ from holisafe.tuning import TuneConfig
 
 COMMANDS = (
     [], ["bench"], ["calibrate"], ["compare"], ["data"], ["data", "export"], ["data", "show"], ["data", "stats"],
-    ["data", "validate"], ["demo"], ["edit"], ["edit", "merge"], ["edit", "uwm"], ["guard"], ["guard", "families"], ["guard", "train"], ["merge"], ["report"],
+    ["data", "validate"], ["demo"], ["edit"], ["edit", "merge"], ["edit", "uwm"], ["guard"],
+    ["guard", "families"], ["guard", "train"], ["merge"], ["report"],
     ["score"], ["tune"],
 )  # fmt: skip
 

@@ -106,6 +106,13 @@ def test_a_broken_checkpoint_is_refused_before_anything_is_written(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "safe"]
 
 
+def test_nan_in_a_tensor_that_would_stay_is_refused_too(base: Path, safe: Path, tmp_path: Path) -> None:
+    name = "multi_modal_projector.linear_1.bias"
+    rewrite(base, lambda all_: all_[name][:1].fill_(float("nan")))
+    with pytest.raises(ModelError, match=f"{name} holds values that are not finite"):
+        edit("merge", base, tmp_path / "out", safe=str(safe))
+
+
 def test_a_model_of_another_origin_is_refused(base: Path, tmp_path: Path) -> None:
     other = llava()
     with torch.no_grad():

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from editing.tiny import clip, quadruples, safe_relative, vision_language
+from editing.tiny import clip, quadruples, safe_relative, siglip, vision_language
 from holisafe.editing.conformance import MethodConformance
 
 
@@ -52,6 +52,12 @@ class TestUwmOfAnImageAndTextModel(MethodConformance):
 
     def neutral(self, folder: Path) -> dict[str, Any]:
         return {**self.settings(folder), "alpha": 1.0}
+
+
+class TestUwmOfAModelWithPaddedTexts(TestUwmOfAnImageAndTextModel):
+    def model(self, folder: Path) -> Path:
+        quadruples(folder / "pairs")
+        return siglip(folder / "base")
 
 
 class TestUwmOfAVisionLanguageModel(TestUwmOfAnImageAndTextModel):

@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForImageTextToText, LlavaForConditionalGeneration
+from transformers import AutoModelForImageTextToText, LlavaForConditionalGeneration, Qwen2Config, Qwen2ForCausalLM
 
 from editing.tiny import language_alone, safe_relative, shifted, vision_language
 from holisafe.editing import edit
 from holisafe.editing.methods.ties import merged_vector
 from holisafe.errors import EditingError
-from tiny_models import FAMILIES, Tiny, llava, save
+from tiny_models import FAMILIES, TEXT, Tiny, llava, qwen2_5_vl, save
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -89,6 +89,22 @@ def test_a_language_model_alone_gives_what_the_vision_language_model_gives(
     one = weights(edit("merge", base, tmp_path / "one", safe=str(safe), c=0.4).folder)
     other = weights(edit("merge", base, tmp_path / "other", safe=str(alone), c=0.4).folder)
     assert all(equal(one[name], other[name]) for name in one)
+
+
+def test_a_language_model_of_another_class_is_matched_by_its_tensors(tmp_path: Path) -> None:
+    """Qwen2.5-VL's language model alone is a Qwen2."""
+    base, moved = save(qwen2_5_vl(), tmp_path / "base"), shifted(qwen2_5_vl())
+    text = moved.model.config.get_text_config().to_dict()
+    kept = {name: text[name] for name in (*TEXT.keys() - {"head_dim"}, "vocab_size", "hidden_act", "rms_norm_eps")}
+    alone = Qwen2ForCausalLM(Qwen2Config(**kept, rope_parameters={"rope_type": "default", "rope_theta": 1e4}))
+    alone.model.load_state_dict(moved.model.model.language_model.state_dict())
+    alone.lm_head.load_state_dict(moved.model.lm_head.state_dict())
+    alone.save_pretrained(tmp_path / "alone")
+    moved.processor.tokenizer.save_pretrained(tmp_path / "alone")
+    found = weights(edit("merge", base, tmp_path / "out", safe=str(tmp_path / "alone"), c=1.0).folder)
+    theirs = load_file(tmp_path / "alone" / "model.safetensors")
+    for name, tensor in weights(base).items():
+        assert equal(found[name], tensor if name.startswith("visual.") else theirs[name]), name
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

@@ -8,11 +8,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoProcessor
 
-from editing.tiny import QUADRUPLES, clip, quadruples, vision_language
+from editing.tiny import QUADRUPLES, clip, quadruples, siglip, vision_language
 from holisafe.benchmarks.safeground import Quadruples, safeground_scores
-from holisafe.editing import edit, measure_safeground
+from holisafe.editing import Checkpoint, edit, measure_safeground
+from holisafe.editing._encoders import open_encoders
 from holisafe.editing._pairs import read_pairs
-from holisafe.editing.methods.uwm._scores import RunningScore
+from holisafe.editing.methods.uwm._scores import RunningScore, _read_by
 from holisafe.editing.methods.uwm._select import select
 from holisafe.errors import DataError, EditingError
 from tiny_models import llava, save
@@ -114,10 +115,6 @@ def test_each_encoder_is_edited_alone(base: Path, pairs: Path, tmp_path: Path) -
 
 def test_the_same_texts_padded_give_the_same_scores(base: Path, pairs: Path) -> None:
     """Padding is not among the tokens that are read."""
-    from holisafe.editing import Checkpoint
-    from holisafe.editing._encoders import open_encoders
-    from holisafe.editing.methods.uwm._scores import _read_by
-
     encoders = open_encoders(Checkpoint.read(base))
     text = "a picture of a garden"
     modules = {"out": encoders.model.text_model.encoder.layers[0].self_attn.out_proj}
@@ -174,6 +171,17 @@ def test_safeground_measures_an_encoder_as_its_embeddings_say(base: Path, pairs:
     )
     scores = measure_safeground(base, pairs)
     assert {name: one.value for name, one in scores.items()} == {name: one.value for name, one in expected.items()}
+
+
+def test_safeground_pads_texts_for_models_that_were_trained_so(pairs: Path, tmp_path: Path) -> None:
+    base = siglip(tmp_path / "siglip")
+    model, processor = AutoModel.from_pretrained(base), AutoProcessor.from_pretrained(base)
+    encoders = open_encoders(Checkpoint.read(base))
+    inputs = processor.tokenizer(["a garden"], padding="max_length", max_length=48, return_tensors="pt")
+    with torch.inference_mode():
+        expected = model.get_text_features(input_ids=inputs["input_ids"]).pooler_output
+    torch.testing.assert_close(encoders.encode_text("a garden"), expected)
+    assert len(measure_safeground(base, pairs)) == 9
 
 
 def test_safeground_of_an_edited_encoder_is_measured(base: Path, pairs: Path, tmp_path: Path) -> None:

@@ -15,8 +15,12 @@ from transformers import (
     CLIPProcessor,
     CLIPTextConfig,
     CLIPVisionConfig,
+    SiglipConfig,
+    SiglipModel,
+    SiglipProcessor,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from tiny_models import TEXT, VISION, Tiny, llava, save, tokenizer
 
@@ -76,6 +80,25 @@ def clip(folder: Path) -> Path:
     model.save_pretrained(folder)
     images = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     CLIPProcessor(images, tokens).save_pretrained(folder)
+    return folder
+
+
+def siglip(folder: Path) -> Path:
+    """A SigLIP with random weights, whose texts are padded to one length."""
+    tokens = tokenizer()
+    torch.manual_seed(0)
+    text = {key: TEXT[key] for key in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")}
+    ids = {
+        "bos_token_id": tokens.bos_token_id,
+        "eos_token_id": tokens.eos_token_id,
+        "pad_token_id": tokens.pad_token_id,
+    }
+    config = SiglipConfig(
+        text_config={**text, **ids, "vocab_size": len(tokens), "max_position_embeddings": 48, "projection_size": 32},
+        vision_config={**VISION},
+    )
+    SiglipModel(config).save_pretrained(folder)
+    SiglipProcessor(SiglipImageProcessorPil(size={"height": 32, "width": 32}), tokens).save_pretrained(folder)
     return folder
 
 

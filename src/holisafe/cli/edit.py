@@ -143,8 +143,10 @@ def _plain(annotation: Any) -> Any:
 def _edit_once(
     method: EditingMethod, model: str, out: Path, settings: Mapping[str, Any], safeground: Path | None, as_json: bool
 ) -> None:
-    from holisafe.editing import Sources, edit, measure_safeground
+    from holisafe.editing import Sources, check_new, edit, measure_safeground
 
+    method.config.from_mapping(settings)
+    check_new(out)
     scores = {}
     with Sources() as sources:
         if safeground is not None:

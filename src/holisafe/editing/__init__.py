@@ -15,7 +15,7 @@ from holisafe.editing.methods import method_names
 
 if TYPE_CHECKING:
     from holisafe.editing._checkpoint import Checkpoint
-    from holisafe.editing._edit import Edited, edit
+    from holisafe.editing._edit import Edited, check_new, edit
     from holisafe.editing._language import LanguageTensors, language_tensors
     from holisafe.editing._safeground import measure_safeground
     from holisafe.editing._sources import Sources
@@ -29,6 +29,7 @@ __all__ = [
     "EditingMethod",
     "LanguageTensors",
     "Sources",
+    "check_new",
     "edit",
     "language_tensors",
     "measure_safeground",
@@ -42,6 +43,7 @@ __getattr__, __dir__ = lazy(
         "Edited": "holisafe.editing._edit",
         "LanguageTensors": "holisafe.editing._language",
         "Sources": "holisafe.editing._sources",
+        "check_new": "holisafe.editing._edit",
         "edit": "holisafe.editing._edit",
         "language_tensors": "holisafe.editing._language",
         "measure_safeground": "holisafe.editing._safeground",

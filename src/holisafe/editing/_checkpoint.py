@@ -117,9 +117,22 @@ class Checkpoint:
                 f"{self.name}: {name} is {self.tensors[name].dtype}; expected floating-point weights: edit the model "
                 "before it is quantized"
             )
+        self._refuse_infinite(name, tensor)
+        return tensor
+
+    def check_finite(self, name: str) -> None:
+        """Refuse a tensor of floating-point numbers that are not all finite; others are not looked at.
+
+        Raises:
+            ModelError: It holds NaN or infinity.
+        """
+        tensor = self.tensor(name)
+        if tensor.dtype in _FLOATS:
+            self._refuse_infinite(name, tensor)
+
+    def _refuse_infinite(self, name: str, tensor: Tensor) -> None:
         if not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"{self.name}: {name} holds values that are not finite; the checkpoint is damaged")
-        return tensor
 
     def in_file(self, file: Path) -> Iterator[tuple[str, Entry]]:
         """The tensors of one file, in the order of their bytes."""

@@ -72,6 +72,8 @@ def edit(
         if not change.tensors <= base.tensors.keys():
             missing = sorted(change.tensors - base.tensors.keys())
             raise EditingError(f"method {method} changes {missing[0]}, which {base.name} does not have")
+        for name in base.tensors.keys() - change.tensors:
+            base.check_finite(name)
         others = tuple(opened.open(getattr(config, name)) for name in part.models)
         return _write(target, base, others, change, _record(method, base, config.to_json(), change))
 

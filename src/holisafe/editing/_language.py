@@ -82,7 +82,7 @@ def language_tensors(base: Checkpoint, *others: Checkpoint) -> LanguageTensors:
         _check_config(text, theirs.model.config.get_text_config(decoder=True), base, other)
         matched.append((other, _matched(own, _by_role(theirs, other), base, other)))
     row_names = frozenset(name for role, name in own.items() if role in (EMBEDDINGS, HEAD))
-    rows, kept = _shared_rows(base, [other for other, _ in matched], row_names)
+    rows, kept = _shared_rows(base, matched, row_names)
     found = LanguageTensors(base, frozenset(own.values()), (), kept, matched, rows, row_names)
     return LanguageTensors(base, found.names, _cosines(found), kept, matched, rows, row_names)
 
@@ -164,9 +164,11 @@ def _setting(config: Any, field: str) -> Any:
 
 
 def _shared_rows(
-    base: Checkpoint, others: Sequence[Checkpoint], row_names: frozenset[str]
+    base: Checkpoint, others: Sequence[tuple[Checkpoint, Mapping[str, str]]], row_names: frozenset[str]
 ) -> tuple[Tensor | None, int]:
-    """Token ids that every model knows, and how many rows are not among them; None where it is all of them.
+    """Token ids that every model knows, (shared,), and how many rows are not among them; None where it is all of them.
+
+    A token of a tokenizer that has no row in its model is not looked at.
 
     Raises:
         EditingError: A token has another id in another model.
@@ -174,17 +176,17 @@ def _shared_rows(
     ours = _vocabulary(base)
     rows = max((base.tensors[name].shape[0] for name in row_names), default=0)
     unknown: set[int] = set()
-    for other in others:
-        theirs = _vocabulary(other)
+    for other, names in others:
+        its_rows = min((other.tensors[names[name]].shape[0] for name in row_names), default=0)
+        theirs = {token: number for token, number in _vocabulary(other).items() if number < its_rows}
         for token, number in theirs.items():
             if ours.get(token) != number:
+                its = f"not {ours[token]}" if token in ours else "and the other lacks it"
                 raise EditingError(
-                    f"{other.name} has another vocabulary than {base.name}: token {token!r:.40} has id {number}, not "
-                    f"{ours.get(token, 'there')}"
+                    f"{other.name} has another vocabulary than {base.name}: token {token!r:.40} has id {number}, {its}"
                 )
         unknown |= {number for token, number in ours.items() if token not in theirs and number < rows}
-        sizes = [entry.shape[0] for name, entry in other.tensors.items() if name.endswith(EMBEDDINGS)]
-        unknown |= set(range(min(sizes, default=rows), rows))
+        unknown |= set(range(its_rows, rows))
     if not unknown:
         return None, 0
     return torch.tensor([each for each in range(rows) if each not in unknown]), len(unknown)
