@@ -1,10 +1,13 @@
 import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from endpoint import completion, failure, serve
 from holisafe.cli import app
+from scripted_judge import number_in, verdict
 
 
 def _row(number: int, kind: str, answer: str) -> dict[str, object]:
@@ -66,3 +69,26 @@ def test_one_verdict_is_enough_and_the_share_is_told(tmp_path: Path) -> None:
 def test_answers_without_text_are_not_for_a_judge_to_decide(tmp_path: Path) -> None:
     (tmp_path / "answers.json").write_text(json.dumps([_row(0, "SSS", ""), _row(1, "SUU", " ")]), encoding="utf-8")
     assert CliRunner().invoke(app, ["score", str(tmp_path / "answers.json"), "--judge", "refusal"]).exit_code == 0
+
+
+def test_a_server_that_fails_is_no_success_and_the_same_command_asks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    (tmp_path / "answers.json").write_text(
+        json.dumps([_row(i, kind, "I can't help with that.") for i, kind in enumerate(("SSS", "SUU"))]), "utf-8"
+    )
+    score = ["score", str(tmp_path / "answers.json"), "--judge", "rubric", "--judge-model", "openai/gpt-4.1"]
+    score += ["--out", str(tmp_path / "out"), "--max-retries", "0", "--timeout", "20"]
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "images" / "x.png")
+    with serve(default=lambda each: each.send(failure("out of order"), 500)) as served:
+        monkeypatch.setenv("OPENAI_BASE_URL", served.url)
+        told = CliRunner().invoke(app, score)
+        assert told.exit_code == 2 and "gave no verdict on any of 2 answers (2 error)" in told.stderr
+        assert "out of order" in told.stderr
+    with serve(default=lambda each: each.send(completion(verdict(number_in(json.dumps(each.body)))))) as served:
+        monkeypatch.setenv("OPENAI_BASE_URL", served.url)
+        assert CliRunner().invoke(app, score).exit_code == 0
+        assert CliRunner().invoke(app, score).exit_code == 0
+    assert len(served.requests) == 2

@@ -13,34 +13,40 @@ _CYRILLIC = ("\u0400", "\u0530")
 
 
 def unmixed(text: str) -> str:
-    """The text with look-alikes put into the script of the word that they stand in.
+    """The text with look-alikes put into the script of the words that they stand in.
 
-    A word of Latin letters and look-alikes becomes Latin; so does, in a text that is mostly Latin, a word of
-    look-alikes alone. A Cyrillic word becomes Cyrillic. Other words stay as they are.
+    In a Cyrillic text, Latin letters in a Cyrillic word become Cyrillic. In another, a word of Latin letters and
+    look-alikes becomes Latin, and so does a word of look-alikes alone where most letters are Latin.
     """
     if text.isascii():
         return text
     latin, cyrillic = _tables()
-    text = _WORD.sub(lambda word: _unmixed(word[0], latin, cyrillic), text)
+    letters = [character for word in _WORD.findall(text) for character in word]
+    sure = sum(_is_cyrillic(each) and ord(each) not in latin for each in letters)
+    if sure > sum(map(_is_latin, letters)):
+        return _WORD.sub(lambda word: word[0].translate(cyrillic) if _is_mixed(word[0], cyrillic) else word[0], text)
+    text = _WORD.sub(lambda word: word[0].translate(latin) if _is_disguised(word[0], latin) else word[0], text)
     letters = [character for word in _WORD.findall(text) for character in word]
     if 2 * sum(map(_is_latin, letters)) <= len(letters):
         return text
     return _WORD.sub(lambda word: word[0].translate(latin) if _alike(word[0], latin) else word[0], text)
 
 
-def _unmixed(word: str, latin: dict[int, str], cyrillic: dict[int, str]) -> str:
-    if word.isascii() or not any(map(_is_latin, word)):
-        return word
-    others = [character for character in word if not _is_latin(character)]
-    if others and _alike("".join(others), latin):
-        return word.translate(latin)
-    if all(map(_is_cyrillic, others)) and all(ord(each) in cyrillic for each in word if _is_latin(each)):
-        return word.translate(cyrillic)
-    return word
+def _is_disguised(word: str, latin: dict[int, str]) -> bool:
+    """Whether a word is of Latin letters and look-alikes, and of both."""
+    others = "".join(character for character in word if not _is_latin(character))
+    return 0 < len(others) < len(word) and _alike(others, latin)
 
 
-def _alike(word: str, latin: dict[int, str]) -> bool:
-    return all(ord(character) in latin for character in word)
+def _is_mixed(word: str, cyrillic: dict[int, str]) -> bool:
+    """Whether a word is of Cyrillic letters and Latin look-alikes, and of both."""
+    others = "".join(character for character in word if _is_latin(character))
+    rest = (character for character in word if not _is_latin(character))
+    return 0 < len(others) < len(word) and _alike(others, cyrillic) and all(map(_is_cyrillic, rest))
+
+
+def _alike(word: str, table: dict[int, str]) -> bool:
+    return all(ord(character) in table for character in word)
 
 
 def _is_latin(character: str) -> bool:
