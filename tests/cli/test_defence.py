@@ -78,7 +78,7 @@ def test_progress_numbers_and_what_was_fewer_than_published_are_said(model: Path
 
 
 def test_settings_stand_behind_the_name(model: Path, data: Path, tmp_path: Path) -> None:
-    name = "refusal-direction:max_kl=1000,min_induced=-1000,positions=1"
+    name = "refusal-direction:own_answers=false,max_kl=1000,min_induced=-1000,positions=1"
     told = run("fit", name, model, "--data", data, "--out", tmp_path / "it")
     assert told.exit_code == 0, told.output
     assert "position: -1" in told.stdout
