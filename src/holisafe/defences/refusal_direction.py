@@ -15,7 +15,7 @@ from holisafe.defences._directions import read_ends, stacked, whole_requests
 from holisafe.defences._fitted import take_fitted
 from holisafe.defences._refusal_choice import Candidate, Limits, as_answered, choose, end_in_common
 from holisafe.defences._steering import Ablate, Add
-from holisafe.models import Engine, Intervention, LoadedModel, Request
+from holisafe.models import Answer, Engine, Intervention, LoadedModel, Request
 from holisafe.records import Sample
 
 
@@ -111,7 +111,8 @@ class RefusalDirection(FittedDefence):
 
     def answer(self, request: Request) -> Steps:
         """The answer with the direction added or removed."""
-        return (yield replace(request, interventions=(self.steering(), *request.interventions)))
+        answer: Answer = yield replace(request, interventions=(self.steering(), *request.interventions))
+        return answer
 
     def steering(self) -> Intervention:
         """What changes the states."""
