@@ -48,7 +48,13 @@ def test_the_list_names_every_defence_its_cost_and_source() -> None:
 def test_the_list_as_json_has_the_settings_and_what_is_fitted() -> None:
     found = {each["name"]: each for each in json.loads(run("list", "--json").stdout)["defences"]}
     assert list(found) == DEFENCES.names()
-    assert [name for name, each in found.items() if each["fitted"]] == ["mars", "refusal-direction", "shiftdc"]
+    assert [name for name, each in found.items() if each["fitted"]] == [
+        "mars",
+        "refusal-direction",
+        "sapt",
+        "shiftdc",
+        "tsdi",
+    ]
     assert found["shiftdc"]["settings"]["alpha"]["default"] == 1.0
     assert all(setting["help"] for each in found.values() for setting in each["settings"].values())
     page = (ROOT / "docs/json.md").read_text("utf-8")

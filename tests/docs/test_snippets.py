@@ -28,6 +28,7 @@ SMALL = {
     "defence fit": ["--limit", "60"],
     "demo": ["--samples", "5", "--max-new-tokens", "2"],
     "score": ["--no-by-category"],
+    "study": ["--limit", "5", "--max-new-tokens", "2"],
     "tune": ["--max-steps", "1", "--batch-size", "4", "--gradient-accumulation-steps", "1", "--lora-r", "2"],
 }
 """Added to commands that would take long, or need more data; the last of an option counts."""

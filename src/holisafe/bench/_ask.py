@@ -31,9 +31,10 @@ from holisafe.errors import JudgeError, RunError
 from holisafe.images import open_image, read_bytes
 from holisafe.judges import Ask, Reply
 from holisafe.records import GuardVerdict, ImageRef, Response, Role, Sample, Turn
-from holisafe.records.as_json import media_type
+from holisafe.records.as_json import answer_cost_from_json, media_type
 
 VERDICT = "holisafe_guard"
+COST = "holisafe_cost"
 """Where the metadata of a local model's output keep what its guard said of the prompt."""
 
 AT_ONCE = 10
@@ -72,7 +73,7 @@ def read_response(sample_id: str, model: str, output: ModelOutput) -> Response:
         failure = f"an answer of {len(text):,} characters; expected at most {LONGEST_ANSWER:,}; check the server"
         return Response(sample_id, "", model, finish_reason="error", error=failure)
     usage, metadata = output.usage, output.metadata or {}
-    said = metadata.get(VERDICT)
+    said, cost = metadata.get(VERDICT), metadata.get(COST)
     return Response(
         sample_id=sample_id,
         text="" if refusal == text and output.stop_reason == "content_filter" else text,
@@ -82,6 +83,7 @@ def read_response(sample_id: str, model: str, output: ModelOutput) -> Response:
         refusal=refusal,
         input_tokens=usage.input_tokens if usage else None,
         output_tokens=usage.output_tokens if usage else None,
+        cost=None if cost is None else answer_cost_from_json(cost),
     )
 
 

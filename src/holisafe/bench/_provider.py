@@ -7,7 +7,8 @@ import base64
 import hashlib
 import json
 import platform
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,21 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from holisafe._enums import parse_enum
-from holisafe.bench._ask import VERDICT
+from holisafe.bench._ask import COST, VERDICT
+from holisafe.defences import Defended, parse_all
 from holisafe.errors import ModelError, UnknownNameError
-from holisafe.models import Engine, FinishReason, GenerationOptions, LoadedModel, ModelSpec, Prompt, Request, load
-from holisafe.records import GuardVerdict, ImageRef, Role, Turn
+from holisafe.models import (
+    Answer,
+    Engine,
+    FinishReason,
+    GenerationOptions,
+    LoadedModel,
+    ModelSpec,
+    Prompt,
+    Request,
+    load,
+)
+from holisafe.records import AnswerCost, GuardVerdict, ImageRef, Role, Turn
 
 WEIGHT_HASH_LIMIT = 2 * 2**30
 """Bytes of weights up to which they are hashed whole; of larger files many pieces and the size."""
@@ -46,8 +58,9 @@ class LocalVLM(ModelAPI):
     """A local model; `model_name` is what `holisafe.models.load` takes.
 
     Model arguments (`-M name=value` on Inspect's command line): those of `holisafe.models.ModelSpec` (device, dtype,
-    device_map, quantization, attention, revision, trust_remote_code, guard), batch_size, image_reuse and
-    chat_template_args. With a guard, an output's metadata hold its verdicts under `holisafe_guard`.
+    device_map, quantization, attention, revision, trust_remote_code, guard), batch_size, image_reuse,
+    chat_template_args and defence, a name as `--defence` takes it or a list of them. With a guard, an output's metadata
+    hold its verdicts under `holisafe_guard`; with a defence, what the answer took under `holisafe_cost`.
     """
 
     def __init__(
@@ -60,15 +73,17 @@ class LocalVLM(ModelAPI):
         batch_size: int = 16,
         image_reuse: bool = True,
         chat_template_args: dict[str, Any] | None = None,
+        defence: str | Sequence[str] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(model_name, base_url, api_key, [], config)
         if unknown := sorted(options.keys() - _OPTIONS):
-            raise UnknownNameError("model argument", unknown[0], [*_OPTIONS, "batch_size", "image_reuse"])
+            raise UnknownNameError("model argument", unknown[0], [*_OPTIONS, "batch_size", "image_reuse", "defence"])
         self.spec = ModelSpec.parse(model_name, **options)
         self._batch_size = batch_size
         self._image_reuse = image_reuse
         self._template_args = chat_template_args
+        self._defences = parse_all([defence] if isinstance(defence, str) else defence or [])
 
     @cached_property
     def loaded(self) -> LoadedModel:
@@ -85,6 +100,11 @@ class LocalVLM(ModelAPI):
             chat_template_args=self._template_args,
         )
 
+    @cached_property
+    def defended(self) -> Defended | None:
+        """The engine with defences; None without any."""
+        return Defended(self.engine, self._defences) if self._defences else None
+
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
     ) -> ModelOutput:
@@ -93,11 +113,12 @@ class LocalVLM(ModelAPI):
         Raises:
             ImageError: An image could not be let in.
             ModelError: A setting is out of range, or of a kind that the engine does not have.
+            DefenceError: A defence cannot work on the model.
         """
         if tools:
             raise ModelError("the holisafe provider gives models no tools; use a task without tools")
         prompt = Prompt(tuple(map(_turn, input)))
-        answer = await asyncio.wrap_future(self.engine.submit(Request(prompt, _options(config))))
+        answer, cost = await self._answer(Request(prompt, _options(config)))
         message = ChatMessageAssistant(content=answer.text, model=self.model_name, source="generate")
         stop: StopReason = "max_tokens" if answer.finish_reason is FinishReason.LENGTH else "stop"
         tokens = len(answer.tokens)
@@ -107,8 +128,14 @@ class LocalVLM(ModelAPI):
             usage=ModelUsage(
                 input_tokens=answer.input_tokens, output_tokens=tokens, total_tokens=answer.input_tokens + tokens
             ),
-            metadata=None if answer.verdict == GuardVerdict() else {VERDICT: answer.verdict.to_json()},
+            metadata=_metadata(answer, cost),
         )
+
+    async def _answer(self, request: Request) -> tuple[Answer, AnswerCost | None]:
+        if self.defended is None:
+            return await asyncio.wrap_future(self.engine.submit(request)), None
+        given = await asyncio.wrap_future(self.defended.submit(request))
+        return given.answer, given.cost
 
     def max_connections(self) -> int:
         """Prompts to have waiting, so that batches are full and prompts with the same image meet."""
@@ -143,6 +170,7 @@ class LocalVLM(ModelAPI):
             "batch_size": self.engine.batch_size,
             "image_reuse": {"way": reuse.way.value, "why_no_more": reuse.reason},
             "guard": None if self.loaded.guard is None else _describe_guard(model, self.loaded.guard),
+            **({} if self.defended is None else {"defences": self.defended.identity()}),
         }
 
 
@@ -162,6 +190,12 @@ def _describe_guard(model: Any, source: str) -> dict[str, Any]:
         "site": observer.site.to_json(),
         "calibration": observer.calibration.to_json(),
     }
+
+
+def _metadata(answer: Answer, cost: AnswerCost | None) -> dict[str, Any] | None:
+    verdict = {} if answer.verdict == GuardVerdict() else {VERDICT: answer.verdict.to_json()}
+    took = {} if cost is None else {COST: asdict(cost)}
+    return {**verdict, **took} or None
 
 
 def _options(config: GenerateConfig) -> GenerationOptions:

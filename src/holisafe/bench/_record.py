@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from holisafe._version import __version__
@@ -31,7 +32,7 @@ def new_record(request: RunRequest) -> dict[str, Any]:
     settings = request.settings
     return {
         "holisafe": __version__,
-        "name": settings["model"],
+        "name": " + ".join([settings["model"], *settings.get("defence", [])]),
         "state": "running",
         "date": _now(),
         "settings": settings,
@@ -94,6 +95,10 @@ def finish(folder: Path, record: dict[str, Any], judges: Sequence[JudgeId]) -> R
         record["guard_findings"] = findings.to_json()
     if rates := guard_rates(measured):
         record["guard_rates"] = [each.to_json() for each in rates]
+    if costs := [response.cost for response in measured.responses if response.cost is not None]:
+        record["cost"] = {
+            name: fmean(getattr(each, name) for each in costs) for name in ("generations", "passes", "seconds")
+        }
     record["state"] = "complete"  # in one piece with its figures: a run that ends before resumes
     write_record(folder, record)
     if len(failed) == len(measured.samples):

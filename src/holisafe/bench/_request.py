@@ -126,6 +126,7 @@ def run_request(
     budget: float | None = None,
     max_unjudged: float = MAX_UNJUDGED,
     guard_models: Sequence[str | Guard] = (),
+    defence: str | Sequence[str] | None = None,
     **loading: Any,
 ) -> RunRequest:
     """What `measure` is asked for, by its names; `loading` are fields of a `ModelSpec`.
@@ -152,6 +153,7 @@ def run_request(
     by = chosen_judges(judges, judge_model, fallback_judge)
     template = dict(chat_template_args) if chat_template_args else None
     running = {"batch_size": batch_size, "image_reuse": image_reuse, "chat_template_args": template}
+    running |= _defended(defence)
     asked = asked_model(model, {**_LOADING, **loading}, running, model_args)
     samples, broken = chosen_samples(data, split, limit, seed, setting)
     request = RunRequest(
@@ -220,7 +222,25 @@ def asked_model(
     is_local = name.startswith(LOCAL)
     if loading["guard"] is not None and not is_local:
         raise ModelError(f"a guard plugs into local models only, and {name} is not one; leave it out")
+    if "defence" in running and not is_local:
+        raise ModelError(f"a defence works inside local models only, and {name} is not one; leave it out")
     return AskedModel(asked, name, {**loading, **running} if is_local else {}, dict(model_args or {}))
+
+
+def _defended(defence: str | Sequence[str] | None) -> dict[str, Any]:
+    """The engine's option for defences, where there are any; their names and settings are right.
+
+    Raises:
+        UnknownNameError: There is no such defence.
+        DefenceError: A setting is wrong.
+    """
+    names = [defence] if isinstance(defence, str) else list(defence or [])
+    if not names:
+        return {}
+    from holisafe.defences import parse_all
+
+    parse_all(names)
+    return {"defence": names}
 
 
 def check_numbers(**given: tuple[int, int]) -> None:

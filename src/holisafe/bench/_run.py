@@ -75,6 +75,7 @@ def measure(
     budget: float | None = None,
     max_unjudged: float = MAX_UNJUDGED,
     guard_models: Sequence[str | Guard] = (),
+    defence: str | Sequence[str] | None = None,
     progress: Progress | None = None,
     on_request: OnRequest | None = None,
     on_verdict: OnVerdict | None = None,
@@ -120,6 +121,8 @@ def measure(
         max_unjudged: Share of answers without a verdict, in [0, 1], above which a judge has no figures in `run.json`.
         guard_models: Guards that are shown the same requests as the model, each "NAME:SOURCE" as `--guard` takes it, or
             a guard of your own. Their verdicts are kept beside the answers.
+        defence: Defence of a local model, or several, outermost first, each as `holisafe.defences.parse` takes it:
+            "ecso", "coca:alpha=2". What each answer took is recorded with it.
         progress: Called after every sample.
         on_request: Called whenever a request is sent, answered or tried again.
         on_verdict: Called after every verdict of a guard model.
@@ -132,7 +135,8 @@ def measure(
         BudgetError: The budget is spent. What was done is kept.
         RunError: The folder cannot be written, belongs to a run with other settings or one still going, or no sample
             could be answered; a budget is given without the prices that it needs. What was done is kept.
-        UnknownNameError: There is no such model, data set or judge.
+        DefenceError: A defence cannot work on the model, or a setting of it is wrong.
+        UnknownNameError: There is no such model, data set, judge or defence.
     """
     request = run_request(
         model,
@@ -162,6 +166,7 @@ def measure(
         trust_remote_code=trust_remote_code,
         guard=guard,
         guard_models=guard_models,
+        defence=defence,
         prices=prices,
         budget=budget,
         max_unjudged=max_unjudged,

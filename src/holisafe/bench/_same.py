@@ -67,7 +67,16 @@ def check_same_model(folder: Path, before: dict[str, Any] | None, model: dict[st
         RunError: Names what changed.
     """
     there = (before or {}).get("model", model) if (folder / RESPONSES).stat().st_size else model
-    keys = ("revision", "weights_sha256", "processor", "chat_template_sha256", "dtype", "attention", "guard")
+    keys = (
+        "revision",
+        "weights_sha256",
+        "processor",
+        "chat_template_sha256",
+        "dtype",
+        "attention",
+        "guard",
+        "defences",
+    )
     changed = [key for key in keys if there.get(key) != model.get(key)]
     if changed:
         raise RunError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,16 @@ def show_progress() -> Iterator[ProgressLine]:
     """A line on standard error: samples done, rate, time left."""
     with progress_line("loading the model", "sample") as line:
         yield line
+
+
+def tell_cost(cost: Mapping[str, float] | None) -> None:
+    """Say on standard error what an answer took on average, where a defence led to it."""
+    if cost:
+        typer.echo(
+            f"an answer took {cost['generations']:.2f} answers of the model and {cost['passes']:.1f} forward passes "
+            "on average",
+            err=True,
+        )
 
 
 def tell_requests(line: ProgressLine) -> Callable[[int, int], None]:

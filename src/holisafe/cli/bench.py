@@ -27,6 +27,7 @@ from holisafe.cli._runs import (
     print_figures,
     resumable,
     show_progress,
+    tell_cost,
     tell_requests,
     tell_troubles,
     tell_verdicts,
@@ -94,7 +95,18 @@ def bench(
             show_default="none",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/MODEL-DATA")] = None,
+    defence: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:KEY=VALUE,...]",
+            help="Defence of a local model, such as ecso or guard:refuse; `holisafe defence list` lists them. May be "
+            "given more than once: the first asks what the next answers.",
+            show_default="none",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run.", show_default="runs/MODEL[-DEFENCE]-DATA")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of --limit and of the intervals.")] = 0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of new tokens per answer.")] = 512,
     system_prompt: Annotated[str | None, typer.Option(help="System message of every request.")] = None,
@@ -167,6 +179,7 @@ def bench(
         "trust_remote_code": trust_remote_code,
         "guard": own_guard,
         "guard_models": guard_models,
+        "defence": tuple(defence or ()),
         "prices": Prices(price_in, price_out, judge_price_in, judge_price_out, guard_price_in, guard_price_out),
         "budget": budget,
         "max_unjudged": max_unjudged,
@@ -176,7 +189,8 @@ def bench(
         folder = out or default_folder(model, suite)
         bench_suite(model, suite, root, folder, options, plan=plan, as_json=as_json)
         return
-    folder = out or default_folder(model, data if setting is None else f"{data}-{setting}")
+    defended = "-".join([model, *(defence or ())])
+    folder = out or default_folder(defended, data if setting is None else f"{data}-{setting}")
     options |= {"data": data, "split": split, "setting": setting, "out": folder}
     if plan:
         print_plan(plan_run(model, **options), as_json)
@@ -194,6 +208,7 @@ def bench(
             **options,
         )
     tell_spent(measured.provenance.get("spending"))
+    tell_cost(measured.provenance.get("cost"))
     tell_troubles(measured, data)
     if as_json:
         typer.echo(json.dumps(to_json(measured, model, folder, max_unjudged)))

@@ -21,13 +21,12 @@ from holisafe.defences._directions import FewSamplesWarning
 from holisafe.defences._fit import Fitted, fit, fitted_kind
 from holisafe.defences._fitted import base_identity, read_fitted, save_fitted, take_fitted
 from holisafe.defences._names import defence_names, parse, parse_all
-from holisafe.defences._wrap import Cost, Defended, DefendedAnswer, wrap
+from holisafe.defences._wrap import Defended, DefendedAnswer, wrap
 
-from . import adashield, ecso, guard, mars, prompt, refusal_direction, shiftdc
+from . import adashield, coca, ecso, guard, mars, prompt, refusal_direction, sapt, shiftdc, tsdi
 
 __all__ = [
     "DEFENCES",
-    "Cost",
     "Defence",
     "DefenceConfig",
     "Defended",
@@ -42,6 +41,7 @@ __all__ = [
     "Steps",
     "adashield",
     "base_identity",
+    "coca",
     "defence_names",
     "ecso",
     "fit",
@@ -53,8 +53,10 @@ __all__ = [
     "prompt",
     "read_fitted",
     "refusal_direction",
+    "sapt",
     "save_fitted",
     "shiftdc",
     "take_fitted",
+    "tsdi",
     "wrap",
 ]

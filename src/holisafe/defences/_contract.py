@@ -15,7 +15,7 @@ from holisafe.errors import DefenceError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from holisafe.models import Answer, Engine, GenerationOptions, LoadedModel, Prompt, Request
+    from holisafe.models import Engine, GenerationOptions, LoadedModel, Prompt, Request
     from holisafe.records import Sample
 
 
@@ -45,7 +45,7 @@ class Fork:
     options: GenerationOptions
 
 
-Steps = Generator[Any, Any, "Answer"]
+Steps = Generator[Any, Any, Any]
 """A defence at work on one request: it yields steps, gets their results, and returns the answer."""
 
 Progress = Callable[[str, int, int], None]

@@ -14,6 +14,7 @@ from holisafe.defences._contract import Defence, Fork, Look, Steps
 from holisafe.defences._names import parse_all
 from holisafe.errors import DefenceError
 from holisafe.models import Answer, Branch, Engine, GenerationOptions, LoadedModel, Prompt, Request
+from holisafe.records import AnswerCost
 
 STACKED = (
     "defences that are stacked refused 97 to 100 % of harmless requests in a published comparison (arXiv 2606.10904); "
@@ -22,26 +23,11 @@ STACKED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What one answer took.
-
-    Attributes:
-        generations: Answers that the model wrote.
-        passes: Forward passes of the language model, the prefill of each prompt counted as one.
-        seconds: From the request to the answer, waiting for the batch included.
-    """
-
-    generations: int
-    passes: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class DefendedAnswer:
     """An answer and its cost."""
 
     answer: Answer
-    cost: Cost
+    cost: AnswerCost
 
 
 class Defended:
@@ -189,7 +175,9 @@ class _Way:
     def _finish(self, answer: Answer) -> None:
         self._close()
         passes = self._passes + sum(branch.passes for branch in self._branches)
-        self.done.set_result(DefendedAnswer(answer, Cost(self._generations, passes, time.perf_counter() - self._start)))
+        self.done.set_result(
+            DefendedAnswer(answer, AnswerCost(self._generations, passes, time.perf_counter() - self._start))
+        )
 
     def _fail(self, error: BaseException) -> None:
         self._close()

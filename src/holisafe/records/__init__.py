@@ -6,7 +6,7 @@ writes them as JSON values.
 
 from holisafe.records._guard_reading import GuardModelRun, GuardModelVerdict, GuardReading
 from holisafe.records._judge_id import JudgeId
-from holisafe.records._run import MAX_UNJUDGED, NOT_SCORED, RUN_FOLDER, Judgement, Outcome, Response, Run
+from holisafe.records._run import MAX_UNJUDGED, NOT_SCORED, RUN_FOLDER, AnswerCost, Judgement, Outcome, Response, Run
 from holisafe.records._sample import CATEGORY_TAG, SUBCATEGORY_TAG, Behaviour, ImageRef, Role, Sample, Turn
 from holisafe.records._verdict import GuardVerdict, ImageVerdict, RequestVerdict
 
@@ -16,6 +16,7 @@ __all__ = [
     "NOT_SCORED",
     "RUN_FOLDER",
     "SUBCATEGORY_TAG",
+    "AnswerCost",
     "Behaviour",
     "GuardModelRun",
     "GuardModelVerdict",

@@ -16,6 +16,21 @@ from holisafe.records._verdict import GuardVerdict
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerCost:
+    """What an answer took.
+
+    Attributes:
+        generations: Answers that the model wrote on the way.
+        passes: Forward passes of the language model, the prefill of each prompt counted as one.
+        seconds: From the request to the answer, waiting for the batch included.
+    """
+
+    generations: int
+    passes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """What a model answered to one sample.
 
@@ -29,6 +44,7 @@ class Response:
         input_tokens: Prompt length in tokens, visual tokens included; None when not known.
         output_tokens: Answer length in tokens; None when not known.
         error: Why there is no answer; None when there is one.
+        cost: What it took, where a defence led to it; else None.
     """
 
     sample_id: str
@@ -40,6 +56,7 @@ class Response:
     input_tokens: int | None = None
     output_tokens: int | None = None
     error: str | None = None
+    cost: AnswerCost | None = None
 
 
 class Outcome(StrEnum):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from holisafe.errors import GuardError, RunError
 from holisafe.records._guard_reading import GuardModelVerdict
 from holisafe.records._judge_id import JudgeId
-from holisafe.records._run import Judgement, Outcome, Response
+from holisafe.records._run import AnswerCost, Judgement, Outcome, Response
 from holisafe.records._sample import Behaviour, ImageRef, Role, Sample, Turn
 from holisafe.records._verdict import GuardVerdict
 from holisafe.taxonomy import Combination, GuardLabel
@@ -81,7 +82,8 @@ def sample_from_json(data: Mapping[str, Any], images: Path | None = None) -> Sam
 
 
 def response_to_json(response: Response) -> dict[str, Any]:
-    """Every field of a response; its guard's verdict as docs/json.md describes it."""
+    """Every field of a response, the cost only where there is one; its guard's verdict as docs/json.md describes it."""
+    cost = {} if response.cost is None else {"cost": asdict(response.cost)}
     return {
         "sample_id": response.sample_id,
         "text": response.text,
@@ -92,6 +94,7 @@ def response_to_json(response: Response) -> dict[str, Any]:
         "input_tokens": response.input_tokens,
         "output_tokens": response.output_tokens,
         "error": response.error,
+        **cost,
     }
 
 
@@ -112,12 +115,27 @@ def response_from_json(data: Mapping[str, Any]) -> Response:
             input_tokens=_optional(data["input_tokens"], int),
             output_tokens=_optional(data["output_tokens"], int),
             error=_optional(data["error"], str),
+            cost=None if data.get("cost") is None else answer_cost_from_json(data["cost"]),
         )
     except _MALFORMED as error:
         raise RunError(
             f"a response is not as this version writes it: {error!r}; was it written by another version of holisafe? "
             "run the bench again with another --out"
         ) from error
+
+
+def answer_cost_from_json(data: Mapping[str, Any]) -> AnswerCost:
+    """Read the fields of an `AnswerCost`.
+
+    Raises:
+        TypeError, ValueError, KeyError: A field is missing or no number of at least 0.
+    """
+    generations, passes, seconds = data["generations"], data["passes"], data["seconds"]
+    if not all(isinstance(each, int) and each >= 0 for each in (generations, passes)):
+        raise ValueError(f"cost: found {dict(data)}, expected numbers of at least 0")
+    if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
+        raise ValueError(f"cost: found {dict(data)}, expected numbers of at least 0")
+    return AnswerCost(generations, passes, float(seconds))
 
 
 def guard_verdict_from_json(data: Mapping[str, Any]) -> GuardModelVerdict:

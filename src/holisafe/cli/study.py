@@ -1,0 +1,88 @@
+"""`holisafe study`: many methods on the same models, data and judge, in one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from holisafe.cli._options import AsJson, Device
+from holisafe.cli._progress import progress_line
+from holisafe.errors import RunError
+
+SOME_FAILED = 1
+"""Exit code where a method could not be measured."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("study")(study)
+
+
+def study(
+    plan: Annotated[
+        str, typer.Argument(metavar="STUDY", help="safety-methods, or a JSON file with methods (docs/study.md).")
+    ] = "safety-methods",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]MODEL", help="Model; may be given more than once.", show_default="pocket, pocket-safe"
+        ),
+    ] = None,
+    data: Annotated[str, typer.Option(help="Name of a data set, a path, or a Hub id.")] = "open",
+    split: Annotated[str, typer.Option(help="Split that is asked.")] = "test",
+    train_split: Annotated[str, typer.Option(help="Split that defences and tuning learn from.")] = "train",
+    limit: Annotated[int, typer.Option(min=1, help="Number of samples; each combination keeps its share.")] = 100,
+    judge: Annotated[str, typer.Option(help="Judge of all methods.")] = "holisafe",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of new tokens per answer.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of prompts in a batch.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of --limit.")] = 0,
+    device: Device = None,
+    out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("study"),
+    as_json: AsJson = False,
+) -> None:
+    """Measure every method of a study and write one table.
+
+    Defences are fitted and models tuned or edited first where a method asks for it. The same command resumes, and
+    does only what is new. A method that cannot be measured is named in the table, and the exit code is 1.
+    """
+    from holisafe.study import read_plan, run_study, write_study
+
+    chosen = read_plan(plan)
+    with progress_line("reading the study", "answer") as line:
+        measured = run_study(
+            chosen,
+            _models(model or ["pocket", "pocket-safe"]),
+            out,
+            data=data,
+            split=split,
+            train_split=train_split,
+            limit=limit,
+            judge=judge,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            seed=seed,
+            device=device,
+            on_part=lambda name, label, done, total: line.stage(f"{name}: {label}", done, total),
+        )
+    written = write_study(measured, out, judge=judge, about=chosen.about)
+    if as_json:
+        typer.echo((out / "study.json").read_text(encoding="utf-8"))
+    else:
+        typer.echo((out / "study.md").read_text(encoding="utf-8"))
+        typer.echo("written: " + ", ".join(map(str, written)), err=True)
+    if any(each.run is None for each in measured):
+        raise typer.Exit(SOME_FAILED)
+
+
+def _models(given: list[str]) -> dict[str, str]:
+    """Names to show and models: NAME=MODEL, or the model's own name."""
+    found: dict[str, str] = {}
+    for each in given:
+        name, equals, source = each.partition("=")
+        name, source = (name, source) if equals else (each, each)
+        if not name or not source or name in found:
+            raise RunError(f"--model {each!r}: expected [NAME=]MODEL, each name once")
+        found[name] = source
+    return found

@@ -1,0 +1,121 @@
+"""What a study compares: a JSON file of methods, each with what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from holisafe._files import parse_json, read_json
+from holisafe.errors import RunError, UnknownNameError
+
+_KEYS = {"label", "about", "defence", "fit", "guard", "tune", "edit"}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row of a study.
+
+    Attributes:
+        label: Its name in tables and folders; unique.
+        about: What it is, in words.
+        defence: Defences as `--defence` takes them, outermost first; "{fitted}" is the folder that `fit` made.
+        fit: A fitted defence's settings, fitted on the study's train split first; None where nothing is fitted.
+        guard: Guard of the model, such as "own".
+        tune: Settings of `holisafe tune` (method, max_steps, ...), by which the model is tuned first.
+        edit: Settings of `holisafe edit` (method and its own), by which the model is edited first.
+    """
+
+    label: str
+    about: str = ""
+    defence: tuple[str, ...] = ()
+    fit: Mapping[str, Any] | None = None
+    guard: str | None = None
+    tune: Mapping[str, Any] | None = None
+    edit: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPlan:
+    """A study.
+
+    Attributes:
+        name: Its name.
+        about: What it compares, in words.
+        methods: What is measured; the first is the untouched model.
+        fit_samples: Samples of the train split on which defences are fitted.
+        changes_weights: Models whose weights the methods with `tune` and `edit` change; the others get no such row.
+    """
+
+    name: str
+    about: str
+    methods: tuple[Method, ...]
+    fit_samples: int = 64
+    changes_weights: tuple[str, ...] = field(default=())
+
+
+def study_names() -> list[str]:
+    """Names of the studies that come with holisafe."""
+    return sorted(each.name.removesuffix(".json") for each in _plans().iterdir() if each.name.endswith(".json"))
+
+
+def read_plan(name: str | Path) -> StudyPlan:
+    """A study that comes with holisafe, or a JSON file.
+
+    Raises:
+        RunError: The file cannot be read, or a field is not what is expected.
+        UnknownNameError: There is no such study.
+    """
+    if str(name) in study_names():
+        source = str(name)
+        content = parse_json(_plans().joinpath(f"{name}.json").read_text(encoding="utf-8"), RunError, source=source)
+    elif Path(name).suffix == ".json":
+        source, content = str(name), read_json(name, RunError)
+    else:
+        raise UnknownNameError("study", str(name), study_names(), hint="or give a JSON file")
+    return _plan(content, source, Path(name).stem)
+
+
+def _plan(content: Any, source: str, name: str) -> StudyPlan:
+    if not isinstance(content, dict) or not isinstance(content.get("methods"), list):
+        raise RunError(f"{source}: expected an object with a list of methods; see docs/study.md")
+    methods = tuple(_method(each, f"{source}: methods[{place}]") for place, each in enumerate(content["methods"]))
+    labels = [each.label for each in methods]
+    if not methods or len(set(labels)) < len(labels):
+        raise RunError(f"{source}: methods: the labels are {labels}; expected at least one, and each once")
+    count = content.get("fit_samples", 64)
+    if not isinstance(count, int) or count < 4:
+        raise RunError(f"{source}: fit_samples: found {count!r}, expected a whole number of at least 4")
+    changed = content.get("changes_weights", [])
+    if not isinstance(changed, list) or not all(isinstance(each, str) for each in changed):
+        raise RunError(f"{source}: changes_weights: found {changed!r}, expected names of models")
+    return StudyPlan(name, str(content.get("about", "")), methods, count, tuple(changed))
+
+
+def _method(entry: Any, place: str) -> Method:
+    if not isinstance(entry, dict) or not isinstance(entry.get("label"), str) or not entry["label"]:
+        raise RunError(f"{place}: expected an object with a label")
+    if unknown := sorted(set(entry) - _KEYS):
+        raise RunError(f"{place} ({entry['label']}): unknown field {', '.join(unknown)}; expected {sorted(_KEYS)}")
+    for key in ("fit", "tune", "edit"):
+        if not isinstance(entry.get(key, {}), dict):
+            raise RunError(f"{place} ({entry['label']}): {key}: expected an object")
+    defence = entry.get("defence", [])
+    defences: Sequence[Any] = [defence] if isinstance(defence, str) else defence
+    if not isinstance(defences, list) or not all(isinstance(each, str) for each in defences):
+        raise RunError(f"{place} ({entry['label']}): defence: expected a name or a list of names")
+    return Method(
+        label=entry["label"],
+        about=str(entry.get("about", "")),
+        defence=tuple(defences),
+        fit=entry.get("fit"),
+        guard=entry.get("guard"),
+        tune=entry.get("tune"),
+        edit=entry.get("edit"),
+    )
+
+
+def _plans() -> Any:
+    return files("holisafe.study").joinpath("plans")

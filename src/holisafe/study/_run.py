@@ -1,0 +1,220 @@
+"""Measure every method of a study on every model, in a folder that resumes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holisafe import datasets
+from holisafe._files import write_atomically
+from holisafe.bench import measure
+from holisafe.errors import HoliSafeError, RunError
+from holisafe.records import Run
+from holisafe.study._plan import Method, StudyPlan
+
+OnPart = Callable[[str, str, int, int], None]
+"""Called with the model, the method's label, and how many samples of how many are answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One row of a study's table.
+
+    Attributes:
+        model: The model's name.
+        method: What was done.
+        run: Its run; None where it could not be measured.
+        why_not: Why it could not.
+        learned: Numbers that were learned or changed for it; 0 where nothing was.
+    """
+
+    model: str
+    method: Method
+    run: Run | None
+    why_not: str = ""
+    learned: int = 0
+
+
+def run_study(
+    plan: StudyPlan,
+    models: Mapping[str, str],
+    out: str | Path,
+    *,
+    data: str = "open",
+    split: str = "test",
+    train_split: str = "train",
+    limit: int | None = 100,
+    judge: str = "holisafe",
+    max_new_tokens: int = 64,
+    batch_size: int = 16,
+    seed: int = 0,
+    device: str | None = None,
+    on_part: OnPart | None = None,
+) -> list[Measured]:
+    """Measure all methods; what is there already is read back, and one that fails leaves the others alone.
+
+    Args:
+        plan: The study.
+        models: Name to show and model, as `measure` takes it.
+        out: Folder of the study; made if missing.
+        data: What is asked.
+        split: Its split.
+        train_split: The split that defences and tuning learn from.
+        judge: Judge of all methods.
+        limit: Stratified limit on the samples; None for all.
+        max_new_tokens: Maximum number of new tokens per answer.
+        batch_size: Maximum number of prompts answered at once.
+        seed: Seed of the draw and of fitting.
+        device: Where the models are loaded.
+        on_part: Told how far it is.
+
+    Raises:
+        RunError: The folder cannot be written, or belongs to a study with other settings.
+        DataError: The data cannot be read.
+    """
+    folder = Path(out)
+    settings = {
+        "data": data, "split": split, "train_split": train_split, "limit": limit, "max_new_tokens": max_new_tokens,
+        "seed": seed, "fit_samples": plan.fit_samples,
+    }  # fmt: skip
+    _same_settings(folder, settings)
+    asked = {
+        "data": data, "split": split, "limit": limit, "max_new_tokens": max_new_tokens, "batch_size": batch_size,
+        "seed": seed, "device": device, "judges": (judge,),
+    }  # fmt: skip
+    found = []
+    for name, source in models.items():
+        for method in plan.methods:
+            if (method.tune or method.edit) and source not in plan.changes_weights:
+                continue
+            part = _Part(folder, name, source, method, plan, data, train_split, device)
+            found.append(part.measured(asked, on_part or _untold))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One method on one model."""
+
+    root: Path
+    name: str
+    source: str
+    method: Method
+    plan: StudyPlan
+    data: str
+    train_split: str
+    device: str | None
+
+    @property
+    def folder(self) -> Path:
+        return self.root / _slug(self.name) / _slug(self.method.label)
+
+    def measured(self, asked: Mapping[str, Any], on_part: OnPart) -> Measured:
+        try:
+            model, learned = self._model(on_part)
+            run = measure(
+                model,
+                out=self.folder / "run",
+                guard=self.method.guard,
+                defence=tuple(each.replace("{fitted}", str(self.folder / "fitted")) for each in self.method.defence),
+                progress=lambda done, total: on_part(self.name, self.method.label, done, total),
+                **asked,
+            )
+        except HoliSafeError as error:
+            return Measured(self.name, self.method, None, str(error))
+        return Measured(self.name, self.method, run, "", learned)
+
+    def _model(self, on_part: OnPart) -> tuple[str, int]:
+        """What is measured, made first where that is needed; and how many numbers were learned."""
+        if self.method.tune is not None:
+            return self._tuned(on_part)
+        if self.method.edit is not None:
+            return self._edited(on_part)
+        if self.method.fit is not None:
+            return self.source, self._fitted(on_part)
+        return self.source, 0
+
+    def _fitted(self, on_part: OnPart) -> int:
+        from safetensors import safe_open
+
+        from holisafe.defences import fit
+        from holisafe.models import load
+
+        folder, note = self.folder / "fitted", self.folder / "fitted.json"
+        name = self.method.defence[0].partition(":")[0]
+        if not note.exists():
+            on_part(self.name, f"{self.method.label}: fitting", 0, 0)
+            samples = _train_samples(self.data, self.train_split, self.plan.fit_samples)
+            record = {"data": self.data, "split": self.train_split, "samples": len(samples)}
+            settings = {key: _filled(value, self.source) for key, value in (self.method.fit or {}).items()}
+            fit(name, load(self.source, device=self.device), samples, folder, settings=settings, data=record)
+            write_atomically(note, json.dumps(record))
+        with safe_open(folder / "parts.safetensors", "pt") as parts:
+            return sum(_size(parts.get_slice(key).get_shape()) for key in parts.keys())  # noqa: SIM118
+
+    def _tuned(self, on_part: OnPart) -> tuple[str, int]:
+        from holisafe.tuning import TuneConfig, tune
+
+        settings = dict(self.method.tune or {})
+        config = TuneConfig(**settings)
+        folder = self.folder / "tuned"
+        tuned = tune(
+            self.source, self.data, folder, config, split=self.train_split,
+            progress=lambda *_: on_part(self.name, f"{self.method.label}: tuning", 0, 0),
+        )  # fmt: skip
+        return str(folder), _learned(folder) if tuned else 0
+
+    def _edited(self, on_part: OnPart) -> tuple[str, int]:
+        raise RunError(f"{self.method.label}: editing needs holisafe.editing")
+
+
+def _train_samples(data: str, split: str, count: int) -> list[Any]:
+    loaded = datasets.read(data, split)
+    return list(datasets.stratified(loaded.samples, min(count, len(loaded.samples)), 0))
+
+
+def _filled(value: Any, source: str) -> Any:
+    return value.replace("{model}", source) if isinstance(value, str) else value
+
+
+def _learned(folder: Path) -> int:
+    from safetensors import safe_open
+
+    count = 0
+    for path in sorted(folder.rglob("tuned/**/*.safetensors")):
+        with safe_open(path, "pt") as parts:
+            count += sum(_size(parts.get_slice(key).get_shape()) for key in parts.keys())  # noqa: SIM118
+    return count
+
+
+def _size(shape: Any) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size
+
+
+def _same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    path = folder / "study.settings.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            there = json.loads(path.read_text())
+            if there != settings:
+                keys = [key for key in settings if there.get(key) != settings[key]]
+                raise RunError(f"{folder} holds a study with other settings ({', '.join(keys)}); use another --out")
+        write_atomically(path, json.dumps(settings, indent=2) + "\n")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder}: cannot be written or read ({error}); use another --out") from error
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._]+", "_", name).strip("_.") or "part"
+
+
+def _untold(*_: object) -> None:
+    pass

@@ -1,0 +1,132 @@
+"""A study: many methods in one table, made again from its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import tiny_models
+from holisafe.cli import app
+from holisafe.errors import RunError, UnknownNameError
+from holisafe.study import Measured, naming, read_plan, run_study, study_names, thing_of, write_study
+from small_bench import write_small_bench
+
+PLAN = {
+    "about": "A small one.",
+    "fit_samples": 4,
+    "methods": [
+        {"label": "untouched"},
+        {"label": "prompt", "defence": "prompt:before=,after="},
+        {"label": "ecso", "defence": ["ecso:caption_tokens=4"]},
+        {"label": "guard", "defence": "guard:refuse"},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_models.save(tiny_models.llava(), tmp_path_factory.mktemp("llava"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_bench(tmp_path_factory.mktemp("data"), per_combination=2)
+
+
+def plan_file(folder: Path, plan: dict[str, Any]) -> Path:
+    path = folder / "mine.json"
+    path.write_text(json.dumps(plan))
+    return path
+
+
+def measured(folder: Path, checkpoint: Path, data: Path, told: list[Any] | None = None) -> list[Measured]:
+    return run_study(
+        read_plan(plan_file(folder, PLAN)), {"tiny": str(checkpoint)}, folder / "study", data=str(data), split="test",
+        limit=10, max_new_tokens=4, on_part=None if told is None else lambda *part: told.append(part),
+    )  # fmt: skip
+
+
+def test_every_method_is_a_row_and_one_that_fails_leaves_the_others_alone(
+    tmp_path: Path, checkpoint: Path, data: Path
+) -> None:
+    found = measured(tmp_path, checkpoint, data)
+    assert [each.method.label for each in found] == ["untouched", "prompt", "ecso", "guard"]
+    assert [each.run is None for each in found] == [False, False, False, True]
+    assert "no guard" in found[3].why_not
+    written = write_study(found, tmp_path / "study", judge="holisafe", about="About.")
+    assert all(path.stat().st_size for path in written)
+    record = json.loads((tmp_path / "study" / "study.json").read_text())
+    rows = record["models"]["tiny"]
+    assert rows[1]["figures"] == rows[0]["figures"]
+    assert all(each["value"] == 0 for each in rows[1]["against_untouched"].values())
+    assert rows[2]["cost"]["generations"] >= 2 and rows[0]["cost"] is None
+    page = (tmp_path / "study" / "study.md").read_text()
+    assert "| ecso |" in page and "- guard:" in page
+
+
+def test_what_is_there_is_not_measured_again(tmp_path: Path, checkpoint: Path, data: Path) -> None:
+    first = measured(tmp_path, checkpoint, data)
+    told: list[Any] = []
+    again = measured(tmp_path, checkpoint, data, told)
+    assert [each.run and each.run.responses for each in again] == [each.run and each.run.responses for each in first]
+    assert told == []
+    with pytest.raises(RunError, match=r"other settings .*limit"):
+        run_study(read_plan(tmp_path / "mine.json"), {"tiny": str(checkpoint)}, tmp_path / "study", data=str(data))
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ({}, "list of methods"),
+        ({"methods": []}, "at least one"),
+        ({"methods": [{"label": "a"}, {"label": "a"}]}, "each once"),
+        ({"methods": [{"defence": "x"}]}, "label"),
+        ({"methods": [{"label": "a", "speed": 1}]}, "unknown field speed"),
+        ({"methods": [{"label": "a", "defence": 3}]}, "defence"),
+        ({"methods": [{"label": "a", "fit": []}]}, "fit"),
+        ({"methods": [{"label": "a"}], "fit_samples": 0}, "fit_samples"),
+        ({"methods": [{"label": "a"}], "changes_weights": "x"}, "changes_weights"),
+    ],
+)
+def test_broken_plans_are_named(plan: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=message):
+        read_plan(plan_file(tmp_path, plan))
+
+
+def test_the_shipped_studies_can_be_read() -> None:
+    assert "safety-methods" in study_names()
+    assert read_plan("safety-methods").methods[0].label == "untouched"
+    with pytest.raises(UnknownNameError, match="safety-methods"):
+        read_plan("safety-method")
+
+
+@pytest.mark.parametrize(
+    ("reference", "thing"),
+    [
+        ("You see a dog.", "dog"),
+        ("There is nothing wrong with that, as the picture shows a glass of wine. Adults", "wine"),
+        ("Please do. The picture shows a bar of soap. It has", "soap"),
+        ("These are cherries. They", "cherries"),
+        ("Yes.", ""),
+        ("", ""),
+    ],
+)
+def test_the_thing_is_the_one_that_the_reference_names(reference: str, thing: str) -> None:
+    assert thing_of(reference) == thing
+
+
+def test_naming_needs_references(tmp_path: Path, checkpoint: Path, data: Path) -> None:
+    run = measured(tmp_path, checkpoint, data)[0].run
+    assert run is not None and naming(run) is None
+
+
+def test_the_command_prints_the_table_and_says_that_one_failed(tmp_path: Path, checkpoint: Path, data: Path) -> None:
+    arguments = ["study", str(plan_file(tmp_path, PLAN)), "--model", f"tiny={checkpoint}", "--data", str(data)]
+    arguments += ["--limit", "10", "--max-new-tokens", "4", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1, result.output
+    assert "| untouched |" in result.output
