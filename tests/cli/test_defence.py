@@ -48,7 +48,13 @@ def test_the_list_names_every_defence_its_cost_and_source() -> None:
 def test_the_list_as_json_has_the_settings_and_what_is_fitted() -> None:
     found = {each["name"]: each for each in json.loads(run("list", "--json").stdout)["defences"]}
     assert list(found) == DEFENCES.names()
-    assert [name for name, each in found.items() if each["fitted"]] == ["mars", "refusal-direction", "shiftdc"]
+    assert [name for name, each in found.items() if each["fitted"]] == [
+        "mars",
+        "refusal-direction",
+        "sapt",
+        "shiftdc",
+        "tsdi",
+    ]
     assert found["shiftdc"]["settings"]["alpha"]["default"] == 1.0
     assert all(setting["help"] for each in found.values() for setting in each["settings"].values())
     page = (ROOT / "docs/json.md").read_text("utf-8")
@@ -78,7 +84,7 @@ def test_progress_numbers_and_what_was_fewer_than_published_are_said(model: Path
 
 
 def test_settings_stand_behind_the_name(model: Path, data: Path, tmp_path: Path) -> None:
-    name = "refusal-direction:max_kl=1000,min_induced=-1000,positions=1"
+    name = "refusal-direction:own_answers=false,max_kl=1000,min_induced=-1000,positions=1"
     told = run("fit", name, model, "--data", data, "--out", tmp_path / "it")
     assert told.exit_code == 0, told.output
     assert "position: -1" in told.stdout

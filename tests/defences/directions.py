@@ -15,7 +15,7 @@ from holisafe.records import Sample
 from models.engine.pictures import TALL, WIDE
 
 OPTIONS = GenerationOptions(max_new_tokens=10)
-ANY = {"max_kl": 1e9, "min_induced": -1e9}
+ANY = {"own_answers": False, "max_kl": 1e9, "min_induced": -1e9}
 """Settings under which a model that never learned to refuse has a refusal direction."""
 
 WORDS = ("hm", "this", "it now", "a cup", "red", "one more", "that")

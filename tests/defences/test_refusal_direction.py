@@ -16,6 +16,7 @@ from holisafe.defences._directions import Classes, whole_requests
 from holisafe.defences._refusal_choice import (
     Candidate,
     Limits,
+    as_answered,
     choose,
     end_in_common,
     first_distribution,
@@ -180,6 +181,63 @@ def test_the_one_whose_removal_leaves_least_refusal_is_chosen_among_those_that_p
     expected = candidates()[best]
     assert (chosen.candidate.layer, chosen.candidate.position) == (expected.layer, expected.position)
     assert (chosen.kl, chosen.induced, chosen.bypassed) == pytest.approx(figures[best])
+
+
+def before_the_head(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    """What the head reads at the last token, (hidden,)."""
+    seen: list[torch.Tensor] = []
+    hook = model.lm_head.register_forward_pre_hook(lambda _, read: seen.append(read[0][0, -1].clone()))
+    model(**inputs)
+    hook.remove()
+    return seen[0]
+
+
+@pytest.fixture(scope="module")
+def refusing(classes: Classes) -> LoadedModel:
+    """A tiny model whose head begins answers to harmful requests, and only these, with I."""
+    model = tiny("llava")
+    changed = copy.deepcopy(model.model)
+    with Engine(changed, model.processor) as engine:
+        harmless, harmful = (
+            torch.stack([engine.look(each, before_the_head).result() for each in prompts]).mean(0)
+            for prompts in (classes.harmless, classes.harmful)
+        )
+    middle, apart = (harmless + harmful) / 2, harmful - harmless
+    across = apart - (apart @ middle) / (middle @ middle) * middle
+    with torch.no_grad():
+        token = model.processor.tokenizer("I", add_special_tokens=False)["input_ids"][0]
+        changed.lm_head.weight[token] = 60 * across / (across @ across)
+    return LoadedModel(changed, model.processor, "refusing")
+
+
+def test_only_what_the_model_itself_refuses_or_answers_is_learned_from(classes: Classes, refusing: LoadedModel) -> None:
+    mixed = Classes(
+        [*classes.harmless, classes.harmful[0]],
+        [classes.harmless[0], *classes.harmful],
+        classes.harmless_validation,
+        classes.harmful_validation,
+    )
+    with Engine(refusing.model, refusing.processor) as engine:
+        assert as_answered(engine, mixed, ["I"], told) == classes
+
+
+def test_removing_the_direction_of_a_model_that_refuses_takes_its_refusal_away(
+    classes: Classes, refusing: LoadedModel, tmp_path: Any
+) -> None:
+    with pytest.warns(UserWarning):
+        fit("refusal-direction", refusing, samples(), tmp_path / "it", settings={"max_kl": 10, "min_induced": -1e9})
+    parts = read_fitted(tmp_path / "it", "refusal-direction")[1]
+    tokens = [refusing.processor.tokenizer("I", add_special_tokens=False)["input_ids"][0]]
+    with Engine(refusing.model, refusing.processor) as engine:
+        before = refusal_score(first_distribution(engine, classes.harmful), tokens)
+        removed = Ablate.of(parts["direction"])
+        after = refusal_score(first_distribution(engine, classes.harmful, removed), tokens)
+    assert before > 0 and after < before - 5
+
+
+def test_a_model_that_refuses_nothing_has_no_such_direction(tmp_path: Any) -> None:
+    with pytest.warns(UserWarning), pytest.raises(DefenceError, match=r"refuses none of 6 harmful requests"):
+        fit("refusal-direction", tiny("llava"), samples(), tmp_path)
 
 
 def test_the_last_fifth_of_the_layers_is_left_out(classes: Classes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -71,6 +71,30 @@ def end_in_common(ends: Sequence[Sequence[int]]) -> int:
     return count
 
 
+def as_answered(engine: Engine, classes: Classes, refusals: Sequence[str], progress: Progress) -> Classes:
+    """Harmful requests that the model refuses and harmless ones that it answers, by the first token of its answer.
+
+    Raises:
+        DefenceError: Nothing is left of a part.
+    """
+    tokens = first_tokens(engine, refusals)
+    kept: dict[str, list[Prompt]] = {}
+    for done, each in enumerate(fields(classes)):
+        progress("asking", done, len(fields(classes)))
+        prompts: list[Prompt] = getattr(classes, each.name)
+        begun = first_distribution(engine, prompts)
+        refuses = [refusal_score(row[None], tokens) > 0 for row in begun]
+        is_harmful = each.name.startswith("harmful")
+        kept[each.name] = [prompt for prompt, no in zip(prompts, refuses, strict=True) if no is is_harmful]
+        if not kept[each.name]:
+            none = f"refuses none of {len(prompts)} harmful" if is_harmful else f"refuses all {len(prompts)} harmless"
+            raise DefenceError(
+                f"the model {none} requests, by the first token ({'|'.join(refusals)}); name how its refusals begin "
+                "with refusals=, or give more samples"
+            )
+    return Classes(**kept)
+
+
 def choose(
     engine: Engine,
     candidates: Sequence[Candidate],
@@ -98,7 +122,7 @@ def choose(
         DefenceError: No candidate keeps the limits.
     """
     tried = [each for each in candidates if each.layer < LATEST * layers]
-    tokens = _first_tokens(engine, refusals)
+    tokens = first_tokens(engine, refusals)
     plain = first_distribution(engine, classes.harmless_validation)
     lowest_kl, highest_induced = torch.inf, -torch.inf
     kept: list[Chosen] = []
@@ -136,6 +160,19 @@ def first_distribution(engine: Engine, prompts: Sequence[Prompt], *interventions
     return torch.stack([note.logits for note in notes]).double().log_softmax(-1)
 
 
+def first_tokens(engine: Engine, texts: Sequence[str]) -> list[int]:
+    """The first token of each text.
+
+    Raises:
+        DefenceError: One has none.
+    """
+    tokenizer = engine.processor.tokenizer
+    found = [tokenizer(text, add_special_tokens=False)["input_ids"][:1] for text in texts]
+    if not all(found):
+        raise DefenceError(f"refusals: expected texts separated by |, none of them empty, found {'|'.join(texts)!r}")
+    return sorted({token for each in found for token in each})
+
+
 def refusal_score(distribution: Tensor, tokens: Sequence[int]) -> float:
     """Mean log-odds that an answer begins with one of `tokens`.
 
@@ -150,14 +187,6 @@ def refusal_score(distribution: Tensor, tokens: Sequence[int]) -> float:
 def _divergence(plain: Tensor, changed: Tensor) -> float:
     """Mean Kullback-Leibler divergence of rows of log-probabilities, in nats."""
     return float((plain.exp() * (plain - changed)).nan_to_num().sum(-1).mean())
-
-
-def _first_tokens(engine: Engine, texts: Sequence[str]) -> list[int]:
-    tokenizer = engine.processor.tokenizer
-    found = [tokenizer(text, add_special_tokens=False)["input_ids"][:1] for text in texts]
-    if not all(found):
-        raise DefenceError(f"refusals: expected texts separated by |, none of them empty, found {'|'.join(texts)!r}")
-    return sorted({token for each in found for token in each})
 
 
 class _Note(Intervention):

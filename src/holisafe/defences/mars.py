@@ -15,7 +15,7 @@ from holisafe.defences._directions import LATEST, beside_colours, read_ends, sta
 from holisafe.defences._fitted import take_fitted
 from holisafe.defences._steering import ChangeLast
 from holisafe.errors import DefenceError
-from holisafe.models import Engine, LoadedModel, Prompt, Request
+from holisafe.models import Answer, Engine, LoadedModel, Prompt, Request
 from holisafe.records import Sample
 
 Kind = tuple[Tensor, Tensor]
@@ -92,7 +92,8 @@ class Mars(FittedDefence):
     def answer(self, request: Request) -> Steps:
         """The steered answer."""
         steer = self.steering(shows_pictures=bool(request.prompt.images))
-        return (yield replace(request, interventions=(steer, *request.interventions)))
+        answer: Answer = yield replace(request, interventions=(steer, *request.interventions))
+        return answer
 
     def steering(self, *, shows_pictures: bool) -> Steer:
         """What changes the state of a request with or without pictures."""
@@ -123,7 +124,8 @@ class Steer(ChangeLast):
         along = self.direction.to(state) / length
         beyond = ((state - self.origin.to(state)) @ along).relu()
         room = (self.radius * length - beyond).relu()
-        return state + torch.minimum(self.strength * beyond, room) * along
+        moved: Tensor = state + torch.minimum(self.strength * beyond, room) * along
+        return moved
 
 
 def _best_layer(harmless: Kind, harmful: Kind) -> tuple[int, float]:
@@ -137,7 +139,7 @@ def _best_layer(harmless: Kind, harmful: Kind) -> tuple[int, float]:
     learned, held_out = (
         [torch.einsum("tlh,lh->tl", kind[part], along) for kind in (harmless, harmful)] for part in (0, 1)
     )
-    spread = (sum(each.var(0, correction=0) for each in learned) / 2).sqrt()  # (layers,)
+    spread = ((learned[0].var(0, correction=0) + learned[1].var(0, correction=0)) / 2).sqrt()  # (layers,)
     apart = (held_out[1].mean(0) - held_out[0].mean(0)) / spread
     apart[lengths <= 1e-6 * harmless[0].norm(dim=-1).mean()] = -torch.inf  # what all texts read alike
     early = apart[: math.ceil(LATEST * len(apart))]

@@ -13,9 +13,9 @@ from holisafe._fields import Range
 from holisafe.defences._contract import DEFENCES, FittedConfig, FittedDefence, Progress, Steps
 from holisafe.defences._directions import read_ends, stacked, whole_requests
 from holisafe.defences._fitted import take_fitted
-from holisafe.defences._refusal_choice import Candidate, Limits, choose, end_in_common
+from holisafe.defences._refusal_choice import Candidate, Limits, as_answered, choose, end_in_common
 from holisafe.defences._steering import Ablate, Add
-from holisafe.models import Engine, Intervention, LoadedModel, Request
+from holisafe.models import Answer, Engine, Intervention, LoadedModel, Request
 from holisafe.records import Sample
 
 
@@ -39,6 +39,9 @@ class RefusalDirectionConfig(FittedConfig):
     refusals: str = field(
         default="I", metadata={"help": "How refusals begin, separated by |; the first token of each counts (fit)."}
     )
+    own_answers: bool = field(
+        default=True, metadata={"help": "Learn only from requests that the model itself refuses or answers (fit)."}
+    )
     positions: int = field(
         default=5, metadata={"help": "Last tokens of the prompt that are tried (fit).", "range": Range(1)}
     )
@@ -57,8 +60,7 @@ class RefusalDirection(FittedDefence):
 
     The direction is the mean state of harmful requests minus that of harmless ones, at one token and one layer. Fitting
     tries every layer and the last tokens that all prompts share, and chooses as published (`_refusal_choice`).
-    Differences from the publication: requests are shown with their pictures, and none is left out for how the model
-    itself answers it.
+    Unlike in the publication, requests are shown with their pictures.
     """
 
     name = "refusal-direction"
@@ -80,6 +82,9 @@ class RefusalDirection(FittedDefence):
             DefenceError: There are too few requests of a kind, or no direction passes the rule.
         """
         classes = whole_requests(samples)
+        begin = config.refusals.split("|")
+        if config.own_answers:
+            classes = as_answered(engine, classes, begin, progress)
         harmless = read_ends(engine, classes.harmless, progress, "reading harmless requests", tokens=config.positions)
         harmful = read_ends(engine, classes.harmful, progress, "reading harmful requests", tokens=config.positions)
         shared = end_in_common([each.ids for each in (*harmless, *harmful)])
@@ -92,7 +97,6 @@ class RefusalDirection(FittedDefence):
             if difference[layer, position].norm() > 1e-6 * size
         ]
         limits = Limits(config.max_kl, config.min_induced)
-        begin = config.refusals.split("|")
         chosen = choose(engine, candidates, len(difference), classes, limits, begin, progress)
         found = chosen.candidate
         numbers = {
@@ -107,7 +111,8 @@ class RefusalDirection(FittedDefence):
 
     def answer(self, request: Request) -> Steps:
         """The answer with the direction added or removed."""
-        return (yield replace(request, interventions=(self.steering(), *request.interventions)))
+        answer: Answer = yield replace(request, interventions=(self.steering(), *request.interventions))
+        return answer
 
     def steering(self) -> Intervention:
         """What changes the states."""

@@ -69,11 +69,12 @@ class ShiftDc(FittedDefence):
 
     def answer(self, request: Request) -> Steps:
         """The corrected answer; a request without pictures is answered as it is."""
-        if not request.prompt.images:
-            return (yield request)
-        caption: Answer = yield ask_caption(request, self.settings.caption_tokens)
-        states: Tensor = yield Look(in_words(request.prompt, caption.text), last_states)
-        return (yield replace(request, interventions=(self.shift_to(states), *request.interventions)))
+        if request.prompt.images:
+            caption: Answer = yield ask_caption(request, self.settings.caption_tokens)
+            states: Tensor = yield Look(in_words(request.prompt, caption.text), last_states)
+            request = replace(request, interventions=(self.shift_to(states), *request.interventions))
+        answer: Answer = yield request
+        return answer
 
     def shift_to(self, states: Tensor) -> Shift:
         """What corrects an answer, from the states (layers, hidden) of the prompt with the caption."""
