@@ -31,8 +31,8 @@ from holisafe.tuning.methods.safekey.data import KEY_TAG, SPANS, UNDERSTANDING_T
 from holisafe.tuning.methods.safekey.loss import with_masked_query
 from tiny_models import FAMILIES, IMAGE_FIRST, Tiny, save
 from tuning.answers import KNOWS_THOUGHTS, thoughtful
-from tuning.data import SETTINGS, mixed
-from tuning.tiny_run import safety
+from tuning.data import SETTINGS, held_out, mixed
+from tuning.tiny_run import general, safety
 
 ALONE = replace(SETTINGS, method="safekey", lora_dropout=0.0)
 THINKING = IMAGE_FIRST + KNOWS_THOUGHTS
@@ -208,7 +208,13 @@ def test_the_heads_are_not_in_what_is_saved(tmp_path: Path) -> None:
     folder = save(thinking(), tmp_path / "model")
     keys = load(str(folder)).model.state_dict().keys()
     config = replace(ALONE, max_steps=2, batch_size=4)
-    tuned = tune(str(folder), thoughtful(safety()), tmp_path / "run", config)
+    with_key, without = thoughtful(general()[:1]), replace(general()[1], reference="<think>A colour.</think>Pink.")
+    more = [*with_key, without]
+    config = replace(config, general_share=0.25)
+    tuned = tune(
+        str(folder), thoughtful(safety()), tmp_path / "run", config, general=more, eval_steps=2, evaluate_on=held_out()
+    )
+    assert [each["step"] for each in tuned.description["evaluations"]] == [0, 2]
     assert load(str(tuned.folder)).model.state_dict().keys() == keys
     assert tuned.description["learned"].keys() == {"language", "projector", "vision"}
     merge_tuned(tuned.folder, tmp_path / "plain")

@@ -149,7 +149,7 @@ def test_the_own_guard_reads_its_joint_head_behind_each_beginning() -> None:
     made = tiny("llava")
     guard(made, joint_head=True)
     one = sample(reference="Sure, it is plain.")
-    scorer = OwnGuard(LoadedModel(made.model, made.processor, "tiny"), batch_size=2)
+    scorer = OwnGuard(LoadedModel(made.model, made.processor, "tiny"))
     found = scorer.score(one, [5, 9, 15])
     for end, score in zip(("Sure,", "Sure, it is", "Sure, it is plain."), found, strict=True):
         batch = Collator(made.processor)([replace(one, reference=end)])

@@ -25,8 +25,9 @@ from holisafe._enums import parse_enum
 from holisafe.checkpoints.tuned import hash_base
 from holisafe.errors import GuardError, ImageError, JudgeError, TuningError
 from holisafe.guard import guard_of, session
-from holisafe.guard.attach import base_model, observer_of
+from holisafe.guard.attach import base_model, calibration_of, language_model_of, observer_of
 from holisafe.guard.checkpoint import public_name
+from holisafe.guard.family import guardable_family
 from holisafe.judges import Reply, judge_all
 from holisafe.judges.guard_models import (
     CannotExpress,
@@ -258,14 +259,13 @@ class OwnGuard:
 
     Args:
         loaded: A model with a guard.
-        batch_size: Beginnings of an answer that are read at once.
 
     Raises:
         GuardError: It has no guard, or no joint head.
     """
 
-    def __init__(self, loaded: LoadedModel, batch_size: int = 16) -> None:
-        self._model, self._processor, self._size = loaded.model, loaded.processor, batch_size
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._model, self._processor = loaded.model, loaded.processor
         if not observer_of(loaded.model).config.joint_head:
             raise GuardError("the model's guard has no joint head, so that it says nothing of a whole request")
         digest = hashlib.sha256()
@@ -287,24 +287,33 @@ class OwnGuard:
         labels: Tensor = batch.pop("labels")[0]
         columns, starts = answer_starts(self._processor.tokenizer, labels, sample.reference or "", sample.id)
         stops = [int(columns[sum(start < end for start in starts) - 1]) + 1 for end in ends]
-        return [score for part in _parts(stops, self._size) for score in self._read(batch, part)]
+        return self._read(batch, torch.tensor(stops))
 
     @torch.no_grad()
-    def _read(self, batch: dict[str, Any], stops: Sequence[int]) -> list[float]:
-        """P(SSS) of the conversation up to each column."""
+    def _read(self, batch: dict[str, Any], stops: Tensor) -> list[float]:
+        """P(SSS) of the conversation up to each column (beginnings,), in one pass: no token sees what comes later."""
         base = base_model(self._model)
-        column = torch.arange(batch["input_ids"].shape[1])
-        inputs = {name: torch.cat([each] * len(stops)) for name, each in batch.items() if isinstance(each, Tensor)}
-        inputs["attention_mask"] *= column < torch.tensor(stops)[:, None]  # (beginnings, tokens)
-        placed = {
+        inputs = {
             name: each.to(base.device, base.dtype if each.is_floating_point() else None)
-            for name, each in inputs.items()
+            for name, each in batch.items()
+            if isinstance(each, Tensor)
         }
-        with session(self._model, placed) as watched:
-            base(**watched.inputs, use_cache=False)
-        verdicts = watched.verdicts()
-        requests = [verdict.request for verdict in verdicts]
-        return [float(each.distribution[Combination.SSS]) for each in requests if each is not None]
+        seen: list[Tensor] = []
+        language_model = language_model_of(base, guardable_family(base))
+        hook = language_model.register_forward_hook(lambda _, __, output: seen.append(output[0]))
+        options = {"logits_to_keep": 1} if base._supports_logits_to_keep() else {}
+        try:
+            with session(self._model, inputs) as watched:
+                base(**watched.inputs, use_cache=False, **options)
+        finally:
+            hook.remove()
+        states = seen[-1][0]  # (tokens, width)
+        added = len(states) - batch["input_ids"].shape[1]  # meta tokens, which stand before the answer
+        _, logits = guard_of(self._model)(None, states[(stops - 1 + added).to(states.device)])  # (beginnings, 12)
+        if not bool(logits.isfinite().all()):
+            raise GuardError("the guard's scores are not finite; try another dtype, such as float32")
+        scaled = logits[:, : len(Combination)].double() / calibration_of(self._model).joint_temperature
+        return [float(each) for each in scaled.softmax(1)[:, list(Combination).index(Combination.SSS)]]
 
 
 def _rows_there(path: Path, head: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -336,8 +345,3 @@ def _new_rows(wanted: dict[str, Sample], cutter: ChunkCutter, scorer: Scorer) ->
         except ImageError as error:
             row["unreadable"] = str(error)
         yield key, row
-
-
-def _parts(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
