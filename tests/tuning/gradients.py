@@ -23,7 +23,7 @@ from holisafe.records import Sample
 from holisafe.tuning import GuardedTrainer
 from holisafe.tuning._mix import group_by_length
 from tuning.answers import KNOWS_THOUGHTS, in_chunks, thoughtful
-from tuning.data import ANSWERED, SETTINGS, picture, sample
+from tuning.data import ANSWERED, SETTINGS, in_pairs, picture, sample
 
 STEP = 4
 """Samples of the optimizer step."""
@@ -66,22 +66,21 @@ def gradient(
     folder: Path, method: str, samples: list[Sample], batch_size: int, accumulation: int, *, grouped: bool = False
 ) -> dict[str, Tensor]:
     """The gradient that the optimizer applies after one step over the samples."""
+    name, _, with_guard = method.partition("/")
     config = replace(
         SETTINGS,
-        method=method,
-        method_args=ARGS.get(method, {}),
+        method=name,
+        method_args=ARGS.get(name, {}),
         batch_size=batch_size,
         gradient_accumulation_steps=accumulation,
         max_grad_norm=1e9,
     )
     made = tiny("llava")
-    if method == "star-dss":
-        samples = in_chunks(samples)
-    if method == "safekey":
+    if name == "safekey":
         made.processor.chat_template += KNOWS_THOUGHTS
-        samples = thoughtful(samples)
-    if method not in ("sft", "star-dss"):
+    if with_guard or config.method_part.has_guard:
         guard(made, meta_token=method == "meta-token")
+    samples = DRESSED.get(name, list)(samples)
     if grouped:
         samples = group_by_length(samples, batch_size, len(samples) // batch_size)
     run = GuardedTrainer(
@@ -111,6 +110,9 @@ def _flat(of: dict[str, Tensor], name: str, *both: dict[str, Tensor]) -> Tensor:
 
 ARGS = {"safekey": {"auxiliary_start": 0.0}}
 """Settings of a method, such that its first step has all terms."""
+
+DRESSED = {"dpo": in_pairs, "star-dss": in_chunks, "safekey": thoughtful}
+"""What gives samples what a method learns from beside their answers."""
 
 SAMPLES = {"extreme": extreme, "general": with_general}
 

@@ -163,6 +163,50 @@ def export(
         _print(f"wrote {len(samples)} samples to {plain(str(written))}")
 
 
+@_data.command()
+def pairs(
+    out: Annotated[Path, typer.Option(help="Folder to write to; created if missing.")],
+    name: Annotated[str, _NAME] = "open",
+) -> None:
+    """Make preference pairs of twins, for `tune --method dpo`.
+
+    What is right for one of two twins is the worse answer for the other. Splits stay apart, a Parquet file each.
+    """
+    from holisafe.datasets import load, split_names
+    from holisafe.datasets.export import export_parquet
+    from holisafe.datasets.open import preference_pairs
+
+    for split in split_names(name) or [None]:
+        made = preference_pairs(load(name, split))
+        _print(f"wrote {len(made)} pairs to {plain(str(export_parquet(made, out, split or 'train')))}")
+
+
+@_data.command()
+def mirage(
+    out: Annotated[Path, typer.Option(help="Folder to write to; created if missing.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="open, or a version of it: open@1, open@2.")] = "open",
+    images: Annotated[int, typer.Option(help="Images of each request, 2 or 3.")] = 2,
+    seed: Annotated[int, typer.Option(help="Seed of the images' order and of the wording.")] = 0,
+) -> None:
+    """Make requests about several images of HoliSafe-Open's twins, for `tune --method mirage`.
+
+    Answers describe each image, relate them to the request, and decide. Splits, and so artworks, stay apart, a Parquet
+    file each.
+    """
+    from holisafe.datasets import OPEN_NAMES, load, split_names
+    from holisafe.datasets.export import export_parquet
+    from holisafe.datasets.open import open_images, several_images
+    from holisafe.errors import UnknownNameError
+
+    if name not in OPEN_NAMES:
+        raise UnknownNameError("version of HoliSafe-Open", name, OPEN_NAMES)
+    version = {} if name == "open" else {"version": int(name.partition("@")[2])}
+    for split in split_names(name):
+        shows = {row["key"]: row["shows"] for row in open_images(split, **version)}
+        made = several_images(load(name, split), shows, images=images, seed=seed)
+        _print(f"wrote {len(made)} samples to {plain(str(export_parquet(made, out, split)))}")
+
+
 def _describe(name: str) -> dict[str, Any]:
     """Name, splits, description; a package that cannot be imported is listed with the reason."""
     from holisafe.datasets import find

@@ -201,7 +201,7 @@ def _check_apart(name: str, split: str | None, samples: Sequence[Sample]) -> Non
         TuningError: Names the sample, the image and the split.
     """
     others = [other for other in split_names(name) if other not in (split, TRAIN)] if split else []
-    held = {content: other for other in others for content in _contents(datasets.read(name, other).samples)}
+    held = {content: other for other in others for content in _contents(_of_split(name, other))}
     shared = [(sample, held[content]) for sample in samples for content in _contents([sample]) if content in held]
     if shared:
         sample, other = shared[0]
@@ -210,6 +210,16 @@ def _check_apart(name: str, split: str | None, samples: Sequence[Sample]) -> Non
             f"those of {len(shared) - 1} more samples; a model may not learn from what it is measured or calibrated "
             "on: take them out"
         )
+
+
+def _of_split(name: str, split: str) -> tuple[Sample, ...]:
+    """The samples of another split; none where a release lies here without it."""
+    try:
+        return datasets.read(name, split).samples
+    except DataError:
+        if datasets.split_spec(name) is None:
+            raise
+        return ()
 
 
 def _contents(samples: Iterable[Sample]) -> Iterator[str]:
