@@ -21,7 +21,16 @@ from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
 from holisafe.models import load
 from holisafe.records import Behaviour, Sample
-from holisafe.tuning import GuardedTrainer, Loss, TuneConfig, configure_trainable_parts, merge_tuned, tune
+from holisafe.tuning import (
+    GuardedTrainer,
+    Loss,
+    TuneConfig,
+    configure_trainable_parts,
+    merge_tuned,
+    plan,
+    read_recipe,
+    tune,
+)
 from holisafe.tuning._parts import TRAINING_ONLY
 from holisafe.tuning._spans import squeezed, token_starts
 from holisafe.tuning.conformance import MethodConformance, drawn_samples
@@ -219,6 +228,14 @@ def test_the_heads_are_not_in_what_is_saved(tmp_path: Path) -> None:
     assert tuned.description["learned"].keys() == {"language", "projector", "vision"}
     merge_tuned(tuned.folder, tmp_path / "plain")
     assert load(str(tmp_path / "plain")).model.state_dict().keys() == keys
+
+
+def test_a_dry_run_of_its_recipe_says_what_would_learn(tmp_path: Path) -> None:
+    folder = save(thinking(), tmp_path / "model")
+    config = replace(read_recipe("safekey").config, max_steps=2, batch_size=4, gradient_accumulation_steps=1)
+    found = plan(folder, thoughtful(safety()), config)
+    assert found.learned.keys() == {"language"} and found.steps == 2
+    assert plan(folder, thoughtful(safety()), config, guard=True).learned.keys() == {"language", "guard"}
 
 
 def test_a_guard_learns_beside_it_from_the_plain_rows() -> None:

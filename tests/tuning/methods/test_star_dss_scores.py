@@ -241,7 +241,7 @@ def test_scores_are_made_and_learned_from_by_two_commands(place: Path, tmp_path:
     made = holisafe("tune-scores", model, "--data", data, "--out", scores, "--device", "cpu", "--json")
     assert made.exit_code == 0, made.stderr
     assert json.loads(made.stdout)["computed"] == 6
-    usual = ["--method", "star-dss", "--scores", scores, "--device", "cpu", "--precision", "float32"]
+    usual = ["--recipe", "star-dss", "--scores", scores, "--device", "cpu", "--precision", "float32"]
     usual += ["--max-steps", "2", "--batch-size", "4", "--gradient-accumulation-steps", "1", "--lora-r", "2"]
     planned = holisafe("tune", model, "--data", data, *usual, "--dry-run", "--json")
     assert planned.exit_code == 0, planned.stderr
