@@ -19,6 +19,10 @@ from holisafe.tuning import GuardedTrainer, TuneConfig, plan
 from holisafe.tuning._config import PARTS
 from holisafe.tuning._parts import _by_part
 from holisafe.tuning._recipes import Recipe, read_recipe, recipe_names, shipped_recipes
+from tiny_models import save
+from tuning.answers import KNOWS_THOUGHTS, in_chunks, thoughtful
+from tuning.data import in_pairs, picture, sample
+from tuning.train_tiny import samples
 
 FAMILY_OF = {
     "gemma-3-12b": "gemma3",
@@ -111,7 +115,7 @@ def test_a_recipe_says_of_every_value_where_it_is_from(name: str) -> None:
     file = json.loads(shipped_recipes()[name].read_text())
     stated = [name for part in ("settings", "guard") for name in names(part, file.get(part, {}))]
     assert list(recipe.source) == stated
-    assert {text.partition(":")[0].split()[0] for text in recipe.source.values()} == {"published", "inferred", "ours"}
+    assert {text.partition(":")[0].split()[0] for text in recipe.source.values()} <= {"published", "inferred", "ours"}
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -171,7 +175,7 @@ def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
     with pytest.raises(
-        TuningError, match=r"unknown recipe 'llava'; expected one of gemma-3-12b, .*, qwen2.5-vl-7b, or"
+        TuningError, match=r"unknown recipe 'llava'; expected one of dpo-llava-1.5-7b, .*, qwen2.5-vl-7b, .* or"
     ):
         read_recipe("llava")
 
