@@ -232,6 +232,14 @@ def test_a_file_is_continued_with_what_is_new(place: Path, tmp_path: Path) -> No
         score_answers(spec, safety(6), out, unit="words")
 
 
+def test_words_are_scored_by_a_guard_model(place: Path, tmp_path: Path) -> None:
+    folder = save_guard_model(mllama(), tmp_path / "llama-guard-3-vision")
+    spec, out = ModelSpec("no/such-model", device="cpu"), tmp_path / "scores.jsonl"  # whose tokens do not count
+    made = score_answers(spec, safety(2), out, f"llama-guard-3-vision:{folder}", unit="words", chunk_size=2)
+    assert (made.samples, made.computed) == (2, 2) and made.mean is not None and 0 < made.mean < 1
+    assert [chunks_of(each).ends for each in prepared(out, safety(2))] == [(4, 12), (4, 10)]
+
+
 def holisafe(*args: str) -> Result:
     return CliRunner().invoke(app, args)
 

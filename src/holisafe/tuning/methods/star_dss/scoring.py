@@ -105,7 +105,8 @@ def score_answers(
     The file keeps what it has: the same call resumes after an interruption, and scores what is new in the data.
 
     Args:
-        model: The model that will be tuned, whose tokens are counted; with guard="own" one that has a guard.
+        model: The model that will be tuned, whose tokens are counted; with guard="own" one that has a guard. Its
+            device and dtype are the guard model's too.
         data: As `tune` takes them.
         out: The file; made if missing.
         guard: "own" (the model's guard, with a joint head), or "NAME:SOURCE": a guard model that judges responses,
@@ -128,14 +129,21 @@ def score_answers(
     if guard != OWN:
         check_scorer(guard)
     training = read_training(data, split, None, None, TuneConfig(method="sft"))
-    loaded = load(replace(ModelSpec.of(model), guard=OWN) if guard == OWN else model)
-    scorer: Scorer = OwnGuard(loaded) if guard == OWN else GuardModelScorer(guard)
+    spec = ModelSpec.of(model)
+    scorer: Scorer
+    if guard == OWN:
+        loaded = load(replace(spec, guard=OWN))
+        scorer, processor = OwnGuard(loaded), loaded.processor
+    else:
+        scorer = GuardModelScorer(guard, spec.device, spec.dtype)
+        # it is needed for its tokens alone: on the CPU, beside a guard that may fill the GPU
+        processor = load(replace(spec, device="cpu")).processor if unit is Unit.TOKENS else None
     head = {"format": FORMAT, "guard": scorer.identity, "unit": unit.value, "chunk_size": chunk_size}
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = _rows_there(path, head)
     keys = dict(zip(content_keys(training.samples), training.samples, strict=True))
     wanted = {key: sample for key, sample in keys.items() if key not in rows}
-    cutter = ChunkCutter(loaded.processor, unit, chunk_size)
+    cutter = ChunkCutter(processor, unit, chunk_size)
     with path.open("a", encoding="utf-8") as file:
         for done, (key, row) in enumerate(_new_rows(wanted, cutter, scorer), 1):
             rows[key] = row
@@ -174,7 +182,7 @@ class ChunkCutter:
     """Cuts reference answers into chunks.
 
     Attributes:
-        processor: The model's, whose tokens are counted.
+        processor: The model's, whose tokens are counted; None for words.
         unit: What is counted.
         size: Units of a chunk.
     """
