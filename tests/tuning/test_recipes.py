@@ -19,6 +19,9 @@ from holisafe.tuning import GuardedTrainer, TuneConfig, plan
 from holisafe.tuning._config import PARTS
 from holisafe.tuning._parts import _by_part
 from holisafe.tuning._recipes import Recipe, read_recipe, recipe_names
+from tiny_models import save
+from tuning.data import in_pairs, picture, sample
+from tuning.train_tiny import samples
 
 FAMILY_OF = {
     "gemma-3-12b": "gemma3",

@@ -50,7 +50,7 @@ def tune(
         str | None,
         typer.Option(
             help="vgm: answers and a guard that reads the images. meta-token: answers and a guard that reads a learned "
-            "token per image. sft: answers only. dpo: the better of two answers. vlguard: every answer of conversations "
+            "token per image. sft: answers only. dpo: the better of two answers. vlguard: all answers of conversations "
             "about an image. mirage: answers about several images. Or a method of another package.",
             show_default="vgm",
         ),
