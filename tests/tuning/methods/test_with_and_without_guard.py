@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.more_releases import write_spa_vl
+from benchmarks.more_releases import spa_vl_rows, write_spa_vl
 from guard.prompts import tiny
 from holisafe.cli import app
 from holisafe.errors import TuningError
@@ -43,9 +44,7 @@ def test_a_guard_learns_where_it_is_asked_for(method: str, model: Path) -> None:
         guard_for(config, GuardConfig(meta_token=True), str(model))
 
 
-@pytest.mark.parametrize(
-    ("method", "wanted", "message"), [("vgm", False, "without a guard"), ("sft", True, "no guard")]
-)
+@pytest.mark.parametrize(("method", "wanted", "message"), [("vgm", False, "without a"), ("sft", True, "no guard")])
 def test_a_method_that_does_not_do_so_says_it(method: str, wanted: bool, message: str, model: Path) -> None:
     with pytest.raises(TuningError, match=f'method="{method}".*{message}'):
         guard_for(TuneConfig(method=method), wanted, str(model))
@@ -68,12 +67,14 @@ def test_without_a_guard_something_else_has_to_learn() -> None:
 
 def test_the_command_has_an_option_for_it(model: Path, tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "hi", "chosen": "Hello.", "rejected": "Go away."}\n')
-    words = ["tune", str(model), "--data", str(tmp_path / "pairs.jsonl"), "--method", "dpo", "--dry-run"]
+    words = ["tune", str(model), "--data", str(tmp_path / "pairs.jsonl"), "--method", "dpo", "--dry-run", "--json"]
     told = CliRunner().invoke(app, words)
     assert told.exit_code == 0, told.output
-    assert "guard" not in told.stdout and "other" in told.stdout and "method dpo" in told.stdout
+    planned = json.loads(told.stdout)
+    assert set(planned["learned"]) == {"language", "projector", "vision"}
+    assert planned["by_combination"]["other"] == 5 and planned["settings"]["method"] == "dpo"
     told = CliRunner().invoke(app, [*words, "--guard-head"])
-    assert told.exit_code == 0 and "guard" in told.stdout
+    assert "guard" in json.loads(told.stdout)["learned"]
     told = CliRunner().invoke(app, ["tune", str(model), "--method", "sft", "--guard-head", "--dry-run"])
     assert told.exit_code == 2
 
@@ -84,8 +85,11 @@ def test_the_help_names_every_method() -> None:
 
 
 def test_spa_vls_pairs_are_read_with_what_is_broken(tmp_path: Path) -> None:
-    found = read_training(f"spa-vl:{write_spa_vl(tmp_path)}", None, None, None, TuneConfig(method="dpo"))
-    assert (found.split, found.broken, len(found.samples)) == ("train", 0, 3)
+    rows = spa_vl_rows("train", 4)
+    rows[1]["rejected"] = rows[1]["chosen"]
+    place = write_spa_vl(tmp_path, {"train": rows})
+    found = read_training(f"spa-vl:{place}", None, None, None, TuneConfig(method="dpo"))
+    assert (found.split, found.broken, len(found.samples)) == ("train", 1, 3)
     assert {(each.reference, each.rejected, each.combination) for each in found.samples} == {
         ("It is red.", "Blue.", None)
     }
