@@ -76,14 +76,11 @@ def gradient(
         max_grad_norm=1e9,
     )
     made = tiny("llava")
-    if name == "star-dss":
-        samples = in_chunks(samples)
     if name == "safekey":
         made.processor.chat_template += KNOWS_THOUGHTS
-        samples = thoughtful(samples)
-    if with_guard or config.method_part.has_guard or name == "safekey":
+    if with_guard or config.method_part.has_guard:
         guard(made, meta_token=method == "meta-token")
-    samples = in_pairs(samples) if name == "dpo" else samples
+    samples = DRESSED.get(name, list)(samples)
     if grouped:
         samples = group_by_length(samples, batch_size, len(samples) // batch_size)
     run = GuardedTrainer(
@@ -113,6 +110,9 @@ def _flat(of: dict[str, Tensor], name: str, *both: dict[str, Tensor]) -> Tensor:
 
 ARGS = {"safekey": {"auxiliary_start": 0.0}}
 """Settings of a method, such that its first step has all terms."""
+
+DRESSED = {"dpo": in_pairs, "star-dss": in_chunks, "safekey": thoughtful}
+"""What gives samples what a method learns from beside their answers."""
 
 SAMPLES = {"extreme": extreme, "general": with_general}
 

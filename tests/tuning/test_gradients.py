@@ -15,8 +15,9 @@ from torch import Tensor
 from tuning import gradients
 from tuning.gradients import SAMPLES, STEP, difference, gradient
 
-CASES = [(method, kind) for method in ("vgm", "meta-token", "sft", "star-dss", "safekey") for kind in SAMPLES]
+CASES = [(method, kind) for method in ("vgm", "meta-token", "sft") for kind in SAMPLES]
 CASES += [("dpo", "general"), ("dpo/guard", "extreme"), ("vlguard", "general"), ("mirage/guard", "general")]
+CASES += [("star-dss", "extreme"), ("star-dss/guard", "general"), ("safekey", "general"), ("safekey/guard", "extreme")]
 OF_TWO = [(2, 1), (1, 2)]
 """Batch and accumulation of each of two processes."""
 

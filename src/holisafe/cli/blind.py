@@ -56,7 +56,7 @@ def blind(
         bool, typer.Option("--json", help="One JSON object with the figures on standard output.")
     ] = False,
 ) -> None:
-    """Measure what the question alone, or the image alone, gives away.
+    """Measure what question alone, or image alone, gives away.
 
     Blind baselines are classifiers that decide to refuse and see nothing else. They are trained on the train split, or
     cross-validated by image where there is none, and set to the refusal rate of the model beside them. A result that

@@ -76,7 +76,7 @@ def calibrate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of --limit.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Fit temperatures and thresholds of a guard on held-out samples.
+    """Fit a guard's temperatures and thresholds on held-out data.
 
     Of safe images like those of the data, at most --flag-rate are flagged on average. A table shows, for several flag
     rates, the share of unsafe images flagged. MODEL reads each sample once and generates no answer. The figures are

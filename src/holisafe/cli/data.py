@@ -176,7 +176,8 @@ def pairs(
     from holisafe.datasets.export import export_parquet
     from holisafe.datasets.open import preference_pairs
 
-    for split in split_names(name) or [None]:
+    splits: list[str | None] = [*split_names(name)]
+    for split in splits or [None]:
         made = preference_pairs(load(name, split))
         _print(f"wrote {len(made)} pairs to {plain(str(export_parquet(made, out, split or 'train')))}")
 
@@ -188,21 +189,21 @@ def mirage(
     images: Annotated[int, typer.Option(help="Images of each request, 2 or 3.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the images' order and of the wording.")] = 0,
 ) -> None:
-    """Make requests about several images of HoliSafe-Open's twins, for `tune --method mirage`.
+    """Make requests about several images, for `tune --method mirage`.
 
-    Answers describe each image, relate them to the request, and decide. Splits, and so artworks, stay apart, a Parquet
-    file each.
+    They are made of HoliSafe-Open's twins. Answers describe each image, relate them to the request, and decide. Splits,
+    and so artworks, stay apart, a Parquet file each.
     """
-    from holisafe.datasets import OPEN_NAMES, load, split_names
+    from holisafe.datasets import OPEN_NAMES, OPEN_VERSION, load, split_names
     from holisafe.datasets.export import export_parquet
     from holisafe.datasets.open import open_images, several_images
     from holisafe.errors import UnknownNameError
 
     if name not in OPEN_NAMES:
         raise UnknownNameError("version of HoliSafe-Open", name, OPEN_NAMES)
-    version = {} if name == "open" else {"version": int(name.partition("@")[2])}
+    version = int(name.partition("@")[2] or OPEN_VERSION)
     for split in split_names(name):
-        shows = {row["key"]: row["shows"] for row in open_images(split, **version)}
+        shows = {row["key"]: row["shows"] for row in open_images(split, version=version)}
         made = several_images(load(name, split), shows, images=images, seed=seed)
         _print(f"wrote {len(made)} samples to {plain(str(export_parquet(made, out, split)))}")
 

@@ -50,8 +50,9 @@ def tune(
         str | None,
         typer.Option(
             help="vgm: answers and a guard that reads the images. meta-token: answers and a guard that reads a learned "
-            "token per image. sft: answers only. star-dss: answers as far as a guard found them safe (--scores). "
-            "safekey: answers with thoughts, of thinking models. Or a method of another package.",
+            "token per image. sft: answers only. dpo: the better of two answers. vlguard: every answer of "
+            "conversations about an image. mirage: answers about several images. star-dss: answers as far as a guard "
+            "found them safe (--scores). safekey: answers of thinking models. Or a method of another package.",
             show_default="vgm",
         ),
     ] = None,

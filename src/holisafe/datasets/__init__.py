@@ -8,6 +8,7 @@ authors release theirs.
 from holisafe.datasets._fingerprint import fingerprint
 from holisafe.datasets._loaded import Level, Loaded, Problem
 from holisafe.datasets._open_versions import NAMES as OPEN_NAMES
+from holisafe.datasets._open_versions import VERSION as OPEN_VERSION
 from holisafe.datasets._read import load, read, split_names, validate
 from holisafe.datasets._recognised import read_release
 from holisafe.datasets._registry import Dataset, dataset, find, registered_names
@@ -19,6 +20,7 @@ from holisafe.datasets.predictions import read_predictions
 __all__ = [
     "BENCHMARK_TAG",
     "OPEN_NAMES",
+    "OPEN_VERSION",
     "SETTING_TAG",
     "Dataset",
     "Level",

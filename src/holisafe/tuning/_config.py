@@ -37,7 +37,8 @@ class TuneConfig:
 
     method: str = "vgm"
     """What learns beside the answer: "vgm" (a guard reads the images; v4 and v5 of the paper), "meta-token" (it reads
-    a learned token after each image; v1 and v2), "sft" (no guard), or a method of another package."""
+    a learned token after each image; v1 and v2), "sft" (no guard), "dpo", "vlguard", "mirage", "star-dss", "safekey"
+    (with a guard or without), or a method of another package."""
     method_args: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Settings of the method, such as image_weight (λ) and joint_weight (μ) of "vgm"; its defaults where missing."""
 

@@ -21,7 +21,16 @@ from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
 from holisafe.models import load
 from holisafe.records import Behaviour, Sample
-from holisafe.tuning import GuardedTrainer, Loss, TuneConfig, configure_trainable_parts, merge_tuned, tune
+from holisafe.tuning import (
+    GuardedTrainer,
+    Loss,
+    TuneConfig,
+    configure_trainable_parts,
+    merge_tuned,
+    plan,
+    read_recipe,
+    tune,
+)
 from holisafe.tuning._parts import TRAINING_ONLY
 from holisafe.tuning._spans import squeezed, token_starts
 from holisafe.tuning.conformance import MethodConformance, drawn_samples
@@ -31,8 +40,8 @@ from holisafe.tuning.methods.safekey.data import KEY_TAG, SPANS, UNDERSTANDING_T
 from holisafe.tuning.methods.safekey.loss import with_masked_query
 from tiny_models import FAMILIES, IMAGE_FIRST, Tiny, save
 from tuning.answers import KNOWS_THOUGHTS, thoughtful
-from tuning.data import SETTINGS, mixed
-from tuning.tiny_run import safety
+from tuning.data import SETTINGS, held_out, mixed
+from tuning.tiny_run import general, safety
 
 ALONE = replace(SETTINGS, method="safekey", lora_dropout=0.0)
 THINKING = IMAGE_FIRST + KNOWS_THOUGHTS
@@ -208,11 +217,25 @@ def test_the_heads_are_not_in_what_is_saved(tmp_path: Path) -> None:
     folder = save(thinking(), tmp_path / "model")
     keys = load(str(folder)).model.state_dict().keys()
     config = replace(ALONE, max_steps=2, batch_size=4)
-    tuned = tune(str(folder), thoughtful(safety()), tmp_path / "run", config)
+    with_key, without = thoughtful(general()[:1]), replace(general()[1], reference="<think>A colour.</think>Pink.")
+    more = [*with_key, without]
+    config = replace(config, general_share=0.25)
+    tuned = tune(
+        str(folder), thoughtful(safety()), tmp_path / "run", config, general=more, eval_steps=2, evaluate_on=held_out()
+    )
+    assert [each["step"] for each in tuned.description["evaluations"]] == [0, 2]
     assert load(str(tuned.folder)).model.state_dict().keys() == keys
     assert tuned.description["learned"].keys() == {"language", "projector", "vision"}
     merge_tuned(tuned.folder, tmp_path / "plain")
     assert load(str(tmp_path / "plain")).model.state_dict().keys() == keys
+
+
+def test_a_dry_run_of_its_recipe_says_what_would_learn(tmp_path: Path) -> None:
+    folder = save(thinking(), tmp_path / "model")
+    config = replace(read_recipe("safekey").config, max_steps=2, batch_size=4, gradient_accumulation_steps=1)
+    found = plan(folder, thoughtful(safety()), config)
+    assert found.learned.keys() == {"language"} and found.steps == 2
+    assert plan(folder, thoughtful(safety()), config, guard=True).learned.keys() == {"language", "guard"}
 
 
 def test_a_guard_learns_beside_it_from_the_plain_rows() -> None:

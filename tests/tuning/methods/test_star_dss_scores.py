@@ -149,7 +149,7 @@ def test_the_own_guard_reads_its_joint_head_behind_each_beginning() -> None:
     made = tiny("llava")
     guard(made, joint_head=True)
     one = sample(reference="Sure, it is plain.")
-    scorer = OwnGuard(LoadedModel(made.model, made.processor, "tiny"), batch_size=2)
+    scorer = OwnGuard(LoadedModel(made.model, made.processor, "tiny"))
     found = scorer.score(one, [5, 9, 15])
     for end, score in zip(("Sure,", "Sure, it is", "Sure, it is plain."), found, strict=True):
         batch = Collator(made.processor)([replace(one, reference=end)])
@@ -232,6 +232,14 @@ def test_a_file_is_continued_with_what_is_new(place: Path, tmp_path: Path) -> No
         score_answers(spec, safety(6), out, unit="words")
 
 
+def test_words_are_scored_by_a_guard_model(place: Path, tmp_path: Path) -> None:
+    folder = save_guard_model(mllama(), tmp_path / "llama-guard-3-vision")
+    spec, out = ModelSpec("no/such-model", device="cpu"), tmp_path / "scores.jsonl"  # whose tokens do not count
+    made = score_answers(spec, safety(2), out, f"llama-guard-3-vision:{folder}", unit="words", chunk_size=2)
+    assert (made.samples, made.computed) == (2, 2) and made.mean is not None and 0 < made.mean < 1
+    assert [chunks_of(each).ends for each in prepared(out, safety(2))] == [(4, 12), (4, 10)]
+
+
 def holisafe(*args: str) -> Result:
     return CliRunner().invoke(app, args)
 
@@ -241,7 +249,7 @@ def test_scores_are_made_and_learned_from_by_two_commands(place: Path, tmp_path:
     made = holisafe("tune-scores", model, "--data", data, "--out", scores, "--device", "cpu", "--json")
     assert made.exit_code == 0, made.stderr
     assert json.loads(made.stdout)["computed"] == 6
-    usual = ["--method", "star-dss", "--scores", scores, "--device", "cpu", "--precision", "float32"]
+    usual = ["--recipe", "star-dss", "--scores", scores, "--device", "cpu", "--precision", "float32"]
     usual += ["--max-steps", "2", "--batch-size", "4", "--gradient-accumulation-steps", "1", "--lora-r", "2"]
     planned = holisafe("tune", model, "--data", data, *usual, "--dry-run", "--json")
     assert planned.exit_code == 0, planned.stderr

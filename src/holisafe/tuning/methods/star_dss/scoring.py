@@ -25,8 +25,9 @@ from holisafe._enums import parse_enum
 from holisafe.checkpoints.tuned import hash_base
 from holisafe.errors import GuardError, ImageError, JudgeError, TuningError
 from holisafe.guard import guard_of, session
-from holisafe.guard.attach import base_model, observer_of
+from holisafe.guard.attach import base_model, calibration_of, language_model_of, observer_of
 from holisafe.guard.checkpoint import public_name
+from holisafe.guard.family import guardable_family
 from holisafe.judges import Reply, judge_all
 from holisafe.judges.guard_models import (
     CannotExpress,
@@ -104,7 +105,8 @@ def score_answers(
     The file keeps what it has: the same call resumes after an interruption, and scores what is new in the data.
 
     Args:
-        model: The model that will be tuned, whose tokens are counted; with guard="own" one that has a guard.
+        model: The model that will be tuned, whose tokens are counted; with guard="own" one that has a guard. Its
+            device and dtype are the guard model's too.
         data: As `tune` takes them.
         out: The file; made if missing.
         guard: "own" (the model's guard, with a joint head), or "NAME:SOURCE": a guard model that judges responses,
@@ -127,14 +129,21 @@ def score_answers(
     if guard != OWN:
         check_scorer(guard)
     training = read_training(data, split, None, None, TuneConfig(method="sft"))
-    loaded = load(replace(ModelSpec.of(model), guard=OWN) if guard == OWN else model)
-    scorer: Scorer = OwnGuard(loaded) if guard == OWN else GuardModelScorer(guard)
+    spec = ModelSpec.of(model)
+    scorer: Scorer
+    if guard == OWN:
+        loaded = load(replace(spec, guard=OWN))
+        scorer, processor = OwnGuard(loaded), loaded.processor
+    else:
+        scorer = GuardModelScorer(guard, spec.device, spec.dtype)
+        # it is needed for its tokens alone: on the CPU, beside a guard that may fill the GPU
+        processor = load(replace(spec, device="cpu")).processor if unit is Unit.TOKENS else None
     head = {"format": FORMAT, "guard": scorer.identity, "unit": unit.value, "chunk_size": chunk_size}
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = _rows_there(path, head)
     keys = dict(zip(content_keys(training.samples), training.samples, strict=True))
     wanted = {key: sample for key, sample in keys.items() if key not in rows}
-    cutter = ChunkCutter(loaded.processor, unit, chunk_size)
+    cutter = ChunkCutter(processor, unit, chunk_size)
     with path.open("a", encoding="utf-8") as file:
         for done, (key, row) in enumerate(_new_rows(wanted, cutter, scorer), 1):
             rows[key] = row
@@ -173,7 +182,7 @@ class ChunkCutter:
     """Cuts reference answers into chunks.
 
     Attributes:
-        processor: The model's, whose tokens are counted.
+        processor: The model's, whose tokens are counted; None for words.
         unit: What is counted.
         size: Units of a chunk.
     """
@@ -258,14 +267,13 @@ class OwnGuard:
 
     Args:
         loaded: A model with a guard.
-        batch_size: Beginnings of an answer that are read at once.
 
     Raises:
         GuardError: It has no guard, or no joint head.
     """
 
-    def __init__(self, loaded: LoadedModel, batch_size: int = 16) -> None:
-        self._model, self._processor, self._size = loaded.model, loaded.processor, batch_size
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._model, self._processor = loaded.model, loaded.processor
         if not observer_of(loaded.model).config.joint_head:
             raise GuardError("the model's guard has no joint head, so that it says nothing of a whole request")
         digest = hashlib.sha256()
@@ -287,24 +295,33 @@ class OwnGuard:
         labels: Tensor = batch.pop("labels")[0]
         columns, starts = answer_starts(self._processor.tokenizer, labels, sample.reference or "", sample.id)
         stops = [int(columns[sum(start < end for start in starts) - 1]) + 1 for end in ends]
-        return [score for part in _parts(stops, self._size) for score in self._read(batch, part)]
+        return self._read(batch, torch.tensor(stops))
 
     @torch.no_grad()
-    def _read(self, batch: dict[str, Any], stops: Sequence[int]) -> list[float]:
-        """P(SSS) of the conversation up to each column."""
+    def _read(self, batch: dict[str, Any], stops: Tensor) -> list[float]:
+        """P(SSS) of the conversation up to each column (beginnings,), in one pass: no token sees what comes later."""
         base = base_model(self._model)
-        column = torch.arange(batch["input_ids"].shape[1])
-        inputs = {name: torch.cat([each] * len(stops)) for name, each in batch.items() if isinstance(each, Tensor)}
-        inputs["attention_mask"] *= column < torch.tensor(stops)[:, None]  # (beginnings, tokens)
-        placed = {
+        inputs = {
             name: each.to(base.device, base.dtype if each.is_floating_point() else None)
-            for name, each in inputs.items()
+            for name, each in batch.items()
+            if isinstance(each, Tensor)
         }
-        with session(self._model, placed) as watched:
-            base(**watched.inputs, use_cache=False)
-        verdicts = watched.verdicts()
-        requests = [verdict.request for verdict in verdicts]
-        return [float(each.distribution[Combination.SSS]) for each in requests if each is not None]
+        seen: list[Tensor] = []
+        language_model = language_model_of(base, guardable_family(base))
+        hook = language_model.register_forward_hook(lambda _, __, output: seen.append(output[0]))
+        options = {"logits_to_keep": 1} if base._supports_logits_to_keep() else {}
+        try:
+            with session(self._model, inputs) as watched:
+                base(**watched.inputs, use_cache=False, **options)
+        finally:
+            hook.remove()
+        states = seen[-1][0]  # (tokens, width)
+        added = len(states) - batch["input_ids"].shape[1]  # meta tokens, which stand before the answer
+        _, logits = guard_of(self._model)(None, states[(stops - 1 + added).to(states.device)])  # (beginnings, 12)
+        if not bool(logits.isfinite().all()):
+            raise GuardError("the guard's scores are not finite; try another dtype, such as float32")
+        scaled = logits[:, : len(Combination)].double() / calibration_of(self._model).joint_temperature
+        return [float(each) for each in scaled.softmax(1)[:, list(Combination).index(Combination.SSS)]]
 
 
 def _rows_there(path: Path, head: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -336,8 +353,3 @@ def _new_rows(wanted: dict[str, Sample], cutter: ChunkCutter, scorer: Scorer) ->
         except ImageError as error:
             row["unreadable"] = str(error)
         yield key, row
-
-
-def _parts(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
