@@ -189,9 +189,9 @@ def mirage(
     images: Annotated[int, typer.Option(help="Images of each request, 2 or 3.")] = 2,
     seed: Annotated[int, typer.Option(help="Seed of the images' order and of the wording.")] = 0,
 ) -> None:
-    """Make requests about several images of HoliSafe-Open's twins, for `tune --method mirage`.
+    """Make requests about several images, for `tune --method mirage`.
 
-    Answers describe each image, relate them to the request, and decide. Splits, and so artworks, stay apart, a Parquet
+    They are made of HoliSafe-Open's twins. Answers describe each image, relate them to the request, and decide. Splits, and so artworks, stay apart, a Parquet
     file each.
     """
     from holisafe.datasets import OPEN_NAMES, OPEN_VERSION, load, split_names
