@@ -35,6 +35,20 @@ def test_a_run_folder_becomes_one_page_with_its_images(run_folder: Path, tmp_pat
     assert str(out) in result.stdout
 
 
+def test_share_writes_one_file_without_images(run_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    result = CliRunner().invoke(app, ["report", str(run_folder), "--out", str(out), "--share"])
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert "<img" not in out.read_text(encoding="utf-8")
+
+
+def test_share_is_for_pages(run_folder: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["report", str(run_folder), "--share", "--format", "csv"])
+    assert result.exit_code == 2
+    assert "--share is for html" in result.stderr
+
+
 def test_two_runs_are_compared_on_their_shared_samples(run_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     result = CliRunner().invoke(app, ["report", str(run_folder), str(run_folder), "--out", str(out)])

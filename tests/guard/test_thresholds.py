@@ -39,7 +39,7 @@ def test_rows_go_from_flagging_all_to_flagging_none(run: Run) -> None:
 def test_more_is_flagged_at_a_lower_threshold(run: Run) -> None:
     for rows in threshold_rows(run).values():
         flagged = [row.flagged_unsafe.value for row in rows if row.flagged_unsafe is not None]
-        assert flagged == sorted(flagged, reverse=True) and len(set(flagged)) > 2
+        assert flagged == sorted(flagged, reverse=True) and len(set(flagged)) > 1
 
 
 def test_a_request_without_verdict_is_never_flagged(run: Run) -> None:

@@ -100,7 +100,8 @@ def test_image_verdicts_are_shown_against_labels(browser: Any, guard_page: Path,
 def test_each_answer_stands_beside_what_the_guard_said(browser: Any, guard_page: Path) -> None:
     said = browser.read(guard_page).js(
         "return [...document.querySelectorAll('#gallery .answer')].map("
-        "a => [a.querySelector('.name').textContent, [...a.querySelectorAll('.verdicts .tag')].map(t => t.textContent)])"
+        "a => [a.querySelector('.name').textContent,"
+        " [...a.querySelectorAll('.verdicts .tag')].map(t => t.textContent)])"
     )
     assert all(len(tags) == (2 if run == "watched" else 0) for run, tags in said)
     texts = [" ".join(text.split()) for _, tags in said for text in tags]

@@ -220,7 +220,7 @@ def size_of(image: str) -> tuple[int, int]:
 
 def first_picture(browser: Any) -> tuple[Any, Any]:
     open_parts(browser)
-    box = browser.driver.find_element(By.CSS_SELECTOR, "#gallery details:has(img.clear)")
+    box = browser.driver.find_element(By.CSS_SELECTOR, "#gallery details.picture")
     return box.find_element(By.TAG_NAME, "summary"), box.find_element(By.CSS_SELECTOR, "img.clear")
 
 

@@ -181,8 +181,11 @@ def test_both_answers_to_a_twin_pair_stand_side_by_side(browser: Any, report: Pa
     browser.read(report)
     fold = browser.driver.find_element(By.CSS_SELECTOR, "#twins .answers")
     browser.js("arguments[0].open = true", fold)
-    answers = browser.js("return [...arguments[0].querySelectorAll('blockquote')].map(e => {"
-                         "const b = e.getBoundingClientRect(); return [e.textContent, b.left, b.top]})", fold)  # fmt: skip
+    answers = browser.js(
+        "return [...arguments[0].querySelectorAll('blockquote')].map(e => {"
+        "const b = e.getBoundingClientRect(); return [e.textContent, b.left, b.top]})",
+        fold,
+    )
     assert len(answers) == 6
     (safe, left, top), (unsafe, right, beside) = answers[:2]
     assert "Case SSS-" in safe and "Case SSU-" in unsafe

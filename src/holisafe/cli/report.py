@@ -38,21 +38,27 @@ def report(
     form: Annotated[
         Format, typer.Option("--format", help="html, or only the figures of runs and guards as md or csv.")
     ] = Format.HTML,
+    share: Annotated[
+        bool, typer.Option("--share", help="Leave images, questions and answers out of the page; html only.")
+    ] = False,
 ) -> None:
     """Write a report about one or more runs.
 
-    The report is one HTML file that runs no script and loads nothing from a network. Images are blurred until clicked,
-    and answers are folded. Images are read from the run's own folder; a file elsewhere is shown only if its content is
-    what the run recorded.
+    The report is one HTML file of at most 5 MB that loads nothing from a network, and a folder of blurred images beside
+    it (mine_images beside mine.html). Images are blurred until clicked, and answers are folded. Images are read from
+    the run's own folder; a file elsewhere is shown only if its content is what the run recorded.
     """
     from holisafe.bench import read_run
+    from holisafe.errors import RunError
     from holisafe.report import write_csv, write_markdown, write_report
 
+    if share and form is not Format.HTML:
+        raise RunError(f"--share is for html: {form} holds no images, questions or answers; leave --share out")
     found = [read_run(path) for path in runs]
     place = out or Path(f"report.{form}")
     match form:
         case Format.HTML:
-            write_report(found, place, title=title)
+            write_report(found, place, title=title, share=share)
         case Format.MD:
             write_markdown(found, place)
         case Format.CSV:

@@ -45,7 +45,7 @@ def packed_samples(entries: Sequence[Entry], runs: Sequence[JudgedRun], room: in
         runs: The runs of the page.
         room: Most characters of the result.
     """
-    for longest in LENGTHS:
+    for longest in LENGTHS if room > 0 else ():
         found = pack(_samples(entries, runs, longest))
         if len(found) <= room:
             return found
