@@ -172,8 +172,8 @@ def test_a_part_of_a_suite_without_figures_fails_by_itself(record: Any, said: st
 def test_several_models_on_several_data_sets_are_one_table_and_a_folder_each(root: Path, tmp_path: Path) -> None:
     words = ["bench", MOCK, "mockllm/other", "--data", f"mis:{root / 'mis.zip'}", "--data", "over-refusal"]
     words += ["--limit", "8", "--out", str(tmp_path / "runs")]
-    planned = json.loads(run(*words, "--plan", "--json", "--price-in", "1", "--price-out", "1").stderr or "{}")
-    assert not planned and not (tmp_path / "runs").exists()  # two hosted models have no one price
+    priced = run(*words, "--plan", "--price-in", "1", "--price-out", "1")
+    assert priced.exit_code == 2 and "one price cannot stand for 2 hosted models" in priced.stderr
     first = run(*words)
     assert first.exit_code == 0, first.output
     assert "easy, ASR" in first.stdout and "mockllm/other" in first.stdout

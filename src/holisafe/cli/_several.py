@@ -108,7 +108,7 @@ def planner(shared: SharedBudget, model: str, folder: Path, options: Mapping[str
     """What plans one run."""
     from holisafe.bench import plan_run
 
-    return lambda: plan_run(model, **options, out=folder, prices=shared.prices)
+    return lambda: plan_run(model, **options, out=folder, prices=shared.prices_of(model))
 
 
 def leave(states: Any) -> None:

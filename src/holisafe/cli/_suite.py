@@ -84,7 +84,7 @@ def _planned(shared: SharedBudget, model: str, part: SuitePart, place: Path, opt
     names = {"model": model, **part.to_json()}
     if part.data is None:
         return PlannedPart.missing(name, names, part.missing)
-    words = f"{name}: {model} on {part.data}, judge {part.benchmark.judge}"
+    words = f"{name}: run {part.data}, judge {part.benchmark.judge}, {model}"
     return PlannedPart.of(words, names, planner(shared, model, place / name, {**options, "data": part.data}))
 
 
