@@ -223,7 +223,7 @@ def test_options_that_say_nothing_together_are_refused(words: list[str]) -> None
 
 
 def test_a_suite_of_two_models_has_a_folder_each_and_one_budget(root: Path, tmp_path: Path) -> None:
-    words = ["bench", MOCK, "pocket", "--suite", "safety", "--root", str(root), "--limit", "4"]
+    words = ["bench", MOCK, "pocket", "--suite", "safety", "--root", str(root), "--limit", "5"]
     words += ["--price-in", "1", "--price-out", "1", "--out", str(tmp_path / "suite")]
     planned = json.loads(run(*words, "--plan", "--json").stdout)
     by_model = {name: [part for part in planned["parts"] if part["model"] == name] for name in (MOCK, "pocket")}
@@ -236,7 +236,8 @@ def test_a_suite_of_two_models_has_a_folder_each_and_one_budget(root: Path, tmp_
     stopped = run(*words, "--budget", "0.000001")
     assert stopped.exit_code == 3, stopped.output
     states = {part["benchmark"]: part["state"] for part in json.loads((tmp_path / "suite" / "suite.json").read_text())}
-    assert set(states.values()) == {"stopped", "missing"}
+    assert set(states.values()) == {"complete", "stopped", "missing"}  # the first was in flight as a whole
+    assert states["mis"] == "stopped" and not (tmp_path / "suite" / "mis").exists()
 
 
 def test_the_report_reads_a_benchmarks_run(root: Path, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def bench(
     trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask each MODEL the questions of a data set and judge its answers.
+    """Ask MODEL the questions of a data set and judge its answers.
 
     Each question is asked together with its image. The attack success rates on unsafe requests and the refusal rate on
     safe ones are printed with 95 % intervals.
