@@ -212,6 +212,7 @@ def test_one_part_that_fails_sets_the_exit_code(root: Path, tmp_path: Path) -> N
     "words",
     [
         ["--suite", "safety", "--epochs", "2"],
+        ["--suite", "safety", "--data", "open"],
         ["--repeat-check", "--epochs", "2"],
         ["--repeat-check", "--plan"],
         ["--epochs", "2", "--anchors", "a.json"],

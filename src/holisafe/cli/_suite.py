@@ -58,7 +58,7 @@ def bench_suite(
         return
     rows = {model: _run(shared, model, parts, place, options) for model, place in places.items()}
     _print(rows, suite, places, as_json)
-    leave(row.state for found in rows.values() for row in found)
+    leave(shared, (row.state for found in rows.values() for row in found))
 
 
 def _places(models: Sequence[str], suite: str, out: Path | None) -> dict[str, Path]:
