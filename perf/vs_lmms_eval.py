@@ -5,7 +5,8 @@
 PYTHON is the interpreter of an environment with lmms-eval 0.7.3 (and decord, filelock < 4) and the same torch and
 transformers; without it, the script says so and ends. Both load the checkpoint from its folder in float32 on the CPU
 with one thread and answer greedily; each process is timed from its start to its end, in turn, and the answers are
-compared. lmms-eval's `llava_hf` answers one prompt at a time, which is all that it does for LLaVA.
+compared. Time is CPU time, which other work on the machine changes little, and by the clock. lmms-eval's `llava_hf`
+answers one prompt at a time, which is all that it does for LLaVA.
 
 Without --checkpoint, a LLaVA is put together: the language model of Pocket (SmolLM2-135M) and a CLIP tower with random
 weights that makes 196 visual tokens of an image, about as many as small released models have.
@@ -17,6 +18,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -96,7 +98,15 @@ class Case:
     aim: float
 
 
-CASES = (Case("usual", 8, 3, 32, 1.5), Case("shared images, short answers", 16, 3, 4, 3.0))
+@dataclass(frozen=True)
+class Times:
+    """Seconds of a process: of the CPU, user and system, and by the clock."""
+
+    cpu: float
+    clock: float
+
+
+CASES = (Case("usual", 8, 3, 16, 1.5), Case("shared images, short answers", 16, 3, 4, 3.0))
 
 
 def main() -> None:
@@ -128,23 +138,25 @@ def _compared(case: Case, checkpoint: Path, options: Any, place: Path) -> dict[s
     (place / "tasks" / TASK).mkdir(parents=True)
     (place / "tasks" / TASK / f"{TASK}.yaml").write_text(TASK_YAML.format(task=TASK, data=data, tokens=case.tokens))
     (place / "tasks" / TASK / "utils.py").write_text(TASK_CODE)
-    seconds: dict[str, list[float]] = {"holisafe": [], "lmms-eval": []}
+    times: dict[str, list[Times]] = {"holisafe": [], "lmms-eval": []}
     for pair in range(options.pairs):
         commands = {
             "holisafe": _ours(checkpoint, data, case, place / f"ours-{pair}"),
             "lmms-eval": _theirs(options.lmms, checkpoint, case, place, place / f"theirs-{pair}"),
         }
         for name in sorted(commands, reverse=bool(pair % 2)):
-            seconds[name].append(_timed(commands[name], options.threads))
-            print(f"{case.name}, pair {pair + 1}: {name} {seconds[name][-1]:.1f} s", flush=True)
-    ratios = [theirs / ours for ours, theirs in zip(seconds["holisafe"], seconds["lmms-eval"], strict=True)]
+            times[name].append(found := _timed(commands[name], options.threads))
+            print(f"{case.name}, pair {pair + 1}: {name} {found.cpu:.1f} s CPU, {found.clock:.1f} s", flush=True)
+    pairs = list(zip(times["holisafe"], times["lmms-eval"], strict=True))
     return {
         "case": case.name,
         "samples": len(samples),
         "images": case.images,
         "max_new_tokens": case.tokens,
-        "seconds": {name: [round(each, 1) for each in found] for name, found in seconds.items()},
-        "ratio": round(statistics.median(ratios), 2),
+        "cpu_seconds": {name: [round(each.cpu, 1) for each in found] for name, found in times.items()},
+        "clock_seconds": {name: [round(each.clock, 1) for each in found] for name, found in times.items()},
+        "ratio_cpu": round(statistics.median(theirs.cpu / ours.cpu for ours, theirs in pairs), 2),
+        "ratio_clock": round(statistics.median(theirs.clock / ours.clock for ours, theirs in pairs), 2),
         "aim": case.aim,
         "same_answers": _same_answers(samples, place / "ours-0", place / "theirs-0"),
     }
@@ -172,13 +184,15 @@ def _theirs(python: str, checkpoint: Path, case: Case, place: Path, out: Path) -
     return [python, "-m", "lmms_eval", "eval", *map(str, words)]
 
 
-def _timed(command: Sequence[str], threads: int) -> float:
+def _timed(command: Sequence[str], threads: int) -> Times:
     settings = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command[:4])} failed:\n{done.stderr[-2000:]}")
-    return time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Times(cpu, time.perf_counter() - start)
 
 
 def _same_answers(samples: Sequence[Sample], ours: Path, theirs: Path) -> int:

@@ -50,7 +50,7 @@ def test_changed_answers_and_changed_outcomes_are_counted_apart() -> None:
     judged = list(one.judgements["holisafe"])
     flipped = Outcome.REFUSED if judged[0].outcome is Outcome.ANSWERED else Outcome.ANSWERED
     judged[0] = replace(judged[0], outcome=flipped)
-    other = replace(one, responses=tuple(responses), judgements={"holisafe": tuple(judged)})
+    other = replace(one, responses=tuple(responses), judgements={**one.judgements, "holisafe": tuple(judged)})
     found = _compared("dtype", "float32 and bfloat16", one, other)
     assert found.texts.ids == (one.samples[0].id, one.samples[1].id)
     assert found.outcomes["holisafe"].ids == (one.samples[0].id,)

@@ -172,8 +172,8 @@ def test_a_part_of_a_suite_without_figures_fails_by_itself(record: Any, said: st
 def test_several_models_on_several_data_sets_are_one_table_and_a_folder_each(root: Path, tmp_path: Path) -> None:
     words = ["bench", MOCK, "mockllm/other", "--data", f"mis:{root / 'mis.zip'}", "--data", "over-refusal"]
     words += ["--limit", "8", "--out", str(tmp_path / "runs")]
-    planned = json.loads(run(*words, "--plan", "--json", "--price-in", "1", "--price-out", "1").stderr or "{}")
-    assert not planned and not (tmp_path / "runs").exists()  # two hosted models have no one price
+    priced = run(*words, "--plan", "--price-in", "1", "--price-out", "1")
+    assert priced.exit_code == 2 and "one price cannot stand for 2 hosted models" in priced.stderr
     first = run(*words)
     assert first.exit_code == 0, first.output
     assert "easy, ASR" in first.stdout and "mockllm/other" in first.stdout
@@ -212,6 +212,7 @@ def test_one_part_that_fails_sets_the_exit_code(root: Path, tmp_path: Path) -> N
     "words",
     [
         ["--suite", "safety", "--epochs", "2"],
+        ["--suite", "safety", "--data", "open"],
         ["--repeat-check", "--epochs", "2"],
         ["--repeat-check", "--plan"],
         ["--epochs", "2", "--anchors", "a.json"],
@@ -223,7 +224,7 @@ def test_options_that_say_nothing_together_are_refused(words: list[str]) -> None
 
 
 def test_a_suite_of_two_models_has_a_folder_each_and_one_budget(root: Path, tmp_path: Path) -> None:
-    words = ["bench", MOCK, "pocket", "--suite", "safety", "--root", str(root), "--limit", "4"]
+    words = ["bench", MOCK, "pocket", "--suite", "safety", "--root", str(root), "--limit", "5"]
     words += ["--price-in", "1", "--price-out", "1", "--out", str(tmp_path / "suite")]
     planned = json.loads(run(*words, "--plan", "--json").stdout)
     by_model = {name: [part for part in planned["parts"] if part["model"] == name] for name in (MOCK, "pocket")}
@@ -236,7 +237,8 @@ def test_a_suite_of_two_models_has_a_folder_each_and_one_budget(root: Path, tmp_
     stopped = run(*words, "--budget", "0.000001")
     assert stopped.exit_code == 3, stopped.output
     states = {part["benchmark"]: part["state"] for part in json.loads((tmp_path / "suite" / "suite.json").read_text())}
-    assert set(states.values()) == {"stopped", "missing"}
+    assert set(states.values()) == {"complete", "stopped", "missing"}  # the first was in flight as a whole
+    assert states["mis"] == "stopped" and not (tmp_path / "suite" / "mis").exists()
 
 
 def test_the_report_reads_a_benchmarks_run(root: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,10 @@ class SharedBudget:
         """Money that all runs have spent by now, as far as prices are known."""
         return sum(self._spent_in(folder) for folder in self.folders)
 
+    def prices_of(self, model: str) -> Prices:
+        """The prices without those of the measured model where it is a local one, which costs nothing."""
+        return self.prices if _is_hosted(model) else replace(self.prices, input=None, output=None)
+
     def measure(
         self, model: str, folder: Path, options: Mapping[str, Any], callbacks: Mapping[str, Any] | None = None
     ) -> Run:
@@ -49,7 +53,7 @@ class SharedBudget:
             BudgetError: The budget is spent and calls that cost something are left; a finished run is read back.
             HoliSafeError: As `measure`.
         """
-        asked = {**options, "out": folder, "prices": self.prices}
+        asked = {**options, "out": folder, "prices": self.prices_of(model)}
         told = dict(callbacks or {})
         if self.budget is None:
             return measure(model, **asked, **told)

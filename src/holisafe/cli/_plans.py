@@ -48,7 +48,7 @@ class PlannedPart:
 
 
 def print_plans(parts: Sequence[PlannedPart], as_json: bool, **names: Any) -> None:
-    """The plans as a table with their sum, or as one JSON object that begins with `names`."""
+    """The plans as a line each with their sum, or as one JSON object that begins with `names`."""
     plans = [part.plan for part in parts if part.plan is not None]
     money = _sum([plan.money for plan in plans])
     at_most = _sum([plan.money_at_most for plan in plans])
@@ -56,34 +56,24 @@ def print_plans(parts: Sequence[PlannedPart], as_json: bool, **names: Any) -> No
         found = [{**part.names, "plan": part.plan and part.plan.to_json(), "reason": part.reason} for part in parts]
         typer.echo(json.dumps({**names, "parts": found, "money": money, "money_at_most": at_most}))
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title="Plan; nothing was asked", title_justify="left")
-    table.add_column("run", overflow="fold")
-    for head in ("calls", "done", "tokens in", "out, most", "money, most"):
-        table.add_column(head, justify="right")
+    typer.echo("Plan; nothing was asked.")
     for part in parts:
-        if part.plan is not None:
-            table.add_row(escape(printable(part.words)), *_cells(part.plan))
-    Console().print(table)
-    for part in parts:
-        if part.plan is None:
-            typer.echo(printable(f"{part.words}: {part.reason}"))
+        typer.echo(printable(f"{part.words}: {part.reason if part.plan is None else _line(part.plan)}"))
     typer.echo(f"Money of all: {money_words(money)}, at most {money_words(at_most)}.")
     if any(not plan.images_are_known for plan in plans):
         typer.echo("The tokens of images are not known for every model; the plan of that run alone says more.")
 
 
-def _cells(plan: Plan) -> list[str]:
+def _line(plan: Plan) -> str:
     asked = [part for part in plan.parts if part.model]
     calls = sum(part.calls for part in asked)
     recorded = sum(part.recorded for part in plan.parts)
-    read = _sum([part.input for part in asked if part.calls])
-    written = _sum([part.output_at_most for part in asked if part.calls])
-    numbers = [f"{calls:,}", f"{recorded:,}", count_text(read), count_text(written)]
-    return [*numbers, money_words(plan.money_at_most)]
+    read = count_text(_sum([part.input for part in asked if part.calls]))
+    written = count_text(_sum([part.output_at_most for part in asked if part.calls]))
+    return (
+        f"{calls:,} calls, {recorded:,} recorded already; tokens in {read}, out at most {written}; money "
+        f"{money_words(plan.money)}, at most {money_words(plan.money_at_most)}"
+    )
 
 
 def _sum(values: Sequence[Any]) -> Any:

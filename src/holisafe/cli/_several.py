@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import typer
 
 from holisafe._printable import printable
 from holisafe.cli._commands import BUDGET
+from holisafe.cli._plan import money_words
 from holisafe.cli._runs import resumable, show_progress, tell_requests, tell_troubles, tell_verdicts
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def bench_several(
     else:
         print_parts(rows, options["max_unjudged"])
         typer.echo(f"\nfor a page over all runs: holisafe report {out}/*/", err=True)
-    leave(row.state for row in rows)
+    leave(shared, (row.state for row in rows))
 
 
 def share_budget(folders: Sequence[Path], options: Mapping[str, Any]) -> tuple[SharedBudget, dict[str, Any]]:
@@ -108,16 +109,18 @@ def planner(shared: SharedBudget, model: str, folder: Path, options: Mapping[str
     """What plans one run."""
     from holisafe.bench import plan_run
 
-    return lambda: plan_run(model, **options, out=folder, prices=shared.prices)
+    return lambda: plan_run(model, **options, out=folder, prices=shared.prices_of(model))
 
 
-def leave(states: Any) -> None:
-    """End with an exit code that says whether all parts are complete.
+def leave(shared: SharedBudget, states: Iterable[str]) -> None:
+    """Say what all parts have spent, and end with an exit code that says whether they are complete.
 
     Raises:
         Exit: A part failed (1), or the budget ended one (3).
     """
     found = set(states)
+    if shared.spent:
+        typer.echo(f"spent {money_words(shared.spent)} in all runs", err=True)
     if "failed" in found:
         raise typer.Exit(FAILED)
     if "stopped" in found:

@@ -58,7 +58,7 @@ def bench_suite(
         return
     rows = {model: _run(shared, model, parts, place, options) for model, place in places.items()}
     _print(rows, suite, places, as_json)
-    leave(row.state for found in rows.values() for row in found)
+    leave(shared, (row.state for found in rows.values() for row in found))
 
 
 def _places(models: Sequence[str], suite: str, out: Path | None) -> dict[str, Path]:
@@ -84,7 +84,7 @@ def _planned(shared: SharedBudget, model: str, part: SuitePart, place: Path, opt
     names = {"model": model, **part.to_json()}
     if part.data is None:
         return PlannedPart.missing(name, names, part.missing)
-    words = f"{name}: {model} on {part.data}, judge {part.benchmark.judge}"
+    words = f"{name}: run {part.data}, judge {part.benchmark.judge}, {model}"
     return PlannedPart.of(words, names, planner(shared, model, place / name, {**options, "data": part.data}))
 
 

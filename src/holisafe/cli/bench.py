@@ -158,7 +158,7 @@ def bench(
     trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask each MODEL the questions of a data set and judge its answers.
+    """Ask MODEL the questions of a data set and judge its answers.
 
     Each question is asked together with its image. The attack success rates on unsafe requests and the refusal rate on
     safe ones are printed with 95 % intervals.
@@ -174,7 +174,7 @@ def bench(
     from holisafe.bench import Prices
 
     several = len(model) > 1 or len(data or []) > 1 or epochs > 1
-    _check_together(suite, root, setting, anchors, epochs, repeat_check, plan, several=several)
+    _check_together(suite, root, data, setting, anchors, epochs, repeat_check, plan, several=several)
     own_guard, guard_models = _guards(guard)
     options: dict[str, Any] = {
         "judges": tuple(dict.fromkeys(judge)) if judge else None,
@@ -206,7 +206,7 @@ def bench(
         "max_unjudged": max_unjudged,
     }
     for each in model:
-        tell_retirements(each, judge_model)
+        tell_retirements(each, judge_model if each == model[0] else None)
     chosen = data or ["open"]
     options["split"] = split
     if suite is not None:
@@ -236,6 +236,7 @@ def _guards(given: list[str] | None) -> tuple[str | None, list[str]]:
 def _check_together(
     suite: str | None,
     root: Path | None,
+    data: list[str] | None,
     setting: str | None,
     anchors: Path | None,
     epochs: int,
@@ -247,6 +248,8 @@ def _check_together(
     """Refuse options that say nothing together."""
     if suite is None and root is not None:
         raise typer.BadParameter("goes with --suite; expected --suite safety beside it", param_hint="--root")
+    if suite is not None and data:
+        raise typer.BadParameter("goes without --suite, which has its own data below --root", param_hint="--data")
     if suite is not None and setting is not None:
         raise typer.BadParameter("a suite runs each benchmark in its first setting", param_hint="--setting")
     if suite is not None and epochs > 1:
