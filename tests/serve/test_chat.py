@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from typing import Any
 
@@ -205,3 +206,10 @@ def _parts(reply: httpx.Response) -> list[dict[str, Any]]:
     lines = [line.removeprefix("data: ") for line in reply.text.splitlines() if line]
     assert lines.pop() == "[DONE]"
     return [json.loads(line) for line in lines]
+
+
+def test_the_openapi_document_describes_every_body(site: Site) -> None:
+    document = httpx.get(f"{site.url}/openapi.json", trust_env=False).json()
+    forms = document["components"]["schemas"]
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
+    assert {"ChatBody", "ResponsesBody", "ModerationsBody", "GuardrailBody"} <= named <= set(forms)

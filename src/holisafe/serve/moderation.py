@@ -99,7 +99,7 @@ def _of_images(verdict: GuardVerdict) -> tuple[dict[str, float], set[str], dict[
     names = [*OPENAI_MODERATION.codes, *(PREFIX + label.value for label in GuardLabel)]
     scores = dict.fromkeys(names, 0.0)
     applied: dict[str, list[str]] = {name: [] for name in names}
-    reasons = set()
+    reasons: set[str] = set()
     for image in verdict.images:
         for name, score in _scores(image.distribution).items():
             scores[name] = max(scores[name], min(score, 1.0))
