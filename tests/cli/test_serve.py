@@ -62,7 +62,7 @@ def test_it_listens_and_ends_when_told_to() -> None:
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as run:
         assert run.stderr is not None
         url = next(found[0] for line in run.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
-        assert httpx.get(f"{url}/health", trust_env=False).json() == {"status": "ok"}
+        assert httpx.get(f"{url}/health", trust_env=False, timeout=60).json() == {"status": "ok"}
         run.send_signal(signal.SIGTERM)
         rest = run.stderr.read()
         run.wait(60)

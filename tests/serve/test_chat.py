@@ -154,7 +154,9 @@ def test_a_client_that_leaves_frees_its_slot(stream: bool) -> None:
     with endless_site() as site:
         body = {"model": NAME, "messages": shown(SAFE), "stream": stream}
         if stream:
-            with httpx.stream("POST", f"{site.url}/v1/chat/completions", json=body, trust_env=False) as reply:
+            with httpx.stream(
+                "POST", f"{site.url}/v1/chat/completions", json=body, trust_env=False, timeout=60
+            ) as reply:
                 next(line for line in reply.iter_lines() if "on " in line)
         else:
             with pytest.raises(httpx.ReadTimeout):
@@ -209,7 +211,7 @@ def _parts(reply: httpx.Response) -> list[dict[str, Any]]:
 
 
 def test_the_openapi_document_describes_every_body(site: Site) -> None:
-    document = httpx.get(f"{site.url}/openapi.json", trust_env=False).json()
+    document = httpx.get(f"{site.url}/openapi.json", trust_env=False, timeout=60).json()
     forms = document["components"]["schemas"]
     named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
     assert {"ChatBody", "ResponsesBody", "ModerationsBody", "GuardrailBody"} <= named <= set(forms)

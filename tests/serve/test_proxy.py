@@ -246,7 +246,7 @@ def test_a_client_that_leaves_ends_the_request_behind() -> None:
 
     with proxied(endless) as (site, _):
         body = {"model": "served", "messages": shown(SAFE), "stream": True}
-        with httpx.stream("POST", f"{site.url}/v1/chat/completions", json=body, trust_env=False) as reply:
+        with httpx.stream("POST", f"{site.url}/v1/chat/completions", json=body, trust_env=False, timeout=60) as reply:
             next(line for line in reply.iter_lines() if "Yes" in line)
         wait_until(left.is_set)
 
