@@ -154,7 +154,8 @@ def test_the_server_has_a_limit_of_requests_at_once() -> None:
     with endless_site(Settings(limits=Limits(concurrency=1))) as site:
         body = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
         with httpx.stream("POST", f"{site.url}/v1/chat/completions", json=body, trust_env=False, timeout=60) as running:
-            next(running.iter_bytes())
+            lines = running.iter_lines()  # kept, since dropping it closes the connection
+            next(lines)
             reply = site.chat()
             assert reply.status_code == 503 and reply.headers["retry-after"] == "1"
             assert httpx.get(f"{site.url}/health", trust_env=False, timeout=60).status_code == 200

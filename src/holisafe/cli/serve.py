@@ -87,9 +87,9 @@ def serve(
         bool, typer.Option("--check", help="Load everything, say what would be served, and exit.")
     ] = False,
 ) -> None:
-    """Serve a guarded model with OpenAI's API: chat completions, responses, moderations.
+    """Serve a guarded model behind OpenAI's API.
 
-    Every answer carries the guard's verdict, made before the first token. The log is JSON on standard error.
+    Chat completions, responses and moderations, with images. Every answer carries the guard's verdict, made before the first token. The log is JSON on standard error.
     """
     from holisafe.errors import RunError
     from holisafe.serve import KeyRing, Limits, Settings, check_bind, read_keys
