@@ -89,7 +89,8 @@ def serve(
 ) -> None:
     """Serve a guarded model behind OpenAI's API.
 
-    Chat completions, responses and moderations, with images. Every answer carries the guard's verdict, made before the first token. The log is JSON on standard error.
+    Chat completions, responses and moderations, with images. Every answer carries the guard's verdict, made before the
+    first token. The log is JSON on standard error.
     """
     from holisafe.errors import RunError
     from holisafe.serve import KeyRing, Limits, Settings, check_bind, read_keys
