@@ -14,6 +14,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from endpoint import serve
 from holisafe.cli import app
 from holisafe.serve import read_keys
 
@@ -27,6 +28,14 @@ def test_check_says_what_would_be_served() -> None:
     code, told = invoke("pocket-safe", "--check", "--policy", "block")
     assert code == 0, told
     assert "would serve pocket-safe on http://127.0.0.1:8000/v1, policy block" in told
+
+
+def test_check_asks_the_server_behind_what_it_serves() -> None:
+    with serve() as behind:
+        code, told = invoke("--upstream", behind.url, "--guard", "pocket-safe", "--check")
+    assert code == 0 and "would serve served on" in told, told
+    code, told = invoke("--upstream", behind.url, "--guard", "pocket-safe", "--check")
+    assert code == 2 and "cannot be reached" in told
 
 
 @pytest.mark.parametrize(
@@ -62,7 +71,7 @@ def test_it_listens_and_ends_when_told_to() -> None:
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as run:
         assert run.stderr is not None
         url = next(found[0] for line in run.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
-        assert httpx.get(f"{url}/health", trust_env=False).json() == {"status": "ok"}
+        assert httpx.get(f"{url}/health", trust_env=False, timeout=60).json() == {"status": "ok"}
         run.send_signal(signal.SIGTERM)
         rest = run.stderr.read()
         run.wait(60)

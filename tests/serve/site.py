@@ -144,12 +144,14 @@ def engine_site(settings: Settings = PICTURES, keys: KeyRing | None = None, **en
 class Endless(EngineBackend):
     """Judges as the model does, and then answers without end."""
 
+    is_answering = False
     is_left = False
 
     async def answer(self, ask: Ask, model: str) -> AsyncGenerator[Event]:
         answer = super().answer(ask, model)
         try:
             yield await anext(answer)
+            self.is_answering = True
             while True:
                 yield Delta({"content": "on "})
                 await asyncio.sleep(0.01)

@@ -116,9 +116,9 @@ def test_a_server_with_keys_answers_those_who_have_one() -> None:
         with pytest.raises(openai.AuthenticationError) as told:
             site.client("hs-wrong").models.list()
         assert told.value.code == "invalid_api_key"
-        assert httpx.get(f"{site.url}/metrics", trust_env=False).status_code == 401
-        assert httpx.get(f"{site.url}/openapi.json", trust_env=False).status_code == 401
-        assert httpx.get(f"{site.url}/health", trust_env=False).status_code == 200
+        assert httpx.get(f"{site.url}/metrics", trust_env=False, timeout=60).status_code == 401
+        assert httpx.get(f"{site.url}/openapi.json", trust_env=False, timeout=60).status_code == 401
+        assert httpx.get(f"{site.url}/health", trust_env=False, timeout=60).status_code == 200
 
 
 def test_a_rate_that_is_used_up_says_when_to_come_again() -> None:
@@ -134,13 +134,17 @@ def test_a_rate_that_is_used_up_says_when_to_come_again() -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "evil.example:8000", ""])
 def test_a_page_that_resolves_to_loopback_is_turned_away(site: Site, host: str) -> None:
-    reply = httpx.get(f"{site.url}/v1/models", headers={"Host": host}, trust_env=False)
+    reply = httpx.get(f"{site.url}/v1/models", headers={"Host": host}, trust_env=False, timeout=60)
     assert reply.status_code == 403
 
 
 def test_a_form_of_another_site_is_not_read(site: Site) -> None:
     reply = httpx.post(
-        f"{site.url}/v1/chat/completions", content=b"{}", headers={"Content-Type": "text/plain"}, trust_env=False
+        f"{site.url}/v1/chat/completions",
+        content=b"{}",
+        headers={"Content-Type": "text/plain"},
+        trust_env=False,
+        timeout=60,
     )
     assert reply.status_code == 415
     assert "access-control-allow-origin" not in reply.headers
@@ -149,8 +153,9 @@ def test_a_form_of_another_site_is_not_read(site: Site) -> None:
 def test_the_server_has_a_limit_of_requests_at_once() -> None:
     with endless_site(Settings(limits=Limits(concurrency=1))) as site:
         body = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
-        with httpx.stream("POST", f"{site.url}/v1/chat/completions", json=body, trust_env=False) as running:
-            next(running.iter_bytes())
+        with httpx.stream("POST", f"{site.url}/v1/chat/completions", json=body, trust_env=False, timeout=60) as running:
+            lines = running.iter_lines()  # kept, since dropping it closes the connection
+            next(lines)
             reply = site.chat()
             assert reply.status_code == 503 and reply.headers["retry-after"] == "1"
-            assert httpx.get(f"{site.url}/health", trust_env=False).status_code == 200
+            assert httpx.get(f"{site.url}/health", trust_env=False, timeout=60).status_code == 200

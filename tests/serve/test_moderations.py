@@ -31,7 +31,8 @@ def test_every_one_of_the_thirteen_names_and_of_the_twenty_labels_is_there() -> 
     assert len(names) == 33
     for key in ("categories", "category_scores", "category_applied_input_types"):
         assert set(found[key]) == names
-    assert [name for name, is_so in found["categories"].items() if is_so] == ["holisafe/safe"]
+    assert not any(found["categories"].values())
+    assert found["category_scores"]["holisafe/safe"] == pytest.approx(0.9)
 
 
 def test_a_flagged_image_counts_for_the_nearest_name_alone() -> None:
@@ -55,7 +56,7 @@ def test_scores_of_labels_under_one_name_add_up_and_stay_probabilities() -> None
 def test_of_several_images_the_worst_counts() -> None:
     verdict = GuardVerdict((image(GuardLabel.SAFE), image(GuardLabel.SUICIDE)))
     found = result(verdict, DecideBy.IMAGE)
-    assert found["flagged"] and found["categories"]["self-harm"] and not found["categories"]["holisafe/safe"]
+    assert found["flagged"] and found["categories"]["self-harm"]
     assert found["category_scores"]["holisafe/suicide"] == pytest.approx(0.9)
 
 

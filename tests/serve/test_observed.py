@@ -62,14 +62,14 @@ def test_tokens_and_latencies_are_counted(site: Site) -> None:
 
 def test_the_metrics_are_prometheus_text(site: Site) -> None:
     site.chat()
-    reply = httpx.get(f"{site.url}/metrics", trust_env=False)
+    reply = httpx.get(f"{site.url}/metrics", trust_env=False, timeout=60)
     assert reply.headers["content-type"].startswith("text/plain")
     assert "holisafe:request_success_total{finished_reason=" in reply.text
     assert 'route="/v1/chat/completions"' in reply.text
 
 
 def test_a_path_that_a_client_makes_up_is_no_label(site: Site) -> None:
-    httpx.get(f"{site.url}/made/up", trust_env=False)
+    httpx.get(f"{site.url}/made/up", trust_env=False, timeout=60)
     assert "made" not in site.metrics.text().decode()
 
 
@@ -116,7 +116,7 @@ def test_a_client_cannot_write_lines_into_the_log(log: io.StringIO) -> None:
         site.chat(model=forged)
         site.chat(**{forged: 1})
         site.post("/v1/chat/completions", {"model": NAME}, headers={"User-Agent": "x\tforged"})
-        httpx.get(f"{site.url}/v1/models/forged%0A%7B%7D", trust_env=False)
+        httpx.get(f"{site.url}/v1/models/forged%0A%7B%7D", trust_env=False, timeout=60)
     assert len(lines(log)) == 4 and "forged" not in log.getvalue()
 
 

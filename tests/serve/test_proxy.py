@@ -162,6 +162,7 @@ SECRET = "/srv/models/secret at 10.0.0.7: cannot identify image file <_io.BytesI
         (lambda e: e.send("", 302, Location="http://127.0.0.1/"), 502, "upstream_error"),
         (lambda e: e.send("not json"), 502, "upstream_error"),
         (lambda e: e.send([]), 502, "upstream_error"),
+        (lambda e: e.send(json.dumps(completion("\ud800"))), 502, "upstream_error"),
         (lambda e: e.send("[" * 100_000), 502, "upstream_error"),
         (lambda e: e.send({"choices": []}), 502, "upstream_error"),
         (lambda e: e.send({"choices": [{"message": "text"}]}), 502, "upstream_error"),
@@ -193,6 +194,7 @@ def slow(exchange: Exchange) -> None:
         event_stream(piece("Yes"), failure(SECRET)),
         event_stream(piece("Yes"), "{broken"),
         event_stream(piece("Yes"), "[]"),
+        event_stream(piece("Yes"), '{"choices": [{"delta": {"content": "\\ud800"}}]}'),
         event_stream(piece("Yes"), {"choices": "text"}),
         event_stream(piece("Yes"), done=False),
         event_stream(piece("Yes")),
@@ -244,7 +246,7 @@ def test_a_client_that_leaves_ends_the_request_behind() -> None:
 
     with proxied(endless) as (site, _):
         body = {"model": "served", "messages": shown(SAFE), "stream": True}
-        with httpx.stream("POST", f"{site.url}/v1/chat/completions", json=body, trust_env=False) as reply:
+        with httpx.stream("POST", f"{site.url}/v1/chat/completions", json=body, trust_env=False, timeout=60) as reply:
             next(line for line in reply.iter_lines() if "Yes" in line)
         wait_until(left.is_set)
 

@@ -87,9 +87,10 @@ def serve(
         bool, typer.Option("--check", help="Load everything, say what would be served, and exit.")
     ] = False,
 ) -> None:
-    """Serve a guarded model with OpenAI's API: chat completions, responses, moderations.
+    """Serve a guarded model behind OpenAI's API.
 
-    Every answer carries the guard's verdict, made before the first token. The log is JSON on standard error.
+    Chat completions, responses and moderations, with images. Every answer carries the guard's verdict, made before the
+    first token. The log is JSON on standard error.
     """
     from holisafe.errors import RunError
     from holisafe.serve import KeyRing, Limits, Settings, check_bind, read_keys
@@ -156,9 +157,16 @@ def _run(backend: Any, settings: Settings, keys: KeyRing, host: str, port: int, 
 
     app = application(backend, settings, keys=keys)
     if check:
-        served = asyncio.run(backend.models())
-        asyncio.run(backend.close())
+        served = asyncio.run(_served(backend))
         typer.echo(f"would serve {', '.join(served)} on http://{host}:{port}/v1, policy {settings.policy}")
         return
     configure()
     make_server(app, host, port).run()
+
+
+async def _served(backend: Any) -> list[str]:
+    """Names of the models that would be served."""
+    try:
+        return list(await backend.models())
+    finally:
+        await backend.close()

@@ -22,6 +22,7 @@ from holisafe.serve.keys import KeyRing
 from holisafe.serve.metrics import CONTENT_TYPE, Metrics
 from holisafe.serve.remote import RemoteImages
 from holisafe.serve.routes import CLIENT_GONE, router
+from holisafe.serve.schema import schemas
 from holisafe.serve.settings import Settings
 
 _LOG = logging.getLogger("holisafe.serve")
@@ -57,7 +58,7 @@ def application(
         yield
         await backend.close()
 
-    app = FastAPI(
+    app = _Documented(
         title="holisafe",
         version=__version__,
         lifespan=lifespan,
@@ -74,6 +75,16 @@ def application(
 
     app.add_middleware(Door, keys=keys or KeyRing(), settings=settings, metrics=metrics)
     return app
+
+
+class _Documented(FastAPI):
+    """An application whose OpenAPI document holds the forms of all bodies."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document."""
+        found = super().openapi()
+        found.setdefault("components", {}).setdefault("schemas", {}).update(schemas())
+        return found
 
 
 class Door:

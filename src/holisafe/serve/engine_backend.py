@@ -14,7 +14,7 @@ from holisafe.guard import guard_of
 from holisafe.models import Engine, FinishEvent, FinishReason, GenerationOptions, Prompt, Request, TokenEvent
 from holisafe.models import VerdictEvent as EngineVerdict
 from holisafe.records import GuardVerdict, Role, Turn
-from holisafe.serve.backend import Ask, ChatMessage, Delta, Event, Finished, Judged, images_of
+from holisafe.serve.backend import Ask, ChatMessage, Delta, Event, Finished, Judged
 from holisafe.serve.errors import ApiError, guard_unavailable, internal
 from holisafe.serve.intake import damaged_image
 from holisafe.serve.metrics import Metrics
@@ -56,7 +56,8 @@ class EngineBackend:
             async for event in answer:
                 if isinstance(event, EngineVerdict):
                     asks = any(message.text.strip() for message in messages)
-                    return event.verdict if asks or not images_of(messages) else GuardVerdict(event.verdict.images)
+                    seen = GuardVerdict(event.verdict.images)
+                    return seen if seen.images and not asks else event.verdict  # no question, no request verdict
         finally:
             await answer.aclose()
         raise guard_unavailable()

@@ -101,6 +101,10 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+ANONYMOUS = ApiKey("anonymous", "0" * 64, per_minute=10**6, concurrency=10**6)
+"""Stands for everybody where no key is asked for: the limits of the server hold alone."""
+
+
 @dataclass(slots=True)
 class _Usage:
     """What one key has used.
@@ -121,13 +125,11 @@ class KeyRing:
     """Who may ask, how often, and how much at once.
 
     Args:
-        keys: Empty where no key is asked for; then everybody shares one rate.
-        anonymous: Rate and concurrency without keys.
+        keys: Empty where no key is asked for, on loopback.
         clock: Seconds that only grow.
     """
 
     keys: Sequence[ApiKey] = ()
-    anonymous: ApiKey = field(default_factory=lambda: ApiKey("anonymous", "0" * 64, per_minute=6000, concurrency=64))
     clock: Callable[[], float] = time.monotonic
     _used: dict[str, _Usage] = field(default_factory=dict)
 
@@ -138,7 +140,7 @@ class KeyRing:
             ApiError: There is none, or it is unknown.
         """
         if not self.keys:
-            return self.anonymous
+            return ANONYMOUS
         scheme, _, given = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not given.strip():
             raise _unauthorised("an API key is needed, as the header Authorization: Bearer KEY")

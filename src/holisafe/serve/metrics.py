@@ -20,58 +20,73 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        common = {"registry": self.registry}
-        self.running = Gauge("holisafe:num_requests_running", "Requests that are answered now.", **common)
-        self.prompt_tokens = Counter("holisafe:prompt_tokens", "Tokens of prompts.", **common)
-        self.generation_tokens = Counter("holisafe:generation_tokens", "Tokens of answers.", **common)
+        self.running = Gauge("holisafe:num_requests_running", "Requests that are answered now.", registry=self.registry)
+        self.prompt_tokens = Counter("holisafe:prompt_tokens", "Tokens of prompts.", registry=self.registry)
+        self.generation_tokens = Counter("holisafe:generation_tokens", "Tokens of answers.", registry=self.registry)
         self.first_token = Histogram(
             "holisafe:time_to_first_token_seconds",
             "Seconds from the request to the first piece of the answer.",
             buckets=_SECONDS,
-            **common,
+            registry=self.registry,
         )
         self.latency = Histogram(
             "holisafe:e2e_request_latency_seconds",
             "Seconds from the request to the end of its answer.",
             ["route"],
             buckets=_SECONDS,
-            **common,
+            registry=self.registry,
         )
-        self.success = Counter("holisafe:request_success", "Answers, by why they ended.", ["finished_reason"], **common)
-        self.failure = Counter("holisafe:request_failure", "Requests answered with an error.", ["status"], **common)
+        self.success = Counter(
+            "holisafe:request_success", "Answers, by why they ended.", ["finished_reason"], registry=self.registry
+        )
+        self.failure = Counter(
+            "holisafe:request_failure", "Requests answered with an error.", ["status"], registry=self.registry
+        )
         self.rejected = Counter(
-            "holisafe:admission_rejections", "Requests turned away before they were read.", ["reason"], **common
+            "holisafe:admission_rejections",
+            "Requests turned away before they were read.",
+            ["reason"],
+            registry=self.registry,
         )
-        self.cancelled = Counter("holisafe:request_cancelled", "Requests whose client left.", **common)
+        self.cancelled = Counter("holisafe:request_cancelled", "Requests whose client left.", registry=self.registry)
         self.verdicts = Counter(
             "holisafe:verdicts",
             "Verdicts, by the reason for the flag and what it led to.",
             ["label", "action"],
-            **common,
+            registry=self.registry,
         )
         self.guard_seconds = Histogram(
-            "holisafe:guard_seconds", "Seconds from the request to its verdict.", buckets=_SECONDS, **common
+            "holisafe:guard_seconds",
+            "Seconds from the request to its verdict.",
+            buckets=_SECONDS,
+            registry=self.registry,
         )
         self.request_score = Histogram(
             "holisafe:joint_score",
             "Probability of unsafe by the verdict on the whole request.",
             buckets=_PROBABILITY,
-            **common,
+            registry=self.registry,
         )
         self.image_score = Histogram(
-            "holisafe:image_score", "Probability of unsafe of each image.", buckets=_PROBABILITY, **common
+            "holisafe:image_score", "Probability of unsafe of each image.", buckets=_PROBABILITY, registry=self.registry
         )
-        self.unjudged = Counter("holisafe:unjudged", "Requests that the guard could not judge.", **common)
+        self.unjudged = Counter("holisafe:unjudged", "Requests that the guard could not judge.", registry=self.registry)
         self.fail_open = Counter(
-            "holisafe:fail_open", "Requests answered in block mode though the guard could not judge them.", **common
+            "holisafe:fail_open",
+            "Requests answered in block mode though the guard could not judge them.",
+            registry=self.registry,
         )
-        self.cache_queries = Counter("holisafe:mm_cache_queries", "Images looked up among those judged.", **common)
-        self.cache_hits = Counter("holisafe:mm_cache_hits", "Images whose verdict was known.", **common)
+        self.cache_queries = Counter(
+            "holisafe:mm_cache_queries", "Images looked up among those judged.", registry=self.registry
+        )
+        self.cache_hits = Counter("holisafe:mm_cache_hits", "Images whose verdict was known.", registry=self.registry)
         self.upstream_errors = Counter(
-            "holisafe:upstream_errors", "Failures of the server behind, by kind.", ["kind"], **common
+            "holisafe:upstream_errors", "Failures of the server behind, by kind.", ["kind"], registry=self.registry
         )
         self.other_model = Counter(
-            "holisafe:upstream_other_model", "Answers of the server behind that name another model.", **common
+            "holisafe:upstream_other_model",
+            "Answers of the server behind that name another model.",
+            registry=self.registry,
         )
 
     def judged(self, verdict: GuardVerdict, decision: Decision, action: str) -> None:

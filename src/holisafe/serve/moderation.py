@@ -2,7 +2,8 @@
 
 Categories are OpenAI's thirteen names, by the crosswalk, and ours, as `holisafe/LABEL`. A subcategory counts for the
 nearest of OpenAI's names alone: a drawing of a weapon is "violence", and says nothing of "violence/graphic". A category
-of the request verdict counts for the name that is nearest for at least half of its subcategories.
+of the request verdict counts for the name that is nearest for at least half of its subcategories. `holisafe/safe` has a
+score and is never true: a category that is true is a reason for the flag.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def _of_images(verdict: GuardVerdict) -> tuple[dict[str, float], set[str], dict[
     names = [*OPENAI_MODERATION.codes, *(PREFIX + label.value for label in GuardLabel)]
     scores = dict.fromkeys(names, 0.0)
     applied: dict[str, list[str]] = {name: [] for name in names}
-    reasons = set()
+    reasons: set[str] = set()
     for image in verdict.images:
         for name, score in _scores(image.distribution).items():
             scores[name] = max(scores[name], min(score, 1.0))
@@ -111,8 +112,6 @@ def _of_images(verdict: GuardVerdict) -> tuple[dict[str, float], set[str], dict[
     safe = PREFIX + GuardLabel.SAFE.value
     if verdict.images:
         scores[safe] = min(each.distribution.get(GuardLabel.SAFE, 0.0) for each in verdict.images)
-        if not any(each.flagged for each in verdict.images):
-            reasons.add(safe)
     return scores, reasons, applied
 
 

@@ -111,10 +111,7 @@ async def read_chat(body: ChatBody, service: Service) -> Ask:
     """
     check_served(body, _ONLY_BEHIND, service)
     messages = await read_messages(body.messages, service)
-    if body.max_completion_tokens is not None:
-        tokens, name = body.max_completion_tokens, "max_completion_tokens"
-    else:
-        tokens, name = body.max_tokens, "max_tokens"
+    name = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
     stop = [body.stop] if isinstance(body.stop, str) else body.stop or []
     if not all(stop):
         raise ApiError(400, "stop: expected texts that are not empty", param="stop", code="invalid_value")
@@ -122,7 +119,7 @@ async def read_chat(body: ChatBody, service: Service) -> Ask:
     more = {key: value for key in passed_on if (value := getattr(body, key)) is not None}
     return Ask(
         messages=messages,
-        max_new_tokens=new_tokens(tokens, name, service),
+        max_new_tokens=new_tokens(getattr(body, name), name, service),
         temperature=body.temperature,
         top_p=body.top_p,
         top_k=body.top_k,

@@ -22,7 +22,7 @@ from holisafe.serve.moderations import litellm_guardrail, moderations
 from holisafe.serve.reading import ClientGoneError
 from holisafe.serve.remote import RemoteImages
 from holisafe.serve.responses import create_response
-from holisafe.serve.schema import ChatBody, GuardrailBody, ModerationsBody, ResponsesBody
+from holisafe.serve.schema import REFERENCE, ChatBody, GuardrailBody, ModerationsBody, ResponsesBody
 from holisafe.serve.settings import Settings
 from holisafe.serve.stream import facts_of
 
@@ -90,7 +90,7 @@ def _add_post(
     async def endpoint(request: Request) -> Response:
         return await handler(request, service)
 
-    content = {"application/json": {"schema": body.model_json_schema()}}
+    content = {"application/json": {"schema": {"$ref": REFERENCE.format(model=body.__name__)}}}
     routes.add_api_route(
         path,
         endpoint,

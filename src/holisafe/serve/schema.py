@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
 
 from holisafe.serve.settings import Mode
 
@@ -222,3 +223,15 @@ class GuardrailBody(BaseModel):
     input_type: Literal["request", "response"]
     texts: list[str] | None = None
     images: list[str] | None = None
+
+
+REFERENCE = "#/components/schemas/{model}"
+"""Where an OpenAPI document keeps the form of a body."""
+
+
+def schemas() -> dict[str, Any]:
+    """JSON schemas of all bodies and what they hold, by name."""
+    bodies = (ChatBody, ResponsesBody, ModerationsBody, GuardrailBody)
+    _, found = models_json_schema([(body, "validation") for body in bodies], ref_template=REFERENCE)
+    definitions: dict[str, Any] = found["$defs"]
+    return definitions

@@ -160,6 +160,8 @@ class Upstream:
     def _object(self, data: bytes) -> dict[str, Any]:
         try:
             found = json.loads(data)
+            if b"\\ud" in data.lower():  # half of a surrogate pair, which UTF-8 cannot hold
+                json.dumps(found, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
