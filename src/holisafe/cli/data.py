@@ -191,8 +191,8 @@ def mirage(
 ) -> None:
     """Make requests about several images, for `tune --method mirage`.
 
-    They are made of HoliSafe-Open's twins. Answers describe each image, relate them to the request, and decide. Splits, and so artworks, stay apart, a Parquet
-    file each.
+    They are made of HoliSafe-Open's twins. Answers describe each image, relate them to the request, and decide. Splits,
+    and so artworks, stay apart, a Parquet file each.
     """
     from holisafe.datasets import OPEN_NAMES, OPEN_VERSION, load, split_names
     from holisafe.datasets.export import export_parquet
