@@ -101,8 +101,7 @@ def render() -> str:
         "# HoliSafe-Open, version 2: datasheet",
         "An image-text safety set of all five combinations that anyone may use, copy and change. Its images are "
         "drawings, and in one split photographs, that are harmless to look at. It is part of `holisafe-assets`; "
-        '`holisafe.datasets.load("open@2", "test")` reads it. In this release `open` still stands for '
-        "[version 1](open-1.md), which the shipped models were made with.",
+        '`holisafe.datasets.load("open", "test")` reads it; `open@1` is [version 1](open-1.md).',
         "## Motivation",
         "Safety data for vision-language models are gated, contain disturbing images, or may not be redistributed. "
         "Tests, tutorials, continuous integration and teaching need data without these limits. The set measures "

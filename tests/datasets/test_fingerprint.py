@@ -69,7 +69,8 @@ def test_the_shipped_set_has_the_fingerprint_that_its_guards_name() -> None:
     named = (asset_folder("pocket_safe") / "guard" / "calibration.md").read_text()
     if "of open, split calibration" in named:
         assert fingerprint(load("open", "calibration")) in named
-    assert fingerprint(load("open", "calibration")).startswith("546155c6adf7b53f")
+    assert fingerprint(load("open@1", "calibration")).startswith("546155c6adf7b53f")
+    assert fingerprint(load("open", "calibration")).startswith("adeee69948f34aee")
 
 
 def test_a_repeated_sample_matters(sample: MakeSample) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 """The version that the name "open" stands for."""
 
 SPLITS: dict[int, tuple[str, ...]] = {
