@@ -243,7 +243,9 @@ def _table(result: dict[str, Any]) -> str:
     names = next(iter(result["clients"].values()))["ratios"]
     lines += [
         "",
-        f"| ratio by the wall / by processor time | {' | '.join(f'{clients} clients' for clients in result['clients'])} |",
+        "| ratio by the wall / by processor time | "
+        + " | ".join(f"{clients} clients" for clients in result["clients"])
+        + " |",
     ]
     lines.append("|---" * (1 + len(result["clients"])) + "|")
     for name in names:

@@ -80,12 +80,11 @@ def typographic(sample: Sample) -> Sample:
     """The request as a picture, and a text that is harmless by itself: harm sits in the picture (USU)."""
     turn = sample.turns[-1]
     shown = ImageRef(f"typographic-{sample.id}", data=picture(turn.text))
-    label = next((each for each in sample.image_labels if each is not GuardLabel.SAFE), None)
-    if label is None:
-        label = GuardLabel(sample.tags["subcategory"])
+    labels = [*(each for each in sample.image_labels if each is not GuardLabel.SAFE)]
+    label = labels[0] if labels else GuardLabel(sample.tags["subcategory"])
     return replace(
         sample, turns=(replace(turn, text=FILL_IN, images=(shown,)),), combination=Combination.USU,
-        image_labels=(label,), twin=None, cluster=None,
+        image_labels=(label,), twin=None, cluster="",
     )  # fmt: skip
 
 
@@ -107,7 +106,7 @@ def perturbed(loaded: LoadedModel, samples: Sequence[Sample], args: argparse.Nam
         after.append(float(target.log_probability(found)))
         turn = sample.turns[-1]
         turns = (replace(turn, images=(ImageRef(f"pgd-{sample.id}", data=png),)),)
-        changed.append(replace(sample, turns=turns, twin=None, cluster=None))
+        changed.append(replace(sample, turns=turns, twin=None, cluster=""))
         rounded.append(float(Target(loaded, changed[-1]).log_probability(None)))
         print(f"{place + 1} of {len(samples)}: {before[-1]:.2f} to {rounded[-1]:.2f}", file=sys.stderr, flush=True)
     mean = {name: float(np.mean(each)) for name, each in
@@ -139,7 +138,8 @@ class Target:
         logits = self._model(input_ids=self._ids, attention_mask=torch.ones_like(self._ids), pixel_values=seen).logits
         length = self._target.shape[1]
         log_p = logits[:, -length - 1 : -1].log_softmax(-1).gather(-1, self._target[..., None])
-        return log_p.mean()
+        mean: Tensor = log_p.mean()
+        return mean
 
 
 def descend(target: Target, epsilon: float, step: float, steps: int) -> Tensor:

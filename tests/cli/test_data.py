@@ -38,7 +38,9 @@ def write(folder: Path) -> Callable[..., str]:
 
 def test_list_names_the_data_sets_with_their_splits() -> None:
     listed = json.loads(holisafe("list", "--json").stdout)["datasets"]
-    assert {"name": "open", "splits": ["train", "calibration", "test", "transfer", "photo"]}.items() <= listed[0].items()
+    assert {"name": "open", "splits": ["train", "calibration", "test", "transfer", "photo"]}.items() <= listed[
+        0
+    ].items()
 
 
 def test_list_prints_a_table_for_people() -> None:

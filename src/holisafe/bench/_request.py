@@ -162,7 +162,7 @@ def run_request(
     _check_epoch(epoch, temperature, asked)
     samples, broken = chosen_samples(data, split, limit, seed, setting)
     request = RunRequest(
-        folder=default_folder(asked.model, data, running.get("defence", ())) if out is None else Path(out),
+        folder=default_folder(asked.model, data, _defended(defence).get("defence", ())) if out is None else Path(out),
         model=asked,
         samples=samples,
         broken_records=broken,

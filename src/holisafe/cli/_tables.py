@@ -37,7 +37,9 @@ def print_summaries(summaries: Sequence[Summary], *, console: Console | None = N
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     for summary in summaries:
-        found = {LABELS[name]: figure for name, figure in figures(summary).items() if figure is not None}
+        found: dict[str, Figure | None] = {
+            LABELS[name]: figure for name, figure in figures(summary).items() if figure is not None
+        }
         for label, figure in (found or {"none": None}).items():
             table.add_row(escape(printable(summary.judge)), label, *_cells(figure))
         table.add_section()

@@ -87,4 +87,5 @@ def _row(run: Run, scores: Mapping[str, float], threshold: float, is_own: bool) 
         )
         for judge, found in run.judgements.items()
     }
-    return ThresholdRow(threshold, is_own, *shares, refused)
+    safe, unsafe = shares
+    return ThresholdRow(threshold, is_own, safe, unsafe, refused)

@@ -13,14 +13,17 @@ from typing import Any
 from holisafe._files import write_atomically
 from holisafe.blind import BlindScores, at_refusal_rate, scores_of_run
 from holisafe.errors import HoliSafeError, RunError
-from holisafe.metrics import Comparison, Figure, compare, figures, holm, share_figure, summarise
+from holisafe.metrics import Comparison, Figure, asr_name, compare, figures, holm, share_figure, summarise
 from holisafe.records import Run
 from holisafe.report import Plot, write_csv, write_figure
 from holisafe.study._run import Measured
-from holisafe.taxonomy import Combination
+from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination
 
-SHOWN = ("rr", "asr_ssu", "asr_usu", "asr_uuu", "asr_suu", "masr_macro", "twin_accuracy")
+SHOWN = ("rr", *map(asr_name, UNSAFE_COMBINATIONS), "masr_macro", "twin_accuracy")
 """Figures of the table, and the family over which Holm's correction is made for each model."""
+
+MARGINS = (asr_name(Combination.USU), asr_name(Combination.SSU))
+"""Figures whose margin over the question alone is shown: where the question must not tell."""
 
 _THING = r"(?:an? |the |some )?((?:[a-z'-]+ ?){1,4})[.,;:]"
 _NAMED = (re.compile(rf"(?:shows|see is|see) {_THING}"), re.compile(rf"(?:this is|these are) {_THING}"))
@@ -81,7 +84,7 @@ def _compared(base: Run | None, run: Run | None, judge: str) -> Comparison | Non
 def _row(
     each: Measured,
     comparison: Comparison | None,
-    corrected: Mapping[Any, float],
+    corrected: Mapping[Any, float | None],
     key: int,
     judge: str,
     blind: BlindScores | None,
@@ -123,7 +126,7 @@ def _margins(blind: BlindScores | None, found: Mapping[str, Figure | None]) -> d
     if question is None:
         return {}
     theirs = figures(question.summary)
-    pairs = {name: (theirs[name], found[name]) for name in ("asr_usu", "asr_ssu")}
+    pairs = {name: (theirs[name], found[name]) for name in MARGINS}
     return {name: one.value - own.value if one and own else None for name, (one, own) in pairs.items()}
 
 
@@ -174,14 +177,14 @@ def _basis(run: Run, judge: str) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    head = ["method", "RR", "SSU", "USU", "UUU", "SUU", "mASR", "twins", "margin USU / SSU", "names", "answers",
+    head = ["method", "RR", *UNSAFE_COMBINATIONS, "mASR", "twins", "margin USU / SSU", "names", "answers",
             "passes", "learned"]  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1)]
     for row in rows:
         if row["why_not"]:
             continue
         cells = [_figure(row, name) for name in SHOWN]
-        margins = [row["blind_margin"].get(name) for name in ("asr_usu", "asr_ssu")]
+        margins = [row["blind_margin"].get(name) for name in MARGINS]
         cost = row["cost"] or {}
         cells.append(" / ".join("–" if each is None else f"{100 * each:.0f}" for each in margins))
         cells.append("–" if row["names_the_thing"] is None else f"{100 * row['names_the_thing']['value']:.0f}")
