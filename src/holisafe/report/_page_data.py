@@ -132,7 +132,7 @@ def _sample(
         "tags": [numbers[each] for each in sample.tags.items() if each in numbers],
         "answers": [_answer(answer, places, longest, hidden) for answer in entry.answers],
     }
-    if sample.twin in twins:
+    if sample.twin is not None and sample.twin in twins:
         found["twin"] = twins[sample.twin]
     if not hidden:
         found["query"], found["more"] = legible(sample.query, longest), max(0, len(sample.query) - longest)
