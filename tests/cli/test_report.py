@@ -31,7 +31,7 @@ def test_a_run_folder_becomes_one_page_with_its_images(run_folder: Path, tmp_pat
     page = out.read_text(encoding="utf-8")
     assert "<title>A &amp; B</title>" in page and "page_images/" in page
     assert list((out.parent / "page_images").glob("*.svg"))
-    assert "Image not available" not in page
+    assert 'class="missing">Image not available' not in page
     assert str(out) in result.stdout
 
 

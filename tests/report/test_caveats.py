@@ -55,6 +55,28 @@ def test_a_sound_run_has_no_warnings(tmp_path: Path) -> None:
     assert "image threshold 40.0 %" in page and "flag at most 5.0 % of safe images (measured: 10.9 %)" in page
 
 
+def test_limits_of_all_runs_stand_on_top_with_their_letters(browser: Any, tmp_path: Path) -> None:
+    tokens = {"generation": {"max_new_tokens": 32}}
+    runs = [make_run("a", **tokens), make_run("b", data={"left_out_as_broken": 4}, **tokens), make_run("c")]
+    said = browser.read(write_report(runs, tmp_path / "r.html")).js(
+        "return [...document.querySelectorAll('#limits li')].map(li => li.innerText.split(/\\s+/).join(' '))"
+    )
+    assert len(said) == 3
+    assert (
+        said[0].startswith("Comparison: The runs differ in the new tokens")
+        and "32: A, B; an unknown number: C" in said[0]
+    )
+    assert said[1].startswith("A B Answers had at most 32 new tokens")
+    assert said[2].startswith("B 4 broken records")
+
+
+def test_a_run_without_limits_says_so(browser: Any, tmp_path: Path) -> None:
+    run = make_run(generation={"max_new_tokens": 512})
+    assert "None of the limits" in browser.read(write_report([run], tmp_path / "r.html")).js(
+        "return document.querySelector('#limits').innerText"
+    )
+
+
 def test_answers_without_a_score_are_said_by_kind(tmp_path: Path) -> None:
     run = make_run(by=("refusal",))
     found = list(run.judgements["refusal"])

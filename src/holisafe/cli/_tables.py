@@ -37,11 +37,11 @@ def print_summaries(summaries: Sequence[Summary], *, console: Console | None = N
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     for summary in summaries:
-        found: dict[str, Figure | None] = {
-            LABELS[name]: figure for name, figure in figures(summary).items() if figure is not None
-        }
-        for label, figure in (found or {"none": None}).items():
+        found = {LABELS[name]: figure for name, figure in figures(summary).items() if figure is not None}
+        for label, figure in found.items():
             table.add_row(escape(printable(summary.judge)), label, *_cells(figure))
+        if not found:
+            table.add_row(escape(printable(summary.judge)), "none", *_cells(None))
         table.add_section()
     console.print(table)
     if any(figure is not None and figure.is_few for summary in summaries for figure in figures(summary).values()):

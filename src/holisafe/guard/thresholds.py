@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from holisafe._checks import check_type
 from holisafe.guard.policy import DecideBy
 from holisafe.metrics import Figure, Summary, cluster_name, share_figure, summarise
-from holisafe.records import Outcome, Response, Run
+from holisafe.records import Outcome, Response, Run, Sample
 from holisafe.taxonomy import Combination, GuardLabel
 
 GRID = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -75,10 +75,8 @@ def _scores(responses: Sequence[Response], by: DecideBy) -> tuple[dict[str, floa
 
 def _row(run: Run, scores: Mapping[str, float], threshold: float, is_own: bool) -> ThresholdRow:
     flagged = {name for name, unsafe in scores.items() if unsafe >= threshold}
-    shares = []
-    for is_safe in (True, False):
-        asked = [sample for sample in run.samples if sample.expected is not None and sample.is_safe is is_safe]
-        shares.append(share_figure([sample.id in flagged for sample in asked], [cluster_name(each) for each in asked]))
+    asked = [sample for sample in run.samples if sample.expected is not None]
+    safe, unsafe = [each for each in asked if each.is_safe], [each for each in asked if not each.is_safe]
     refused = {
         judge: summarise(
             run.samples,
@@ -87,5 +85,8 @@ def _row(run: Run, scores: Mapping[str, float], threshold: float, is_own: bool) 
         )
         for judge, found in run.judgements.items()
     }
-    safe, unsafe = shares
-    return ThresholdRow(threshold, is_own, safe, unsafe, refused)
+    return ThresholdRow(threshold, is_own, _share(safe, flagged), _share(unsafe, flagged), refused)
+
+
+def _share(samples: Sequence[Sample], flagged: set[str]) -> Figure | None:
+    return share_figure([sample.id in flagged for sample in samples], [cluster_name(each) for each in samples])

@@ -21,6 +21,7 @@ from holisafe._files import open_unlinked
 from holisafe.errors import ImageError, RunError
 from holisafe.images import check_path, content_hash, open_image, read_bytes
 from holisafe.records import RUN_FOLDER, ImageRef, Run
+from holisafe.report._file import cannot_write
 
 LONGEST_SIDE = 320
 """Pixels of the picture's longer side."""
@@ -160,9 +161,7 @@ class Pictures:
             with open_unlinked(self.folder / name, "wb") as file:
                 file.write(svg)
         except OSError as error:
-            raise RunError(
-                f"cannot write {self.folder / name}: {error.strerror or error}; choose another place with --out"
-            ) from error
+            raise cannot_write(self.folder / name, error) from error
         self._written.add(name)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from holisafe.records import Run
-from holisafe.report._file import check_place, put
+from holisafe.report._file import make_place, put
 from holisafe.report._page import render
 from holisafe.report._table import judge_runs
 from holisafe.report._thumbnail import Pictures
@@ -34,7 +34,7 @@ def write_report(runs: Sequence[Run], out: str | Path, *, title: str | None = No
         RunError: There is no run, one holds no judgements, or `out` cannot be written.
     """
     judged = judge_runs(runs)
-    place = check_place(out)
+    place = make_place(out)
     pictures = Pictures(place.parent / f"{place.stem}_images")
     put(place, render(judged, title, None if share else pictures))
     pictures.remove_others()
