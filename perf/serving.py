@@ -241,12 +241,8 @@ def _table(result: dict[str, Any]) -> str:
             first, whole = (" / ".join(map(str, each[key].values())) for key in ("first_token_s", "whole_s"))
             lines.append(f"| {clients} | {way} | {first} | {whole} | {each['requests_per_s']} |")
     names = next(iter(result["clients"].values()))["ratios"]
-    lines += [
-        "",
-        "| ratio by the wall / by processor time | "
-        + " | ".join(f"{clients} clients" for clients in result["clients"])
-        + " |",
-    ]
+    heads = " | ".join(f"{clients} clients" for clients in result["clients"])
+    lines += ["", f"| ratio by the wall / by processor time | {heads} |"]
     lines.append("|---" * (1 + len(result["clients"])) + "|")
     for name in names:
         cells = [" / ".join(map(str, found["ratios"][name])) for found in result["clients"].values()]
