@@ -14,6 +14,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from endpoint import serve
 from holisafe.cli import app
 from holisafe.serve import read_keys
 
@@ -27,6 +28,14 @@ def test_check_says_what_would_be_served() -> None:
     code, told = invoke("pocket-safe", "--check", "--policy", "block")
     assert code == 0, told
     assert "would serve pocket-safe on http://127.0.0.1:8000/v1, policy block" in told
+
+
+def test_check_asks_the_server_behind_what_it_serves() -> None:
+    with serve() as behind:
+        code, told = invoke("--upstream", behind.url, "--guard", "pocket-safe", "--check")
+    assert code == 0 and "would serve served on" in told, told
+    code, told = invoke("--upstream", behind.url, "--guard", "pocket-safe", "--check")
+    assert code == 2 and "cannot be reached" in told
 
 
 @pytest.mark.parametrize(

@@ -158,9 +158,16 @@ def _run(backend: Any, settings: Settings, keys: KeyRing, host: str, port: int, 
 
     app = application(backend, settings, keys=keys, ui=ui)
     if check:
-        served = asyncio.run(backend.models())
-        asyncio.run(backend.close())
+        served = asyncio.run(_served(backend))
         typer.echo(f"would serve {', '.join(served)} on http://{host}:{port}/v1, policy {settings.policy}")
         return
     configure()
     make_server(app, host, port).run()
+
+
+async def _served(backend: Any) -> list[str]:
+    """Names of the models that would be served."""
+    try:
+        return list(await backend.models())
+    finally:
+        await backend.close()
