@@ -198,7 +198,7 @@ async function explain(event, asked, signal) {
   show();
   at("request").replaceChildren(...(found.request
     ? [...finding(found.request), bars(found.request.bars), folded("If unsafe, which category", found.request.categories)]
-    : [make("p", "This guard judges pictures alone; theirs stand in for a verdict on the request.")]));
+    : [make("p", `This guard judges pictures alone. ${asked.length ? "Their verdicts decide." : "Nothing was judged."}`)]));
   policies(found.policies);
 }
 
