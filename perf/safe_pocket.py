@@ -67,7 +67,7 @@ def main() -> None:
     if args.earlier:
         models[EARLIER] = (str(safe_checkpoint_folder(args.earlier)), str(args.earlier / "guard"))
     rows = [row for split in SPLITS for row in _rows_of(split, models, args)]
-    photos = [_photos(model, _run(name, "photo", model, args)) for name, model in models.items()]
+    photos = [_photos(name, _run(name, "photo", model, args)) for name, model in models.items()]
     seeing = [json.loads(path.read_text()) for path in args.seeing] if args.seeing else []
     result = {
         "limit": args.limit,
@@ -166,17 +166,17 @@ def _f1(unsafe: npt.NDArray[np.bool_], flagged: npt.NDArray[np.bool_]) -> float:
     return float(2 * (unsafe & flagged).sum() / max(1, unsafe.sum() + flagged.sum()))
 
 
-def _photos(model: tuple[str, str], run: Run) -> Row:
+def _photos(name: str, run: Run) -> Row:
     summary = summarise(run.samples, run.judgements[JUDGE], by=())
     assert summary.rr is not None
-    return {"model": model[0] if "/" not in model[0] else EARLIER, "RR": summary.rr.to_json(), **verdict_figures(run)}
+    return {"model": name, "RR": summary.rr.to_json(), **verdict_figures(run)}
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """The table of each split, and whether the shipped model reaches the aims."""
-    samples = f"{result['limit']} samples of each split" if result["limit"] else "all samples of each split"
+    samples = f"{result['limit']} samples of the test split" if result["limit"] else "all samples of each split"
     if result["limit_others"]:
-        samples += f" ({result['limit_others']} for models other than Safe Pocket)"
+        samples += f" ({result['limit_others']} for other models and splits)"
     lines = [
         "# Safe Pocket", "", "Written by `perf/safe_pocket.py`; its docstring says how.", "",
         f"Data: HoliSafe-Open, version 2; {samples}. Judge `{JUDGE}`. Answers of up to {result['max_new_tokens']} new "

@@ -109,10 +109,11 @@ def running(
     settings: Settings = PICTURES,
     keys: KeyRing | None = None,
     remote: RemoteImages | None = None,
+    ui: bool = False,
 ) -> Iterator[Site]:
     """Serve until the block ends."""
     metrics = Metrics()
-    app = application(backend, settings, keys=keys, metrics=metrics, remote=remote)
+    app = application(backend, settings, keys=keys, metrics=metrics, remote=remote, ui=ui)
     server = make_server(app, "127.0.0.1", 0)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

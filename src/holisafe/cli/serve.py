@@ -81,6 +81,7 @@ def serve(
     log_content: Annotated[
         bool, typer.Option("--log-content", help="Write prompts and answers to the log; images never.")
     ] = False,
+    ui: Annotated[bool, typer.Option("--ui", help="Serve a page at / to ask by hand and see every verdict.")] = False,
     device: Device = None,
     dtype: Dtype = None,
     check: Annotated[
@@ -124,7 +125,7 @@ def serve(
         backend = _engine(model, guard, name, batch_size, device, dtype)
     else:
         backend = _proxy(str(upstream), str(guard), name, batch_size, device, dtype)
-    _run(backend, settings, keys, host, port, check=check)
+    _run(backend, settings, keys, host, port, ui=ui, check=check)
 
 
 def _engine(
@@ -149,13 +150,13 @@ def _proxy(upstream: str, guard: str, name: str | None, batch_size: int, device:
     return ProxyBackend(behind, ImageGuard(loaded.model, loaded.processor, batch_size=batch_size), model=name)
 
 
-def _run(backend: Any, settings: Settings, keys: KeyRing, host: str, port: int, *, check: bool) -> None:
+def _run(backend: Any, settings: Settings, keys: KeyRing, host: str, port: int, *, ui: bool, check: bool) -> None:
     import asyncio
 
     from holisafe.serve import application, make_server
     from holisafe.serve.logs import configure
 
-    app = application(backend, settings, keys=keys)
+    app = application(backend, settings, keys=keys, ui=ui)
     if check:
         served = asyncio.run(_served(backend))
         typer.echo(f"would serve {', '.join(served)} on http://{host}:{port}/v1, policy {settings.policy}")

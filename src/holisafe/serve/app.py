@@ -20,6 +20,7 @@ from holisafe.serve.backend import Backend
 from holisafe.serve.errors import SERVER, ApiError
 from holisafe.serve.keys import KeyRing
 from holisafe.serve.metrics import CONTENT_TYPE, Metrics
+from holisafe.serve.playground import PATH, playground
 from holisafe.serve.remote import RemoteImages
 from holisafe.serve.routes import CLIENT_GONE, router
 from holisafe.serve.schema import schemas
@@ -41,6 +42,7 @@ def application(
     keys: KeyRing | None = None,
     metrics: Metrics | None = None,
     remote: RemoteImages | None = None,
+    ui: bool = False,
 ) -> FastAPI:
     """The routes with what protects and observes them.
 
@@ -50,8 +52,10 @@ def application(
         keys: Who may ask; without keys only requests to a loopback name are answered.
         metrics: Where to count.
         remote: Fetches images of allowed hosts.
+        ui: Whether there is a page to try it at `/`.
     """
     metrics = metrics or Metrics()
+    keys = keys or KeyRing()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -73,7 +77,10 @@ def application(
     async def read_metrics() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
-    app.add_middleware(Door, keys=keys or KeyRing(), settings=settings, metrics=metrics)
+    if ui:
+        app.include_router(playground(settings, with_keys=bool(keys.keys)))
+    is_open = OPEN | {PATH} if ui else OPEN
+    app.add_middleware(Door, keys=keys, settings=settings, metrics=metrics, is_open=is_open)
     return app
 
 
@@ -90,8 +97,11 @@ class _Documented(FastAPI):
 class Door:
     """Lets a request in, or tells why not; counts and logs it."""
 
-    def __init__(self, app: ASGIApp, *, keys: KeyRing, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, *, keys: KeyRing, settings: Settings, metrics: Metrics, is_open: frozenset[str] = OPEN
+    ) -> None:
         self._app = app
+        self._is_open = is_open
         self._keys = keys
         self._settings = settings
         self._metrics = metrics
@@ -127,7 +137,7 @@ class Door:
             self._record(scope, facts, status, time.perf_counter() - began)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send, facts: dict[str, Any]) -> None:
-        if scope["path"] in OPEN:
+        if scope["path"] in self._is_open:
             await self._app(scope, receive, send)
             return
         try:

@@ -64,16 +64,7 @@ def moderation_error(code: str, message: str) -> dict[str, Any]:
 
 def image_safety(verdict: GuardVerdict) -> list[dict[str, Any]]:
     """One object per image, in the order of the request."""
-    return [
-        {
-            "label": each.label.value,
-            "probability": each.probability,
-            "unsafe": each.unsafe,
-            "threshold": each.threshold,
-            "flagged": each.flagged,
-        }
-        for each in verdict.images
-    ]
+    return [each.to_json() for each in verdict.images]
 
 
 def request_safety(verdict: GuardVerdict) -> dict[str, Any] | None:

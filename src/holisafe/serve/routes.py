@@ -55,7 +55,7 @@ def router(
     metrics = metrics or Metrics()
     backend.count_in(metrics)
     service = Service(backend, settings, metrics, remote or RemoteImages(settings.image_hosts))
-    routes = APIRouter(route_class=_Route)
+    routes = APIRouter(route_class=ErrorRoute)
     posts: tuple[tuple[str, Handler, type[BaseModel], str], ...] = (
         ("/v1/chat/completions", chat_completions, ChatBody, "Answer a chat."),
         ("/v1/responses", create_response, ResponsesBody, "Answer a request of the Responses API."),
@@ -102,7 +102,7 @@ def _add_post(
     )
 
 
-class _Route(APIRoute):
+class ErrorRoute(APIRoute):
     """Turns what a route raises into OpenAI's error object."""
 
     def get_route_handler(self) -> Callable[[Request], Any]:

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from holisafe.serve.settings import Mode
+from holisafe.taxonomy import Category, Combination, GuardLabel
+
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Body(BaseModel):
@@ -223,6 +226,36 @@ class GuardrailBody(BaseModel):
     input_type: Literal["request", "response"]
     texts: list[str] | None = None
     images: list[str] | None = None
+
+
+class ImageVerdictBody(Body):
+    """One of `image_safety`."""
+
+    label: GuardLabel
+    probability: Probability
+    distribution: dict[GuardLabel, Probability]
+    unsafe: Probability
+    threshold: Probability
+    flagged: bool
+
+
+class RequestVerdictBody(Body):
+    """`request_safety`."""
+
+    combination: Combination
+    probability: Probability
+    distribution: dict[Combination, Probability]
+    categories: dict[Category, Probability]
+    unsafe: Probability
+    threshold: Probability
+    flagged: bool
+
+
+class VerdictBody(Body):
+    """`POST /ui/explain`: what an answer said of images and request."""
+
+    images: list[ImageVerdictBody]
+    request: RequestVerdictBody | None = None
 
 
 REFERENCE = "#/components/schemas/{model}"
