@@ -12,7 +12,7 @@ from holisafe.cli._options import AsJson, Device
 from holisafe.cli._plan import Budget, JudgePriceIn, JudgePriceOut, PriceIn, PriceOut, print_plan
 
 if TYPE_CHECKING:
-    from holisafe.build import Built, Review
+    from holisafe.building import Built, Review
 
 LEFT_TO_TRY = 1
 """Exit code where a model could not be reached for some rows; the same command tries them again."""
@@ -84,8 +84,8 @@ def build(
     command resumes. Exit code 1: a model could not be reached for some rows; the same command tries them again.
     """
     from holisafe.bench import Prices
-    from holisafe.build import BuildSettings, export_review, import_review, plan_build
-    from holisafe.build import build as build_data
+    from holisafe.building import BuildSettings, export_review, import_review, plan_build
+    from holisafe.building import build as build_data
 
     settings = BuildSettings(
         pictures,
