@@ -19,8 +19,8 @@ from holisafe.records import Turn
 UNSAFE = ("weapon_related_violence", "harassment", "property_crime")
 
 
-def draw(folder: Path, count: int = 20) -> Path:
-    """Pictures of bars and discs whose places and colours differ; returns the file of their labels."""
+def draw(folder: Path, labels: Path | None = None, count: int = 20) -> None:
+    """Pictures of bars and discs whose places and colours differ, and a file of their labels, beside the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(count):
@@ -35,12 +35,10 @@ def draw(folder: Path, count: int = 20) -> Path:
         image.save(folder / name)
         shows = {0: "a kitchen knife", 2: "a cup"}.get(number, "a tree" if is_safe else "")
         rows.append({"image": name, "label": "safe" if is_safe else UNSAFE[number // 2 % 3], "shows": shows})
-    labels = folder.parent / "labels.csv"
-    with labels.open("w", newline="", encoding="utf-8") as file:
+    with (labels or folder.parent / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["image", "label", "shows"])
         writer.writeheader()
         writer.writerows(rows)
-    return labels
 
 
 def settings(place: Path, **changes: Any) -> BuildSettings:

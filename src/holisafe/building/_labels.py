@@ -115,11 +115,13 @@ def planned_labels(found: Found, given: Mapping[str, Given], guard: str | None, 
     for picture in found.pictures:
         key = _key(picture, found, given, guard)
         said = _said(picture, found, given)
-        row = file.get(key) or (_from_given(key, picture, said) if said or guard is None else None)
-        if row is None:
+        noted = file.get(key)
+        if noted is None and (said or guard is None):
+            noted = _from_given(key, picture, said)
+        if noted is None:
             labelled.append(Labelled(picture, GuardLabel.SAFE, "", guard or ""))
-        elif row.is_ok:
-            values = row.values
+        elif noted.is_ok:
+            values = noted.values
             labelled.append(Labelled(picture, GuardLabel(values["label"]), str(values["shows"]), str(values["by"])))
     return labelled
 

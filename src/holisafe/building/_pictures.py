@@ -138,13 +138,12 @@ class Features:
 
 
 def _row(name: str, ref: ImageRef | None, reason: str, file: StepFile) -> tuple[Row, ImageRef | None]:
-    if ref is not None:
-        try:
-            digest = content_hash(read_bytes(ref))
-        except ImageError as error:
-            ref, reason = None, reason_of(error, ref)
     if ref is None:
         return Row(key_of(name), Status.REJECTED, f"unreadable: {reason}", {"picture": name}), None
+    try:
+        digest = content_hash(read_bytes(ref))
+    except ImageError as error:
+        return Row(key_of(name), Status.REJECTED, f"unreadable: {reason_of(error, ref)}", {"picture": name}), None
     # file names may tell more than a picture does: the data name it after its digest
     key = f"{digest[:32]}{Path(name).suffix.lower()}"
     known = ImageRef(key, path=ref.path, root=ref.root, digest=digest)

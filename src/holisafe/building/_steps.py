@@ -63,7 +63,7 @@ class Row:
         if not isinstance(data, dict) or not isinstance(data.get("key"), str):
             raise RunError("not a row of a step: expected an object with key and status")
         try:
-            status = parse_enum(Status, data.get("status"))
+            status = parse_enum(Status, str(data.get("status")))
         except UnknownNameError as error:
             raise RunError(f"not a row of a step: {error}") from None
         values = {name: value for name, value in data.items() if name not in ("key", "status", "reason")}

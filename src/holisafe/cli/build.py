@@ -142,6 +142,6 @@ def _show(built: Built, found: Review | None) -> None:
             console.print(plain_line(reason))
     for split, samples in built.samples.items():
         console.print(f"{split}: {len(samples)} samples")
-    for each in built.not_checked:
-        console.print(f"not checked: {each}")
+    for what in built.not_checked:
+        console.print(f"not checked: {what}")
     console.print(f"written: {built.out}, with datasheet.md", soft_wrap=True)
