@@ -18,6 +18,7 @@ from openpyxl import Workbook
 from PIL import Image
 
 from benchmarks.small_releases import write_mis, write_mmsafeaware, write_mssbench
+from drawn_pictures import draw
 from editing.tiny import clip, quadruples
 from holisafe.bench import measure
 from holisafe.datasets import load
@@ -88,6 +89,7 @@ def make_place(folder: Path) -> Path:
         save_guard(TINY[guard](), folder / "guards" / name)
     clip(folder / "my-clip")
     quadruples(folder / "pairs")
+    draw(folder / "my-pictures", folder / "my-labels.csv")
     _write_pictures(folder)
     _write_records(folder)
     for write in (write_mis, write_mmsafeaware, write_mssbench):

@@ -4,7 +4,8 @@
 sets, `plan_run` says what a run would ask and cost, `repeat_check` whether batch size, dtype and image reuse change
 answers, `read_run` reads a run back, `read_epochs` those of a log, `score_run` judges the answers of a recorded run and
 keeps the result, `rejudge` does so in memory, `validate_judge` measures a judge against labels by people,
-`check_anchors` finds out whether a judge has drifted, `inspect_ask` lets a judge ask any model that Inspect reaches.
+`check_anchors` finds out whether a judge has drifted, `inspect_ask` lets a judge ask any model that Inspect reaches,
+`ask_each` lets other rooms do so for many things at once. `Lines` is a file of records that survives being killed.
 Inspect is imported on first use.
 """
 
@@ -18,22 +19,33 @@ if TYPE_CHECKING:
     from holisafe.bench._anchors import check_anchors, note_anchors
     from holisafe.bench._ask import inspect_ask
     from holisafe.bench._folder import default_folder
+    from holisafe.bench._journal import Lines
     from holisafe.bench._judging import judge_with_model, recorded_spending
     from holisafe.bench._parts import PartRow, RunPart, measure_parts, run_parts
-    from holisafe.bench._plan import Plan, PlannedCalls, plan_judging, plan_run
+    from holisafe.bench._plan import Plan, PlannedCalls, plan_calls, plan_judging, plan_run
     from holisafe.bench._read import read_epochs, read_run, rejudge
     from holisafe.bench._repeat_check import RepeatCheck, repeat_check
     from holisafe.bench._rescore import plan_score, score_run
     from holisafe.bench._retirement import Retirement, retirements
     from holisafe.bench._run import measure
     from holisafe.bench._shared_budget import SharedBudget, check_one_price
-    from holisafe.bench._spending import Prices, check_budget, money_text
+    from holisafe.bench._spending import (
+        Prices,
+        Spending,
+        check_budget,
+        money_text,
+        recorded_calls,
+        stopped_by_budget,
+        totals_of,
+    )
     from holisafe.bench._suite import SuiteRow, run_suite
     from holisafe.bench._task import build_task
     from holisafe.bench._utility import UtilityResult, read_utility
     from holisafe.bench._validation import plan_validation, validate_judge, validation_journal
+    from holisafe.bench._with_ask import ask_each
 
 __all__ = [
+    "Lines",
     "PartRow",
     "Plan",
     "PlannedCalls",
@@ -42,8 +54,10 @@ __all__ = [
     "Retirement",
     "RunPart",
     "SharedBudget",
+    "Spending",
     "SuiteRow",
     "UtilityResult",
+    "ask_each",
     "build_task",
     "check_anchors",
     "check_budget",
@@ -55,6 +69,7 @@ __all__ = [
     "measure_parts",
     "money_text",
     "note_anchors",
+    "plan_calls",
     "plan_judging",
     "plan_run",
     "plan_score",
@@ -62,6 +77,7 @@ __all__ = [
     "read_epochs",
     "read_run",
     "read_utility",
+    "recorded_calls",
     "recorded_spending",
     "rejudge",
     "repeat_check",
@@ -69,6 +85,8 @@ __all__ = [
     "run_parts",
     "run_suite",
     "score_run",
+    "stopped_by_budget",
+    "totals_of",
     "validate_judge",
     "validation_journal",
 ]
@@ -76,6 +94,7 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "Lines": "holisafe.bench._journal",
         "PartRow": "holisafe.bench._parts",
         "Plan": "holisafe.bench._plan",
         "PlannedCalls": "holisafe.bench._plan",
@@ -84,7 +103,9 @@ __getattr__, __dir__ = lazy(
         "Retirement": "holisafe.bench._retirement",
         "RunPart": "holisafe.bench._parts",
         "SharedBudget": "holisafe.bench._shared_budget",
+        "Spending": "holisafe.bench._spending",
         "SuiteRow": "holisafe.bench._suite",
+        "ask_each": "holisafe.bench._with_ask",
         "build_task": "holisafe.bench._task",
         "check_anchors": "holisafe.bench._anchors",
         "check_budget": "holisafe.bench._spending",
@@ -96,12 +117,14 @@ __getattr__, __dir__ = lazy(
         "measure_parts": "holisafe.bench._parts",
         "money_text": "holisafe.bench._spending",
         "note_anchors": "holisafe.bench._anchors",
+        "plan_calls": "holisafe.bench._plan",
         "plan_judging": "holisafe.bench._plan",
         "plan_run": "holisafe.bench._plan",
         "plan_score": "holisafe.bench._rescore",
         "plan_validation": "holisafe.bench._validation",
         "read_epochs": "holisafe.bench._read",
         "read_run": "holisafe.bench._read",
+        "recorded_calls": "holisafe.bench._spending",
         "recorded_spending": "holisafe.bench._judging",
         "rejudge": "holisafe.bench._read",
         "repeat_check": "holisafe.bench._repeat_check",
@@ -111,6 +134,8 @@ __getattr__, __dir__ = lazy(
         "score_run": "holisafe.bench._rescore",
         "UtilityResult": "holisafe.bench._utility",
         "read_utility": "holisafe.bench._utility",
+        "stopped_by_budget": "holisafe.bench._spending",
+        "totals_of": "holisafe.bench._spending",
         "validate_judge": "holisafe.bench._validation",
         "validation_journal": "holisafe.bench._validation",
     },

@@ -247,7 +247,7 @@ def _of_model(request: RunRequest, answered: Mapping[str, Response], spent: Tota
     prices = request.prices
     if request.model.is_local and prices.of(MODEL) is None:  # calls on this machine cost no money
         prices = replace(prices, input=0.0, output=0.0)
-    return _planned(MODEL, name, name, calls, len(answered), spent, prices)
+    return plan_calls(MODEL, name, name, calls, len(answered), spent, prices)
 
 
 def _of_judge(
@@ -268,7 +268,7 @@ def _of_judge(
         elif judging.judged_unasked(judge, sample, response) is None:
             calls += judging.requests_of(judge, sample, response)
     asked = model if model is not None and judging.asks_model(judge) else ""
-    return _planned(JUDGE, judge.id.name, asked, calls, recorded, spent, prices)
+    return plan_calls(JUDGE, judge.id.name, asked, calls, recorded, spent, prices)
 
 
 def _of_guard(
@@ -283,12 +283,23 @@ def _of_guard(
     verdicts = {sample.id: shown.get((sample.id, guard.id)) for sample in samples}
     left = [sample for sample in samples if (found := verdicts[sample.id]) is None or found.error is not None]
     calls = [call for sample in left for call in judging.requests_of_guard(guard, sample)]
-    return _planned(GUARD, guard.id.name, endpoint, calls, len(samples) - len(left), spent, prices)
+    return plan_calls(GUARD, guard.id.name, endpoint, calls, len(samples) - len(left), spent, prices)
 
 
-def _planned(
+def plan_calls(
     role: str, name: str, model: str, calls: Sequence[Request], recorded: int, spent: Totals, prices: Prices
 ) -> PlannedCalls:
+    """What calls of one role would take.
+
+    Args:
+        role: "model", "judge" or "guard".
+        name: What makes them.
+        model: Inspect's name of the model that is asked; empty where none is.
+        calls: The calls that are left.
+        recorded: Answers that are there already.
+        spent: Calls that were made before.
+        prices: Prices of tokens.
+    """
     rule = image_rule(model)
     sent = sum((input_tokens(each.turns, rule) for each in calls), InputTokens())
     is_said = all(each.turns for each in calls)
