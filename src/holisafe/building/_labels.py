@@ -97,8 +97,8 @@ def label_pictures(
         else:
             to_guard.append(picture)
     if to_guard and guard is not None:
-        for row in _by_guard(to_guard, keys, guard, device):
-            file.append(row)
+        for made in _by_guard(to_guard, keys, guard, device):
+            file.append(made)
     rows = [row for each in found.pictures if (row := file.latest(keys[each.digest])) is not None]
     pairs = zip(found.pictures, rows, strict=True)
     labelled = [
