@@ -97,16 +97,11 @@ def label_pictures(
         else:
             to_guard.append(picture)
     if to_guard and guard is not None:
-        for made in _by_guard(to_guard, keys, guard, device):
-            file.append(made)
-    rows = [row for each in found.pictures if (row := file.latest(keys[each.digest])) is not None]
+        for row in _by_guard(to_guard, keys, guard, device):
+            file.append(row)
+    rows = [known for each in found.pictures if (known := file.latest(keys[each.digest])) is not None]
     pairs = zip(found.pictures, rows, strict=True)
-    labelled = [
-        Labelled(picture, GuardLabel(row.values["label"]), str(row.values["shows"]), str(row.values["by"]))
-        for picture, row in pairs
-        if row.is_ok
-    ]
-    return rows, labelled
+    return rows, [_labelled(picture, known) for picture, known in pairs if known.is_ok]
 
 
 def planned_labels(found: Found, given: Mapping[str, Given], guard: str | None, file: StepFile) -> list[Labelled]:
@@ -121,9 +116,13 @@ def planned_labels(found: Found, given: Mapping[str, Given], guard: str | None, 
         if noted is None:
             labelled.append(Labelled(picture, GuardLabel.SAFE, "", guard or ""))
         elif noted.is_ok:
-            values = noted.values
-            labelled.append(Labelled(picture, GuardLabel(values["label"]), str(values["shows"]), str(values["by"])))
+            labelled.append(_labelled(picture, noted))
     return labelled
+
+
+def _labelled(picture: Picture, row: Row) -> Labelled:
+    values = row.values
+    return Labelled(picture, GuardLabel(values["label"]), str(values["shows"]), str(values["by"]))
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -1,6 +1,7 @@
 """Step "pictures": each picture of the folder once, with its digest, its perceptual hash and its colours.
 
 The hash is dHash (N. Krawetz, "Kind of like that", 2013) with 16 × 16 bits; the colours are the means of 4 × 4 fields.
+Both are of this package: the library ImageHash would bring PyWavelets for ten lines of NumPy.
 Metadata of a picture (EXIF, comments) and file names are never read into a prompt.
 """
 
@@ -89,9 +90,11 @@ def read_pictures(folder: Path, leave_out: Path, file: StepFile) -> Found:
             names.setdefault(known.digest, []).append(name)
             if known.digest in pictures:
                 reason = f"same bytes: as {pictures[known.digest].name}"
-                rows.append(Row(key_of(name), Status.REJECTED, reason))
-                continue
-            pictures[known.digest] = _picture(name, known, row)
+                row = Row(key_of(name), Status.REJECTED, reason, {"picture": name})
+            else:
+                pictures[known.digest] = _picture(name, known, row)
+        if file.latest(row.key) != row:
+            file.append(row)
         rows.append(row)
     if not rows:
         raise DataError(f"{folder}: no pictures in there; expected JPEG, PNG, WebP or GIF files")

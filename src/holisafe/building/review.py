@@ -31,6 +31,8 @@ UNUSABLE = "unusable"
 
 ADJUDICATOR = "adjudicator"
 
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+
 _CONFIGURATION = """<View className="holisafe">
   <Style>
     .holisafe img { filter: blur(24px); }
@@ -113,7 +115,8 @@ def export_review(data: Path, images: str = "/data/local-files/?d=") -> Path:
     (out / "images").mkdir(parents=True, exist_ok=True)
     for sample in sorted(samples, key=lambda one: (-against.get(one.id, 0), one.id)):
         picture = sample.images[0]
-        name = f"images/{picture.digest}"
+        suffix = Path(picture.key).suffix.lower()  # by which a web server tells what a file is
+        name = f"images/{picture.digest}{suffix if suffix in _SUFFIXES else ''}"
         if not (out / name).exists():
             write_atomically(out / name, read_bytes(picture))
         told = {"id": sample.id, "key": review_key(sample), "image": f"{images}{name}"}

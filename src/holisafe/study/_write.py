@@ -31,7 +31,7 @@ _NAMED = (re.compile(rf"(?:shows|see is|see) {_THING}"), re.compile(rf"(?:this i
 
 
 def write_study(measured: Sequence[Measured], out: str | Path, *, judge: str, about: str = "") -> list[Path]:
-    """Write `study.md`, `study.json`, `study.csv` and `pareto.svg`.
+    """Write `study.md`, `study.json`, `study.csv`, and `pareto.svg` for each model.
 
     Args:
         measured: What `run_study` gave.
@@ -55,9 +55,24 @@ def write_study(measured: Sequence[Measured], out: str | Path, *, judge: str, ab
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error.strerror})") from error
     written = [folder / "study.md", folder / "study.json", write_csv(runs, folder / "study.csv")]
-    if len(runs) > 1:
-        written.append(write_figure(runs, folder / "pareto.svg", kind=Plot.SCATTER, judge=judge))
+    for place, model in enumerate(models):
+        shown = _told_apart([each for each in measured if each.model == model], judge)
+        if len(shown) > 1:
+            name = "pareto.svg" if len(models) == 1 else f"pareto-{place + 1}.svg"
+            written.append(write_figure(shown, folder / name, kind=Plot.SCATTER, judge=judge))
     return written
+
+
+def _told_apart(measured: Sequence[Measured], judge: str) -> list[Run]:
+    """Runs by the names of their methods; those at the same point of the plot are one, with all names."""
+    at: dict[tuple[float, ...], list[Measured]] = {}
+    for each in measured:
+        if each.run is not None:
+            summary = summarise(each.run.samples, each.run.judgements[judge], by=())
+            place = tuple(-1.0 if figure is None else figure.value for figure in (summary.rr, summary.masr_macro))
+            at.setdefault(place, []).append(each)
+    same = [(found[0].run, ", ".join(each.method.label for each in found)) for found in at.values()]
+    return [replace(run, name=names) for run, names in same if run is not None]
 
 
 def _named(each: Measured) -> Run:
