@@ -46,7 +46,7 @@ def test_help_lists_the_commands() -> None:
 
 @pytest.mark.parametrize(
     ("command", "default"),
-    [("bench", "[default: holisafe, or the benchmark's]"), ("bench", "[default: runs/MODEL-DATA]")],
+    [("bench", "[default: holisafe, or the benchmark's]"), ("bench", "[default: runs/MODEL[-DEFENCE]-DATA]")],
 )
 def test_help_names_the_default_of_what_may_be_left_out(command: str, default: str) -> None:
     found = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"}).stdout

@@ -102,8 +102,8 @@ def bench(
     defence: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME[:KEY=VALUE,...]",
-            help="Defence of a local model, such as ecso or guard:refuse; `holisafe defence list` lists them. May be "
+            metavar="NAME[:SETTINGS]",
+            help="Defence of a local model, such as ecso or coca:alpha=2; `holisafe defence list` lists them. May be "
             "given more than once: the first asks what the next answers.",
             show_default="none",
         ),
