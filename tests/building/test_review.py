@@ -31,7 +31,11 @@ def annotation(who: int, choice: str, reason: str = "", **more: Any) -> dict[str
 def exported(data: Path) -> list[dict[str, Any]]:
     """An export in which two people see every sample as it was meant."""
     tasks = json.loads((data / "review" / "tasks.json").read_text())
-    return [{**t, "annotations": [annotation(who, t["data"]["combination"]) for who in (7, 9)]} for t in tasks]
+    return [{**t, "annotations": [annotation(who, meant(data, t)["combination"]) for who in (7, 9)]} for t in tasks]
+
+
+def meant(data: Path, task: dict[str, Any]) -> dict[str, str]:
+    return dict(json.loads((data / "review" / "meant.json").read_text())[task["data"]["key"]])
 
 
 def read_in(data: Path, tasks: list[dict[str, Any]], **given: Any) -> Any:
@@ -46,6 +50,7 @@ def test_the_configuration_blurs_pictures_and_does_not_tell_what_is_meant(data: 
     assert root.get("className") == "holisafe" and ".holisafe img { filter: blur(" in style
     shown = {each.get("value") for each in root if (each.get("value") or "").startswith("$")}
     assert shown == {"$image", "$request", "$text"}
+    assert all(set(task["data"]) == {"key", "image", "request", "text"} for task in exported(data))
     assert all((data / "review" / t["data"]["image"].partition("?d=")[2]).is_file() for t in exported(data))
 
 
@@ -75,7 +80,7 @@ def test_what_is_missing_double_or_unsettled_is_a_row_and_not_kept(
     data: Path, tmp_path: Path, annotations: list[dict[str, Any]], kind: str
 ) -> None:
     tasks = exported(data)
-    name = tasks[0]["data"]["id"]
+    name = meant(data, tasks[0])["id"]
     tasks[0]["annotations"] = annotations
     found = read_in(data, tasks)
     assert [row.reason.partition(":")[0] for row in found.rows if not row.is_ok] == [kind]
@@ -85,14 +90,14 @@ def test_what_is_missing_double_or_unsettled_is_a_row_and_not_kept(
 
 def test_an_adjudicator_settles_and_the_reason_is_kept(data: Path, tmp_path: Path) -> None:
     tasks = exported(data)
-    meant = tasks[0]["data"]["combination"]
-    other = "SSU" if meant != "SSU" else "SSS"
-    tasks[0]["annotations"] = [annotation(7, meant), annotation(9, other)]
-    assert read_in(data, tasks).to_adjudicate == (tasks[0]["data"]["id"],)
-    tasks[0]["annotations"].append(annotation(3, meant, "the picture shows no harm"))
+    name, right = meant(data, tasks[0]).values()
+    other = "SSU" if right != "SSU" else "SSS"
+    tasks[0]["annotations"] = [annotation(7, right), annotation(9, other)]
+    assert read_in(data, tasks).to_adjudicate == (name,)
+    tasks[0]["annotations"].append(annotation(3, right, "the picture shows no harm"))
     assert read_in(data, tasks, adjudicator="3").to_adjudicate == ()
     build(settings(tmp_path))
-    (sample,) = [s for s in load(data) if s.id == tasks[0]["data"]["id"]]
+    (sample,) = [s for s in load(data) if s.id == name]
     assert sample.tags["review"] == "adjudicated"
     assert sample.tags["review_reasons"] == "the picture shows no harm"
     assert "adjudicator" in sample.tags["review_roles"]

@@ -49,7 +49,7 @@ def test_the_plan_counts_calls_at_most_and_asks_nothing(place: Path) -> None:
         (["--check-model", "mockllm/model"], "none that writes"),
         (["--labels", "missing.csv"], "missing.csv: no such file"),
         (["--judge", "rubric"], "asks a model"),
-        (["--review", "missing.json"], "tasks.json"),
+        (["--review", "missing.json"], "meant.json"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(place: Path, options: list[str], said: str) -> None:

@@ -31,6 +31,9 @@ UNUSABLE = "unusable"
 
 ADJUDICATOR = "adjudicator"
 
+MEANT = "meant.json"
+"""What the samples are meant to be; not for those who annotate."""
+
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 
 _CONFIGURATION = """<View className="holisafe">
@@ -111,7 +114,7 @@ def export_review(data: Path, images: str = "/data/local-files/?d=") -> Path:
     out = data / FOLDER
     samples = [sample for sample in read(data).samples if sample.combination is not None]
     against = _votes_against(data)
-    tasks = []
+    tasks, meant = [], {}
     (out / "images").mkdir(parents=True, exist_ok=True)
     for sample in sorted(samples, key=lambda one: (-against.get(one.id, 0), one.id)):
         picture = sample.images[0]
@@ -119,10 +122,12 @@ def export_review(data: Path, images: str = "/data/local-files/?d=") -> Path:
         name = f"images/{picture.digest}{suffix if suffix in _SUFFIXES else ''}"
         if not (out / name).exists():
             write_atomically(out / name, read_bytes(picture))
-        told = {"id": sample.id, "key": review_key(sample), "image": f"{images}{name}"}
-        said = {"request": sample.query, "text": sample.reference or "", "combination": sample.combination}
-        tasks.append({"data": {**told, **said}})
+        key = review_key(sample)
+        meant[key] = {"id": sample.id, "combination": sample.combination}  # no column of Label Studio tells it
+        told = {"key": key, "image": f"{images}{name}", "request": sample.query, "text": sample.reference or ""}
+        tasks.append({"data": told})
     write_atomically(out / "tasks.json", json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
+    write_atomically(out / MEANT, json.dumps(meant, indent=1) + "\n")
     write_atomically(out / "configuration.xml", _CONFIGURATION)
     return out
 
@@ -142,14 +147,13 @@ def import_review(data: Path, export: Path, adjudicator: str | None = None) -> R
         DataError: A file cannot be read at all.
         RunError: The rows cannot be written.
     """
-    given = _tasks(read_json(data / FOLDER / "tasks.json", DataError), data / FOLDER / "tasks.json")
-    known = {str(task["data"].get("key")): task["data"] for task in given}
+    known = _meant(data / FOLDER / MEANT)
     answers: dict[str, list[Mapping[str, Any]]] = {}
     strange = []
     for number, task in enumerate(_tasks(read_json(export, DataError), export), start=1):
         key = str(task["data"].get("key"))
         if key not in known:
-            strange.append(f"unknown task: {export}: record {number}: not one of {data / FOLDER / 'tasks.json'}")
+            strange.append(f"unknown task: {export}: record {number}: not one that was given out")
             continue
         answers.setdefault(key, []).append(task)
     names = sorted({_who(each) for tasks in answers.values() for task in tasks for each in _annotations(task)})
@@ -198,6 +202,18 @@ def _row(key: str, told: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], 
 
 
 _CHOICES = (*Combination, UNUSABLE)
+
+
+def _meant(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Key of a task → id and combination of its sample.
+
+    Raises:
+        DataError: `export_review` has not written it so.
+    """
+    found = read_json(path, DataError)
+    if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
+        raise DataError(f"{path}: not what --review-out writes; run it again")
+    return found
 
 
 def _tasks(found: Any, path: Path) -> list[Mapping[str, Any]]:
