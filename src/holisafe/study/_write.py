@@ -64,15 +64,18 @@ def write_study(measured: Sequence[Measured], out: str | Path, *, judge: str, ab
 
 
 def _told_apart(measured: Sequence[Measured], judge: str) -> list[Run]:
-    """Runs by the names of their methods; those at the same point of the plot are one, with all names."""
+    """Runs by the names of their methods; those at the same point of the plot are one, "untouched +2"."""
     at: dict[tuple[float, ...], list[Measured]] = {}
     for each in measured:
         if each.run is not None:
             summary = summarise(each.run.samples, each.run.judgements[judge], by=())
             place = tuple(-1.0 if figure is None else figure.value for figure in (summary.rr, summary.masr_macro))
             at.setdefault(place, []).append(each)
-    same = [(found[0].run, ", ".join(each.method.label for each in found)) for found in at.values()]
-    return [replace(run, name=names) for run, names in same if run is not None]
+    return [
+        replace(found[0].run, name=found[0].method.label + (f" +{len(found) - 1}" if len(found) > 1 else ""))
+        for found in at.values()
+        if found[0].run is not None
+    ]
 
 
 def _named(each: Measured) -> Run:
