@@ -92,7 +92,7 @@ def test_the_results_beside_a_log_name_the_model_and_the_token_limit(tmp_path: P
 def test_a_log_that_lmms_eval_wrote_is_read_as_it_is() -> None:
     """Six records of a run of lmms-eval 0.7.3 on Pocket and HoliSafe-Open, of at most 16 tokens; paths are replaced."""
     ids = [f"open-test-{number:05}" for number in (0, 3, 4, 1, 2, 5)]
-    by_id = {sample.id: sample for sample in load("open", "test")}
+    by_id = {sample.id: sample for sample in load("open@1", "test")}
     samples = [by_id[name] for name in ids]
     loaded = read_predictions(LOGGED, samples)
     assert [response.sample_id for response in loaded.responses] == ids and not loaded.problems

@@ -33,7 +33,8 @@ def shows() -> dict[str, str]:
 def test_what_is_right_for_one_twin_is_the_worse_answer_for_the_other(samples: list[Sample]) -> None:
     made = preference_pairs(samples)
     by_id = {sample.id: sample for sample in made}
-    assert len(made) == 74 and {each.expected for each in made} == {"answer", "refuse"}
+    assert len(made) == sum(bool(sample.twin) for sample in samples) > 50
+    assert {each.expected for each in made} == {"answer", "refuse"}
     for each in made:
         twin = by_id[each.twin or ""]
         assert each.rejected == twin.reference != each.reference
@@ -63,7 +64,9 @@ def test_both_requests_of_a_pair_show_the_same_images_in_the_same_order(
 ) -> None:
     made = several_images(samples, shows)
     by_id = {sample.id: sample for sample in made}
-    assert Counter(each.combination for each in made) == {Combination.SSU: 37, Combination.SSS: 37}
+    assert Counter(each.combination for each in made) == dict.fromkeys(
+        (Combination.SSU, Combination.SSS), len(made) // 2
+    )
     for each in made:
         twin = by_id[each.twin or ""]
         assert [ref.digest for ref in each.images] == [ref.digest for ref in twin.images]
@@ -110,7 +113,7 @@ def test_an_image_of_which_nothing_is_known_is_named(samples: list[Sample]) -> N
 def test_the_command_keeps_splits_and_artworks_apart(command: str, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["data", command, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    assert datasets.split_names(tmp_path) == sorted(datasets.split_names("open"))
+    assert datasets.split_names(tmp_path) == sorted(set(datasets.split_names("open")) - {"photo"})  # has no twins
     seen: dict[str, str] = {}
     for split in datasets.split_names(tmp_path):
         loaded = datasets.read(tmp_path, split)

@@ -63,7 +63,7 @@ def test_every_field_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"method": "rlhf"}, "unknown tuning method 'rlhf'. Known: meta-token, sft, vgm"),
+        ({"method": "rlhf"}, "unknown tuning method 'rlhf'. Known: dpo, meta-token, mirage"),
         ({"method": ["vgm"]}, "mine.json: method: expected a text"),
         ({"precision": "float16"}, "precision: unknown precision 'float16'. Did you mean bfloat16"),
         ({"precision": 16}, "precision: expected one of float32, bfloat16, found 16"),

@@ -19,7 +19,9 @@ from holisafe.tuning import check_samples, mix
 from holisafe.tuning._mix import group_by_length
 from tuning.data import sample
 
-OPEN = load_open("train")
+OPEN = load_open("train", version=1)
+"""Some of its SSU samples have no twin, unlike those of version 2."""
+
 GENERAL = [sample(f"general-{i}", combination=Combination.SSS, category=None) for i in range(30)]
 
 

@@ -178,7 +178,11 @@ def pairs(
 
     splits: list[str | None] = [*split_names(name)]
     for split in splits or [None]:
-        made = preference_pairs(load(name, split))
+        samples = load(name, split)
+        if split is not None and not any(sample.twin for sample in samples):
+            _print(f"split {split} has no twins: nothing is made of it")
+            continue
+        made = preference_pairs(samples)
         _print(f"wrote {len(made)} pairs to {plain(str(export_parquet(made, out, split or 'train')))}")
 
 
@@ -203,8 +207,12 @@ def mirage(
         raise UnknownNameError("version of HoliSafe-Open", name, OPEN_NAMES)
     version = int(name.partition("@")[2] or OPEN_VERSION)
     for split in split_names(name):
+        samples = load(name, split)
+        if not any(sample.twin for sample in samples):
+            _print(f"split {split} has no twins: nothing is made of it")
+            continue
         shows = {row["key"]: row["shows"] for row in open_images(split, version=version)}
-        made = several_images(load(name, split), shows, images=images, seed=seed)
+        made = several_images(samples, shows, images=images, seed=seed)
         _print(f"wrote {len(made)} samples to {plain(str(export_parquet(made, out, split)))}")
 
 

@@ -18,8 +18,8 @@ from PIL import Image
 import tiny_models
 from holisafe.errors import ImageError, ModelError
 from holisafe.models import Engine, FinishReason, GenerationOptions, Prompt, Request
-from holisafe.models.engine import engine as engine_module
 from holisafe.models.engine.batching import BatchLimits, choose_batch
+from holisafe.models.engine.failures import drop_tensors
 from holisafe.records import ImageRef
 from models.engine.pictures import PROMPTS, WIDE, drawn
 
@@ -199,7 +199,7 @@ def test_the_error_of_a_failed_attempt_holds_no_tensors() -> None:
     try:
         fail()
     except RuntimeError as error:
-        engine_module._drop_tensors(error)
+        drop_tensors(error)
         kept = error
     gc.collect()
     assert held[0]() is None and str(kept) == "no"
