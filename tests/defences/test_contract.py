@@ -200,6 +200,28 @@ def test_a_defence_that_fails_fails_its_request_alone(model: LoadedModel) -> Non
         assert [type(each.exception()) for each in futures] == [type(None), DefenceError, type(None), type(None)]
 
 
+def test_a_request_that_is_cancelled_asks_no_further_and_is_no_error(
+    model: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[int] = []
+
+    class Twice(Defence):
+        name, about, cost = "twice", "-", "-"
+
+        def answer(self, request: Request) -> Steps:
+            for turn in range(2):
+                asked.append(turn)
+                yield request
+            return (yield request)
+
+    with wrap(model, Twice()) as defended:
+        way = defended.submit(Request(PROMPTS[0], OPTIONS))
+        assert way.cancel()
+        defended.engine.answer(PROMPTS[:1], OPTIONS)
+    assert asked == [0]
+    assert not caplog.records
+
+
 def test_a_defence_that_yields_something_else_is_told(model: LoadedModel) -> None:
     class Odd(Defence):
         name, about, cost = "odd", "-", "-"

@@ -88,6 +88,7 @@ def test_what_is_there_is_not_measured_again(tmp_path: Path, checkpoint: Path, d
         ({"methods": [{"label": "a", "speed": 1}]}, "unknown field speed"),
         ({"methods": [{"label": "a", "defence": 3}]}, "defence"),
         ({"methods": [{"label": "a", "fit": []}]}, "fit"),
+        ({"methods": [{"label": "a", "fit": {}}]}, "defence that is fitted"),
         ({"methods": [{"label": "a"}], "fit_samples": 0}, "fit_samples"),
         ({"methods": [{"label": "a"}], "changes_weights": "x"}, "changes_weights"),
     ],
@@ -130,3 +131,25 @@ def test_the_command_prints_the_table_and_says_that_one_failed(tmp_path: Path, c
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1, result.output
     assert "| untouched |" in result.output
+
+
+def test_settings_that_no_method_takes_fail_their_row_alone(tmp_path: Path, checkpoint: Path, data: Path) -> None:
+    methods = [{"label": "t", "tune": {"foo": 1}}, {"label": "e", "edit": {"method": "merge", "out": "x"}}]
+    plan = read_plan(plan_file(tmp_path, {"methods": methods, "changes_weights": [str(checkpoint)]}))
+    found = run_study(plan, {"tiny": str(checkpoint)}, tmp_path / "study", data=str(data))
+    assert ["foo" in found[0].why_not, "out" in found[1].why_not] == [True, True]
+
+
+def test_what_was_made_of_another_model_is_not_taken(tmp_path: Path, data: Path) -> None:
+    edited = {"label": "e", "edit": {"method": "merge"}}
+    for model in ("one", "two"):
+        plan = read_plan(plan_file(tmp_path, {"methods": [edited], "changes_weights": [model]}))
+        found = run_study(plan, {"tiny": model}, tmp_path / "study", data=str(data))
+    assert "made of another model" in found[0].why_not
+
+
+def test_damaged_settings_of_a_study_are_named(tmp_path: Path, checkpoint: Path, data: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "study.settings.json").write_text("[]")
+    with pytest.raises(RunError, match="expected an object"):
+        measured(tmp_path, checkpoint, data)

@@ -170,18 +170,23 @@ class _Way:
                 self._branches.append(result)
             case _:
                 self._passes += 1
-        self.go_on(result)
+        if self.done.cancelled():
+            self._steps.close()
+            self._close()
+        else:
+            self.go_on(result)
 
     def _finish(self, answer: Answer) -> None:
         self._close()
         passes = self._passes + sum(branch.passes for branch in self._branches)
-        self.done.set_result(
-            DefendedAnswer(answer, AnswerCost(self._generations, passes, time.perf_counter() - self._start))
-        )
+        cost = AnswerCost(self._generations, passes, time.perf_counter() - self._start)
+        if self.done.set_running_or_notify_cancel():
+            self.done.set_result(DefendedAnswer(answer, cost))
 
     def _fail(self, error: BaseException) -> None:
         self._close()
-        self.done.set_exception(error)
+        if self.done.set_running_or_notify_cancel():
+            self.done.set_exception(error)
 
     def _close(self) -> None:
         for branch in self._branches:

@@ -106,6 +106,8 @@ def _method(entry: Any, place: str) -> Method:
     defences: Sequence[Any] = [defence] if isinstance(defence, str) else defence
     if not isinstance(defences, list) or not all(isinstance(each, str) for each in defences):
         raise RunError(f"{place} ({entry['label']}): defence: expected a name or a list of names")
+    if "fit" in entry and not defences:
+        raise RunError(f"{place} ({entry['label']}): fit: expected a defence that is fitted")
     return Method(
         label=entry["label"],
         about=str(entry.get("about", "")),

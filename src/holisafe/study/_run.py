@@ -6,13 +6,13 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from holisafe import datasets
-from holisafe._files import write_atomically
+from holisafe._files import read_json, write_atomically
 from holisafe.bench import measure
 from holisafe.errors import HoliSafeError, RunError
 from holisafe.records import Run
@@ -132,6 +132,7 @@ class _Part:
 
     def _model(self, on_part: OnPart) -> tuple[str, int]:
         """What is measured, made first where that is needed; and how many numbers were learned."""
+        self._same_method()
         if self.method.tune is not None:
             return self._tuned(on_part)
         if self.method.edit is not None:
@@ -139,6 +140,16 @@ class _Part:
         if self.method.fit is not None:
             return self.source, self._fitted(on_part)
         return self.source, 0
+
+    def _same_method(self) -> None:
+        """Refuse what was made of another model, or with other settings."""
+        path = self.folder / "method.json"
+        made = {"label": self.method.label, "model": self.source, "fit": self.method.fit}
+        record = json.dumps({**made, "tune": self.method.tune, "edit": self.method.edit}, indent=2, default=dict)
+        if path.exists() and read_json(path, RunError) != json.loads(record):
+            raise RunError(f"{self.folder} was made of another model or with other settings; remove it")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, record + "\n")
 
     def _fitted(self, on_part: OnPart) -> int:
         from safetensors import safe_open
@@ -166,6 +177,8 @@ class _Part:
         from holisafe.tuning import TuneConfig, tune
 
         settings = dict(self.method.tune or {})
+        if unknown := sorted(settings.keys() - {each.name for each in fields(TuneConfig)}):
+            raise RunError(f"{self.method.label}: tune: unknown setting {', '.join(unknown)}")
         config = TuneConfig(**settings)
         folder = self.folder / "tuned"
         tuned = tune(
@@ -178,6 +191,8 @@ class _Part:
         from holisafe.editing import edit
 
         settings = dict(self.method.edit or {})
+        if taken := sorted(settings.keys() & {"model", "out", "sources"}):
+            raise RunError(f"{self.method.label}: edit: the study gives {', '.join(taken)} itself; remove it")
         folder = self.folder / "edited"
         if not (folder / "edit.json").exists():
             on_part(self.name, f"{self.method.label}: editing", 0, 0)
@@ -216,7 +231,9 @@ def _same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            there = json.loads(path.read_text())
+            there = read_json(path, RunError)
+            if not isinstance(there, dict):
+                raise RunError(f"{path}: expected an object; use another --out")
             if there != settings:
                 keys = [key for key in settings if there.get(key) != settings[key]]
                 raise RunError(f"{folder} holds a study with other settings ({', '.join(keys)}); use another --out")
