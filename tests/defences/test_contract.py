@@ -72,6 +72,7 @@ class TestEcsoConforms(DefenceConformance):
         ("ecso:speed=3", "unknown setting speed"),
         ("ecso:3", "expected KEY=VALUE"),
         ("guard:explode", "policy"),
+        ("coca:alpha=1,alpha=2", "alpha is given twice"),
         ("prompt:before=3", "before: expected a text"),
     ],
 )

@@ -47,6 +47,8 @@ def _settings(kind: type[Defence], text: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for part in _NEXT.split(text) if text else []:
         key, equals, value = part.partition("=")
+        if equals and key in settings:
+            raise DefenceError(f"{key} is given twice; give it once")
         if equals and key.isidentifier():
             settings[key] = _value(value)
         elif kind.positional is not None and kind.positional not in settings:
