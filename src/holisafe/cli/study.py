@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from holisafe.cli._options import AsJson, Device
 from holisafe.cli._progress import progress_line
-from holisafe.errors import RunError
+from holisafe.errors import MissingDependencyError, RunError
 
 SOME_FAILED = 1
 """Exit code where a method could not be measured."""
@@ -49,6 +50,8 @@ def study(
     """
     from holisafe.study import read_plan, run_study, write_study
 
+    if find_spec("matplotlib") is None:  # before hours of measuring, not after
+        raise MissingDependencyError("a study's plot needs matplotlib: pip install 'holisafe[report]'")
     chosen = read_plan(plan)
     with progress_line("reading the study", "answer") as line:
         measured = run_study(

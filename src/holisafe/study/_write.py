@@ -195,7 +195,7 @@ def _basis(run: Run, judge: str) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    head = ["method", "RR", *UNSAFE_COMBINATIONS, "mASR", "twins", "margin USU / SSU", "names", "answers",
+    head = ["method", "RR", *UNSAFE_COMBINATIONS, "mASR macro", "twins", "margin USU / SSU", "names", "answers",
             "passes", "learned"]  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1)]
     for row in rows:
