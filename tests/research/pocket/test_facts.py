@@ -35,7 +35,7 @@ def pocket() -> Any:
 
 @pytest.fixture(scope="module")
 def image() -> Any:
-    return load_data("open", "calibration")[0]
+    return load_data("open@1", "calibration")[0]
 
 
 @pytest.fixture(scope="module")
