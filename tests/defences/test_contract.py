@@ -64,6 +64,11 @@ class TestEcsoConforms(DefenceConformance):
     model = loaded()
 
 
+class TestAgentsConform(DefenceConformance):
+    defence = "agents:chat,tokens=6"
+    model = loaded("smolvlm")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -132,6 +137,21 @@ def test_ecso_answers_a_harmful_one_again_in_four_without_the_image(told: str) -
     assert [bool(each.prompt.images) for each in way.asked] == [True, True, True, False]
     assert "a sunny street" in way.asked[3].prompt.turns[0].text
     assert "A" * 1927 in way.asked[1].prompt.turns[0].text and "A" * 1928 not in way.asked[1].prompt.turns[0].text
+
+
+@pytest.mark.parametrize("kind", ["chat", "embodied"])
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("safe", ""), ("Safe.", ""), ("UNSAFE: a fire", "Decline"), ("unclear", "with care"), ("", "with care"),
+     ("perhaps safe", "with care")],
+)  # fmt: skip
+def test_agents_answer_in_exactly_three_generations_by_the_second_ones_verdict(kind: str, said: str, told: str) -> None:
+    way = Scripted(parse(f"agents:{kind}"), "cooking at home", said, "Here you are.")
+    assert way.answer.text == "Here you are." and len(way.asked) == 3
+    assert all(each.prompt.images for each in way.asked)
+    last = way.asked[2].prompt.turns[0].text
+    assert (told in last and "cooking at home" in last) if told else last == "What is this?"
+    assert "cooking at home" in way.asked[1].prompt.turns[0].text
 
 
 def test_ecso_on_a_real_model_shows_the_tower_nothing_in_its_last_answer(

@@ -23,7 +23,7 @@ from holisafe.defences._fitted import base_identity, read_fitted, save_fitted, t
 from holisafe.defences._names import defence_names, parse, parse_all
 from holisafe.defences._wrap import Defended, DefendedAnswer, wrap
 
-from . import adashield, coca, ecso, guard, mars, prompt, refusal_direction, sapt, shiftdc, tsdi
+from . import adashield, agents, coca, ecso, guard, mars, prompt, refusal_direction, sapt, shiftdc, tsdi
 
 __all__ = [
     "DEFENCES",
@@ -40,6 +40,7 @@ __all__ = [
     "Progress",
     "Steps",
     "adashield",
+    "agents",
     "base_identity",
     "coca",
     "defence_names",
