@@ -40,8 +40,7 @@ def tell_cost(cost: Mapping[str, float] | None) -> None:
     """Say on standard error what an answer took on average, where a defence led to it."""
     if cost:
         typer.echo(
-            f"an answer took {cost['generations']:.2f} answers of the model and {cost['passes']:.1f} forward passes "
-            "on average",
+            f"per request, on average: {cost['generations']:.2f} generations, {cost['passes']:.1f} forward passes",
             err=True,
         )
 
