@@ -123,7 +123,7 @@ def build(settings: BuildSettings, *, writer: Writer | None = None, voters: Sequ
 
     Raises:
         DataError: The pictures, labels or data sets cannot be read, or nothing is left to learn from.
-        ModelError, GuardError, JudgeError: A model, guard or judge cannot be had.
+        ModelError, GuardError, JudgeError: A model, guard or judge cannot be loaded.
         BudgetError: The budget is spent; the same call with a larger one resumes.
         RunError: A step's file is damaged or cannot be written, or another process builds in the folder.
     """

@@ -60,7 +60,7 @@ def edit(
         UnknownNameError: There is no such method or model.
         EditingError: A setting is wrong, the models do not belong together, there is something at `out`, or the disk
             does not take it. Nothing is written.
-        ModelError: A model cannot be had, its weights are pickled, quantized, incomplete or damaged.
+        ModelError: A model cannot be loaded, its weights are pickled, quantized, incomplete or damaged.
     """
     part = EDITING_METHODS.get(method)
     config = part.config.from_mapping(settings)

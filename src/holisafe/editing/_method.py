@@ -95,7 +95,7 @@ class EditingMethod(ABC):
 
         Raises:
             EditingError: The models do not belong together, or the method does not apply to the base.
-            ModelError: Another model cannot be had.
+            ModelError: Another model cannot be loaded.
         """
 
 

@@ -45,7 +45,7 @@ class Sources(AbstractContextManager["Sources"]):
                 `holisafe tune` made.
 
         Raises:
-            ModelError: It cannot be had, or is not as it should be.
+            ModelError: It cannot be loaded, or its files are incomplete or damaged.
             UnknownNameError: There is no such model.
         """
         name = str(model)

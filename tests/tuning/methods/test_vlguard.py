@@ -1,4 +1,4 @@
-"""VLGuard's safety fine-tuning: both forms of its data, turns in an order of chance, every answer learned."""
+"""VLGuard's safety fine-tuning: both forms of its data, turns in random order, every answer learned."""
 
 from __future__ import annotations
 
