@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, get_args
+from typing import Any, ClassVar, Self, get_args
 
 from holisafe._enums import parse_enum
 from holisafe.errors import HoliSafeError, UnknownNameError
@@ -53,10 +54,51 @@ def check_fields(settings: Any, ranges: Mapping[str, Range], error: type[HoliSaf
         HoliSafeError: A value is of another kind or out of its range; of the class `error`.
     """
     for name, hint in typing.get_type_hints(type(settings)).items():
+        if typing.get_origin(hint) is ClassVar:
+            continue
         value = _checked(name, getattr(settings, name), hint, error)
         object.__setattr__(settings, name, value)
     for name, allowed in ranges.items():
         allowed.check(name, getattr(settings, name), error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of one part that users choose by name, such as a tuning method or a defence.
+
+    Fields carry metadata: "help", a text, and "range", a `Range` of numbers.
+
+    Attributes:
+        error: Class of the errors about them.
+        of: What they are the settings of, in words: "the method".
+
+    Raises:
+        HoliSafeError: A value is of another kind or out of its range; of the class `error`.
+    """
+
+    error: ClassVar[type[HoliSafeError]] = HoliSafeError
+    of: ClassVar[str] = "it"
+
+    def __post_init__(self) -> None:
+        ranges = {each.name: each.metadata["range"] for each in dataclasses.fields(self) if "range" in each.metadata}
+        check_fields(self, ranges, self.error)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Settings by name; what is missing has its default.
+
+        Raises:
+            HoliSafeError: A name is unknown, or a value is of another kind or out of its range; of the class `error`.
+        """
+        known = [each.name for each in dataclasses.fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            takes = f"expected some of {', '.join(known)}" if known else f"{cls.of} takes none"
+            raise cls.error(f"unknown field {', '.join(unknown)}; {takes}")
+        return cls(**values)
 
 
 def _checked(name: str, value: Any, hint: Any, error: type[HoliSafeError]) -> Any:

@@ -74,7 +74,7 @@ class TestAgentsConform(DefenceConformance):
     [
         ("ecso:verdict_tokens=0", "verdict_tokens"),
         ("ecso:verdict_tokens=many", "verdict_tokens: expected a whole number"),
-        ("ecso:speed=3", "unknown setting speed"),
+        ("ecso:speed=3", "unknown field speed"),
         ("ecso:3", "expected KEY=VALUE"),
         ("guard:explode", "policy"),
         ("coca:alpha=1,alpha=2", "alpha is given twice"),

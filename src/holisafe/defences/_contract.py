@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from holisafe._fields import Range, check_fields
+from holisafe._fields import Settings
 from holisafe._registry import Registry
 from holisafe.errors import DefenceError
 
@@ -53,35 +52,15 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DefenceConfig:
+class DefenceConfig(Settings):
     """Settings of one defence. Fields carry metadata: "help", a text, and "range", a `Range` of numbers.
 
     Raises:
         DefenceError: A value is of another kind or out of its range.
     """
 
-    def __post_init__(self) -> None:
-        ranges: dict[str, Range] = {
-            each.name: each.metadata["range"] for each in dataclasses.fields(self) if "range" in each.metadata
-        }
-        check_fields(self, ranges, DefenceError)
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """Settings by name; what is missing has its default.
-
-        Raises:
-            DefenceError: A name is unknown, or a value is of another kind or out of its range.
-        """
-        known = [each.name for each in dataclasses.fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            takes = f"expected some of {', '.join(known)}" if known else "the defence takes none"
-            raise DefenceError(f"unknown setting {', '.join(unknown)}; {takes}")
-        return cls(**values)
+    error = DefenceError
+    of = "the defence"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from holisafe._fields import Settings
 from holisafe._registry import Registry
 from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
-from holisafe.tuning._fields import check_fields
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,33 +20,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodConfig:
+class MethodConfig(Settings):
     """Settings of one method. Fields carry metadata: "help", a text, and "range", a `Range` of numbers.
 
     Raises:
         TuningError: A value is of another kind or out of its range.
     """
 
-    def __post_init__(self) -> None:
-        ranges = {each.name: each.metadata["range"] for each in dataclasses.fields(self) if "range" in each.metadata}
-        check_fields(self, ranges)
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """Settings by name; what is missing has its default.
-
-        Raises:
-            TuningError: A name is unknown, or a value is of another kind or out of its range.
-        """
-        known = [each.name for each in dataclasses.fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            takes = f"expected some of {', '.join(known)}" if known else "the method takes none"
-            raise TuningError(f"unknown field {', '.join(unknown)}; {takes}")
-        return cls(**values)
+    error = TuningError
+    of = "the method"
 
 
 class Method(ABC):
