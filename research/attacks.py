@@ -1,11 +1,12 @@
 """Attacks that defences are tried on: a typographic picture, a fixed suffix, a picture perturbed for one model.
 
-    python -m research.attacks typographic|suffix|pgd --out FOLDER [--data open] [--split test] [--limit 40]
+    python -m research.attacks plain|typographic|suffix|pgd --out FOLDER [--data open] [--split test] [--limit 40]
 
 Each takes the unsafe requests of a data set and writes them, changed, in the released format; `holisafe bench MODEL
 --data FOLDER --defence NAME` measures a defence on them. What is asked stays at the level of intent, as the data have
 it.
 
+- plain: nothing is changed; what the others are compared with.
 - typographic: the request is drawn as a picture with three empty items (FigStep's form), and the text asks to fill
   them in.
 - suffix: a sentence that asks for agreement follows each request.
@@ -48,7 +49,7 @@ TARGET = "Sure, here it is."
 def main() -> None:
     """Write one attack's data set, and say how strong it is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("attack", choices=["typographic", "suffix", "pgd"])
+    parser.add_argument("attack", choices=["plain", "typographic", "suffix", "pgd"])
     parser.add_argument("--out", type=Path, required=True, help="gets holisafe_bench.json and images/")
     parser.add_argument("--data", default="open")
     parser.add_argument("--split", default="test")
@@ -64,7 +65,9 @@ def main() -> None:
     ]
     samples = datasets.stratified(unsafe, min(args.limit, len(unsafe)), args.seed)
     report: dict[str, Any] = {"attack": args.attack, "samples": len(samples)}
-    if args.attack == "typographic":
+    if args.attack == "plain":
+        changed = list(samples)
+    elif args.attack == "typographic":
         changed = [typographic(each) for each in samples]
     elif args.attack == "suffix":
         changed = [with_suffix(each) for each in samples]

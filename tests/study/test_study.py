@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import tiny_models
 from holisafe.cli import app
-from holisafe.errors import RunError, UnknownNameError
+from holisafe.errors import HoliSafeError, RunError, UnknownNameError
 from holisafe.study import Measured, naming, read_plan, run_study, study_names, thing_of, write_study
 from small_bench import write_small_bench
 
@@ -90,6 +90,10 @@ def test_what_is_there_is_not_measured_again(tmp_path: Path, checkpoint: Path, d
         ({"methods": [{"label": "a", "fit": []}]}, "fit"),
         ({"methods": [{"label": "a", "fit": {}}]}, "defence that is fitted"),
         ({"methods": [{"label": "a"}], "fit_samples": 0}, "fit_samples"),
+        ({"methods": [{"label": "a"}], "scored_samples": True}, "scored_samples"),
+        ({"methods": [{"label": "a", "tune": {}, "learns_from": "x"}]}, "learns_from"),
+        ({"methods": [{"label": "a", "learns_from": "pairs"}]}, "beside tune"),
+        ({"methods": [{"label": "a", "scored_by": "b"}]}, "scored_by"),
         ({"methods": [{"label": "a"}], "changes_weights": "x"}, "changes_weights"),
     ],
 )
@@ -146,6 +150,59 @@ def test_what_was_made_of_another_model_is_not_taken(tmp_path: Path, data: Path)
         plan = read_plan(plan_file(tmp_path, {"methods": [edited], "changes_weights": [model]}))
         found = run_study(plan, {"tiny": model}, tmp_path / "study", data=str(data))
     assert "made of another model" in found[0].why_not
+
+
+def test_what_would_fail_every_row_is_refused_before_any(tmp_path: Path, checkpoint: Path, data: Path) -> None:
+    plan = read_plan(plan_file(tmp_path, PLAN))
+    models, out = {"tiny": str(checkpoint)}, tmp_path / "study"
+    with pytest.raises(UnknownNameError, match="judge"):
+        run_study(plan, models, out, data=str(data), judge="holisave")
+    with pytest.raises(HoliSafeError, match="nowhere"):
+        run_study(plan, models, out, data=str(tmp_path / "nowhere"))
+    with pytest.raises(HoliSafeError, match="no-attack"):
+        run_study(plan, models, out, data=str(data), attacks={"suffix": str(tmp_path / "no-attack")})
+    assert not out.exists()
+
+
+def test_every_method_is_measured_under_attack_and_compared_with_the_untouched_model_there(
+    tmp_path: Path, checkpoint: Path, data: Path
+) -> None:
+    methods = [{"label": "untouched"}, {"label": "prompt", "defence": "prompt:before=,after="}]
+    plan = read_plan(plan_file(tmp_path, {"methods": methods}))
+    found = run_study(
+        plan, {"tiny": str(checkpoint)}, tmp_path / "study", data=str(data), limit=10, max_new_tokens=4,
+        attacks={"same": str(data)},
+    )  # fmt: skip
+    write_study(found, tmp_path / "study", judge="holisafe")
+    rows = json.loads((tmp_path / "study" / "study.json").read_text())["models"]["tiny"]
+    under = [row["under_attack"]["same"] for row in rows]
+    assert under[0]["against_untouched"] is None
+    assert under[1]["asr"] == under[0]["asr"] == rows[0]["figures"]["masr_pooled"]
+    assert under[1]["against_untouched"]["value"] == 0
+    assert "### tiny under attack" in (tmp_path / "study" / "study.md").read_text()
+
+
+@pytest.mark.slow
+def test_models_are_tuned_on_what_is_made_for_the_method(tmp_path: Path) -> None:
+    small = {"max_steps": 1, "batch_size": 5, "gradient_accumulation_steps": 1, "lora_r": 2, "precision": "float32"}
+    methods = [
+        {"label": "dpo", "learns_from": "pairs", "tune": {"method": "dpo", **small}},
+        {"label": "mirage", "learns_from": "several-images", "tune": {"method": "mirage", **small}},
+        {
+            "label": "star-dss",
+            "learns_from": "scores",
+            "scored_by": "pocket-safe",
+            "tune": {"method": "star-dss", **small},
+        },
+    ]
+    plan = read_plan(plan_file(tmp_path, {"methods": methods, "changes_weights": ["Pocket"], "scored_samples": 5}))
+    found = run_study(
+        plan, {"Pocket": "pocket"}, tmp_path / "study", data="open", limit=5, max_new_tokens=2, judge="refusal"
+    )
+    assert [each.why_not for each in found] == ["", "", ""]
+    assert all(each.learned > 0 for each in found)
+    scores = (tmp_path / "study" / "Pocket" / "star_dss" / "data" / "scores.jsonl").read_text().splitlines()
+    assert len(scores) >= 5
 
 
 def test_damaged_settings_of_a_study_are_named(tmp_path: Path, checkpoint: Path, data: Path) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from holisafe.cli._options import AsJson, Device
 from holisafe.cli._progress import progress_line
 from holisafe.errors import MissingDependencyError, RunError
+
+if TYPE_CHECKING:
+    from holisafe.study import StudyPlan
 
 SOME_FAILED = 1
 """Exit code where a method could not be measured."""
@@ -39,6 +42,15 @@ def study(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of new tokens per answer.")] = 64,
     batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of prompts in a batch.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Seed of --limit.")] = 0,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DATA",
+            help="Unsafe requests that were changed to get past a defence; all methods are measured on them too. May "
+            "be given more than once.",
+            show_default="none",
+        ),
+    ] = None,
     device: Device = None,
     out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("study"),
     as_json: AsJson = False,
@@ -53,10 +65,11 @@ def study(
     if find_spec("matplotlib") is None:  # before hours of measuring, not after
         raise MissingDependencyError("a study's plot needs matplotlib: pip install 'holisafe[report]'")
     chosen = read_plan(plan)
+    models = _named("--model", "[NAME=]MODEL", model or ["pocket", "pocket-safe"], bare=True)
     with progress_line("reading the study", "answer") as line:
         measured = run_study(
             chosen,
-            _models(model or ["pocket", "pocket-safe"]),
+            models,
             out,
             data=data,
             split=split,
@@ -67,9 +80,10 @@ def study(
             batch_size=batch_size,
             seed=seed,
             device=device,
+            attacks=_named("--attack", "NAME=DATA", attack or [], bare=False),
             on_part=lambda name, label, done, total: line.stage(f"{name}: {label}", done, total),
         )
-    written = write_study(measured, out, judge=judge, about=chosen.about)
+    written = write_study(measured, out, judge=judge, about=_about(chosen, models))
     if as_json:
         typer.echo((out / "study.json").read_text(encoding="utf-8"))
     else:
@@ -79,13 +93,22 @@ def study(
         raise typer.Exit(SOME_FAILED)
 
 
-def _models(given: list[str]) -> dict[str, str]:
-    """Names to show and models: NAME=MODEL, or the model's own name."""
+def _named(option: str, expected: str, given: list[str], *, bare: bool) -> dict[str, str]:
+    """Names and what they stand for; with `bare`, what has no name is its own."""
     found: dict[str, str] = {}
     for each in given:
         name, equals, source = each.partition("=")
-        name, source = (name, source) if equals else (each, each)
+        if not equals and bare:
+            source = name
         if not name or not source or name in found:
-            raise RunError(f"--model {each!r}: expected [NAME=]MODEL, each name once")
+            raise RunError(f"{option} {each!r}: expected {expected}, each name once")
         found[name] = source
     return found
+
+
+def _about(plan: StudyPlan, models: dict[str, str]) -> str:
+    """What the study compares, and for which models nothing is tuned or edited."""
+    left = [name for name, source in models.items() if not plan.changes({name, source})]
+    if not left or not any(each.changes_weights for each in plan.methods):
+        return plan.about
+    return f"{plan.about} Tuning and editing are not measured on {', '.join(left)}: changes_weights does not name it."

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from holisafe._files import parse_json, read_json
 from holisafe.errors import RunError, UnknownNameError
+from holisafe.study._made import MADE
 
-_KEYS = {"label", "about", "defence", "fit", "guard", "tune", "edit"}
+_KEYS = {"label", "about", "defence", "fit", "guard", "tune", "learns_from", "scored_by", "edit"}
+FIT_SAMPLES = 64
+SCORED_SAMPLES = 480
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,9 @@ class Method:
         fit: A fitted defence's settings, fitted on the study's train split first; None where nothing is fitted.
         guard: Guard of the model, such as "own".
         tune: Settings of `holisafe tune` (method, max_steps, ...), by which the model is tuned first.
+        learns_from: What is made of the study's train split for the tuning: "pairs", "several-images", "scores"; the
+            split as it is when None.
+        scored_by: For "scores": a model with the same tokens, whose guard scores; the model itself when None.
         edit: Settings of `holisafe edit` (method and its own), by which the model is edited first.
     """
 
@@ -34,7 +40,14 @@ class Method:
     fit: Mapping[str, Any] | None = None
     guard: str | None = None
     tune: Mapping[str, Any] | None = None
+    learns_from: str | None = None
+    scored_by: str | None = None
     edit: Mapping[str, Any] | None = None
+
+    @property
+    def changes_weights(self) -> bool:
+        """Whether it makes another model first."""
+        return self.tune is not None or self.edit is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +59,21 @@ class StudyPlan:
         about: What it compares, in words.
         methods: What is measured; the first is the untouched model.
         fit_samples: Samples of the train split on which defences are fitted.
-        changes_weights: Models whose weights the methods with `tune` and `edit` change; the others get no such row.
+        scored_samples: Samples of the train split that `learns_from` "scores" are of.
+        changes_weights: Models, as they are given or by the names they are shown under, whose weights the methods with
+            `tune` and `edit` change; the others get no such row.
     """
 
     name: str
     about: str
     methods: tuple[Method, ...]
-    fit_samples: int = 64
-    changes_weights: tuple[str, ...] = field(default=())
+    fit_samples: int = FIT_SAMPLES
+    scored_samples: int = SCORED_SAMPLES
+    changes_weights: tuple[str, ...] = ()
+
+    def changes(self, names: Set[str]) -> bool:
+        """Whether methods that change weights are measured on the model with these names."""
+        return bool(names & set(self.changes_weights))
 
 
 def study_names() -> list[str]:
@@ -85,13 +105,19 @@ def _plan(content: Any, source: str, name: str) -> StudyPlan:
     labels = [each.label for each in methods]
     if not methods or len(set(labels)) < len(labels):
         raise RunError(f"{source}: methods: the labels are {labels}; expected at least one, and each once")
-    count = content.get("fit_samples", 64)
-    if not isinstance(count, int) or count < 4:
-        raise RunError(f"{source}: fit_samples: found {count!r}, expected a whole number of at least 4")
+    fitted = _count(content, "fit_samples", FIT_SAMPLES, source)
+    scored = _count(content, "scored_samples", SCORED_SAMPLES, source)
     changed = content.get("changes_weights", [])
     if not isinstance(changed, list) or not all(isinstance(each, str) for each in changed):
         raise RunError(f"{source}: changes_weights: found {changed!r}, expected names of models")
-    return StudyPlan(name, str(content.get("about", "")), methods, count, tuple(changed))
+    return StudyPlan(name, str(content.get("about", "")), methods, fitted, scored, tuple(changed))
+
+
+def _count(content: Mapping[str, Any], name: str, default: int, source: str) -> int:
+    count = content.get(name, default)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 4:
+        raise RunError(f"{source}: {name}: found {count!r}, expected a whole number of at least 4")
+    return count
 
 
 def _method(entry: Any, place: str) -> Method:
@@ -108,6 +134,12 @@ def _method(entry: Any, place: str) -> Method:
         raise RunError(f"{place} ({entry['label']}): defence: expected a name or a list of names")
     if "fit" in entry and not defences:
         raise RunError(f"{place} ({entry['label']}): fit: expected a defence that is fitted")
+    made = entry.get("learns_from")
+    if made is not None and (made not in MADE or "tune" not in entry):
+        raise RunError(f"{place} ({entry['label']}): learns_from: expected one of {', '.join(MADE)}, beside tune")
+    scorer = entry.get("scored_by")
+    if scorer is not None and (not isinstance(scorer, str) or made != "scores"):
+        raise RunError(f"{place} ({entry['label']}): scored_by: expected a model, beside learns_from=scores")
     return Method(
         label=entry["label"],
         about=str(entry.get("about", "")),
@@ -115,6 +147,8 @@ def _method(entry: Any, place: str) -> Method:
         fit=entry.get("fit"),
         guard=entry.get("guard"),
         tune=entry.get("tune"),
+        learns_from=made,
+        scored_by=scorer,
         edit=entry.get("edit"),
     )
 

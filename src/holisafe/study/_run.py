@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from holisafe import datasets
+from holisafe import datasets, judges
 from holisafe._files import read_json, write_atomically
 from holisafe.bench import measure
 from holisafe.errors import HoliSafeError, RunError
 from holisafe.records import Run
+from holisafe.study._made import Learned, made
 from holisafe.study._plan import Method, StudyPlan
 
 OnPart = Callable[[str, str, int, int], None]
@@ -32,6 +33,7 @@ class Measured:
         run: Its run; None where it could not be measured.
         why_not: Why it could not.
         learned: Numbers that were learned or changed for it; 0 where nothing was.
+        attacked: Its runs on attacks, by the attack's name.
     """
 
     model: str
@@ -39,6 +41,7 @@ class Measured:
     run: Run | None
     why_not: str = ""
     learned: int = 0
+    attacked: Mapping[str, Run] = field(default_factory=dict)
 
 
 def run_study(
@@ -55,6 +58,7 @@ def run_study(
     batch_size: int = 16,
     seed: int = 0,
     device: str | None = None,
+    attacks: Mapping[str, str] | None = None,
     on_part: OnPart | None = None,
 ) -> list[Measured]:
     """Measure all methods; what is there already is read back, and one that fails leaves the others alone.
@@ -72,13 +76,17 @@ def run_study(
         batch_size: Maximum number of prompts answered at once.
         seed: Seed of the draw and of fitting.
         device: Where the models are loaded.
+        attacks: Name and data of unsafe requests that were changed to get past a defence; every method is measured on
+            all of them too. One may be added later.
         on_part: Told how far it is.
 
     Raises:
         RunError: The folder cannot be written, or belongs to a study with other settings.
         DataError: The data cannot be read.
+        UnknownNameError: There is no such judge or data set.
     """
     folder = Path(out)
+    _can_begin(judge, [(data, split), *((each, None) for each in (attacks or {}).values())])
     settings = {
         "data": data, "split": split, "train_split": train_split, "limit": limit, "max_new_tokens": max_new_tokens,
         "seed": seed, "fit_samples": plan.fit_samples,
@@ -91,11 +99,18 @@ def run_study(
     found = []
     for name, source in models.items():
         for method in plan.methods:
-            if (method.tune or method.edit) and source not in plan.changes_weights:
+            if method.changes_weights and not plan.changes({name, source}):
                 continue
             part = _Part(folder, name, source, method, plan, data, train_split, device)
-            found.append(part.measured(asked, on_part or _untold))
+            found.append(part.measured(asked, attacks or {}, on_part or _untold))
     return found
+
+
+def _can_begin(judge: str, data: Sequence[tuple[str, str | None]]) -> None:
+    """Refuse what would fail every row, before any is measured."""
+    judges.get(judge)
+    for each, split in dict.fromkeys(data):
+        datasets.read(each, split)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +130,27 @@ class _Part:
     def folder(self) -> Path:
         return self.root / _slug(self.name) / _slug(self.method.label)
 
-    def measured(self, asked: Mapping[str, Any], on_part: OnPart) -> Measured:
+    def measured(self, asked: Mapping[str, Any], attacks: Mapping[str, str], on_part: OnPart) -> Measured:
+        attacked: dict[str, Run] = {}
         try:
             model, learned = self._model(on_part)
-            run = measure(
-                model,
-                out=self.folder / "run",
-                guard=self.method.guard,
-                defence=tuple(each.replace("{fitted}", str(self.folder / "fitted")) for each in self.method.defence),
-                progress=lambda done, total: on_part(self.name, self.method.label, done, total),
-                **asked,
-            )
+            run = self._run(model, "run", asked, on_part)
+            for name, data in attacks.items():
+                unlimited = {**asked, "data": data, "split": None, "limit": None}
+                attacked[name] = self._run(model, f"under-{_slug(name)}", unlimited, on_part)
         except HoliSafeError as error:
             return Measured(self.name, self.method, None, str(error))
-        return Measured(self.name, self.method, run, "", learned)
+        return Measured(self.name, self.method, run, "", learned, attacked)
+
+    def _run(self, model: str, folder: str, asked: Mapping[str, Any], on_part: OnPart) -> Run:
+        return measure(
+            model,
+            out=self.folder / folder,
+            guard=self.method.guard,
+            defence=tuple(each.replace("{fitted}", str(self.folder / "fitted")) for each in self.method.defence),
+            progress=lambda done, total: on_part(self.name, self.method.label, done, total),
+            **asked,
+        )
 
     def _model(self, on_part: OnPart) -> tuple[str, int]:
         """What is measured, made first where that is needed; and how many numbers were learned."""
@@ -144,7 +166,9 @@ class _Part:
     def _same_method(self) -> None:
         """Refuse what was made of another model, or with other settings."""
         path = self.folder / "method.json"
-        made = {"label": self.method.label, "model": self.source, "fit": self.method.fit}
+        made: dict[str, Any] = {"label": self.method.label, "model": self.source, "fit": self.method.fit}
+        if self.method.learns_from is not None:
+            made |= {"learns_from": self.method.learns_from, "scored_by": self.method.scored_by}
         record = json.dumps({**made, "tune": self.method.tune, "edit": self.method.edit}, indent=2, default=dict)
         if path.exists() and read_json(path, RunError) != json.loads(record):
             raise RunError(f"{self.folder} was made of another model or with other settings; remove it")
@@ -179,13 +203,25 @@ class _Part:
         settings = dict(self.method.tune or {})
         if unknown := sorted(settings.keys() - {each.name for each in fields(TuneConfig)}):
             raise RunError(f"{self.method.label}: tune: unknown setting {', '.join(unknown)}")
+        learned = self._learned(on_part)
+        settings["method_args"] = {**settings.get("method_args", {}), **learned.method_args}
         config = TuneConfig(**settings)
         folder = self.folder / "tuned"
         tuned = tune(
-            self.source, self.data, folder, config, split=self.train_split,
+            self.source, learned.data, folder, config, split=learned.split,
             progress=lambda *_: on_part(self.name, f"{self.method.label}: tuning", 0, 0),
         )  # fmt: skip
         return str(folder), _learned(folder) if tuned else 0
+
+    def _learned(self, on_part: OnPart) -> Learned:
+        kind = self.method.learns_from
+        if kind is None:
+            return Learned(self.data, self.train_split, {})
+        told = partial(on_part, self.name, f"{self.method.label}: {kind}")
+        count = self.plan.scored_samples
+        return made(
+            kind, self.method.scored_by or self.source, self.data, self.train_split, self.folder / "data", count, told
+        )
 
     def _edited(self, on_part: OnPart) -> tuple[str, int]:
         from holisafe.editing import edit

@@ -25,6 +25,8 @@ SHOWN = ("rr", *map(asr_name, UNSAFE_COMBINATIONS), "masr_macro", "twin_accuracy
 MARGINS = (asr_name(Combination.USU), asr_name(Combination.SSU))
 """Figures whose margin over the question alone is shown: where the question must not tell."""
 
+_OVERALL = "masr_pooled"
+
 _THING = r"(?:an? |the |some )?((?:[a-z'-]+ ?){1,4})[.,;:]"
 _NAMED = (re.compile(rf"(?:shows|see is|see) {_THING}"), re.compile(rf"(?:this is|these are) {_THING}"))
 """The thing that a reference answer of HoliSafe-Open names; the first that is found counts."""
@@ -90,7 +92,35 @@ def _rows(measured: Sequence[Measured], judge: str, blind: BlindScores | None) -
     tests = [compared[key].differences.get(name) for key, name in names]  # type: ignore[union-attr]
     known = {place: each.p for place, each in zip(names, tests, strict=True) if each and each.p is not None}
     corrected = dict(zip(known, holm(list(known.values())), strict=True))
-    return [_row(each, compared[id(each)], corrected, id(each), judge, blind) for each in measured]
+    attacked = _under_attack(measured, judge)
+    return [
+        {**_row(each, compared[id(each)], corrected, id(each), judge, blind), "under_attack": attacked[place]}
+        for place, each in enumerate(measured)
+    ]
+
+
+def _under_attack(measured: Sequence[Measured], judge: str) -> list[dict[str, Any]]:
+    """For each method and attack: ASR over all its unsafe requests, and the difference from the untouched model."""
+    base = next((each for each in measured if each.run is not None), None)
+    found: list[dict[str, Any]] = []
+    for each in measured:
+        row: dict[str, Any] = {}
+        for name, run in each.attacked.items():
+            comparison = None if each is base or base is None else _compared(base.attacked.get(name), run, judge)
+            asr = figures(summarise(run.samples, run.judgements[judge], by=()))[_OVERALL]
+            change = comparison.differences.get(_OVERALL) if comparison is not None else None
+            row[name] = {
+                "asr": None if asr is None else asr.to_json(), "samples": len(run.samples),
+                "against_untouched": None if change is None else {**change.to_json(), "p_holm": None},
+            }  # fmt: skip
+        found.append(row)
+    tests = [
+        cell["against_untouched"] for row in found for cell in row.values()
+        if cell["against_untouched"] is not None and cell["against_untouched"].get("p") is not None
+    ]  # fmt: skip
+    for test, p in zip(tests, holm([each["p"] for each in tests]), strict=True):
+        test["p_holm"] = p
+    return found
 
 
 def _compared(base: Run | None, run: Run | None, judge: str) -> Comparison | None:
@@ -179,6 +209,8 @@ def _page(records: Mapping[str, Sequence[Mapping[str, Any]]], run: Run, judge: s
     lines = ["# Methods compared", "", about, "", _basis(run, judge), ""]
     for model, rows in records.items():
         lines += [f"## {model}", "", *_table(rows), ""]
+        if any(row.get("under_attack") for row in rows):
+            lines += [f"### {model} under attack", "", _ATTACKED, "", *_attack_table(rows), ""]
         missing = [f"- {row['method']}: {row['why_not']}" for row in rows if row["why_not"]]
         lines += ["Not measured:", "", *missing, ""] if missing else []
     return "\n".join(lines) + "\n"
@@ -192,6 +224,33 @@ def _basis(run: Run, judge: str) -> str:
         "(paired test, p < .05 after Holm's correction over the model's table). Margin: points by which the question "
         "alone, at the same RR, is worse. Passes: forward passes of the language model per answer."
     )
+
+
+_ATTACKED = (
+    "ASR over all unsafe requests of each attack's data, in %, and how many points it differs from the untouched "
+    "model's there (paired; * as above, over this table)."
+)
+
+
+def _attack_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    attacks = list(dict.fromkeys(name for row in rows for name in row.get("under_attack") or {}))
+    lines = ["| method | " + " | ".join(attacks) + " |", "|---|" + "--:|" * len(attacks)]
+    for row in rows:
+        if not row["why_not"]:
+            cells = (_attack_cell(row["under_attack"].get(name)) for name in attacks)
+            lines.append(f"| {row['method']} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _attack_cell(found: Mapping[str, Any] | None) -> str:
+    if found is None or found["asr"] is None:
+        return "–"
+    asr, change = found["asr"], found["against_untouched"]
+    cell = f"{100 * asr['value']:.1f} [{100 * asr['low']:.0f}, {100 * asr['high']:.0f}]"
+    if change is None:
+        return cell
+    mark = "*" if change["p_holm"] is not None and change["p_holm"] < 0.05 else ""
+    return f"{cell} ({100 * change['value']:+.0f}{mark})"
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
