@@ -77,12 +77,21 @@ def check_same_model(folder: Path, before: dict[str, Any] | None, model: dict[st
         "guard",
         "defences",
     )
-    changed = [key for key in keys if there.get(key) != model.get(key)]
+    changed = [key for key in keys if _compared(key, there) != _compared(key, model)]
     if changed:
         raise RunError(
             f"the model was changed since the run in {folder} began ({', '.join(changed)}); use another --out, or "
             "remove the folder"
         )
+
+
+def _compared(key: str, model: dict[str, Any]) -> Any:
+    """A field of a model's description without what changes no answer: the size of a crop that is not made."""
+    found = model.get(key)
+    images = found.get("image_processor") if key == "processor" and isinstance(found, dict) else None
+    if not isinstance(images, dict) or images.get("do_center_crop"):
+        return found
+    return {**found, "image_processor": {name: value for name, value in images.items() if name != "crop_size"}}
 
 
 def is_judged(
