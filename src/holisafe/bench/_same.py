@@ -10,6 +10,8 @@ from holisafe.bench._evaluate import open_model
 from holisafe.bench._folder import RUN_FILE
 from holisafe.bench._journal import RESPONSES, Journal, Judgements
 from holisafe.bench._read import judge_ids
+from holisafe.bench._vllm import read_checkpoint
+from holisafe.bench._vllm_server import VllmOptions
 from holisafe.errors import GuardError, MissingDependencyError, ModelError, RunError
 from holisafe.judges import Judge
 from holisafe.models.loading import OWN_GUARD
@@ -58,6 +60,21 @@ def check_complete(folder: Path, before: dict[str, Any], name: str, options: dic
             raise
         return
     check_same_model(folder, before, model)
+
+
+def check_complete_vllm(
+    folder: Path, before: dict[str, Any], name: str, options: dict[str, Any], vllm: VllmOptions
+) -> None:
+    """The same for a run that vLLM has answered.
+
+    Raises:
+        RunError: Names what changed.
+    """
+    try:
+        described = read_checkpoint(name, options, vllm).described
+    except (ModelError, MissingDependencyError):
+        return
+    check_same_model(folder, before, described)
 
 
 def check_same_model(folder: Path, before: dict[str, Any] | None, model: dict[str, Any]) -> None:
