@@ -133,8 +133,8 @@ def measure(
             a guard of your own. Their verdicts are kept beside the answers.
         defence: Defence of a local model, or several, outermost first, each as `holisafe.defences.parse` takes it:
             "ecso", "coca:alpha=2". What each answer took is recorded with it.
-        engine: What generates the answers of a local model: "transformers", in this process, or "vllm", a server that is
-            started and stopped, or that of `vllm.base_url`. A guard then judges the images alone, beside it.
+        engine: What generates the answers of a local model: "transformers", in this process, or "vllm", a server that
+            is started and stopped, or that of `vllm.base_url`. A guard then judges the images alone, beside it.
         vllm: How vLLM is reached, with `engine="vllm"`.
         progress: Called after every sample.
         on_request: Called whenever a request is sent, answered or tried again.
@@ -228,9 +228,11 @@ def _measured(
             return _judge_more(run, on_verdict)
         record = {**new_record(request), **guards_record(before, request.guards)}
         write_samples(request.folder, request.samples)
-        with _budgeted(run, record, record):
-            with _opened(run, record, traffic, on_verdict, on_engine) as (model, verdict_of):
-                log = _ask_and_judge(run, model, verdict_of, progress)
+        with (
+            _budgeted(run, record, record),
+            _opened(run, record, traffic, on_verdict, on_engine) as (model, verdict_of),
+        ):
+            log = _ask_and_judge(run, model, verdict_of, progress)
         record["log"] = os.path.relpath(log.location, request.folder)
         with _budgeted(run, record, record):
             _classify_more(run, on_verdict)

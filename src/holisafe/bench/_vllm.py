@@ -212,24 +212,20 @@ def _check_serves(address: Address, name: str) -> None:
     Raises:
         RunError: It is so.
     """
-    request = urllib.request.Request(
-        f"{address.base_url}/models", headers={"Authorization": f"Bearer {address.api_key}"}
-    )
+    where, headers = f"--base-url {address.base_url}", {"Authorization": f"Bearer {address.api_key}"}
+    request = urllib.request.Request(f"{address.base_url}/models", headers=headers)
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as reply:
             found = [each["id"] for each in json.load(reply)["data"]]
     except urllib.error.HTTPError as error:
         hint = f"; its key is read from {KEY}" if error.code in (401, 403) else ""
-        raise RunError(f"--base-url {address.base_url}: it answers with status {error.code}{hint}") from error
+        raise RunError(f"{where}: it answers with status {error.code}{hint}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = "it does not answer as a vLLM" if not isinstance(error, OSError) else "it cannot be reached"
-        raise RunError(
-            f"--base-url {address.base_url}: {why} ({error}); expected an address such as http://HOST/v1"
-        ) from error
+        raise RunError(f"{where}: {why} ({error}); expected an address such as http://HOST/v1") from error
     if name not in found:
-        raise RunError(
-            f"--base-url {address.base_url} serves {', '.join(found)}, not {name}; start vLLM with --served-model-name {name}"
-        )
+        served = ", ".join(map(str, found))
+        raise RunError(f"{where} serves {served}, not {name}; start vLLM with --served-model-name {name}")
 
 
 def judge_images(

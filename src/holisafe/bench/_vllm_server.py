@@ -155,9 +155,10 @@ def _free_port() -> int:
 
 
 def _as_arguments(given: Mapping[str, Any]) -> list[str]:
-    return [
-        part for key, value in given.items() for part in ([f"--{key}"] if value is True else [f"--{key}", str(value)])
-    ]
+    found = []
+    for key, value in given.items():
+        found += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+    return found
 
 
 def _environment(key: str, *, is_folder: bool) -> dict[str, str]:
