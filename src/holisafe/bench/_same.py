@@ -105,7 +105,9 @@ def check_same_model(folder: Path, before: dict[str, Any] | None, model: dict[st
 def _compared(key: str, model: dict[str, Any]) -> Any:
     """A field of a model's description without what changes no answer: the size of a crop that is not made."""
     found = model.get(key)
-    images = found.get("image_processor") if key == "processor" and isinstance(found, dict) else None
+    if key != "processor" or not isinstance(found, dict):
+        return found
+    images = found.get("image_processor")
     if not isinstance(images, dict) or images.get("do_center_crop"):
         return found
     return {**found, "image_processor": {name: value for name, value in images.items() if name != "crop_size"}}

@@ -163,8 +163,8 @@ def _sent(messages: Sequence[ChatMessage]) -> list[Any]:
     """The conversation with the images of a message before its text, as the guard was trained."""
     ordered = []
     for message in messages:
-        parts = (*message.pictures, *([message.text] if message.text else []))
-        ordered.append(message_as_sent(ChatMessage(message.role, parts, message.more)))
+        parts: list[str | Picture] = [*message.pictures, *([message.text] if message.text else [])]
+        ordered.append(message_as_sent(ChatMessage(message.role, tuple(parts), message.more)))
     return ordered
 
 
