@@ -206,10 +206,10 @@ def test_a_change_in_the_middle_of_large_weights_is_seen(tmp_path: Path, monkeyp
     path = tmp_path / "model.safetensors"
     before = bytearray(2**20)
     path.write_bytes(before)
-    first = _provider._weights_hash(tmp_path)
+    first = _provider.weights_hash(tmp_path)
     before[2**19 + 5] = 1  # in the third of four pieces
     path.write_bytes(before)
-    assert first is not None and first.startswith("pieces:") and first != _provider._weights_hash(tmp_path)
+    assert first is not None and first.startswith("pieces:") and first != _provider.weights_hash(tmp_path)
 
 
 def test_a_run_that_ends_while_its_figures_are_made_goes_on(

@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import openai
 import torch
+from fastapi import FastAPI
 from PIL import Image
 
 import tiny_models
@@ -94,6 +95,9 @@ class Site:
         sent = {"json": body} if body is not None else {}
         return httpx.post(self.url + path, **sent, timeout=60, trust_env=False, **options)
 
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=60, trust_env=False)
+
     def chat(self, **fields: Any) -> httpx.Response:
         """Ask about SAFE, in as few tokens as can be, or as `fields` say."""
         body = {"model": NAME, "messages": shown(SAFE), "max_tokens": 2, **fields}
@@ -114,6 +118,16 @@ def running(
     """Serve until the block ends."""
     metrics = Metrics()
     app = application(backend, settings, keys=keys, metrics=metrics, remote=remote, ui=ui)
+    with listening(app) as url:
+        site = Site(url, backend, metrics)
+        yield site
+        for client in site.clients:
+            client.close()
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """Serve an application until the block ends; yields its address."""
     server = make_server(app, "127.0.0.1", 0)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -121,11 +135,7 @@ def running(
         assert thread.is_alive(), "the server did not start"
         time.sleep(0.01)
     try:
-        port = server.servers[0].sockets[0].getsockname()[1]
-        site = Site(f"http://127.0.0.1:{port}", backend, metrics)
-        yield site
-        for client in site.clients:
-            client.close()
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(30)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from holisafe.bench._task import build_task
     from holisafe.bench._utility import UtilityResult, read_utility
     from holisafe.bench._validation import plan_validation, validate_judge, validation_journal
+    from holisafe.bench._vllm_server import VllmOptions
     from holisafe.bench._with_ask import ask_each
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "Spending",
     "SuiteRow",
     "UtilityResult",
+    "VllmOptions",
     "ask_each",
     "build_task",
     "check_anchors",
@@ -113,6 +115,7 @@ __getattr__, __dir__ = lazy(
         "default_folder": "holisafe.bench._folder",
         "inspect_ask": "holisafe.bench._ask",
         "judge_with_model": "holisafe.bench._judging",
+        "VllmOptions": "holisafe.bench._vllm_server",
         "measure": "holisafe.bench._run",
         "measure_parts": "holisafe.bench._parts",
         "money_text": "holisafe.bench._spending",

@@ -91,7 +91,7 @@ async def _evaluate(model: Model, task: inspect_ai.Task, logs_folder: Path, role
             log_model_api=False,
             score_display=False,
             fail_on_error=True,
-            max_samples=model.api.max_connections(),
+            max_samples=model.config.max_connections or model.api.max_connections(),
             acp_server=False,
             ctl_server=False,
         )

@@ -160,7 +160,7 @@ class LocalVLM(ModelAPI):
             "parameters": sum(
                 weight.numel() for name, weight in model.named_parameters() if not name.startswith("guard.")
             ),
-            "weights_sha256": _weights_hash(Path(model.name_or_path)),
+            "weights_sha256": weights_hash(Path(model.name_or_path)),
             "processor": json.loads(json.dumps(processor.to_dict(), default=str, sort_keys=True)),
             "chat_template_sha256": _sha256(str(processor.chat_template).encode()),
             "device": device,
@@ -169,12 +169,12 @@ class LocalVLM(ModelAPI):
             "attention": model.config._attn_implementation,
             "batch_size": self.engine.batch_size,
             "image_reuse": {"way": reuse.way.value, "why_no_more": reuse.reason},
-            "guard": None if self.loaded.guard is None else _describe_guard(model, self.loaded.guard),
+            "guard": None if self.loaded.guard is None else describe_guard(model, self.loaded.guard),
             **({} if self.defended is None else {"defences": self.defended.identity()}),
         }
 
 
-def _describe_guard(model: Any, source: str) -> dict[str, Any]:
+def describe_guard(model: Any, source: str) -> dict[str, Any]:
     """What the guard's verdicts depend on."""
     from holisafe.guard.attach import guard_of, observer_of
 
@@ -239,7 +239,7 @@ def _turn(message: ChatMessage) -> Turn:
     return Turn(role, "\n".join(texts), tuple(images))
 
 
-def _weights_hash(folder: Path) -> str | None:
+def weights_hash(folder: Path) -> str | None:
     """SHA-256 over the safetensors files of a local checkpoint, or a tuned model's; None where there are none."""
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("adapter/*.safetensors")]) if folder.is_dir() else []
     if not files:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -12,10 +12,13 @@ from typing import Any
 from holisafe import benchmarks, datasets
 from holisafe import judges as judging
 from holisafe._checks import check_each, check_type
+from holisafe._enums import parse_enum
 from holisafe.bench._folder import default_folder, identified
 from holisafe.bench._guards import ReachedGuard, chosen_guards
 from holisafe.bench._names import LOCAL, inspect_name
 from holisafe.bench._spending import GUARD, JUDGE, MODEL, Prices, check_budget
+from holisafe.bench._vllm import EngineName, check_vllm_options
+from holisafe.bench._vllm_server import VllmOptions
 from holisafe.datasets import Loaded
 from holisafe.errors import DataError, ModelError, RunError
 from holisafe.judges import Judge
@@ -33,16 +36,18 @@ class AskedModel:
         name: Inspect's name of it.
         options: How a local model is loaded and run; empty for others.
         model_args: Further arguments of its provider.
+        vllm: How the vLLM that answers in its place is reached; None where it answers by itself.
     """
 
     model: str
     name: str
     options: dict[str, Any]
     model_args: dict[str, Any]
+    vllm: VllmOptions | None = None
 
     @property
     def is_local(self) -> bool:
-        """Whether it is loaded on this machine by `holisafe.models`."""
+        """Whether it is a checkpoint that `holisafe.models` can load."""
         return self.name.startswith(LOCAL)
 
     @property
@@ -130,6 +135,8 @@ def run_request(
     max_unjudged: float = MAX_UNJUDGED,
     guard_models: Sequence[str | Guard] = (),
     defence: str | Sequence[str] | None = None,
+    engine: str = "transformers",
+    vllm: VllmOptions | None = None,
     **loading: Any,
 ) -> RunRequest:
     """What `measure` is asked for, by its names; `loading` are fields of a `ModelSpec`.
@@ -159,6 +166,10 @@ def run_request(
     running = {"batch_size": batch_size, "image_reuse": image_reuse, "chat_template_args": template}
     running |= _defended(defence)
     asked = asked_model(model, {**_LOADING, **loading}, running, model_args)
+    if parse_enum(EngineName, engine) is EngineName.VLLM:
+        asked = _by_vllm(asked, vllm or VllmOptions())
+    elif vllm is not None:
+        raise RunError("there are options of vLLM, and the engine is transformers; give engine='vllm' (--engine vllm)")
     _check_epoch(epoch, temperature, asked)
     samples, broken = chosen_samples(data, split, limit, seed, setting)
     request = RunRequest(
@@ -232,6 +243,23 @@ def asked_model(
     if "defence" in running and not is_local:
         raise ModelError(f"a defence works inside local models only, and {name} is not one; leave it out")
     return AskedModel(asked, name, {**loading, **running} if is_local else {}, dict(model_args or {}))
+
+
+def _by_vllm(asked: AskedModel, vllm: VllmOptions) -> AskedModel:
+    """The model as vLLM answers in its place.
+
+    Raises:
+        ModelError: It is not local, or an option has no counterpart in vLLM.
+    """
+    if not asked.is_local:
+        raise ModelError(f"--engine vllm serves local checkpoints, and {asked.name} is not one; leave it out")
+    if asked.model_args:
+        raise ModelError("--model-args are arguments of a hosted model's provider; vLLM's are given as --vllm-args")
+    check_vllm_options(asked.options)
+    kept = ("device", "dtype", "revision", "trust_remote_code", "guard", "batch_size", "chat_template_args")
+    served = {"vllm_args": dict(vllm.args) or None, "base_url": vllm.base_url}
+    options = {**{key: asked.options[key] for key in kept}, **served, "engine": EngineName.VLLM.value}
+    return replace(asked, options=options, vllm=vllm)
 
 
 def _defended(defence: str | Sequence[str] | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from inspect_ai.log import EvalLog
+from inspect_ai.model import Model
 
 from holisafe._files import hold
 from holisafe.bench._evaluate import evaluate, open_model
@@ -27,14 +28,16 @@ from holisafe.bench._judging import judge_answers, open_judge_model
 from holisafe.bench._read import judge_ids, recorded_run
 from holisafe.bench._record import finish, judges_record, new_record, noted
 from holisafe.bench._request import RunRequest, run_request
-from holisafe.bench._same import check_complete, check_same, check_same_model, is_judged
+from holisafe.bench._same import check_complete, check_complete_vllm, check_same, check_same_model, is_judged
 from holisafe.bench._spending import SPENDING, Prices, Spending, spent_to_json, stopped_by_budget
 from holisafe.bench._task import build_task
+from holisafe.bench._vllm import open_vllm
+from holisafe.bench._vllm_server import VllmOptions
 from holisafe.errors import RunError
 from holisafe.judges import Judge
 from holisafe.judges.guard_models import Guard
 from holisafe.models import ModelSpec
-from holisafe.records import MAX_UNJUDGED, JudgeId, Response, Run
+from holisafe.records import MAX_UNJUDGED, GuardVerdict, JudgeId, Response, Run, Sample
 
 Progress = Callable[[int, int], None]
 """Called with the number of samples done and the number in all."""
@@ -78,9 +81,12 @@ def measure(
     max_unjudged: float = MAX_UNJUDGED,
     guard_models: Sequence[str | Guard] = (),
     defence: str | Sequence[str] | None = None,
+    engine: str = "transformers",
+    vllm: VllmOptions | None = None,
     progress: Progress | None = None,
     on_request: OnRequest | None = None,
     on_verdict: OnVerdict | None = None,
+    on_engine: Callable[[str], None] | None = None,
 ) -> Run:
     """Measure a model on a data set and keep everything in `out`.
 
@@ -127,9 +133,13 @@ def measure(
             a guard of your own. Their verdicts are kept beside the answers.
         defence: Defence of a local model, or several, outermost first, each as `holisafe.defences.parse` takes it:
             "ecso", "coca:alpha=2". What each answer took is recorded with it.
+        engine: What generates the answers of a local model: "transformers", in this process, or "vllm", a server that
+            is started and stopped, or that of `vllm.base_url`. A guard then judges the images alone, beside it.
+        vllm: How vLLM is reached, with `engine="vllm"`.
         progress: Called after every sample.
         on_request: Called whenever a request is sent, answered or tried again.
         on_verdict: Called after every verdict of a guard model.
+        on_engine: Called with what a vLLM that is started does, in a few words.
 
     Raises:
         DataError: The data cannot be read or hold no samples.
@@ -173,12 +183,14 @@ def measure(
         guard=guard,
         guard_models=guard_models,
         defence=defence,
+        engine=engine,
+        vllm=vllm,
         prices=prices,
         budget=budget,
         max_unjudged=max_unjudged,
     )
     with hold(request.folder, RunError):
-        return _measured(request, progress, Traffic(told=on_request), on_verdict)
+        return _measured(request, progress, Traffic(told=on_request), on_verdict, on_engine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +210,13 @@ class _OpenRun:
         return complete and all(self.journal.get(sample.id) is not None for sample in self.request.samples)
 
 
-def _measured(request: RunRequest, progress: Progress | None, traffic: Traffic, on_verdict: OnVerdict | None) -> Run:
+def _measured(
+    request: RunRequest,
+    progress: Progress | None,
+    traffic: Traffic,
+    on_verdict: OnVerdict | None,
+    on_engine: Callable[[str], None] | None,
+) -> Run:
     before = read_record(request.folder)
     check_same(request.folder, before, request.settings)
     with contextlib.ExitStack() as files:
@@ -210,8 +228,11 @@ def _measured(request: RunRequest, progress: Progress | None, traffic: Traffic, 
             return _judge_more(run, on_verdict)
         record = {**new_record(request), **guards_record(before, request.guards)}
         write_samples(request.folder, request.samples)
-        with _budgeted(run, record, record):
-            log = _ask_and_judge(run, record, progress, traffic)
+        with (
+            _budgeted(run, record, record),
+            _opened(run, record, traffic, on_verdict, on_engine) as (model, verdict_of),
+        ):
+            log = _ask_and_judge(run, model, verdict_of, progress)
         record["log"] = os.path.relpath(log.location, request.folder)
         with _budgeted(run, record, record):
             _classify_more(run, on_verdict)
@@ -257,9 +278,12 @@ def _judge_more(run: _OpenRun, on_verdict: OnVerdict | None) -> Run:
     """The recorded answers with what was added, has changed, or failed before: judgements, guard models' verdicts."""
     request, before = run.request, run.before
     assert before is not None
-    check_complete(
-        request.folder, before, request.model.name, request.model.arguments if request.model.is_local else None
-    )
+    if request.model.vllm is not None:
+        check_complete_vllm(request.folder, before, request.model.name, request.model.options, request.model.vllm)
+    else:
+        check_complete(
+            request.folder, before, request.model.name, request.model.arguments if request.model.is_local else None
+        )
     if run.spending.totals:
         before["spending"] = spent_to_json(run.spending.totals, request.prices)  # by the prices of now
     if not (request.folder / SAMPLES).exists():
@@ -297,35 +321,66 @@ def _earlier(before: dict[str, Any], judges: Sequence[JudgeId]) -> list[JudgeId]
     return [each for each in judge_ids(before) if each.name not in {judge.name for judge in judges}]
 
 
-def _ask_and_judge(run: _OpenRun, record: dict[str, Any], progress: Progress | None, traffic: Traffic) -> EvalLog:
-    """Ask what was not answered yet, and judge, under Inspect; the model is closed in the loop that used it."""
-    request, asked, settings = run.request, run.request.model, run.request.settings
+_Opened = tuple[Model, Callable[[Sample], GuardVerdict] | None]
+
+
+@contextlib.contextmanager
+def _opened(
+    run: _OpenRun,
+    record: dict[str, Any],
+    traffic: Traffic,
+    on_verdict: OnVerdict | None,
+    on_engine: Callable[[str], None] | None,
+) -> Iterator[_Opened]:
+    """The model behind Inspect's interface, and what gives verdicts beside it; `record` says what it is."""
+    asked, folder = run.request.model, run.request.folder
+
+    def note(described: dict[str, Any]) -> None:
+        record["model"] = described
+        check_same_model(folder, run.before, described)
+        write_record(folder, record)
+
+    if asked.vllm is not None:
+        left = [sample for sample in run.request.samples if run.journal.get(sample.id) is None]
+        with open_vllm(
+            asked.name, asked.options, asked.vllm, folder, left, traffic, note, on_verdict, on_engine
+        ) as opened:
+            yield opened
+        return
     model = prepared(open_model(asked.name, asked.arguments), traffic)
     try:
-        record["model"] = model.api.describe() if asked.is_local else {"id": asked.name}  # type: ignore[attr-defined]
-        check_same_model(request.folder, run.before, record["model"])
-        write_record(request.folder, record)
-        task = build_task(
-            request.samples,
-            request.judges,
-            name=settings["data"] if settings["data"].isidentifier() else "holisafe_bench",
-            max_new_tokens=settings["max_new_tokens"],
-            seed=settings["seed"] + (settings["epoch"] or 1) - 1,
-            temperature=settings["temperature"] or 0.0,
-            system_prompt=settings["system_prompt"],
-            max_retries=None if asked.is_local else request.max_retries,
-            timeout=None if asked.is_local else request.timeout,
-            journal=run.journal,
-            judgements=run.judgements,
-            spending=run.spending,
-            pays=not asked.is_local,
-            on_response=_counter(progress, len(request.samples)),
-        )
-        asks = request.judge_model
-        judge_model = None if asks is None else open_judge_model(asks, request.max_retries, request.timeout)
-        return evaluate(model, task, request.folder, run.journal, judge_model)
+        note(model.api.describe() if asked.is_local else {"id": asked.name})  # type: ignore[attr-defined]
+        yield model, None
     finally:
-        in_loop(lambda: close(model))
+        in_loop(lambda: close(model))  # in the loop that used it
+
+
+def _ask_and_judge(
+    run: _OpenRun, model: Model, verdict_of: Callable[[Sample], GuardVerdict] | None, progress: Progress | None
+) -> EvalLog:
+    """Ask what was not answered yet, and judge, under Inspect."""
+    request, settings = run.request, run.request.settings
+    is_here = request.model.is_local and request.model.vllm is None
+    task = build_task(
+        request.samples,
+        request.judges,
+        name=settings["data"] if settings["data"].isidentifier() else "holisafe_bench",
+        max_new_tokens=settings["max_new_tokens"],
+        seed=settings["seed"] + (settings["epoch"] or 1) - 1,
+        temperature=settings["temperature"] or 0.0,
+        system_prompt=settings["system_prompt"],
+        max_retries=None if is_here else request.max_retries,
+        timeout=None if is_here else request.timeout,
+        journal=run.journal,
+        judgements=run.judgements,
+        spending=run.spending,
+        pays=not request.model.is_local,
+        on_response=_counter(progress, len(request.samples)),
+        verdict_of=verdict_of,
+    )
+    asks = request.judge_model
+    judge_model = None if asks is None else open_judge_model(asks, request.max_retries, request.timeout)
+    return evaluate(model, task, request.folder, run.journal, judge_model)
 
 
 def _counter(progress: Progress | None, total: int) -> Callable[[Response], None]:

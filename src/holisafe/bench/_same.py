@@ -10,6 +10,8 @@ from holisafe.bench._evaluate import open_model
 from holisafe.bench._folder import RUN_FILE
 from holisafe.bench._journal import RESPONSES, Journal, Judgements
 from holisafe.bench._read import judge_ids
+from holisafe.bench._vllm import read_checkpoint
+from holisafe.bench._vllm_server import VllmOptions
 from holisafe.errors import GuardError, MissingDependencyError, ModelError, RunError
 from holisafe.judges import Judge
 from holisafe.models.loading import OWN_GUARD
@@ -60,6 +62,21 @@ def check_complete(folder: Path, before: dict[str, Any], name: str, options: dic
     check_same_model(folder, before, model)
 
 
+def check_complete_vllm(
+    folder: Path, before: dict[str, Any], name: str, options: dict[str, Any], vllm: VllmOptions
+) -> None:
+    """The same for a run that vLLM has answered.
+
+    Raises:
+        RunError: Names what changed.
+    """
+    try:
+        described = read_checkpoint(name, options, vllm).described
+    except (ModelError, MissingDependencyError):
+        return
+    check_same_model(folder, before, described)
+
+
 def check_same_model(folder: Path, before: dict[str, Any] | None, model: dict[str, Any]) -> None:
     """Refuse to resume with a checkpoint that was changed under its name.
 
@@ -77,12 +94,23 @@ def check_same_model(folder: Path, before: dict[str, Any] | None, model: dict[st
         "guard",
         "defences",
     )
-    changed = [key for key in keys if there.get(key) != model.get(key)]
+    changed = [key for key in keys if _compared(key, there) != _compared(key, model)]
     if changed:
         raise RunError(
             f"the model was changed since the run in {folder} began ({', '.join(changed)}); use another --out, or "
             "remove the folder"
         )
+
+
+def _compared(key: str, model: dict[str, Any]) -> Any:
+    """A field of a model's description without what changes no answer: the size of a crop that is not made."""
+    found = model.get(key)
+    if key != "processor" or not isinstance(found, dict):
+        return found
+    images = found.get("image_processor")
+    if not isinstance(images, dict) or images.get("do_center_crop"):
+        return found
+    return {**found, "image_processor": {name: value for name, value in images.items() if name != "crop_size"}}
 
 
 def is_judged(

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from inspect_ai import Task
@@ -22,7 +23,7 @@ from holisafe.bench._scorers import RESPONSE, SAMPLE, judge_scorer
 from holisafe.bench._spending import MODEL, Spending, unpaid
 from holisafe.errors import DataError
 from holisafe.judges import Judge
-from holisafe.records import Judgement, Response, Sample
+from holisafe.records import GuardVerdict, Judgement, Response, Sample
 from holisafe.records.as_json import response_to_json
 from holisafe.taxonomy import Combination
 
@@ -48,6 +49,7 @@ def build_task(
     spending: Spending | None = None,
     pays: bool = True,
     on_response: OnResponse | None = None,
+    verdict_of: Callable[[Sample], GuardVerdict] | None = None,
 ) -> Task:
     """An Inspect task that asks `samples` and judges the answers.
 
@@ -66,6 +68,7 @@ def build_task(
         spending: Where calls are counted, and a budget ends the run; None where nobody counts.
         pays: Whether the answers of the model are counted there too.
         on_response: Called with every response, old ones too.
+        verdict_of: Gives what a guard beside the model said of a sample; None without one.
 
     Raises:
         DataError: There are no samples, or two have the same id.
@@ -79,7 +82,7 @@ def build_task(
     named = [judging.get(judge) if isinstance(judge, str) else judge for judge in judges]
     return Task(
         dataset=dataset,
-        solver=_asking(by_id, journal, on_response, system_prompt, spending if pays else None),
+        solver=_asking(by_id, journal, on_response, system_prompt, spending if pays else None, verdict_of),
         scorer=[_scorer(judge, judgements, {each.id: each for each in samples}, spending) for judge in named],
         config=GenerateConfig(
             temperature=temperature,
@@ -151,6 +154,7 @@ def _asking(
     on_response: OnResponse | None,
     system_prompt: str | None,
     spending: Spending | None,
+    verdict_of: Callable[[Sample], GuardVerdict] | None,
 ) -> Solver:
     """The solver. Images go to the model only: neither the state nor, therefore, the log's messages hold them."""
 
@@ -163,6 +167,8 @@ def _asking(
                 model = get_model()
                 async with unpaid() if spending is None else spending.call(MODEL, str(model), sample.id):
                     response, _ = await ask_model(model, sample, system_prompt)
+                    if verdict_of is not None:
+                        response = replace(response, verdict=verdict_of(sample))
                     if journal is not None:
                         await asyncio.to_thread(journal.append, response)
             state.output = output_of(response)

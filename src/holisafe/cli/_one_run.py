@@ -72,6 +72,7 @@ def bench_one(
             progress=line.advance,
             on_request=tell_requests(line),
             on_verdict=tell_verdicts(line),
+            on_engine=line.stage,
             **options,
         )
     tell_spent(measured.provenance.get("spending"))

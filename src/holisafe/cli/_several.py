@@ -99,6 +99,7 @@ def measured(shared: SharedBudget, model: str, data: str, folder: Path, options:
             "progress": line.advance,
             "on_request": tell_requests(line),
             "on_verdict": tell_verdicts(line),
+            "on_engine": line.stage,
         }
         found = shared.measure(model, folder, options, callbacks)
     tell_troubles(found, data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,6 +36,9 @@ from holisafe.cli._several import bench_several
 from holisafe.cli._suite import bench_suite
 from holisafe.cli._unjudged import FallbackJudge, JudgeModel, MaxUnjudged
 from holisafe.records import MAX_UNJUDGED
+
+if TYPE_CHECKING:
+    from holisafe.bench import VllmOptions
 
 
 def register(app: typer.Typer) -> None:
@@ -145,6 +148,33 @@ def bench(
             "than once.",
         ),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="What generates the answers of a local model: transformers or vllm.")
+    ] = "transformers",
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="With --engine vllm: a server that runs already, such as http://127.0.0.1:8000/v1.",
+            show_default="one is started and stopped",
+        ),
+    ] = None,
+    vllm_python: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PYTHON",
+            help="With --engine vllm: the interpreter that has vLLM.",
+            show_default="$HOLISAFE_VLLM_PYTHON, else this one",
+        ),
+    ] = None,
+    vllm_args: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="With --engine vllm: option of its server, such as max-model-len=4096, or enforce-eager=true; may be "
+            "given more than once.",
+        ),
+    ] = None,
     device: Device = None,
     device_map: Annotated[
         str | None, typer.Option(help="Placement over several devices instead of --device, such as auto.")
@@ -175,6 +205,10 @@ def bench(
 
     several = len(model) > 1 or len(data or []) > 1 or epochs > 1
     _check_together(suite, root, data, setting, anchors, epochs, repeat_check, plan, several=several)
+    if repeat_check and engine != "transformers":
+        raise typer.BadParameter(
+            "goes with the engine transformers, whose settings it varies", param_hint="--repeat-check"
+        )
     own_guard, guard_models = _guards(guard)
     options: dict[str, Any] = {
         "judges": tuple(dict.fromkeys(judge)) if judge else None,
@@ -201,6 +235,8 @@ def bench(
         "guard": own_guard,
         "guard_models": guard_models,
         "defence": tuple(defence or ()),
+        "engine": engine,
+        "vllm": _vllm(base_url, vllm_python, _pairs(vllm_args, "--vllm-args")),
         "prices": Prices(price_in, price_out, judge_price_in, judge_price_out, guard_price_in, guard_price_out),
         "budget": budget,
         "max_unjudged": max_unjudged,
@@ -231,6 +267,15 @@ def _guards(given: list[str] | None) -> tuple[str | None, list[str]]:
             f"found {own}; a model has one guard, and only guard models may be more", param_hint="--guard"
         )
     return next(iter(own), None), models
+
+
+def _vllm(base_url: str | None, python: str | None, args: dict[str, Any]) -> VllmOptions | None:
+    """How vLLM is reached; None where nothing is said of it."""
+    from holisafe.bench import VllmOptions
+
+    if base_url is None and python is None and not args:
+        return None
+    return VllmOptions(base_url=base_url, python=python, args=args)
 
 
 def _check_together(

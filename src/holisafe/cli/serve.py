@@ -43,6 +43,16 @@ def serve(
             show_default="none",
         ),
     ] = None,
+    states: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[sglang:]URL",
+            help="With --upstream, judge requests by this engine's hidden states: a vLLM that serves the guard's model "
+            "with --runner pooling --convert embed, or an SGLang (sglang:URL) started with "
+            "--enable-return-hidden-states. Its key is read from HOLISAFE_STATES_KEY.",
+            show_default="none: images alone are judged",
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="Name by which clients ask for the model.", show_default="MODEL, or all that URL lists"),
@@ -106,6 +116,8 @@ def serve(
         raise RunError("name a model, as in `holisafe serve pocket-safe`, or --upstream URL with --guard; one of them")
     if upstream is not None and guard is None:
         raise RunError("--upstream needs --guard: a model with a guard of its own, such as pocket-safe")
+    if states is not None and upstream is None:
+        raise RunError("--states goes with --upstream; a model of this process reads its own hidden states")
     keys = KeyRing(() if api_keys is None else read_keys(api_keys))
     check_bind(host, keys)
     limits = Limits(
@@ -124,7 +136,7 @@ def serve(
     if model is not None:
         backend = _engine(model, guard, name, batch_size, device, dtype)
     else:
-        backend = _proxy(str(upstream), str(guard), name, batch_size, device, dtype)
+        backend = _proxy(str(upstream), str(guard), states, name, batch_size, device, dtype)
     _run(backend, settings, keys, host, port, ui=ui, check=check)
 
 
@@ -139,7 +151,15 @@ def _engine(
     return EngineBackend(engine, name or Path(model).name)
 
 
-def _proxy(upstream: str, guard: str, name: str | None, batch_size: int, device: str | None, dtype: str | None) -> Any:
+def _proxy(
+    upstream: str,
+    guard: str,
+    states: str | None,
+    name: str | None,
+    batch_size: int,
+    device: str | None,
+    dtype: str | None,
+) -> Any:
     import os
 
     from holisafe.models import load
@@ -147,7 +167,32 @@ def _proxy(upstream: str, guard: str, name: str | None, batch_size: int, device:
 
     behind = Upstream(upstream, api_key=os.environ.get("HOLISAFE_UPSTREAM_KEY"))
     loaded = load(guard, guard="own", device=device, dtype=dtype)
-    return ProxyBackend(behind, ImageGuard(loaded.model, loaded.processor, batch_size=batch_size), model=name)
+    images = ImageGuard(loaded.model, loaded.processor, batch_size=batch_size)
+    requests = None if states is None else _requests(loaded, states)
+    return ProxyBackend(behind, images, model=name, requests=requests)
+
+
+def _requests(loaded: Any, states: str) -> Any:
+    """What judges requests, once the engine's states are known to be those that the guard reads."""
+    import asyncio
+    import os
+
+    from holisafe.serve import HiddenStates, PoolingStates, RequestGuard, Upstream
+
+    def made() -> RequestGuard:
+        engine = HiddenStates if states.startswith("sglang:") else PoolingStates
+        server = Upstream(states.removeprefix("sglang:"), api_key=os.environ.get("HOLISAFE_STATES_KEY"))
+        return RequestGuard(loaded.model, loaded.processor, engine(server))
+
+    async def check() -> None:
+        guard = made()  # of its own: connections belong to their event loop
+        try:
+            await guard.check()
+        finally:
+            await guard.close()
+
+    asyncio.run(check())
+    return made()
 
 
 def _run(backend: Any, settings: Settings, keys: KeyRing, host: str, port: int, *, ui: bool, check: bool) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from holisafe.guard.inputs import add_meta_tokens, prepare_inputs
     from holisafe.guard.policy import DecideBy, Decision, Policy, apply, decide
     from holisafe.guard.rates import GuardRates, guard_rates
+    from holisafe.guard.request import prompt_state, request_verdict
     from holisafe.guard.sessions import GuardLogits, GuardSession, disable, session
     from holisafe.guard.thresholds import ThresholdRow, threshold_rows
 
@@ -61,7 +62,9 @@ __all__ = [
     "import_released_guard",
     "load_guard",
     "prepare_inputs",
+    "prompt_state",
     "push_guard",
+    "request_verdict",
     "save_guard",
     "session",
     "set_calibration",
@@ -94,6 +97,8 @@ __getattr__, __dir__ = lazy(
         "prepare_inputs": "holisafe.guard.inputs",
         "GuardRates": "holisafe.guard.rates",
         "guard_rates": "holisafe.guard.rates",
+        "prompt_state": "holisafe.guard.request",
+        "request_verdict": "holisafe.guard.request",
         "ThresholdRow": "holisafe.guard.thresholds",
         "threshold_rows": "holisafe.guard.thresholds",
         "GuardLogits": "holisafe.guard.sessions",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from holisafe.serve.routes import router
     from holisafe.serve.server import check_bind, make_server
     from holisafe.serve.settings import Limits, Mode, Settings
+    from holisafe.serve.states import HiddenStates, PoolingStates, RequestGuard
     from holisafe.serve.upstream import Upstream
 
 _LATE = {
@@ -37,6 +38,7 @@ _LATE = {
     "router": "routes",
     **dict.fromkeys(("check_bind", "make_server"), "server"),
     **dict.fromkeys(("Limits", "Mode", "Settings"), "settings"),
+    **dict.fromkeys(("HiddenStates", "PoolingStates", "RequestGuard"), "states"),
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Delta",
     "EngineBackend",
     "Finished",
+    "HiddenStates",
     "ImageGuard",
     "Judged",
     "KeyRing",
@@ -55,7 +58,9 @@ __all__ = [
     "Metrics",
     "Mode",
     "Picture",
+    "PoolingStates",
     "ProxyBackend",
+    "RequestGuard",
     "Settings",
     "Upstream",
     "application",

@@ -1,7 +1,7 @@
 """Another server's model, with a guard in front of it.
 
-The guard judges the images. The server behind is sent the request only when the next event is asked for, and of
-images the bytes that were judged, never an address.
+The guard judges the images, and the request too where an engine gives hidden states. The server behind is sent the
+request only when the next event is asked for, and of images the bytes that were judged, never an address.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holisafe.errors import GuardError, ImageError
 from holisafe.images import open_image
@@ -24,6 +24,9 @@ from holisafe.serve.image_guard import ImageGuard
 from holisafe.serve.intake import damaged_image
 from holisafe.serve.metrics import Metrics
 from holisafe.serve.upstream import Upstream
+
+if TYPE_CHECKING:
+    from holisafe.serve.states import RequestGuard
 
 MODELS_FOR = 60.0
 """Seconds for which the list of models of the server behind is kept."""
@@ -36,14 +39,18 @@ class ProxyBackend:
         upstream: The server behind.
         guard: Judges images.
         model: The one model to serve; all that the server behind lists when None.
+        requests: Judges text and images together; None where nothing does.
     """
 
-    judges_text = False
     passes_on = True
 
-    def __init__(self, upstream: Upstream, guard: ImageGuard, *, model: str | None = None) -> None:
+    def __init__(
+        self, upstream: Upstream, guard: ImageGuard, *, model: str | None = None, requests: RequestGuard | None = None
+    ) -> None:
+        self.judges_text = requests is not None
         self._upstream = upstream
         self._guard = guard
+        self._requests = requests
         self._listed: tuple[float, tuple[str, ...]] | None = None
         self._only = model
 
@@ -65,9 +72,13 @@ class ProxyBackend:
         return self._listed[1]
 
     async def judge(self, messages: Sequence[ChatMessage]) -> GuardVerdict:
-        """Verdicts on the images; texts are not judged."""
+        """Verdicts on the images, and on the request where there is a text and something that judges it."""
+        asks = any(message.text.strip() for message in messages)
         try:
-            return GuardVerdict(tuple(await self._guard.judge(images_of(messages))))
+            images = tuple(await self._guard.judge(images_of(messages)))
+            if self._requests is None or not asks:
+                return GuardVerdict(images)
+            return GuardVerdict(images, await self._requests.judge(messages))
         except ImageError:
             raise damaged_image() from None
         except GuardError:
@@ -95,6 +106,8 @@ class ProxyBackend:
     async def close(self) -> None:
         """Close connections and threads."""
         self._guard.close()
+        if self._requests is not None:
+            await self._requests.close()
         await self._upstream.close()
 
 
@@ -107,7 +120,7 @@ def _body(ask: Ask, model: str) -> bytes:
     fields: dict[str, Any] = {
         **ask.more,
         "model": model,
-        "messages": [_message(message) for message in ask.messages],
+        "messages": [message_as_sent(message) for message in ask.messages],
         "max_tokens": None if "max_completion_tokens" in ask.more else ask.max_new_tokens,
         "temperature": ask.temperature,
         "top_p": ask.top_p,
@@ -123,7 +136,8 @@ def _body(ask: Ask, model: str) -> bytes:
         raise ApiError(400, "the request holds a number that is none in JSON", code="invalid_value") from None
 
 
-def _message(message: ChatMessage) -> Mapping[str, Any]:
+def message_as_sent(message: ChatMessage) -> Mapping[str, Any]:
+    """A message as a server behind gets it, of images the bytes that were judged."""
     if not message.pictures:
         content: Any = message.text if message.parts else None
     else:

@@ -32,12 +32,21 @@ class Upstream:
         api_key: Its key; None for none.
         seconds: Longest wait for its next bytes.
         connections: Connections at once.
+        transport: How it is reached, where that is not the network.
 
     Raises:
         RunError: The address is none of HTTP.
     """
 
-    def __init__(self, url: str, *, api_key: str | None = None, seconds: float = 120.0, connections: int = 256) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        seconds: float = 120.0,
+        connections: int = 256,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
             raise RunError(f"--upstream {url}: expected an address such as http://127.0.0.1:8000/v1")
         self._base = url.rstrip("/")
@@ -49,6 +58,7 @@ class Upstream:
             limits=httpx.Limits(max_connections=connections),
             follow_redirects=False,
             trust_env=False,
+            transport=transport,
         )
         self.metrics: Metrics | None = None
 
@@ -109,6 +119,14 @@ class Upstream:
         if reason is None:
             raise self._failed("truncated", "its stream ended before the answer did")
         yield _finished(reason, usage)
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What it answers to an object, at a path such as "/embeddings".
+
+        Raises:
+            ApiError: It answers with no JSON object.
+        """
+        return await self._json("POST", path, json.dumps(body).encode())
 
     async def close(self) -> None:
         """Close all connections."""

@@ -8,4 +8,11 @@ docs/pocket.md.
 
 from holisafe.models.pocket._load import load_pocket, load_safe_pocket
 
-__all__ = ["load_pocket", "load_safe_pocket"]
+__all__ = ["load_pocket", "load_safe_pocket", "register"]
+
+
+def register() -> None:
+    """Make Pocket's vision tower known to transformers' auto classes; importing this module has done so.
+
+    What vLLM calls in each of its processes, by the entry point group `vllm.general_plugins`.
+    """

@@ -153,6 +153,8 @@ def _loaded(
     except (ValueError, ImportError) as error:
         raise ModelError(f"cannot be loaded so (dtype {options['dtype']}, attention {attention!r}): {error}") from error
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    # nothing is cropped: transformers counts the visual tokens of a LLaVA by it, and vLLM asks for that count
+    processor.image_processor.crop_size = processor.image_processor.size
     return model.to(device or "cpu").eval(), processor
 
 
