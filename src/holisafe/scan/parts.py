@@ -1,7 +1,8 @@
 """Rows of a scan in Parquet parts: each appears whole when it is done, and a scan that was ended resumes.
 
 A folder holds `part-00000.parquet`, `part-00001.parquet`, … and `_manifest.json` (what was scanned, by which guard).
-Whatever ends the process, only the rows of the part in progress are lost; resuming asks for them again.
+Beside each part is `_part-00000.json`: its rows, its bytes and their SHA-256. Whatever ends the process, only the rows
+of the part in progress are lost; resuming asks for them again.
 """
 
 from __future__ import annotations
@@ -19,36 +20,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from holisafe._files import PART, atomic_file, hold, read_json, write_atomically
+from holisafe._files import PART, atomic_file, hold, read_json, sha256_of, write_atomically
 from holisafe.errors import RunError
 from holisafe.images.parquet import read_rows
-from holisafe.scan.rows import ScanRow
+from holisafe.scan.rows import ScanRow, row_schema, table_of
 
 FORMAT = 1
 MANIFEST = "_manifest.json"
 ROWS = 1000
 SECONDS = 60.0
 _PART = re.compile(r"part-\d{5,}\.parquet")
-
-
-def row_schema(labels: Sequence[str]) -> pa.Schema:
-    """Columns of a part: a row's JSON, flat."""
-    number = pa.float64()
-    return pa.schema(
-        {
-            "image": pa.string(),
-            "digest": pa.string(),
-            "label": pa.string(),
-            "probability": number,
-            "distribution": pa.struct([(label, number) for label in labels]),
-            "unsafe": number,
-            "threshold": number,
-            "flagged": pa.bool_(),
-            "calibrated": pa.bool_(),
-            "made_for": pa.string(),
-            "error": pa.string(),
-        }
-    )
 
 
 class PartsFolder:
@@ -60,6 +41,8 @@ class PartsFolder:
         labels: Sequence[str],
         settings: Mapping[str, Any],
         about: Mapping[str, Any] | None = None,
+        *,
+        schema: pa.Schema | None = None,
     ) -> None:
         """Name the folder.
 
@@ -69,16 +52,18 @@ class PartsFolder:
             settings: JSON values that verdicts depend on (model, guard, thresholds, places, shard); a scan resumes
                 only with the same ones.
             about: What rows with a verdict say of the guard: `calibrated`, `made_for`.
+            schema: Columns of a part; `row_schema(labels)` when None.
         """
         self.folder = Path(folder)
         self.rows = 0
-        self._schema = row_schema(labels)
+        self._schema = row_schema(labels) if schema is None else schema
         self._settings = json.loads(json.dumps(dict(settings)))
         self._about = dict(about or {})
         self._held: list[dict[str, Any]] = []
         self._since = 0.0
         self._next = 0
-        self._done: Counter[bytes] = Counter()
+        self._done: Counter[bytes] | None = None
+        self._resumed: list[Path] = []
 
     @contextmanager
     def open(self, *, resume: bool = False) -> Iterator[PartsFolder]:
@@ -97,6 +82,11 @@ class PartsFolder:
 
     def is_done(self, id: str) -> bool:
         """Whether a part has a row for this id; of an id that occurs twice, each row counts once."""
+        if self._done is None:
+            self._done = Counter()
+            for part in self._resumed:
+                for row in read_rows(part, RunError, columns=["image"], batch_rows=10_000):
+                    self._done[_key(str(row["image"]))] += 1
         key = _key(id)
         if self._done[key] < 1:
             del self._done[key]
@@ -106,20 +96,33 @@ class PartsFolder:
 
     def add(self, row: ScanRow) -> None:
         """Keep a row; every 1,000 rows, or after a minute, they are written as a part."""
+        self.add_row(row.to_json() | (self._about if row.verdict else {}))
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        """Keep a row that is JSON already; see `add`."""
         if not self._held:
             self._since = monotonic()
-        self._held.append(row.to_json() | (self._about if row.verdict else {}))
+        self._held.append(dict(row))
         self.rows += 1
         if len(self._held) >= ROWS or monotonic() - self._since > SECONDS:
             self.flush()
 
     def flush(self) -> None:
         """Write the rows that are held as one part."""
-        if not self._held:
-            return
-        with atomic_file(self.folder / f"part-{self._next:05}.parquet", replace=False) as file:
-            pq.write_table(pa.Table.from_pylist(self._held, schema=self._schema), file)
-        self._held.clear()
+        if self._held:
+            self._write(table_of(self._held, self._schema))
+            self._held.clear()
+
+    def add_table(self, table: pa.Table) -> None:
+        """Write rows as a part of their own."""
+        self._write(table.cast(self._schema))
+        self.rows += table.num_rows
+
+    def _write(self, table: pa.Table) -> None:
+        path = self.folder / f"part-{self._next:05}.parquet"
+        with atomic_file(path, replace=False) as file:
+            pq.write_table(table, file)
+        write_manifest(path)
         self._next += 1
 
     def parts(self) -> list[Path]:
@@ -135,33 +138,71 @@ class PartsFolder:
 
     def remove(self) -> None:
         """Delete the parts, the manifest and the folder."""
-        for path in [*self.parts(), self.folder / MANIFEST, self.folder / ".lock"]:
+        parts = self.parts()
+        for path in [*parts, *map(manifest_of, parts), self.folder / MANIFEST, self.folder / ".lock"]:
             path.unlink(missing_ok=True)
         self.folder.rmdir()
 
     def _begin(self, resume: bool) -> None:
-        manifest = self.folder / MANIFEST
         parts = self.parts()
-        if not resume and (parts or manifest.exists()):
-            raise RunError(f"{self.folder} holds a scan; add --resume to resume it, or choose another --out")
+        begin(self.folder, self._settings, resume=resume, holds_rows=bool(parts))
         for left in self.folder.glob(f".*{PART}"):
             left.unlink()
-        if manifest.exists():
-            found = read_json(manifest, RunError, follow_links=False)
-            expected = {"format": FORMAT, "settings": self._settings}
-            if found != expected:
-                raise RunError(
-                    f"{manifest}: {_difference(found, expected)}; resume with the same, or choose another --out"
-                )
-        elif parts:
-            raise RunError(f"{self.folder}: holds parts but no {MANIFEST}; choose another --out")
-        else:
-            write_atomically(manifest, json.dumps({"format": FORMAT, "settings": self._settings}, indent=2) + "\n")
-        for part in parts:
-            for row in read_rows(part, RunError, columns=["image"], batch_rows=10_000):
-                self._done[_key(str(row["image"]))] += 1
-                self.rows += 1
+        self.rows += sum(map(checked_rows, parts))
+        self._resumed = parts
         self._next = int(parts[-1].stem[5:]) + 1 if parts else 0
+
+
+def begin(folder: Path, settings: Mapping[str, Any], *, resume: bool, holds_rows: bool) -> None:
+    """Write the manifest of a new scan, or hold that of the scan to resume against the settings.
+
+    Raises:
+        RunError: There is a scan and `resume` is off, it had other settings, or there are rows without a manifest.
+    """
+    manifest = folder / MANIFEST
+    expected = {"format": FORMAT, "settings": dict(settings)}
+    if not resume and (holds_rows or manifest.exists()):
+        raise RunError(f"{folder} holds a scan; add --resume to resume it, or choose another --out")
+    if manifest.exists():
+        found = read_json(manifest, RunError, follow_links=False)
+        if found != expected:
+            raise RunError(f"{manifest}: {_difference(found, expected)}; resume with the same, or choose another --out")
+    elif holds_rows:
+        raise RunError(f"{folder}: holds parts but no {MANIFEST}; choose another --out")
+    else:
+        write_atomically(manifest, json.dumps(expected, indent=2) + "\n")
+
+
+def manifest_of(part: Path) -> Path:
+    """Where the manifest of a part is."""
+    return part.with_name(f"_{part.stem}.json")
+
+
+def write_manifest(part: Path) -> None:
+    """Note how many rows and bytes a part has, and their SHA-256, beside it."""
+    rows = pq.read_metadata(part).num_rows
+    about = {"rows": rows, "bytes": part.stat().st_size, "sha256": sha256_of(part)}
+    write_atomically(manifest_of(part), json.dumps(about) + "\n")
+
+
+def checked_rows(part: Path) -> int:
+    """Rows of a part that is as it was written.
+
+    Raises:
+        RunError: It is not.
+    """
+    manifest = manifest_of(part)
+    if not manifest.exists():  # the process ended between the two, and a part that has its name is whole
+        rows = sum(1 for _ in read_rows(part, RunError, columns=["image"], batch_rows=10_000))
+        write_manifest(part)
+        return rows
+    about = read_json(manifest, RunError, follow_links=False)
+    if not isinstance(about, dict) or about.get("sha256") != sha256_of(part):
+        raise RunError(
+            f"{part}: not the file that {manifest.name} describes (damaged, or written over); move both away, and "
+            "--resume scans its images again"
+        )
+    return int(about.get("rows", 0))
 
 
 def _key(id: str) -> bytes:
