@@ -28,8 +28,8 @@ FAMILIES = Path(__file__).parents[1] / "families" / "tried.json"
 """What the conformance suite found of each family."""
 
 
-class _Guard(TyperGroup):
-    """Its first word is an image unless it is the name of one of its commands."""
+class FirstWordGroup(TyperGroup):
+    """Its first word is an image or a source unless it is the name of one of its commands."""
 
     def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The context of `images` under the group's own name, or the group's where a command is named."""
@@ -38,7 +38,7 @@ class _Guard(TyperGroup):
         return self.commands["images"].make_context(info_name, args, parent, **extra)
 
 
-_guard = typer.Typer(cls=_Guard, rich_markup_mode=None, help="Give verdicts on images, without a question.")
+_guard = typer.Typer(cls=FirstWordGroup, rich_markup_mode=None, help="Give verdicts on images, without a question.")
 
 
 def register(app: typer.Typer) -> None:

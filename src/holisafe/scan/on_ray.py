@@ -12,7 +12,9 @@ takes a CPU: with no more CPUs than that and the workers, nothing is left to rea
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from holisafe._files import hold, write_atomically
@@ -59,9 +62,6 @@ class TableScanner:
     """
 
     def __init__(self, scanner: Scanner, schema: pa.Schema, notes: str) -> None:
-        import torch
-
-        torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
         self._scanner = scanner
         self._schema = schema
         self._notes = Path(notes)
@@ -114,6 +114,7 @@ def scan_on_ray(
             return
         _configure(ray, folder)
         try:
+            warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
             ray.data.read_datasource(_source(ray, tasks)).map_batches(
                 TableScanner,
                 fn_constructor_args=(scanner, schema, str((folder / NOTES).absolute())),
@@ -179,11 +180,14 @@ def _started(workers: int | None, address: str | None) -> Iterator[tuple[Any, in
     """Ray, running, and the number of workers."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
     except ImportError:
         raise MissingDependencyError("--engine ray needs Ray; run: pip install 'holisafe[ray]'") from None
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     is_ours = not ray.is_initialized()
     count = workers or max(1, (os.cpu_count() or 2) - 1)
     try:

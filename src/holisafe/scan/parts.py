@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from holisafe._files import PART, atomic_file, hold, read_json, sha256_of, write_atomically
@@ -33,7 +34,13 @@ _PART = re.compile(r"part-\d{5,}\.parquet")
 
 
 class PartsFolder:
-    """Where a scan keeps its rows."""
+    """Where a scan keeps its rows.
+
+    Attributes:
+        folder: The folder.
+        rows: Rows it holds, those not written yet included.
+        schema: Columns of its parts.
+    """
 
     def __init__(
         self,
@@ -56,7 +63,7 @@ class PartsFolder:
         """
         self.folder = Path(folder)
         self.rows = 0
-        self._schema = row_schema(labels) if schema is None else schema
+        self.schema = row_schema(labels) if schema is None else schema
         self._settings = json.loads(json.dumps(dict(settings)))
         self._about = dict(about or {})
         self._held: list[dict[str, Any]] = []
@@ -110,12 +117,12 @@ class PartsFolder:
     def flush(self) -> None:
         """Write the rows that are held as one part."""
         if self._held:
-            self._write(table_of(self._held, self._schema))
+            self._write(table_of(self._held, self.schema))
             self._held.clear()
 
     def add_table(self, table: pa.Table) -> None:
         """Write rows as a part of their own."""
-        self._write(table.cast(self._schema))
+        self._write(table.cast(self.schema))
         self.rows += table.num_rows
 
     def _write(self, table: pa.Table) -> None:
@@ -127,14 +134,28 @@ class PartsFolder:
 
     def parts(self) -> list[Path]:
         """The parts that are done, in their order."""
-        found = (path for path in self.folder.iterdir() if _PART.fullmatch(path.name))
-        return sorted(found, key=lambda path: int(path.stem[5:]))
+        return parts_in(self.folder)
 
     def merge_into(self, path: Path) -> None:
         """Write the rows of all parts, in their order, as one file."""
-        with atomic_file(path) as file, pq.ParquetWriter(file, self._schema) as writer:
+        with atomic_file(path) as file, pq.ParquetWriter(file, self.schema) as writer:
             for part in self.parts():
-                writer.write_table(pq.read_table(part, schema=self._schema))
+                writer.write_table(pq.read_table(part, schema=self.schema))
+
+    def forget_errors(self) -> int:
+        """Take rows with errors out of the parts, so that their images are scanned again; how many there were."""
+        forgotten = 0
+        for part in self.parts():
+            table = pq.read_table(part, schema=self.schema)
+            good = table.filter(pa.compute.is_null(table["error"]))
+            if good.num_rows < table.num_rows:
+                forgotten += table.num_rows - good.num_rows
+                manifest_of(part).unlink()  # of a part without one, what is there counts
+                with atomic_file(part) as file:
+                    pq.write_table(good, file)
+                write_manifest(part)
+        self.rows -= forgotten
+        return forgotten
 
     def remove(self) -> None:
         """Delete the parts, the manifest and the folder."""
@@ -151,6 +172,12 @@ class PartsFolder:
         self.rows += sum(map(checked_rows, parts))
         self._resumed = parts
         self._next = int(parts[-1].stem[5:]) + 1 if parts else 0
+
+
+def parts_in(folder: Path) -> list[Path]:
+    """The parts of a folder that are done, in their order."""
+    found = (path for path in folder.iterdir() if _PART.fullmatch(path.name))
+    return sorted(found, key=lambda path: int(path.stem[5:]))
 
 
 def begin(folder: Path, settings: Mapping[str, Any], *, resume: bool, holds_rows: bool) -> None:
