@@ -37,7 +37,7 @@ def check_same_vision(scan: ScanFolder, scanner: Scanner) -> None:
     if found != kept:
         raise GuardError(
             f"{scan.folder}: its features come from the vision encoder and projector of {scan.settings.get('model')} "
-            f"(sha256 {str(kept)[:12]}…), and those of {scanner.model} differ (sha256 {found[:12]}…), in weights, dtype "
+            f"(sha256 {str(kept)[:12]}…), and those of {scanner.model} differ (sha256 {found[:12]}…) in weights, dtype "
             "or settings of the image processor; give the --model and --dtype of that scan, or scan the images again"
         )
 

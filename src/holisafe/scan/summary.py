@@ -189,7 +189,7 @@ class _Counts:
                 order[label].append(((0 if flagged[at] else 2**64) + int(digest[:16], 16), at))
         for label, ranked in order.items():
             best = [(rank, shown(at)) for rank, at in heapq.nsmallest(self.each, ranked)]
-            merged = {rank: one for rank, one in [*self.samples[label], *best]}
+            merged = dict([*self.samples[label], *best])
             self.samples[label] = heapq.nsmallest(self.each, merged.items(), key=lambda each: each[0])
 
     def summary(self, scan: ScanFolder) -> ScanSummary:
