@@ -92,6 +92,7 @@ def test_what_cannot_be_done_is_one_line(model: str, tmp_path: Path) -> None:
         (): "no SOURCE",
         (corpus,): "--out is missing",
         (corpus, "--out", out, "--retry-errors"): "needs --resume",
+        (corpus, "--out", out, "--workers", 2): "need --engine ray",
         (tmp_path / "nowhere", "--out", out): "nowhere",
         ("--from-features", out): "needs --guard",
         (corpus, "--from-features", out, "--guard", "x", "--out", out): "leave out SOURCE",

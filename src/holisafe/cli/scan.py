@@ -69,7 +69,8 @@ def images(
     ] = None,
     engine: Annotated[Engine, typer.Option(help="local: this process; ray: actors of Ray Data.")] = Engine.LOCAL,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Ray: actors, one CPU each.", show_default="all CPUs but one")
+        int | None,
+        typer.Option(min=1, help="Ray, and --plan: actors, one CPU each.", show_default="all CPUs but one; --plan: 1"),
     ] = None,
     ray_address: Annotated[
         str | None,
@@ -134,6 +135,10 @@ def images(
     check_device(device)
     if retry_errors and not resume:
         raise RunError("--retry-errors needs --resume")
+    if engine is Engine.LOCAL and (ray_address or (workers and not plan)):
+        raise RunError(
+            "--workers and --ray-address need --engine ray; without Ray, use --shard i/n in several processes"
+        )
     if from_features is not None:
         _check_from_features(source, out, guard, keep, engine, plan)
         assert out is not None
@@ -266,7 +271,8 @@ def _judge_again(kept: Path, scanner: Scanner, out: Path, part: Shard, resume: b
             line.tell(f"note: shard {shard} of {kept} is not complete; only what it holds is judged")
         mine = replace(scan, parts=tuple(path for place, path in enumerate(scan.parts) if part.has(place)))
         settings = _settings(scanner, scan.places, part, "features") | {
-            "features_of": [str(path.relative_to(kept)) for path in mine.parts]
+            "features_of": scan.settings.get("vision_sha256"),
+            "parts": len(mine.parts),
         }
         _tell_notes(scanner, line)
         parts = PartsFolder(folder, scanner.labels(), settings, schema=row_schema(scanner.labels(), key=True))
