@@ -25,6 +25,7 @@ from holisafe.datasets import load
 from holisafe.datasets.export import export_parquet
 from holisafe.taxonomy import Combination
 from judges.guard_models.tiny_guards import TINY, save_guard
+from scan.corpus import img2dataset
 from tuning.tiny_run import general, write_data, write_model
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +119,7 @@ def _write_pictures(folder: Path) -> None:
             Image.new("RGB", (32 + number, 32), colour).save(labelled / f"{number}.png")
         Image.new("RGB", (40, 32), colour).save(folder / "photos" / f"{name}.png")
     Image.new("RGB", (64, 48), "red").save(folder / "upload.jpg")
+    img2dataset(folder / "shards", shards=1)
     rows = [{"image": {"bytes": file.read_bytes(), "path": file.name}} for file in (folder / "photos").iterdir()]
     pq.write_table(pa.Table.from_pylist(rows), folder / "dump.parquet")
 

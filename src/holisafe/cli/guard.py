@@ -21,9 +21,6 @@ from holisafe.cli._progress import progress_line
 if TYPE_CHECKING:
     from holisafe.cli._verdicts import AboutGuard
 
-DRAWINGS_ONLY = ("pocket", "pocket-safe")
-"""Models whose guard has seen nothing but the drawings of HoliSafe-Open."""
-
 NO_VERDICT = 1
 """Exit code where an image has no verdict; 2 is for what cannot be done at all."""
 
@@ -31,8 +28,8 @@ FAMILIES = Path(__file__).parents[1] / "families" / "tried.json"
 """What the conformance suite found of each family."""
 
 
-class _Guard(TyperGroup):
-    """Its first word is an image unless it is the name of one of its commands."""
+class FirstWordGroup(TyperGroup):
+    """Its first word is an image or a source unless it is the name of one of its commands."""
 
     def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The context of `images` under the group's own name, or the group's where a command is named."""
@@ -41,7 +38,7 @@ class _Guard(TyperGroup):
         return self.commands["images"].make_context(info_name, args, parent, **extra)
 
 
-_guard = typer.Typer(cls=_Guard, rich_markup_mode=None, help="Give verdicts on images, without a question.")
+_guard = typer.Typer(cls=FirstWordGroup, rich_markup_mode=None, help="Give verdicts on images, without a question.")
 
 
 def register(app: typer.Typer) -> None:
@@ -124,7 +121,7 @@ def images(
         settings = loaded.settings | {"places": image, "shard": f"{part.index}/{part.count}"}
         output = Output(out, loaded.labels, settings, loaded.about)
         line.advance(0, limit)
-        with _until_interrupted() as asked, output.open(resume=resume):
+        with until_interrupted() as asked, output.open(resume=resume):
             items = islice(sources.items(), limit)
             for row in rows_of(items, loaded.classify, batch_size, is_done=output.is_done):
                 output.add(row)
@@ -203,8 +200,9 @@ def _load(model: str, guard: str | None, device: str | None, dtype: str | None) 
     from holisafe.guard import calibration_of, classify_images, guard_of
     from holisafe.guard.classify import classify_batch
     from holisafe.models import load
+    from holisafe.scan import DRAWINGS_ONLY
 
-    _check_device(device)
+    check_device(device)
     guarded, processor = load(model, device=device, dtype=dtype, guard=guard or "own")
     classify_images(guarded, [], processor=processor)  # refuses a guard that has nothing to say of images
     calibration = calibration_of(guarded)
@@ -219,7 +217,7 @@ def _load(model: str, guard: str | None, device: str | None, dtype: str | None) 
     )
 
 
-def _check_device(device: str | None) -> None:
+def check_device(device: str | None) -> None:
     """Refuse a GPU that is not there before anything is loaded.
 
     Raises:
@@ -239,7 +237,7 @@ def _check_device(device: str | None) -> None:
 
 
 @contextmanager
-def _until_interrupted() -> Iterator[Callable[[], int]]:
+def until_interrupted() -> Iterator[Callable[[], int]]:
     """Tells which signal asked for an end (0: none), so that what is written is whole; a second one ends at once."""
     asked = 0
 

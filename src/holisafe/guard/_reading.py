@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -129,13 +129,28 @@ class Reading:
         read = hidden[rows, (ends[inside] - start).to(hidden.device)]
         self._ends = self._ends.index_copy(0, rows, read)
 
+    def mean_vectors(self, embedded: Tensor) -> Tensor | None:
+        """The mean of each image's features (images, width), float32, whatever the pooling; None without images.
+
+        Args:
+            embedded: What would go into the language model (rows, columns, width).
+        """
+        if not self.layout.images:
+            return None
+        plain = Reading(self._guard, replace(self._config, pooling="mean"), self.layout)
+        plain._pool(embedded, 0, self.layout.width)
+        return plain._image_vectors()
+
+    def _image_vectors(self) -> Tensor | None:
+        """One pooled vector per image (images, width), float32."""
+        if self._pooled is None or self._weight is None:
+            return None
+        mean = self._pooled / self._weight.clamp(min=torch.finfo(torch.float32).tiny)[..., None]
+        return mean[self.layout.rows.to(mean.device), slots(self.layout).to(mean.device)]
+
     def _classify(self) -> GuardLogits:
-        rows, images = self.layout.rows, None
-        if self._pooled is not None and self._weight is not None:
-            mean = self._pooled / self._weight.clamp(min=torch.finfo(torch.float32).tiny)[..., None]
-            images = mean[rows.to(mean.device), slots(self.layout).to(mean.device)]  # (images, width)
-        image_logits, joint_logits = self._guard(images, self._ends)
-        return GuardLogits(image_logits, rows, joint_logits)
+        image_logits, joint_logits = self._guard(self._image_vectors(), self._ends)
+        return GuardLogits(image_logits, self.layout.rows, joint_logits)
 
 
 _LOWEST = -1e30

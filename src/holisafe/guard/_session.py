@@ -29,11 +29,13 @@ class GuardSession:
     Attributes:
         inputs: The planned prompts as the model has to be given them; empty where none were planned.
         logits: What the guard's heads output for the latest prompts; None until they have been read to their end.
+        vectors: The mean of each image's projector features (images, width), float32; None before `read_embeddings`.
     """
 
     def __init__(self, observer: Observer) -> None:
         self.inputs: dict[str, Any] = {}
         self.logits: GuardLogits | None = None
+        self.vectors: Tensor | None = None
         self._observer = observer
         self._calibration = observer.calibration
         self._reading: Reading | None = None
@@ -110,7 +112,9 @@ class GuardSession:
         try:
             self._observer.base(**self.inputs, use_cache=False)
         except _LanguageModelReached as reached:
-            self._finish(reading.read_embedded(reached.embedded))
+            logits = reading.read_embedded(reached.embedded)
+            self.vectors = reading.mean_vectors(reached.embedded)
+            self._finish(logits)
         else:
             raise GuardError(
                 f"{self._observer.family.model_type}: its language model was not reached, so the guard saw no image"

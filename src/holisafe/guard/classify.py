@@ -94,16 +94,32 @@ def _check_image(image: object, place: int) -> None:
 
 def classify_batch(model: Any, images: Sequence[Image.Image], *, processor: Any) -> list[ImageVerdict]:
     """One verdict per image, all at once; see `classify_images`."""
+    return read_batch(model, images, processor=processor)[0]
+
+
+def read_batch(
+    model: Any, images: Sequence[Image.Image], *, processor: Any
+) -> tuple[list[ImageVerdict], Tensor | None]:
+    """One verdict per image, and the mean of its projector features (images, width), float32 on the model's device.
+
+    The second is None where the guard reads the language model's states.
+    """
     for place, image in enumerate(images):
         _check_image(image, place)
     if len(images) > 1 and processor.tokenizer.pad_token is None:  # prompts of different lengths cannot share a batch
-        return [verdict for image in images for verdict in classify_batch(model, [image], processor=processor)]
-    return classify_inputs(model, _shortest_prompts(base_model(model), images, processor))
+        alone = [read_batch(model, [image], processor=processor) for image in images]
+        vectors = [vector for _, vector in alone if vector is not None]
+        return [verdict for verdicts, _ in alone for verdict in verdicts], torch.cat(vectors) if vectors else None
+    return _read_inputs(model, _shortest_prompts(base_model(model), images, processor))
+
+
+def classify_inputs(model: Any, inputs: Mapping[str, Any]) -> list[ImageVerdict]:
+    """One verdict per prompt of a processor's output: one image each, and as little else as can be."""
+    return _read_inputs(model, inputs)[0]
 
 
 @torch.no_grad()
-def classify_inputs(model: Any, inputs: Mapping[str, Any]) -> list[ImageVerdict]:
-    """One verdict per prompt of a processor's output: one image each, and as little else as can be."""
+def _read_inputs(model: Any, inputs: Mapping[str, Any]) -> tuple[list[ImageVerdict], Tensor | None]:
     observer = _image_observer(model)
     base = base_model(model)
     with session(model, inputs) as watched:
@@ -117,7 +133,7 @@ def classify_inputs(model: Any, inputs: Mapping[str, Any]) -> list[ImageVerdict]
     if logits is None or len(logits) != images:
         found = "none" if logits is None else len(logits)
         raise GuardError(f"expected a verdict on each of {images} images, found {found}")
-    return image_verdicts(logits, observer.config.labels, observer.calibration)
+    return image_verdicts(logits, observer.config.labels, observer.calibration), watched.vectors
 
 
 def _image_observer(model: Any) -> Observer:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from holisafe.errors import ImageError, MissingDependencyError
+
+_T = TypeVar("_T")
+
+PAUSES = (1.0, 4.0, 16.0)
+"""Seconds between attempts to read a remote file, after those that the store's own client makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,31 @@ def files_of(url: str) -> list[RemoteFile]:
     if not files:
         raise ImageError(f"{url}: no such file; check the URL")
     return files
+
+
+def patiently(read: Callable[[], Iterator[_T]], pauses: Sequence[float] = PAUSES) -> Iterator[_T]:
+    """What a remote file holds; it is opened anew where the store throttles or breaks off.
+
+    Args:
+        read: Gives the same items in the same order each time.
+        pauses: Seconds to wait before each further attempt.
+
+    Raises:
+        OSError: The store broke off each time.
+    """
+    given = 0
+    for pause in (*pauses, None):
+        try:
+            for item in islice(read(), given, None):
+                yield item
+                given += 1
+            return
+        except (gzip.BadGzipFile, FileNotFoundError, PermissionError):
+            raise  # it would be the same again
+        except OSError:  # what fsspec's stores make of refused, throttled and broken connections
+            if pause is None:
+                raise
+            time.sleep(pause)
 
 
 @contextmanager

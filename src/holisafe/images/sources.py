@@ -7,88 +7,22 @@ image that it does not let in is given with the reason, and the others are still
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
-
-from PIL import Image
 
 from holisafe.errors import HoliSafeError, ImageError
 from holisafe.images import _remote
 from holisafe.images._archives import START, Member, in_tar, in_zip, is_image
 from holisafe.images._door import LIMITS, ImageLimits, check_path, open_image
+from holisafe.images._items import Shard, SourceFile, SourceImage, SourceItem
 from holisafe.images._parquet_child import check_packing as _check_packing
 from holisafe.images.limits import SOURCE_LIMITS, SourceLimits, size_of
 from holisafe.images.parquet import read_rows
 from holisafe.records import ImageRef
 
-
-@dataclass(frozen=True, slots=True)
-class SourceItem:
-    """One image that is not decoded yet, or why it is missing.
-
-    Attributes:
-        name: Where it is: "cat.png", "pets.zip/cat.png", "pets.parquet#12" (row, from 0).
-        ref: The image; None where it cannot be read.
-        error: Why not; empty where it can.
-    """
-
-    name: str
-    ref: ImageRef | None
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceImage:
-    """One decoded image, or why it is missing.
-
-    Attributes:
-        name: Where it is, as in `SourceItem`.
-        image: Its pixels, RGB; None where it cannot be read.
-        error: Why not; empty where it can.
-    """
-
-    name: str
-    image: Image.Image | None
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One of several disjoint parts of the images of some places, which are all of them together.
-
-    Of a folder, a part is every `count`-th image, archive or Parquet file. Of archives and Parquet files that are
-    named, it is every `count`-th of them, or, if they are fewer than `count`, every `count`-th image in each.
-
-    Attributes:
-        index: Which part, from 0.
-        count: How many there are.
-    """
-
-    index: int = 0
-    count: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.index < self.count:
-            raise ImageError(f"shard {self.index}/{self.count}: expected a number from 0 to {self.count - 1} before /")
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """Read "2/8": the third of eight parts.
-
-        Raises:
-            ImageError: It is not of this form.
-        """
-        index, _, total = text.partition("/")
-        if not (index.isascii() and index.isdigit() and total.isascii() and total.isdigit()) or len(text) > 20:
-            raise ImageError(f"shard {text[:40]!r}: expected two numbers, as in 0/8 (the first of 8) to 7/8 (the last)")
-        return cls(int(index), int(total))
-
-    def has(self, place: int) -> bool:
-        """Whether what has this place in an order is in this part."""
-        return place % self.count == self.index
+__all__ = ["ImageSources", "Shard", "SourceFile", "SourceImage", "SourceItem", "check_packing", "reason_of"]
 
 
 class ImageSources:
@@ -151,30 +85,58 @@ class ImageSources:
 
     def items(self) -> Iterator[SourceItem]:
         """Find them one by one; nothing is decoded."""
+        for file in self.files():
+            yield from self.items_of(file)
+
+    def files(self) -> Iterator[SourceFile]:
+        """The files of this part, in the order of `items`; only their first bytes are read."""
         units = count()
         by_image = 1 < self._shard.count > len(self._places)
+        described = {_stem(place) for place in self._places if _stem(place)}
         for place in self._places:
-            is_folder = isinstance(place, Path) and place.is_dir()
-            if is_folder and isinstance(place, Path):
+            if _is_described(place, described):
+                self.passed_over += 1
+            elif isinstance(place, Path) and place.is_dir():
                 yield from self._in_folder(place, units)
             elif by_image:
                 # every part reads the place, and numbers what is in it alike
-                numbered = enumerate(self._of_place(place), next(units))
-                yield from (item for number, item in numbered if self._shard.has(number))
+                yield SourceFile(_name_of(place), place, part=self._shard, first=next(units))
             elif self._shard.has(next(units)):
-                yield from self._of_place(place)
+                yield SourceFile(_name_of(place), place)
 
-    def _of_place(self, place: Path | _remote.RemoteFile) -> Iterator[SourceItem]:
-        """What one named file holds."""
-        if isinstance(place, Path):
-            read = self._reader_of(_first_bytes(place))
-            resolved = place.resolve()
-            if read is None:
-                yield SourceItem(_text(place), ImageRef(_text(place), path=resolved))
-            else:
-                yield from _until_damaged(_text(place), read(resolved, _text(place)))
+    def items_of(self, file: SourceFile) -> Iterator[SourceItem]:
+        """The images of one file."""
+        if file.part is None:
+            yield from self._of_file(file)
             return
-        yield from _until_damaged(_text(place.name), self._in_remote(place))
+        numbered = enumerate(self._of_file(file), file.first)
+        yield from (item for number, item in numbered if file.part.has(number))
+
+    def _of_file(self, file: SourceFile) -> Iterator[SourceItem]:
+        if file.place is None:
+            yield SourceItem(file.name, None, file.error)
+        elif isinstance(file.place, _remote.RemoteFile):
+            place = file.place
+            yield from _until_damaged(file.name, _remote.patiently(lambda: self._in_remote(place)))
+        elif file.root is None:
+            read = self._reader_of(_first_bytes(file.place))
+            resolved = file.place.resolve()
+            if read is None:
+                yield SourceItem(file.name, ImageRef(file.name, path=resolved))
+            else:
+                yield from _until_damaged(file.name, read(resolved, file.name))
+        else:
+            ref = ImageRef(file.name, path=file.place, root=file.root)
+            if file.kind == "image":
+                yield SourceItem(file.name, ref)
+                return
+            try:
+                resolved = check_path(ref)
+            except ImageError as error:
+                yield SourceItem(file.name, None, reason_of(error, ref))
+                return
+            read = self._in_parquet if file.kind == "parquet" else self._in_archive
+            yield from _until_damaged(file.name, read(resolved, file.name))
 
     def _in_remote(self, place: _remote.RemoteFile) -> Iterator[SourceItem]:
         name = _text(place.name)
@@ -199,7 +161,7 @@ class ImageSources:
             return None
         return self._in_parquet if kind == "parquet" else self._in_archive
 
-    def _in_folder(self, root: Path, units: Iterator[int]) -> Iterator[SourceItem]:
+    def _in_folder(self, root: Path, units: Iterator[int]) -> Iterator[SourceFile]:
         pending = [root]
         while pending:
             path = pending.pop()
@@ -209,33 +171,28 @@ class ImageSources:
                 if path == root or (not path.is_symlink() and path.is_dir()):  # a person may name a link as root
                     with os.scandir(path) as entries:
                         names = sorted((entry.name for entry in entries), reverse=True)
-                    pending += [path / name for name in names]
+                    described = {stem for name in names if (stem := _stem(path / name))}
+                    kept = [path / name for name in names if not _is_described(path / name, described)]
+                    self.passed_over += len(names) - len(kept)
+                    pending += kept
                     continue
                 found = self._of_folder(path, root, units)
             except (OSError, ValueError, RuntimeError) as error:  # may not be entered, name too long, links in a circle
                 reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-                found = iter([SourceItem(_text(path), None, f"cannot be read or listed ({_text(reason)[:200]})")])
-            yield from found
+                found = SourceFile(_text(path), None, error=f"cannot be read or listed ({_text(reason)[:200]})")
+            if found is not None:
+                yield found
 
     def _is_left_out(self, path: Path) -> bool:
         return any(path.name == left.name and _real(path) == left for left in self._leave_out)
 
-    def _of_folder(self, path: Path, root: Path, units: Iterator[int]) -> Iterator[SourceItem]:
-        ref = ImageRef(_text(path), path=path, root=root)
+    def _of_folder(self, path: Path, root: Path, units: Iterator[int]) -> SourceFile | None:
         start = _first_bytes(path)
-        read = self._reader_of(start) if path.name.lower().endswith(_CONTAINERS) else None
-        if read is None and not is_image(path.name, start):
+        kind = _kind_of(start) if path.name.lower().endswith(_CONTAINERS) else None
+        if kind is None and not is_image(path.name, start):
             self.passed_over += 1
-            return iter(())
-        if not self._shard.has(next(units)):
-            return iter(())
-        if read is None:
-            return iter([SourceItem(ref.key, ref)])
-        try:
-            resolved = check_path(ref)
-        except ImageError as error:
-            return iter([SourceItem(ref.key, None, reason_of(error, ref))])
-        return _until_damaged(ref.key, read(resolved, ref.key))
+            return None
+        return SourceFile(_text(path), path, root, kind or "image") if self._shard.has(next(units)) else None
 
     def _in_archive(self, path: Path, name: str) -> Iterator[SourceItem]:
         with path.open("rb") as file:
@@ -251,10 +208,11 @@ class ImageSources:
                 self.passed_over += 1
                 continue
             key = f"{name}/{_text(member.name)}"
+            sample = _sample_key(_text(member.name))
             if member.data is None:
-                yield SourceItem(key, None, _text(member.error))
+                yield SourceItem(key, None, _text(member.error), sample)
             else:
-                yield SourceItem(key, ImageRef(key, data=member.data))
+                yield SourceItem(key, ImageRef(key, data=member.data), "", sample)
 
     def _in_parquet(self, path: Path, name: str) -> Iterator[SourceItem]:
         rows = read_rows(path, _ParquetError, columns="images", limits=self._source_limits, batch_rows=8)
@@ -304,6 +262,27 @@ def reason_of(error: ImageError, ref: ImageRef) -> str:
     for name in (str(ref.path), repr(str(ref.path)), f"image {ref.key!r}"):
         text = text.removeprefix(f"{name}: ")
     return _text(text)
+
+
+def _sample_key(name: str) -> str:
+    folder, _, last = name.rpartition("/")
+    return f"{folder}/{last.partition('.')[0]}" if folder else last.partition(".")[0]
+
+
+def _stem(place: Path | _remote.RemoteFile) -> str:
+    """Where a tar shard is, without its suffix; empty for other files."""
+    name = str(place if isinstance(place, Path) else place.name)
+    return name[: -len(".tar")] if name.endswith(".tar") else ""
+
+
+def _is_described(place: Path | _remote.RemoteFile, shards: Collection[str]) -> bool:
+    """Whether a file is the Parquet table of metadata that img2dataset writes beside each tar shard."""
+    name = str(place if isinstance(place, Path) else place.name)
+    return name.endswith(".parquet") and name[: -len(".parquet")] in shards
+
+
+def _name_of(place: Path | _remote.RemoteFile) -> str:
+    return _text(place if isinstance(place, Path) else place.name)
 
 
 def _checked(place: Path) -> Path:

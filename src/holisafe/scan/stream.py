@@ -14,10 +14,18 @@ from holisafe.records import ImageRef, ImageVerdict
 from holisafe.scan.rows import ScanRow
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from PIL import Image
 
 Classify = Callable[[Sequence["Image.Image"]], Sequence[ImageVerdict]]
 """Verdicts on decoded images, in their order."""
+
+Seen = tuple[ImageVerdict, "npt.NDArray[np.float16] | None"]
+"""A verdict, and the image's features where they are kept."""
+
+See = Callable[[Sequence["Image.Image"]], Sequence[Seen]]
+"""Verdicts and features of decoded images, in their order."""
 
 
 def scan(
@@ -63,6 +71,21 @@ def rows_of(
     is_done: Callable[[str], bool] = lambda _: False,
 ) -> Iterator[ScanRow]:
     """The rows of a scan, by any classifier; see `scan`."""
+
+    def see(images: Sequence[Image.Image]) -> list[Seen]:
+        return [(verdict, None) for verdict in classify(images)]
+
+    return seen_rows(items, see, batch_size, limits, is_done)
+
+
+def seen_rows(
+    items: Iterable[SourceItem],
+    see: See,
+    batch_size: int = 16,
+    limits: ImageLimits = LIMITS,
+    is_done: Callable[[str], bool] = lambda _: False,
+) -> Iterator[ScanRow]:
+    """The rows of a scan with features, by any classifier; see `scan`."""
     batch: list[tuple[ScanRow, Image.Image | None]] = []
     pixels = pictures = 0
     for item in items:
@@ -70,7 +93,7 @@ def rows_of(
             continue
         ref, size, error = _measured(item, limits)
         if pictures and pixels + size > limits.max_total_pixels:
-            yield from _classified(batch, classify)
+            yield from _classified(batch, see)
             batch, pixels, pictures = [], 0, 0
         row, image = ScanRow(item.name, "", None, error), None
         if ref is not None:
@@ -79,9 +102,9 @@ def rows_of(
         pixels += size if image is not None else 0
         pictures += image is not None
         if pictures == batch_size or len(batch) == 4 * batch_size:
-            yield from _classified(batch, classify)
+            yield from _classified(batch, see)
             batch, pixels, pictures = [], 0, 0
-    yield from _classified(batch, classify)
+    yield from _classified(batch, see)
 
 
 def _items(source: ImageSources | Iterable[SourceItem | str | Path]) -> Iterator[SourceItem]:
@@ -126,19 +149,23 @@ def _opened(name: str, ref: ImageRef, limits: ImageLimits) -> tuple[ScanRow, Ima
     return ScanRow(name, digest, None), image
 
 
-def _classified(batch: Sequence[tuple[ScanRow, Image.Image | None]], classify: Classify) -> Iterator[ScanRow]:
+def _classified(batch: Sequence[tuple[ScanRow, Image.Image | None]], see: See) -> Iterator[ScanRow]:
     pictures = [image for _, image in batch if image is not None]
     try:
-        verdicts = iter(classify(pictures) if pictures else [])
+        found = iter(see(pictures) if pictures else [])
     except Exception as error:  # a processor may refuse an image in any way: one of a batch must not take the rest down
         if len(batch) > 1:
             for each in batch:
-                yield from _classified([each], classify)
+                yield from _classified([each], see)
         else:
             yield replace(batch[0][0], error=_words(error))
         return
     for row, image in batch:
-        yield row if image is None else replace(row, verdict=next(verdicts))
+        if image is None:
+            yield row
+        else:
+            verdict, features = next(found)
+            yield replace(row, verdict=verdict, features=features)
 
 
 def _words(error: BaseException) -> str:

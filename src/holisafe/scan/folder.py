@@ -1,0 +1,89 @@
+"""What a folder holds that scans were written to: one scan, or the shards of one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holisafe._files import read_json, write_atomically
+from holisafe.errors import RunError
+from holisafe.images.sources import Shard
+from holisafe.scan.parts import FORMAT, MANIFEST, parts_in
+
+DONE = "_done.json"
+"""Written once all images have a row."""
+
+
+@dataclass(frozen=True)
+class ScanFolder:
+    """Rows of a scan, of all its shards.
+
+    Attributes:
+        folder: Where they are.
+        settings: What verdicts depend on, without the shard.
+        parts: Files of rows that are whole.
+        missing: Shards that are not there or not complete, such as "1/4"; "0/1" for a scan without shards.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    parts: tuple[Path, ...]
+    missing: tuple[str, ...]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> ScanFolder:
+        """Find the parts.
+
+        Raises:
+            RunError: There is no scan, or its shards had different settings.
+        """
+        folder = Path(folder)
+        found = [folder] if (folder / MANIFEST).is_file() else sorted(folder.glob(f"shard-*/{MANIFEST}"))
+        scans = [path if path.is_dir() else path.parent for path in found]
+        if not scans:
+            raise RunError(f"{folder}: no scan in there; expected the --out of `holisafe scan`")
+        all_settings = [_settings(scan / MANIFEST) for scan in scans]
+        shards = [Shard.parse(str(each.pop("shard", "0/1"))) for each in all_settings]
+        for scan, settings in zip(scans, all_settings, strict=True):
+            if settings != all_settings[0]:
+                raise RunError(f"{scan}: its settings are not those of {scans[0]}; give the shards of one scan")
+        count = shards[0].count
+        done = {shard.index for shard, scan in zip(shards, scans, strict=True) if (scan / DONE).is_file()}
+        missing = tuple(f"{index}/{count}" for index in range(count) if index not in done)
+        return cls(folder, all_settings[0], tuple(part for scan in scans for part in _parts(scan)), missing)
+
+    @property
+    def places(self) -> list[str]:
+        """What was scanned."""
+        return [str(place) for place in self.settings.get("places", [])]
+
+    @property
+    def labels(self) -> list[str]:
+        """The guard's labels."""
+        return [str(label) for label in self.settings.get("labels", [])]
+
+
+def shard_folder(out: Path, shard: Shard) -> Path:
+    """Where a part of a scan is written: the folder itself for the only one."""
+    return out if shard.count == 1 else out / f"shard-{shard.index:05}-of-{shard.count:05}"
+
+
+def finish(folder: Path, about: Mapping[str, Any]) -> None:
+    """Note that a scan is complete."""
+    write_atomically(folder / DONE, json.dumps(dict(about)) + "\n")
+
+
+def _parts(scan: Path) -> list[Path]:
+    from holisafe.scan.on_ray import ROWS_FOLDER, written_files
+
+    return written_files(scan) if (scan / ROWS_FOLDER).is_dir() else parts_in(scan)
+
+
+def _settings(manifest: Path) -> dict[str, Any]:
+    found = read_json(manifest, RunError, follow_links=False)
+    if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("settings"), dict):
+        raise RunError(f"{manifest}: expected the manifest of a scan, of format {FORMAT}")
+    return dict(found["settings"])
