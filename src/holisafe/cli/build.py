@@ -12,7 +12,7 @@ from holisafe.cli._options import AsJson, Device
 from holisafe.cli._plan import Budget, JudgePriceIn, JudgePriceOut, PriceIn, PriceOut, print_plan
 
 if TYPE_CHECKING:
-    from holisafe.building import Built, Review
+    from holisafe.building import Built
 
 LEFT_TO_TRY = 1
 """Exit code where a model could not be reached for some rows; the same command tries them again."""
@@ -58,15 +58,6 @@ def build(
     held_out: Annotated[float, typer.Option(min=0, max=0.99, help="Share of picture groups in the split test.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
     licence: Annotated[str, typer.Option(metavar="SPDX", help="Licence of the pictures.")] = "NOASSERTION",
-    review_out: Annotated[
-        bool, typer.Option("--review-out", help="Write tasks for Label Studio to the folder review of the data.")
-    ] = False,
-    review: Annotated[
-        Path | None, typer.Option(help="Label Studio's JSON export of these tasks.", show_default="none")
-    ] = None,
-    adjudicator: Annotated[
-        str | None, typer.Option(help="Annotator of the export who decides where others differ.", show_default="none")
-    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print what would be asked and, with prices, what it would cost.")
     ] = False,
@@ -84,7 +75,7 @@ def build(
     command resumes. Exit code 1: a model could not be reached for some rows; the same command tries them again.
     """
     from holisafe.bench import Prices
-    from holisafe.building import BuildSettings, export_review, import_review, plan_build
+    from holisafe.building import BuildSettings, plan_build
     from holisafe.building import build as build_data
 
     settings = BuildSettings(
@@ -108,20 +99,16 @@ def build(
     if plan:
         print_plan(plan_build(settings), as_json)
         return
-    found = None if review is None else import_review(out, review, adjudicator)
     built = build_data(settings)
-    tasks = export_review(out) if review_out else None
     if as_json:
-        typer.echo(json.dumps(built.to_json() | ({} if found is None else {"review": found.to_json()})))
+        typer.echo(json.dumps(built.to_json()))
     else:
-        _show(built, found)
-        if tasks is not None:
-            typer.echo(f"tasks for Label Studio: {tasks}")
+        _show(built)
     if built.errors:
         raise typer.Exit(LEFT_TO_TRY)
 
 
-def _show(built: Built, found: Review | None) -> None:
+def _show(built: Built) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -133,13 +120,6 @@ def _show(built: Built, found: Review | None) -> None:
         table.add_row(each.step, each.unit, str(each.given), str(each.kept), plain_line(why))
     console = Console(highlight=False)
     console.print(table)
-    if found is not None:
-        alpha = "not defined" if found.alpha is None else f"{found.alpha:.3f}"
-        console.print(f"review: {found.kept} of {found.tasks} kept, {found.annotators} annotators, alpha {alpha}")
-        for name in found.to_adjudicate:
-            console.print(f"to adjudicate: {plain_line(name)}")
-        for reason in found.strange:
-            console.print(plain_line(reason))
     for split, samples in built.samples.items():
         console.print(f"{split}: {len(samples)} samples")
     for what in built.not_checked:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from holisafe.review._agree import Agreed, agree
 from holisafe.review._export import Annotation, Exports, read_exports
-from holisafe.review._project import UNUSABLE, Form, Project, Task, write_project
-from holisafe.review._sample import SAMPLE, SampleReview, export_sample, import_sample
+from holisafe.review._project import FOLDER, UNUSABLE, Form, Project, Task, write_json, write_project
+from holisafe.review._sample import SAMPLE, SampleReview, export_sample, import_sample, is_sample
 from holisafe.review._settle import ADJUDICATE, ADJUDICATOR, Settled, adjudication_list, roles_of, settle
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "UNUSABLE",
     "Agreed",
     "Annotation",
+    "FOLDER",
     "Exports",
     "Form",
     "Project",
@@ -30,8 +31,10 @@ __all__ = [
     "agree",
     "export_sample",
     "import_sample",
+    "is_sample",
     "read_exports",
     "roles_of",
     "settle",
+    "write_json",
     "write_project",
 ]

@@ -32,9 +32,10 @@ REASON = "reason"
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 
+# Label Studio draws the picture on a canvas above its img, whose own filter it sets inline
 _STYLE = """
-    .holisafe img { filter: blur(24px); }
-    .holisafe img:active, .holisafe div:active > img { filter: none; }
+    .holisafe img, .holisafe canvas { filter: blur(36px) !important; }
+    .holisafe .lsf-object:active img, .holisafe .lsf-object:active canvas { filter: none !important; }
   """
 
 _HINT = "Hold the mouse button down on the picture to see it. Do not name or identify anybody in it."
@@ -96,7 +97,7 @@ def write_project(folder: Path, tasks: Sequence[Task], form: Form, *, images: st
         folder: Folder to write to; created if missing.
         tasks: The tasks.
         form: What people see and choose.
-        images: What stands before a picture's path in a task: the prefix of Label Studio's local files, or an address.
+        images: What stands before "images/NAME": the prefix of Label Studio's local files, or an address.
 
     Raises:
         ImageError: A picture cannot be read.
@@ -108,9 +109,9 @@ def write_project(folder: Path, tasks: Sequence[Task], form: Form, *, images: st
         name = f"{IMAGES}/{task.picture.digest}{suffix if suffix in _SUFFIXES else ''}"
         if not (folder / name).exists():
             write_atomically(folder / name, read_bytes(task.picture))
-        told.append({"data": {"key": task.key, "image": f"{images}{name}", **task.texts}})
+        told.append({"data": {"key": task.key, "picture": name.removeprefix(f"{IMAGES}/"), **task.texts}})
     write_json(folder / TASKS, told)
-    write_atomically(folder / CONFIGURATION, configuration(form))
+    write_atomically(folder / CONFIGURATION, configuration(form, images))
     return Project(folder, len(told))
 
 
@@ -119,12 +120,16 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
-def configuration(form: Form) -> str:
-    """The labelling configuration, in XML: pictures are blurred until the mouse button is held down on them."""
+def configuration(form: Form, images: str = LOCAL_FILES) -> str:
+    """The labelling configuration, in XML: pictures are blurred until the mouse button is held down on them.
+
+    A picture's address is put together here. With a whole address in the tasks, Label Studio's list of tasks would show
+    every picture, not blurred.
+    """
     view = ET.Element("View", className="holisafe")
     ET.SubElement(view, "Style").text = _STYLE
     ET.SubElement(view, "Header", value=_HINT)
-    ET.SubElement(view, "Image", name="image", value="$image")
+    ET.SubElement(view, "Image", name="image", value=f"{images}{IMAGES}/$picture")
     for name, heading in form.texts.items():
         ET.SubElement(view, "Header", value=heading)
         ET.SubElement(view, "Text", name=name, value=f"${name}")
