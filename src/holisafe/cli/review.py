@@ -24,7 +24,9 @@ class Tool(StrEnum):
     LABEL_STUDIO = "label-studio"
 
 
-_DIR = typer.Argument(metavar="DIR", help="Data that holisafe build has made, or a server's review.jsonl or its folder.")
+_DIR = typer.Argument(
+    metavar="DIR", help="Data that holisafe build has made, or a server's review.jsonl or its folder."
+)
 
 _review = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Have people review data and verdicts.")
 
@@ -41,7 +43,9 @@ def export(
     images: Annotated[
         str | None,
         typer.Option(
-            metavar="PREFIX", help="Address of the folder review, as the tool reaches it.", show_default="its local files"
+            metavar="PREFIX",
+            help="Address of the folder review, as the tool reaches it.",
+            show_default="its local files",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -84,7 +88,9 @@ def import_(
     from holisafe.review import import_sample, is_sample
 
     found: Review | SampleReview
-    found = import_sample(source, files, adjudicator) if is_sample(source) else import_review(source, files, adjudicator)
+    found = (
+        import_sample(source, files, adjudicator) if is_sample(source) else import_review(source, files, adjudicator)
+    )
     told = found.to_json()
     if as_json:
         typer.echo(json.dumps(told))

@@ -16,11 +16,11 @@ from holisafe.review._settle import ADJUDICATE, ADJUDICATOR, Settled, adjudicati
 __all__ = [
     "ADJUDICATE",
     "ADJUDICATOR",
+    "FOLDER",
     "SAMPLE",
     "UNUSABLE",
     "Agreed",
     "Annotation",
-    "FOLDER",
     "Exports",
     "Form",
     "Project",
