@@ -49,7 +49,7 @@ def test_the_least_certain_pictures_come_first_and_what_is_missing_is_said(tmp_p
 def test_what_people_see_gives_error_rates_rows_and_labels_to_build_with(tmp_path: Path) -> None:
     export_sample(write(tmp_path, sample(tmp_path)))
     tasks = reviewed(tmp_path)
-    tasks[0]["annotations"] = [annotation(90 + who, who, "label", "gambling") for who in (0, 1)]  # probability 0.45
+    tasks[0]["annotations"] = [annotation(90 + who, who, "label", "harassment") for who in (0, 1)]  # probability 0.45
     path = tmp_path / "export.json"
     path.write_text(json.dumps(tasks))
     found = import_sample(tmp_path / "review.jsonl", [path])
@@ -59,7 +59,7 @@ def test_what_people_see_gives_error_rates_rows_and_labels_to_build_with(tmp_pat
     assert [row["status"] for row in rows] == ["ok"] * 5 + ["rejected"]
     assert rows[0]["roles"] == "annotator-1, annotator-2" and rows[0]["dates"] == "2026-11-28"
     with (tmp_path / "labels.csv").open() as file:
-        assert sorted(row["label"] for row in csv.DictReader(file)) == ["gambling", *["safe"] * 4]
+        assert sorted(row["label"] for row in csv.DictReader(file)) == ["harassment", *["safe"] * 4]
     built = build(BuildSettings(tmp_path, tmp_path / "data", labels=tmp_path / "labels.csv", near_bits=4))
     assert next(each for each in built.counts if each.step == "labels").kept == 5
 

@@ -24,9 +24,7 @@ class Tool(StrEnum):
     LABEL_STUDIO = "label-studio"
 
 
-_DIR = typer.Argument(
-    metavar="DIR", help="Data that holisafe build has made, or a server's review.jsonl or its folder."
-)
+_DIR = typer.Argument(metavar="DIR", help="Data of holisafe build, or a server's review.jsonl or its folder.")
 
 _review = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Have people review data and verdicts.")
 
@@ -44,7 +42,7 @@ def export(
         str | None,
         typer.Option(
             metavar="PREFIX",
-            help="Address of the folder review, as the tool reaches it.",
+            help="Address of the folder review for the tool.",
             show_default="its local files",
         ),
     ] = None,

@@ -43,9 +43,9 @@ def agree(exports: Exports, roles: Mapping[str, str], pictures: Mapping[str, str
         pictures: Key of a task → its picture; tasks of one picture are drawn together for the interval.
     """
     verdicts: dict[str, list[str | None]] = {role: [] for role in roles.values() if role != ADJUDICATOR}
-    for annotations in exports.by_task.values():
+    for said in exports.by_task.values():
         for who, role in roles.items():
-            own = [each.choice for each in annotations if each.who == who]
+            own = [each.choice for each in said if each.who == who]
             if role != ADJUDICATOR:
                 verdicts[role].append(own[0] if len(own) == 1 else None)
     if not verdicts:

@@ -63,9 +63,7 @@ def read_exports(paths: Sequence[Path], keys: Sequence[str], form: Form) -> Expo
         tasks = _tasks(read_json(path, DataError), path)
         unknown = [number for number, task in enumerate(tasks, start=1) if _key(task) not in found]
         if tasks and len(unknown) == len(tasks):
-            raise DataError(
-                f"{path}: none of its {len(tasks)} tasks was given out here; is it another project's export?"
-            )
+            raise DataError(f"{path}: none of its {len(tasks)} tasks was given out here; another project's export?")
         strange += [f"unknown task: {path}: record {number}: it was not given out here" for number in unknown]
         for task in tasks:
             own = found.get(_key(task))
