@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from holisafe._files import hold, read_json
+from holisafe.building._doubts import DOUBT
 from holisafe.building._review_rows import REVIEW, review_key
 from holisafe.building._steps import FOLDER as STEPS
 from holisafe.building._steps import Row, Status, StepFile, key_of
@@ -92,7 +93,7 @@ class Review:
 def export_review(data: Path, *, images: str | None = None) -> Project:
     """Write a project of built data to the folder `review` in it.
 
-    Samples against which more models voted come first.
+    Samples against which more models voted come first, then those whose picture's label is in doubt.
 
     Args:
         data: The built data.
@@ -105,7 +106,7 @@ def export_review(data: Path, *, images: str | None = None) -> Project:
         raise DataError(f"{data}: not what holisafe build or a server's review sample writes; it has no folder {STEPS}")
     samples = [sample for sample in read(data).samples if sample.combination is not None]
     against = _votes_against(data)
-    samples.sort(key=lambda one: (-against.get(one.id, 0), one.id))
+    samples.sort(key=lambda one: (-against.get(one.id, 0), DOUBT not in one.tags, one.id))
     meant = {review_key(one): {"id": one.id, "combination": one.combination} for one in samples}
     texts = [{"request": one.query, "text": one.reference or ""} for one in samples]
     tasks = [Task(key, one.images[0], said) for key, one, said in zip(meant, samples, texts, strict=True)]

@@ -58,6 +58,24 @@ def build(
     held_out: Annotated[float, typer.Option(min=0, max=0.99, help="Share of picture groups in the split test.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
     licence: Annotated[str, typer.Option(metavar="SPDX", help="Licence of the pictures.")] = "NOASSERTION",
+    check_labels: Annotated[
+        bool, typer.Option("--check-labels", help="List given labels that the guard's probabilities speak against.")
+    ] = False,
+    edit_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Endpoint (images/edits of OpenAI, up to /v1) that makes harmless twins. Pictures are sent there.",
+            show_default="nearest harmless picture",
+        ),
+    ] = None,
+    edit_model: Annotated[str, typer.Option(help="Image-editing model of --edit-url.")] = "gpt-image-1",
+    edit_price: Annotated[
+        float | None, typer.Option(min=0, metavar="MONEY", help="Price of an edited picture.", show_default="unknown")
+    ] = None,
+    blind: Annotated[
+        bool, typer.Option(help="Measure what classifiers reach that are blind to picture or request.")
+    ] = True,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print what would be asked and, with prices, what it would cost.")
     ] = False,
@@ -75,7 +93,7 @@ def build(
     command resumes. Exit code 1: a model could not be reached for some rows; the same command tries them again.
     """
     from holisafe.bench import Prices
-    from holisafe.building import BuildSettings, plan_build
+    from holisafe.building import BuildSettings, Editor, plan_build
     from holisafe.building import build as build_data
 
     settings = BuildSettings(
@@ -95,6 +113,9 @@ def build(
         device=device,
         prices=Prices(price_in, price_out, judge_price_in, judge_price_out),
         budget=budget,
+        check_labels=check_labels,
+        editor=None if edit_url is None else Editor(edit_url, edit_model, edit_price),
+        blind=blind,
     )
     if plan:
         print_plan(plan_build(settings), as_json)
@@ -112,6 +133,7 @@ def _show(built: Built) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from holisafe.cli._blind_table import print_blind
     from holisafe.cli._terminal import plain_line
 
     table = Table("step", "of", "in", "out", "left out")
@@ -122,6 +144,11 @@ def _show(built: Built) -> None:
     console.print(table)
     for split, samples in built.samples.items():
         console.print(f"{split}: {len(samples)} samples")
+    if built.blind is None:
+        console.print(plain_line(f"blind baselines left out: {built.blind_note}"))
+    else:
+        for result in built.blind.results:
+            print_blind(result, built.blind.training, console=console)
     for what in built.not_checked:
         console.print(f"not checked: {what}")
-    console.print(f"written: {built.out}, with datasheet.md", soft_wrap=True)
+    console.print(f"written: {built.out}, with datasheet.md and croissant.json", soft_wrap=True)
