@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import mlcroissant
+import pytest
 
 from drawn_pictures import settings
 from holisafe.building import build
 from holisafe.datasets import load
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # mlcroissant 1.1 calls rdflib 7.6 as it was
 def test_croissant_metadata_are_valid_and_lead_to_the_samples(tmp_path: Path) -> None:
     build(settings(tmp_path, licence="CC0-1.0"))
     found = mlcroissant.Dataset(jsonld=tmp_path / "data" / "croissant.json")

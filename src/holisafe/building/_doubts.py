@@ -6,6 +6,7 @@ row and a tag of the picture's samples; nothing is left out for it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -98,5 +99,9 @@ def _issues(labels: np.ndarray, chances: np.ndarray) -> Sequence[int]:
     except ModuleNotFoundError as error:
         raise missing(error, "holisafe build --check-labels") or error from error
     sums = chances.sum(axis=1, keepdims=True)
-    found = find_label_issues(labels, chances / sums, return_indices_ranked_by="self_confidence", n_jobs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it warns of rare labels when nothing is to be deleted, as here
+        found = find_label_issues(
+            labels, chances / sums, return_indices_ranked_by="self_confidence", min_examples_per_class=0, n_jobs=1
+        )
     return [int(at) for at in found]

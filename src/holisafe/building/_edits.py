@@ -151,8 +151,8 @@ def _edited(key: str, one: Asked, client: Any, editor: Editor, out: Path) -> Row
         raise ModelError(f"{editor.url}: {error}; check --edit-url, --edit-model and OPENAI_API_KEY") from error
     except openai.BadRequestError as error:
         return Row(key, Status.REJECTED, f"refused: {str(error)[:200]}", values)
-    except openai.OpenAIError as error:
-        return Row(key, Status.ERROR, f"endpoint: {str(error)[:200]}", values)
+    except (openai.OpenAIError, ValueError) as error:  # ValueError: its reply is no JSON
+        return Row(key, Status.ERROR, f"endpoint: {type(error).__name__}: {str(error)[:200]}", values)
     made = _bytes_of(reply)
     if isinstance(made, str):
         return Row(key, Status.REJECTED, made, values)
