@@ -5,9 +5,9 @@
 
 The pictures are drawn from icons of the package mkdocs-material (`perf/data/build_pictures.toml`), harmless all of
 them; what a symbol stands for is its label. Requests and answers come from the templates, so that nothing is asked of a
-hosted model. Safe Pocket's guard is compared with the labels, and pictures of HoliSafe-Open are left out. Pocket is then
-tuned by LoRA on the split `train`, and answers HoliSafe-Open's test split and the data's own test split before and after.
-Steps that are done are read back. Differences are paired, intervals 95 %, allowing for shared pictures.
+hosted model. Safe Pocket's guard is compared with the labels, and pictures of HoliSafe-Open are left out. Pocket is
+then tuned by LoRA on the split `train`, and answers HoliSafe-Open's test split and the data's own test split before and
+after. Steps that are done are read back. Differences are paired, intervals 95 %, allowing for shared pictures.
 """
 
 from __future__ import annotations
