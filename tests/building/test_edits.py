@@ -134,9 +134,11 @@ def test_what_is_no_edited_picture_is_a_row_and_the_nearest_one_is_taken(
     assert counts["twins"].kept == counts["twins"].given == 11
 
 
-def test_a_reply_in_prose_is_an_error_row_that_the_next_run_tries_again(tmp_path: Path) -> None:
-    with endpoint(lambda _: (200, b"Sure, here is your picture!")) as (editor, _):
-        assert build(settings(tmp_path, editor=editor)).errors == 11
+def test_an_endpoint_that_replies_in_prose_ends_the_run_and_the_next_one_tries_again(tmp_path: Path) -> None:
+    with endpoint(lambda _: (200, b"Sure, here is your picture!")) as (editor, asked):
+        with pytest.raises(ModelError, match="failed 5 times in a row"):
+            build(settings(tmp_path, editor=editor))
+        assert len(asked) == 5
     with endpoint() as (editor, asked):
         assert build(settings(tmp_path, editor=editor)).errors == 0
     assert len(asked) == 11
@@ -167,6 +169,12 @@ def test_the_plan_counts_edits_and_their_money(tmp_path: Path) -> None:
     given = settings(tmp_path, editor=editor, model="mockllm/model", prices=Prices(1, 1, 1, 1))
     part = plan_build(given).parts[-1]
     assert (part.name, part.model, part.calls, part.money) == ("edits", "scripted-editor", 20, 10.0)
+
+
+def test_without_a_model_the_plan_counts_edits_alone(tmp_path: Path) -> None:
+    given = settings(tmp_path, editor=Editor("http://127.0.0.1:1/v1", "scripted-editor"))
+    (part,) = plan_build(given).parts
+    assert (part.calls, part.money) == (20, None)
 
 
 def test_a_guard_must_see_the_edited_picture_as_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

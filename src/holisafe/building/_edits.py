@@ -30,6 +30,9 @@ from holisafe.taxonomy import Combination, GuardLabel
 EDITED = "edited"
 """Folder of edited pictures, below that of the data."""
 
+_IN_A_ROW = 5
+"""Failures after which the endpoint is taken to be down."""
+
 _SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp"}
 
 
@@ -84,7 +87,7 @@ def edit_pictures(
         One row per edit, and by id of each request its edited picture; those that could not be made are left out.
 
     Raises:
-        ModelError: The endpoint refuses all requests, or the guard cannot be loaded.
+        ModelError: The endpoint refuses all requests or fails several times in a row, or the guard cannot be loaded.
         BudgetError: The budget is spent.
         RunError: The file cannot be written.
     """
@@ -94,9 +97,16 @@ def edit_pictures(
     left = {key: one for key, one in wanted.items() if file.get(key) is None}
     if left:
         with _client(editor) as client:
+            failed = 0
             for key, one in left.items():
                 _pay(editor, spending)
-                file.append(_checked(_edited(key, one, client, editor, out), out, guard, device))
+                row = _checked(_edited(key, one, client, editor, out), out, guard, device)
+                file.append(row)
+                failed = failed + 1 if row.status is Status.ERROR else 0
+                if failed == _IN_A_ROW:
+                    raise ModelError(
+                        f"{editor.url} failed {failed} times in a row ({row.reason}); the same call resumes"
+                    )
     rows = {key: row for key in wanted if (row := file.latest(key)) is not None}
     found = {}
     for one in filter(wants_edit, asked):

@@ -36,7 +36,7 @@ def plan_build(settings: BuildSettings) -> Plan:
     Raises:
         DataError, RunError, JudgeError: As `build`.
     """
-    if not settings.model:
+    if not settings.model and settings.editor is None:
         raise RunError("without --model nothing is asked: there is nothing to plan")
     writer = Writer(settings.model)
     with hold(settings.out, RunError), contextlib.ExitStack() as files:
@@ -50,7 +50,9 @@ def plan_build(settings: BuildSettings) -> Plan:
         questions, answers = opened("questions"), opened("answers")
         asked = list(_expected(labelled, settings.per_picture, writer, questions))
         twins = [each for each in asked if each.combination in (Combination.USU, Combination.SSU)]
-        planned = _plan(settings, writer, labelled, asked, twins, questions, answers)
+        planned = Plan(len(asked), (), totals_of(recorded_calls(settings.out / SPENDING)), settings.prices)
+        if settings.model:
+            planned = _plan(settings, writer, labelled, asked, twins, questions, answers)
         edits = [] if settings.editor is None else [_edits(twins, settings.editor, opened("edits"))]
         return replace(planned, parts=(*planned.parts, *edits))
 
