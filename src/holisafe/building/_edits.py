@@ -105,7 +105,7 @@ def edit_pictures(
                 failed = failed + 1 if row.status is Status.ERROR else 0
                 if failed == _IN_A_ROW:
                     raise ModelError(
-                        f"{editor.url} failed {failed} times in a row ({row.reason}); the same call resumes"
+                        f"{editor.url} failed {failed} times in a row ({row.reason}); run it again to resume"
                     )
     rows = {key: row for key in wanted if (row := file.latest(key)) is not None}
     found = {}
