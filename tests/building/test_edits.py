@@ -178,7 +178,7 @@ def test_without_a_model_the_plan_counts_edits_alone(tmp_path: Path) -> None:
 
 
 def test_a_guard_must_see_the_edited_picture_as_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def flags_all(pictures: list[Any], guard: str, device: str | None) -> Iterator[dict[str, Any]]:
+    def flags_all(pictures: list[Any], scanner: Any) -> Iterator[dict[str, Any]]:
         yield from ({"flagged": True} for _ in pictures)
 
     monkeypatch.setattr(_edits, "guard_rows", flags_all)

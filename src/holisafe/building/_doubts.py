@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from holisafe._lazy import missing
-from holisafe.building._labels import GIVEN, Labelled, guard_rows
+from holisafe.building._labels import GIVEN, Labelled, guard_rows, scanner_of
 from holisafe.building._steps import Row, Status, StepCounts, StepFile, key_of
 from holisafe.taxonomy import GuardLabel
 
@@ -63,7 +63,7 @@ def _unread(count: int) -> Mapping[str, int]:
 def _distributions(given: Sequence[Labelled], guard: str, device: str | None, file: StepFile) -> list[Row]:
     keys = [key_of("probabilities", one.picture.digest, guard) for one in given]
     pairs = [(key, one) for key, one in zip(keys, given, strict=True) if file.get(key) is None]
-    rows = guard_rows([one.picture for _, one in pairs], guard, device) if pairs else iter(())
+    rows = guard_rows([one.picture for _, one in pairs], scanner_of(guard, device)) if pairs else iter(())
     for (key, one), row in zip(pairs, rows, strict=True):
         values = {"picture": one.picture.name, "digest": one.picture.digest, "guard": guard}
         if "error" in row:

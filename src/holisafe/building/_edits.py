@@ -17,7 +17,7 @@ from typing import Any
 from holisafe._files import write_atomically
 from holisafe._lazy import missing
 from holisafe.bench import Spending, money_text
-from holisafe.building._labels import Labelled, guard_rows
+from holisafe.building._labels import Labelled, guard_rows, scanner_of
 from holisafe.building._pictures import Picture, features_of
 from holisafe.building._prompts import edit_prompt, edits_version
 from holisafe.building._requests import Asked
@@ -25,6 +25,7 @@ from holisafe.building._steps import Row, Status, StepFile, key_of
 from holisafe.errors import BudgetError, ImageError, ModelError
 from holisafe.images import content_hash, open_image, read_bytes
 from holisafe.records import ImageRef
+from holisafe.scan import Scanner
 from holisafe.taxonomy import Combination, GuardLabel
 
 EDITED = "edited"
@@ -97,10 +98,11 @@ def edit_pictures(
     left = {key: one for key, one in wanted.items() if file.get(key) is None}
     if left:
         with _client(editor) as client:
+            scanner = None if guard is None else scanner_of(guard, device)
             failed = 0
             for key, one in left.items():
                 _pay(editor, spending)
-                row = _checked(_edited(key, one, client, editor, out), out, guard, device)
+                row = _checked(_edited(key, one, client, editor, out), out, scanner)
                 file.append(row)
                 failed = failed + 1 if row.status is Status.ERROR else 0
                 if failed == _IN_A_ROW:
@@ -198,15 +200,17 @@ def _bytes_of(reply: Any) -> bytes | str:
         return "wrong reply: b64_json is no base64"
 
 
-def _checked(row: Row, out: Path, guard: str | None, device: str | None) -> Row:
+def _checked(row: Row, out: Path, scanner: Scanner | None) -> Row:
     """The row, rejected where a guard still flags the edited picture."""
-    if guard is None or not row.is_ok:
+    if scanner is None or not row.is_ok:
         return row
-    (said,) = guard_rows([_picture(row.values, out)], guard, device)
+    (said,) = guard_rows([_picture(row.values, out)], scanner)
     if "error" in said:
         return Row(row.key, Status.REJECTED, f"guard: {said['error']}", row.values)
     if said["flagged"]:
-        return Row(row.key, Status.REJECTED, f"still flagged: {guard} sees the edited picture as unsafe", row.values)
+        return Row(
+            row.key, Status.REJECTED, f"still flagged: {scanner.model} sees the edited picture as unsafe", row.values
+        )
     return row
 
 

@@ -176,20 +176,24 @@ def _from_given(key: str, picture: Picture, said: Sequence[Given]) -> Row:
     return Row(key, values={**values, "label": labels.pop().value, "shows": said[0].shows, "by": GIVEN})
 
 
-def guard_rows(pictures: Sequence[Picture], guard: str, device: str | None) -> Iterator[Mapping[str, Any]]:
+def scanner_of(guard: str, device: str | None) -> Scanner:
+    """The guard of a model, which is loaded when it is first asked."""
+    return Scanner(guard, device=device)
+
+
+def guard_rows(pictures: Sequence[Picture], scanner: Scanner) -> Iterator[Mapping[str, Any]]:
     """What a guard says of pictures, one row each, as `holisafe.scan.ScanRow.to_json` has it.
 
     Raises:
         ModelError, GuardError: The guard cannot be loaded.
     """
-    scanner = Scanner(guard, device=device)
     for start in range(0, len(pictures), scanner.batch_size):
         batch = pictures[start : start + scanner.batch_size]
         yield from scanner([{"id": each.digest, "path": each.ref.path} for each in batch])
 
 
 def _by_guard(pictures: Sequence[Picture], keys: Mapping[str, str], guard: str, device: str | None) -> Iterator[Row]:
-    for picture, row in zip(pictures, guard_rows(pictures, guard, device), strict=True):
+    for picture, row in zip(pictures, guard_rows(pictures, scanner_of(guard, device)), strict=True):
         values = {"picture": picture.name, "digest": picture.digest}
         if "error" in row:
             yield Row(keys[picture.digest], Status.REJECTED, f"guard: {row['error']}", values)
