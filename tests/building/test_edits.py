@@ -152,7 +152,7 @@ def test_a_wrong_key_ends_the_run_with_what_to_check(tmp_path: Path) -> None:
 
 def test_the_budget_counts_edits_and_a_larger_one_resumes(tmp_path: Path) -> None:
     with endpoint() as (editor, asked):
-        with pytest.raises(BudgetError, match="larger --budget resumes"):
+        with pytest.raises(BudgetError, match=r"budget of 2\.20: .*larger --budget resumes.*have cost 2\.00"):
             build(settings(tmp_path, editor=editor, budget=2.2))
         assert len(asked) == 4
         with pytest.raises(BudgetError):

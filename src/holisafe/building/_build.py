@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from holisafe._files import hold
-from holisafe.bench import Prices, Spending, check_budget, stopped_by_budget
+from holisafe.bench import Prices, Spending, check_budget, money_text, stopped_by_budget
 from holisafe.blind import PIXELS, BlindReport, blind_baselines
 from holisafe.building._asking import JUDGE, MODEL, Writer
 from holisafe.building._check import Panel, check
@@ -156,8 +156,7 @@ def build(settings: BuildSettings, *, writer: Writer | None = None, voters: Sequ
         try:
             return run.build()
         except BudgetError as error:
-            assert run.spending is not None
-            raise stopped_by_budget(run.spending, str(settings.out)) from error
+            raise run.stopped() from error
 
 
 class _Run:
@@ -207,6 +206,15 @@ class _Run:
         built = Built(self.settings.out, tuple(self.counts), samples, unchecked, errors, blind, note)
         write_sheet(built.to_json(), self._about(), self.settings.out)
         return built
+
+    def stopped(self) -> BudgetError:
+        """What to say where the budget has ended the run: of calls, and of edits, which have shrunk it."""
+        spending, budget = self.spending, self.settings.budget
+        assert spending is not None and spending.budget is not None and budget is not None
+        edits = budget - spending.budget
+        spending.budget = budget
+        told = stopped_by_budget(spending, str(self.settings.out))
+        return BudgetError(f"{told}. Edited pictures have cost {money_text(edits)}") if edits else told
 
     def _pictures(self) -> tuple[list[Labelled], dict[str, str]]:
         settings = self.settings
