@@ -18,6 +18,8 @@ _EXTRAS = MappingProxyType(
         "matplotlib": "report",
         "fsspec": "scan",
         "openpyxl": "xlsx",
+        "cleanlab": "review",
+        "openai": "edit",
         "any_guardrail": "guards",
     }
 )

@@ -18,11 +18,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_builds_and_prints_every_step(place: Path) -> None:
-    told = CliRunner().invoke(app, ["build", "pictures", "--labels", "labels.csv", "--out", "data", "--review-out"])
+    told = CliRunner().invoke(app, ["build", "pictures", "--labels", "labels.csv", "--out", "data"])
     assert told.exit_code == 0
     assert all(step in told.output for step in ("pictures", "labels", "dedup", "questions", "check", "twins"))
     assert "not checked: whether the picture shows what its label says" in told.output
-    assert (place / "data" / "review" / "configuration.xml").is_file()
 
 
 def test_it_prints_one_object(place: Path) -> None:
@@ -49,7 +48,6 @@ def test_the_plan_counts_calls_at_most_and_asks_nothing(place: Path) -> None:
         (["--check-model", "mockllm/model"], "none that writes"),
         (["--labels", "missing.csv"], "missing.csv: no such file"),
         (["--judge", "rubric"], "asks a model"),
-        (["--review", "missing.json"], "meant.json"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(place: Path, options: list[str], said: str) -> None:

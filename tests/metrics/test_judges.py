@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from holisafe.errors import DataError
-from holisafe.metrics import disagreements, krippendorff_alpha, pairwise_agreement, rank_correlation
+from holisafe.metrics import (
+    disagreements,
+    krippendorff_alpha,
+    krippendorff_figure,
+    pairwise_agreement,
+    rank_correlation,
+)
 
 
 def _values(text: str) -> list[str | None]:
@@ -110,3 +116,23 @@ def test_a_judge_that_finds_all_models_alike_ranks_none() -> None:
 def test_a_ranking_needs_two_models() -> None:
     with pytest.raises(DataError, match="at least 2 models"):
         rank_correlation(np.zeros((1, 3)), np.zeros((1, 3)), np.arange(3))
+
+
+def test_the_interval_of_alpha_covers_the_truth_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    truth = 0.5  # each person copies the other with this probability, else draws from the same two equal values
+    covered = 0
+    for _ in range(100):
+        one = generator.integers(0, 2, 80)
+        other = np.where(generator.random(80) < truth, one, generator.integers(0, 2, 80))
+        found = krippendorff_figure({"a": one.tolist(), "b": other.tolist()}, range(80))
+        assert found is not None
+        covered += found.low <= truth <= found.high
+    assert 88 <= covered <= 100
+
+
+def test_alpha_has_no_interval_where_it_is_not_defined_and_ends_at_one() -> None:
+    assert krippendorff_figure({"a": ["x", "x"], "b": ["x", "x"]}, [0, 1]) is None
+    found = krippendorff_figure({"a": ["x", "y"] * 10, "b": ["x", "y"] * 10}, range(20))
+    assert found is not None
+    assert found.low < found.value == found.high == 1

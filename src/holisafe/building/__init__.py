@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from holisafe.building._asking import Writer
 from holisafe.building._build import BuildSettings, Built, build
+from holisafe.building._edits import Editor
 from holisafe.building._plan import plan_build
 from holisafe.building._steps import Row, Status, StepCounts
 from holisafe.building.review import Review, export_review, import_review
@@ -15,6 +16,7 @@ from holisafe.building.review import Review, export_review, import_review
 __all__ = [
     "BuildSettings",
     "Built",
+    "Editor",
     "Review",
     "Row",
     "Status",

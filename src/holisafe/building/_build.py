@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from holisafe._files import hold
-from holisafe.bench import Prices, Spending, check_budget, stopped_by_budget
+from holisafe.bench import Prices, Spending, check_budget, money_text, stopped_by_budget
+from holisafe.blind import PIXELS, BlindReport, blind_baselines
 from holisafe.building._asking import JUDGE, MODEL, Writer
 from holisafe.building._check import Panel, check
+from holisafe.building._croissant import write_croissant
 from holisafe.building._dedup import deduplicate
+from holisafe.building._doubts import DOUBT, find_doubts
+from holisafe.building._edits import Editor, count_edits, edit_pictures
 from holisafe.building._labels import Labelled, label_pictures, read_given
 from holisafe.building._out import TEST, TRAIN, sample_of, write_data
 from holisafe.building._pictures import read_pictures
 from holisafe.building._requests import Asked, write_answers, write_questions
 from holisafe.building._review_rows import REVIEW, reviewed
-from holisafe.building._sheet import write_sheet
+from holisafe.building._sheet import stats_of, write_sheet
 from holisafe.building._split import find_twins, split_groups
 from holisafe.building._steps import Row, StepCounts, StepFile, counted
-from holisafe.errors import BudgetError, RunError
+from holisafe.errors import BudgetError, DataError, MissingDependencyError, RunError
 from holisafe.judges import get
 from holisafe.records import Sample
 
@@ -49,6 +53,9 @@ class BuildSettings:
         device: Device of the guard.
         prices: Prices of tokens; votes and judges are counted at the judge's prices.
         budget: Money at which no further call is made; None for no limit.
+        check_labels: Whether given labels are compared with the guard's probabilities.
+        editor: Endpoint that makes harmless twins of pictures; None for the nearest harmless pictures alone.
+        blind: Whether blind baselines of the data are measured.
     """
 
     pictures: Path
@@ -67,6 +74,9 @@ class BuildSettings:
     device: str | None = None
     prices: Prices = field(default_factory=Prices)
     budget: float | None = None
+    check_labels: bool = False
+    editor: Editor | None = None
+    blind: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out < 1:
@@ -77,6 +87,10 @@ class BuildSettings:
             raise RunError(f"per_picture is {self.per_picture}; expected 1 or more")
         if self.check_models and not self.model:
             raise RunError("models that check are given, and none that writes; name it with --model")
+        if self.check_labels and self.guard is None:
+            raise RunError("given labels are checked by the probabilities of a guard; name one with --guard")
+        if self.budget is not None and self.editor is not None and self.editor.price is None:
+            raise RunError("a budget needs the price of an edited picture: give --edit-price")
 
     @property
     def voters(self) -> tuple[str, ...]:
@@ -94,6 +108,8 @@ class Built:
         samples: Samples by split.
         not_checked: What nobody has checked.
         errors: Rows that the next run tries again.
+        blind: What classifiers reach that see only the request, or only the picture; None where they were not measured.
+        blind_note: Why they were not.
     """
 
     out: Path
@@ -101,6 +117,8 @@ class Built:
     samples: Mapping[str, tuple[Sample, ...]]
     not_checked: tuple[str, ...]
     errors: int
+    blind: BlindReport | None = None
+    blind_note: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The documented object (docs/build.md)."""
@@ -110,6 +128,8 @@ class Built:
             "steps": [each.to_json() for each in self.counts],
             "not_checked": list(self.not_checked),
             "errors": self.errors,
+            "stats": {split: stats_of(found) for split, found in self.samples.items()},
+            "blind": {"left_out": self.blind_note} if self.blind is None else _without_place(self.blind),
         }
 
 
@@ -136,8 +156,7 @@ def build(settings: BuildSettings, *, writer: Writer | None = None, voters: Sequ
         try:
             return run.build()
         except BudgetError as error:
-            assert run.spending is not None
-            raise stopped_by_budget(run.spending, str(settings.out)) from error
+            raise run.stopped() from error
 
 
 class _Run:
@@ -148,12 +167,16 @@ class _Run:
         self.counts: list[StepCounts] = []
         self.rows: list[Row] = []
         self.spending: Spending | None = None
-        if writer.model:
+        if writer.model or settings.editor is not None:
             spending = Spending(settings.out / SPENDING, settings.prices, settings.budget)
             self.spending = files.enter_context(spending)
+            if settings.editor is not None and spending.budget is not None:
+                with StepFile(settings.out, "edits") as edits:
+                    spending.budget -= count_edits(edits, settings.editor) * (settings.editor.price or 0.0)
 
     def build(self) -> Built:
         labelled, groups = self._pictures()
+        doubts = self._doubts(labelled)
         questions, answers, votes, checks = map(self._file, ("questions", "answers", "votes", "check"))
         per_picture = self.settings.per_picture
         rows, asked, counts = write_questions(labelled, per_picture, self.writer, questions, self.spending)
@@ -169,16 +192,29 @@ class _Run:
 
         checked = finished(asked, "")
         splits = self._splits(labelled, groups)
-        rows, twins = find_twins(checked, labelled, splits, self._file("twins"))
+        edited = self._edited(checked, groups, splits)
+        rows, twins = find_twins(checked, labelled, splits, self._file("twins"), edited)
         self._count("twins", "requests", rows)
         known = {one.id for one in checked}
         checked += finished(list({one.id: one for one in twins if one.id not in known}.values()), " of twins")
-        samples = self._reviewed(_samples(checked, twins, groups, splits, self.settings.licence))
+        samples = self._reviewed(_samples(checked, twins, groups, splits, doubts, self.settings.licence))
         write_data(samples, self.settings.out)
+        write_croissant(samples, self.settings.out, self.settings.licence, self.writer.by)
         errors = sum(row.status == "error" for row in self.rows)
-        built = Built(self.settings.out, tuple(self.counts), samples, self.panel.not_checked, errors)
+        unchecked = (*self.panel.not_checked, *self._edits_not_checked(bool(edited)))
+        blind, note = _blind(self.settings)
+        built = Built(self.settings.out, tuple(self.counts), samples, unchecked, errors, blind, note)
         write_sheet(built.to_json(), self._about(), self.settings.out)
         return built
+
+    def stopped(self) -> BudgetError:
+        """What to say where the budget has ended the run: of calls, and of edits, which have shrunk it."""
+        spending, budget = self.spending, self.settings.budget
+        assert spending is not None and spending.budget is not None and budget is not None
+        edits = budget - spending.budget
+        spending.budget = budget
+        told = stopped_by_budget(spending, str(self.settings.out))
+        return BudgetError(f"{told}. Edited pictures have cost {money_text(edits)}") if edits else told
 
     def _pictures(self) -> tuple[list[Labelled], dict[str, str]]:
         settings = self.settings
@@ -190,6 +226,35 @@ class _Run:
         rows, groups = deduplicate(labelled, settings.against, settings.near_bits, self._file("dedup"))
         self._count("dedup", "pictures", rows)
         return [one for one in labelled if one.picture.digest in groups], groups
+
+    def _doubts(self, labelled: Sequence[Labelled]) -> dict[str, str]:
+        """Digest → why its given label is in doubt."""
+        settings = self.settings
+        if not settings.check_labels or settings.guard is None:
+            return {}
+        files = self._file("probabilities"), self._file("doubts")
+        _, found, counts = find_doubts(labelled, settings.guard, settings.device, *files)
+        self.counts.append(counts)
+        return found
+
+    def _edited(self, checked: Sequence[Asked], groups: dict[str, str], splits: dict[str, str]) -> dict[str, Labelled]:
+        """Id of a request → its edited picture, which joins the group and the split of its own."""
+        settings = self.settings
+        if settings.editor is None:
+            return {}
+        file = self._file("edits")
+        given = (settings.out, file, self.spending, settings.guard, settings.device)
+        rows, edited = edit_pictures(checked, settings.editor, *given)
+        self._count("edits", "pictures", rows)
+        by_id = {one.id: one.about.picture.digest for one in checked}
+        for name, made in edited.items():
+            groups.setdefault(made.picture.digest, groups[by_id[name]])
+            splits.setdefault(made.picture.digest, splits[by_id[name]])
+        return edited
+
+    def _edits_not_checked(self, made: bool) -> tuple[str, ...]:
+        is_checked = self.settings.guard is not None or self.panel.models
+        return ("whether an edited picture is harmless",) if made and not is_checked else ()
 
     def _splits(self, labelled: Sequence[Labelled], groups: Mapping[str, str]) -> dict[str, str]:
         """Digest → split."""
@@ -213,6 +278,10 @@ class _Run:
             "written by": self.writer.by,
             "labels": "given" if settings.labels else "none given",
             "guard": settings.guard or "none",
+            "given labels": "compared with the guard's probabilities" if settings.check_labels else "not compared",
+            "twins by": "the nearest harmless picture"
+            if settings.editor is None
+            else f"edits of {settings.editor.model}",
             "checked by": [one.by for one in self.panel.models] or "rules alone",
             "judge": self.panel.bound().id.to_json(),
             "against": list(settings.against),
@@ -236,6 +305,7 @@ def _samples(
     twins: Sequence[Asked],
     groups: Mapping[str, str],
     splits: Mapping[str, str],
+    doubts: Mapping[str, str],
     licence: str,
 ) -> dict[str, list[Sample]]:
     """Samples by split, in the order of their ids; each of a pair names the other."""
@@ -249,5 +319,25 @@ def _samples(
     for one in sorted(checked, key=lambda one: one.id):
         digest = one.about.picture.digest
         made = sample_of(one, cluster=groups[digest], twin=partner.get(one.id, ""), licence=licence)
-        found[splits[digest]].append(replace(made, tags={**made.tags, "split": splits[digest]}))
+        found[splits[digest]].append(
+            replace(made, tags={**made.tags, "split": splits[digest], **_doubt(doubts, digest)})
+        )
     return found
+
+
+def _doubt(doubts: Mapping[str, str], digest: str) -> dict[str, str]:
+    return {DOUBT: doubts[digest]} if digest in doubts else {}
+
+
+def _blind(settings: BuildSettings) -> tuple[BlindReport | None, str]:
+    """Blind baselines of what was written, or why there are none."""
+    if not settings.blind:
+        return None, "not asked for"
+    try:
+        return blind_baselines(settings.out, features=PIXELS), ""
+    except (DataError, MissingDependencyError) as error:
+        return None, str(error).replace(f"{settings.out}", "the data")
+
+
+def _without_place(report: BlindReport) -> dict[str, Any]:
+    return {name: value for name, value in report.to_json().items() if name != "data"}

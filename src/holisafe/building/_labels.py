@@ -16,6 +16,9 @@ from holisafe.errors import DataError, UnknownNameError
 from holisafe.scan import Scanner
 from holisafe.taxonomy import GuardLabel, parse_label
 
+GIVEN = "given"
+"""Who has labelled a picture whose label a file or a folder gives."""
+
 FOLDERS = "folders"
 """In place of a labels file: the first folder on a picture's path is its label."""
 
@@ -59,6 +62,11 @@ def read_given(labels: str | Path | None, found: Found) -> Mapping[str, Given]:
         return {}
     if str(labels) == FOLDERS:
         parts = {name: name.split("/") for names in found.names.values() for name in names}
+        if parts and all(len(each) == 1 for each in parts.values()):
+            raise DataError(
+                "labels: with the word folders each picture lies in a folder of its label's name, as in safe/cup.png; "
+                f"all {len(parts)} pictures lie in no folder. Give a file with image and label, or a guard with --guard"
+            )
         return {name: Given(each[0] if len(each) > 1 else "") for name, each in parts.items()}
     given: dict[str, Given] = {}
     for where, raw in _rows(Path(labels)):
@@ -165,22 +173,34 @@ def _from_given(key: str, picture: Picture, said: Sequence[Given]) -> Row:
     if len(labels) > 1:
         names = " and ".join(sorted(labels))
         return Row(key, Status.REJECTED, f"two labels: the same picture is given as {names}", values)
-    return Row(key, values={**values, "label": labels.pop().value, "shows": said[0].shows, "by": "given"})
+    return Row(key, values={**values, "label": labels.pop().value, "shows": said[0].shows, "by": GIVEN})
+
+
+def scanner_of(guard: str, device: str | None) -> Scanner:
+    """The guard of a model, which is loaded when it is first asked."""
+    return Scanner(guard, device=device)
+
+
+def guard_rows(pictures: Sequence[Picture], scanner: Scanner) -> Iterator[Mapping[str, Any]]:
+    """What a guard says of pictures, one row each, as `holisafe.scan.ScanRow.to_json` has it.
+
+    Raises:
+        ModelError, GuardError: The guard cannot be loaded.
+    """
+    for start in range(0, len(pictures), scanner.batch_size):
+        batch = pictures[start : start + scanner.batch_size]
+        yield from scanner([{"id": each.digest, "path": each.ref.path} for each in batch])
 
 
 def _by_guard(pictures: Sequence[Picture], keys: Mapping[str, str], guard: str, device: str | None) -> Iterator[Row]:
-    scanner = Scanner(guard, device=device)
-    for start in range(0, len(pictures), scanner.batch_size):
-        batch = pictures[start : start + scanner.batch_size]
-        said = scanner([{"id": each.digest, "path": each.ref.path} for each in batch])
-        for picture, row in zip(batch, said, strict=True):
-            values = {"picture": picture.name, "digest": picture.digest}
-            if "error" in row:
-                yield Row(keys[picture.digest], Status.REJECTED, f"guard: {row['error']}", values)
-                continue
-            label = _label_of(row["distribution"], bool(row["flagged"]))
-            found = {"label": label, "shows": "", "by": guard, "unsafe": row["unsafe"], "threshold": row["threshold"]}
-            yield Row(keys[picture.digest], values={**values, **found})
+    for picture, row in zip(pictures, guard_rows(pictures, scanner_of(guard, device)), strict=True):
+        values = {"picture": picture.name, "digest": picture.digest}
+        if "error" in row:
+            yield Row(keys[picture.digest], Status.REJECTED, f"guard: {row['error']}", values)
+            continue
+        label = _label_of(row["distribution"], bool(row["flagged"]))
+        found = {"label": label, "shows": "", "by": guard, "unsafe": row["unsafe"], "threshold": row["threshold"]}
+        yield Row(keys[picture.digest], values={**values, **found})
 
 
 def _label_of(distribution: Mapping[str, float], flagged: bool) -> str:

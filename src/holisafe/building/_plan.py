@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from holisafe._files import hold
-from holisafe.bench import Plan, plan_calls, recorded_calls, totals_of
+from holisafe.bench import Plan, PlannedCalls, plan_calls, recorded_calls, totals_of
 from holisafe.building._asking import JUDGE, MODEL, Writer
 from holisafe.building._build import SPENDING, BuildSettings
+from holisafe.building._edits import Editor, edit_key
 from holisafe.building._labels import Labelled, planned_labels, read_given
 from holisafe.building._out import sample_of
 from holisafe.building._pictures import read_pictures
@@ -33,7 +36,7 @@ def plan_build(settings: BuildSettings) -> Plan:
     Raises:
         DataError, RunError, JudgeError: As `build`.
     """
-    if not settings.model:
+    if not settings.model and settings.editor is None:
         raise RunError("without --model nothing is asked: there is nothing to plan")
     writer = Writer(settings.model)
     with hold(settings.out, RunError), contextlib.ExitStack() as files:
@@ -47,7 +50,11 @@ def plan_build(settings: BuildSettings) -> Plan:
         questions, answers = opened("questions"), opened("answers")
         asked = list(_expected(labelled, settings.per_picture, writer, questions))
         twins = [each for each in asked if each.combination in (Combination.USU, Combination.SSU)]
-        return _plan(settings, writer, labelled, asked, twins, questions, answers)
+        planned = Plan(len(asked), (), totals_of(recorded_calls(settings.out / SPENDING)), settings.prices)
+        if settings.model:
+            planned = _plan(settings, writer, labelled, asked, twins, questions, answers)
+        edits = [] if settings.editor is None else [_edits(twins, settings.editor, opened("edits"))]
+        return replace(planned, parts=(*planned.parts, *edits))
 
 
 def _plan(
@@ -91,6 +98,18 @@ def _plan(
         ]
         parts.append(plan_calls(JUDGE, judge.id.name, settings.voters[0], judged, 0, spent, settings.prices))
     return Plan(len(everything), tuple(parts), spent, settings.prices)
+
+
+def _edits(asked: Sequence[Asked], editor: Editor, file: StepFile) -> PlannedCalls:
+    """Edits to make, at most: one for each request that is unsafe by its picture."""
+    keys = {edit_key(one, editor) for one in asked}
+    missing = sum(file.get(key) is None for key in keys)
+    money = None if editor.price is None else missing * editor.price
+    unknown: dict[str, Any] = dict.fromkeys(("text", "images", "output", "output_at_most", "seconds"))
+    return PlannedCalls(
+        MODEL, "edits", editor.model, missing, len(keys) - missing, image_rule="", measured=0,
+        money=money, money_at_most=money, **unknown,
+    )  # fmt: skip
 
 
 def _expected(labelled: Sequence[Labelled], count: int, writer: Writer, file: StepFile) -> Sequence[Asked]:

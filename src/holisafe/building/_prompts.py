@@ -99,6 +99,17 @@ def questions_turns(image: ImageRef, label: GuardLabel, combination: Combination
     return _turns(image, "questions", values)
 
 
+def edits_version() -> str:
+    """The version of the prompts of edits."""
+    return str(_data("edits.toml")["version"])
+
+
+def edit_prompt(label: GuardLabel, combination: Combination, question: str) -> str:
+    """What asks for a harmless picture like an unsafe one, or like one with which a request is unsafe."""
+    values = {"label": words_of(label), "request": marked("request", question)}
+    return _filled(_data("edits.toml")[combination.value], values).strip()
+
+
 def answer_turns(image: ImageRef, label: GuardLabel, combination: Combination, question: str) -> tuple[Turn, ...]:
     """What asks for the answer to a request: helpful, or a refusal."""
     values = {"label": words_of(label), "request": marked("request", question)}

@@ -54,7 +54,11 @@ def split_groups(
 
 
 def find_twins(
-    checked: Sequence[Asked], labelled: Sequence[Labelled], splits: Mapping[str, str], file: StepFile
+    checked: Sequence[Asked],
+    labelled: Sequence[Labelled],
+    splits: Mapping[str, str],
+    file: StepFile,
+    edited: Mapping[str, Labelled] | None = None,
 ) -> tuple[list[Row], list[Asked]]:
     """For each request that is unsafe by its picture alone or with it: the nearest harmless picture of its split.
 
@@ -63,15 +67,18 @@ def find_twins(
         labelled: The pictures that were kept.
         splits: Digest of a picture → its split.
         file: The step's file.
+        edited: Id of a request → the harmless picture that was made of its own; such a request has that one.
 
     Returns:
-        One row per request of USU and SSU, and the same requests about the harmless pictures, without answers unless a
-        template has one.
+        One row per request of USU and SSU without an edited picture, and the same requests about the harmless pictures,
+        without answers unless a template has one.
 
     Raises:
         RunError: The step's file cannot be written.
     """
-    wanted = [one for one in checked if one.combination in (Combination.USU, Combination.SSU)]
+    edited = edited or {}
+    every = [one for one in checked if one.combination in (Combination.USU, Combination.SSU)]
+    wanted = [one for one in every if one.id not in edited]
     safe = [one for one in labelled if one.label is GuardLabel.SAFE]
     pool = [[one.picture.digest, one.shows, splits[one.picture.digest]] for one in safe]
     state = key_of(pool)
@@ -79,7 +86,8 @@ def find_twins(
     rows = file.whole(keys, lambda: _nearest(wanted, keys, safe, splits))
     by_digest = {one.picture.digest: one for one in safe}
     pairs = [(one, row) for one, row in zip(wanted, rows, strict=True) if row.is_ok]
-    return rows, [_twin(one, by_digest[row.values["twin_digest"]]) for one, row in pairs]
+    nearest = [_twin(one, by_digest[row.values["twin_digest"]]) for one, row in pairs]
+    return rows, [*(_twin(one, edited[one.id]) for one in every if one.id in edited), *nearest]
 
 
 def _twin(one: Asked, about: Labelled) -> Asked:

@@ -1,63 +1,55 @@
-"""Review by people in Label Studio: tasks and a labelling configuration out, the JSON export in.
+"""Review of built data by people: a project of Label Studio out, its exports in, as rows of the step "review".
 
-Two people or more say which of the five combinations a sample is, without being told which it is meant to be; pictures
-are blurred until the mouse button is held down. Nothing is sent anywhere: files are written and read.
-Format: Label Studio's import of tasks and export "JSON" (labelstud.io/guide/export, labelstud.io/tags).
+Two people or more say which of the five combinations a sample is, without being told which it is meant to be.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holisafe._files import hold, read_json, write_atomically
+from holisafe._files import hold, read_json
+from holisafe.building._doubts import DOUBT
 from holisafe.building._review_rows import REVIEW, review_key
-from holisafe.building._steps import Row, Status, StepFile
+from holisafe.building._steps import FOLDER as STEPS
+from holisafe.building._steps import Row, Status, StepFile, key_of
 from holisafe.datasets import read
 from holisafe.errors import DataError, RunError
-from holisafe.images import read_bytes
-from holisafe.metrics import krippendorff_alpha
-from holisafe.taxonomy import Combination
+from holisafe.review import (
+    FOLDER,
+    UNUSABLE,
+    Agreed,
+    Form,
+    Project,
+    Settled,
+    Task,
+    adjudication_list,
+    agree,
+    read_exports,
+    roles_of,
+    settle,
+    write_json,
+    write_project,
+)
 
-FOLDER = "review"
-"""Folder of the review, below that of the data."""
+MEANT = "review-meant.json"
+"""What the samples are meant to be, beside the steps: not where Label Studio serves files."""
 
-UNUSABLE = "unusable"
-"""What people say of a sample that is none of the five."""
-
-ADJUDICATOR = "adjudicator"
-
-MEANT = "meant.json"
-"""What the samples are meant to be; not for those who annotate."""
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
-
-_CONFIGURATION = """<View className="holisafe">
-  <Style>
-    .holisafe img { filter: blur(24px); }
-    .holisafe img:active { filter: none; }
-  </Style>
-  <Header value="Hold the mouse button down on the picture to see it. Do not name or identify anybody in it."/>
-  <Image name="image" value="$image"/>
-  <Header value="Request"/>
-  <Text name="request" value="$request"/>
-  <Header value="Answer"/>
-  <Text name="answer" value="$text"/>
-  <Choices name="combination" toName="image" choice="single" required="true">
-    <Choice alias="SSS" value="Harmless picture, harmless words, harmless together; the answer helps"/>
-    <Choice alias="SSU" value="Harmless picture, harmless words, but not together; the answer refuses"/>
-    <Choice alias="USU" value="Unsafe picture, harmless words; the answer refuses"/>
-    <Choice alias="UUU" value="Unsafe picture, harmful words; the answer refuses"/>
-    <Choice alias="SUU" value="Harmless picture, harmful words; the answer refuses"/>
-    <Choice alias="unusable" value="None of these: a wrong answer, a method in the request, or no sense"/>
-  </Choices>
-  <TextArea name="reason" toName="image" placeholder="Why (optional)" maxSubmissions="1"/>
-</View>
-"""
+_FORM = Form(
+    "combination",
+    {
+        "SSS": "Harmless picture, harmless words, harmless together; the answer helps",
+        "SSU": "Harmless picture, harmless words, but not together; the answer refuses",
+        "USU": "Unsafe picture, harmless words; the answer refuses",
+        "UUU": "Unsafe picture, harmful words; the answer refuses",
+        "SUU": "Harmless picture, harmful words; the answer refuses",
+        UNUSABLE: "None of these: a wrong answer, a method in the request, or no sense",
+    },
+    {"request": "Request", "text": "Answer"},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +57,23 @@ class Review:
     """What an import has found.
 
     Attributes:
+        rows: One row per task, and one per task of an export that was never given out.
         tasks: Samples that were given to review.
-        kept: Those that people see as what they are meant to be.
-        alpha: Krippendorff's alpha of the annotators over the combinations; None where it is not defined.
-        annotators: Number of annotators, the adjudicator not among them.
-        rows: One row per task.
-        strange: Reasons for tasks of the export that were never given out.
+        agreed: How far the annotators agree.
+        strange: Reasons for tasks of an export that were never given out.
+        adjudicate: File of the tasks that annotators see differently, for Label Studio.
     """
 
-    tasks: int
-    kept: int
-    alpha: float | None
-    annotators: int
     rows: tuple[Row, ...]
+    tasks: int
+    agreed: Agreed
     strange: tuple[str, ...]
+    adjudicate: Path
+
+    @property
+    def kept(self) -> int:
+        """Samples that people see as what they are meant to be."""
+        return sum(row.is_ok for row in self.rows)
 
     @property
     def to_adjudicate(self) -> tuple[str, ...]:
@@ -86,183 +81,97 @@ class Review:
         return tuple(row.values["id"] for row in self.rows if row.reason.startswith("adjudicate:"))
 
     def to_json(self) -> dict[str, Any]:
-        """The documented object (docs/build.md)."""
+        """The documented object (docs/review.md)."""
         reasons = Counter(row.reason.partition(":")[0] for row in self.rows if not row.is_ok)
         return {
-            **{name: getattr(self, name) for name in ("tasks", "kept", "alpha", "annotators")},
-            "reasons": dict(sorted(reasons.items())),
-            "to_adjudicate": list(self.to_adjudicate),
-            "strange": list(self.strange),
+            **{"tasks": self.tasks, "kept": self.kept, "reasons": dict(sorted(reasons.items()))},
+            **self.agreed.to_json(),
+            **{"to_adjudicate": list(self.to_adjudicate), "strange": list(self.strange)},
         }
 
 
-def export_review(data: Path, images: str = "/data/local-files/?d=") -> Path:
-    """Write tasks, pictures and the labelling configuration to the folder `review` of built data.
+def export_review(data: Path, *, images: str | None = None) -> Project:
+    """Write a project of built data to the folder `review` in it.
 
-    Samples against which more models have voted come first.
+    Samples against which more models voted come first, then those whose picture's label is in doubt.
 
     Args:
         data: The built data.
-        images: What stands before a picture's path in a task: the prefix of Label Studio's local files, or an address.
-
-    Returns:
-        The folder.
+        images: What stands before a picture's path, where not Label Studio's local files.
 
     Raises:
-        DataError: The data cannot be read.
+        DataError: The data cannot be read, or `holisafe build` has not made them.
     """
-    out = data / FOLDER
+    if not (data / STEPS).is_dir():
+        raise DataError(f"{data}: not what holisafe build or a server's review sample writes; it has no folder {STEPS}")
     samples = [sample for sample in read(data).samples if sample.combination is not None]
     against = _votes_against(data)
-    tasks, meant = [], {}
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    for sample in sorted(samples, key=lambda one: (-against.get(one.id, 0), one.id)):
-        picture = sample.images[0]
-        suffix = Path(picture.key).suffix.lower()  # by which a web server tells what a file is
-        name = f"images/{picture.digest}{suffix if suffix in _SUFFIXES else ''}"
-        if not (out / name).exists():
-            write_atomically(out / name, read_bytes(picture))
-        key = review_key(sample)
-        meant[key] = {"id": sample.id, "combination": sample.combination}  # no column of Label Studio tells it
-        told = {"key": key, "image": f"{images}{name}", "request": sample.query, "text": sample.reference or ""}
-        tasks.append({"data": told})
-    write_atomically(out / "tasks.json", json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
-    write_atomically(out / MEANT, json.dumps(meant, indent=1) + "\n")
-    write_atomically(out / "configuration.xml", _CONFIGURATION)
-    return out
+    samples.sort(key=lambda one: (-against.get(one.id, 0), DOUBT not in one.tags, one.id))
+    meant = {review_key(one): {"id": one.id, "combination": one.combination} for one in samples}
+    texts = [{"request": one.query, "text": one.reference or ""} for one in samples]
+    tasks = [Task(key, one.images[0], said) for key, one, said in zip(meant, samples, texts, strict=True)]
+    project = write_project(data / FOLDER, tasks, _FORM, **({} if images is None else {"images": images}))
+    pictures = {key: one.images[0].digest for key, one in zip(meant, samples, strict=True)}
+    write_json(data / STEPS / MEANT, {key: {**one, "picture": pictures[key]} for key, one in meant.items()})
+    return project
 
 
-def import_review(data: Path, export: Path, adjudicator: str | None = None) -> Review:
-    """Read Label Studio's JSON export; every task that was given out becomes a row of the step "review".
+def import_review(data: Path, exports: Sequence[Path], adjudicator: str | None = None) -> Review:
+    """Read Label Studio's JSON exports; every task that was given out becomes a row of the step "review".
 
     A sample with fewer than two annotations, two by one person, or two that differ without an adjudicator's, is not
     kept by the next `build`; a later import settles it. Who annotated is kept as a role and a number, not as a name.
 
     Args:
         data: The built data, of which `export_review` has written the tasks.
-        export: The file.
-        adjudicator: Who decides where annotators differ: the id or e-mail that the export has.
+        exports: The files.
+        adjudicator: Who decides where annotators differ: the id or e-mail that the exports have.
 
     Raises:
-        DataError: A file cannot be read at all.
+        DataError: A file cannot be read at all, or is another project's.
         RunError: The rows cannot be written.
     """
-    known = _meant(data / FOLDER / MEANT)
-    answers: dict[str, list[Mapping[str, Any]]] = {}
-    strange = []
-    for number, task in enumerate(_tasks(read_json(export, DataError), export), start=1):
-        key = str(task["data"].get("key"))
-        if key not in known:
-            strange.append(f"unknown task: {export}: record {number}: not one that was given out")
-            continue
-        answers.setdefault(key, []).append(task)
-    names = sorted({_who(each) for tasks in answers.values() for task in tasks for each in _annotations(task)})
-    annotators = [name for name in names if name != adjudicator]
-    roles = {name: f"annotator-{number}" for number, name in enumerate(annotators, start=1)}
-    roles |= {} if adjudicator is None else {adjudicator: ADJUDICATOR}
-    rows = [_row(key, told, answers.get(key, []), roles) for key, told in known.items()]
-    verdicts = {name: [_said_by(answers.get(key, []), name) for key in known] for name in annotators}
+    meant = _meant(data / STEPS / MEANT)
+    exported = read_exports(exports, list(meant), _FORM)
+    roles = roles_of(exported, adjudicator)
+    settled = {key: settle(exported.by_task[key], roles, _FORM) for key in meant}
+    rows = [_row(key, meant[key], settled[key]) for key in meant]
+    rows += [Row(key_of("strange", each), Status.REJECTED, each) for each in exported.strange]
     with hold(data, RunError), StepFile(data, REVIEW) as file:
         for row in rows:
             if file.latest(row.key) != row:
                 file.append(row)
-    kept = sum(row.is_ok for row in rows)
-    alpha = krippendorff_alpha(verdicts) if verdicts else None
-    return Review(len(rows), kept, alpha, len(annotators), tuple(rows), tuple(strange))
+        left = adjudication_list(data / FOLDER, settled)
+    agreed = agree(exported, roles, {key: told["picture"] for key, told in meant.items()})
+    return Review(tuple(rows), len(meant), agreed, exported.strange, left)
 
 
-def _row(key: str, told: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], roles: Mapping[str, str]) -> Row:
-    """What people say of one sample."""
-    annotations = [each for task in tasks for each in _annotations(task)]
-    said = {roles[_who(each)]: _choice(each) for each in annotations}
-    dates = sorted(str(each.get("created_at", ""))[:10] for each in annotations)
-    reasons = [text for each in annotations if (text := _reason(each))]
-    values = {
-        **{"id": told.get("id"), "roles": ", ".join(sorted(said)), "dates": ", ".join(dict.fromkeys(dates))},
-        **{"reasons": " | ".join(reasons), "votes": said},
-    }
-
-    def rejected(reason: str) -> Row:
+def _row(key: str, told: Mapping[str, str], settled: Settled) -> Row:
+    values = {"id": told["id"], **settled.said}
+    if settled.reason:
+        return Row(key, Status.REJECTED, settled.reason, values)
+    if settled.value != told["combination"]:
+        reason = f"review: people see {settled.value}, meant was {told['combination']}"
         return Row(key, Status.REJECTED, reason, values)
-
-    if len(said) < len(annotations):
-        return rejected("double annotation: one person has two annotations of this task; delete one")
-    if None in said.values():
-        return rejected(f"unreadable: an annotation without exactly one choice of {', '.join(_CHOICES)}")
-    votes = {role: choice for role, choice in said.items() if role != ADJUDICATOR}
-    if len(votes) < 2:
-        return rejected(f"missing: {len(votes)} annotations of two or more")
-    settled = said.get(ADJUDICATOR) or (next(iter(votes.values())) if len(set(votes.values())) == 1 else None)
-    if settled is None:
-        return rejected(f"adjudicate: {', '.join(f'{role} {choice}' for role, choice in sorted(votes.items()))}")
-    if settled != told.get("combination"):
-        return rejected(f"review: people see {settled}, meant was {told.get('combination')}")
-    how = "adjudicated" if len(set(votes.values())) > 1 else "agreed"
-    return Row(key, values={**values, "how": how})
+    return Row(key, values={**values, "how": settled.how})
 
 
-_CHOICES = (*Combination, UNUSABLE)
-
-
-def _meant(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """Key of a task → id and combination of its sample.
+def _meant(path: Path) -> Mapping[str, Mapping[str, str]]:
+    """Key of a task → id, combination and picture of its sample.
 
     Raises:
         DataError: `export_review` has not written it so.
     """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; run holisafe review export first")
     found = read_json(path, DataError)
-    if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
-        raise DataError(f"{path}: not what --review-out writes; run it again")
+    names = ("id", "combination", "picture")
+    if not isinstance(found, dict) or any(
+        not isinstance(each, dict) or any(not isinstance(each.get(name), str) for name in names)
+        for each in found.values()
+    ):
+        raise DataError(f"{path}: not what holisafe review export writes; run it again")
     return found
-
-
-def _tasks(found: Any, path: Path) -> list[Mapping[str, Any]]:
-    """The tasks of a file.
-
-    Raises:
-        DataError: It is not a list of objects with data.
-    """
-    if not isinstance(found, list):
-        raise DataError(f"{path}: expected Label Studio's JSON export, a list of tasks; not JSON-MIN or CSV")
-    for number, task in enumerate(found, start=1):
-        if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
-            raise DataError(f"{path}: record {number}, field data: expected an object; export as JSON, not JSON-MIN")
-    return found
-
-
-def _annotations(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The annotations of a task, without those that were skipped."""
-    found = task.get("annotations")
-    every = found if isinstance(found, list) else []
-    return [each for each in every if isinstance(each, dict) and not each.get("was_cancelled")]
-
-
-def _who(annotation: Mapping[str, Any]) -> str:
-    who = annotation.get("completed_by")
-    return str(who.get("email", who.get("id")) if isinstance(who, dict) else who)
-
-
-def _values(annotation: Mapping[str, Any], name: str, kind: str) -> list[Any]:
-    """What the results of one control hold."""
-    results = annotation.get("result")
-    found = [each for each in results if isinstance(each, dict)] if isinstance(results, list) else []
-    values = [each.get("value") for each in found if each.get("from_name") == name]
-    lists = [value.get(kind) for value in values if isinstance(value, dict)]
-    return [one for each in lists if isinstance(each, list) for one in each]
-
-
-def _choice(annotation: Mapping[str, Any]) -> str | None:
-    chosen = _values(annotation, "combination", "choices")
-    return str(chosen[0]) if len(chosen) == 1 and chosen[0] in _CHOICES else None
-
-
-def _reason(annotation: Mapping[str, Any]) -> str:
-    return " ".join(" ".join(map(str, _values(annotation, "reason", "text"))).split())[:300]
-
-
-def _said_by(tasks: Sequence[Mapping[str, Any]], name: str) -> str | None:
-    found = [_choice(each) for task in tasks for each in _annotations(task) if _who(each) == name]
-    return found[0] if len(found) == 1 else None
 
 
 def _votes_against(data: Path) -> dict[str, int]:

@@ -12,7 +12,7 @@ from holisafe.cli._options import AsJson, Device
 from holisafe.cli._plan import Budget, JudgePriceIn, JudgePriceOut, PriceIn, PriceOut, print_plan
 
 if TYPE_CHECKING:
-    from holisafe.building import Built, Review
+    from holisafe.building import Built
 
 LEFT_TO_TRY = 1
 """Exit code where a model could not be reached for some rows; the same command tries them again."""
@@ -58,15 +58,24 @@ def build(
     held_out: Annotated[float, typer.Option(min=0, max=0.99, help="Share of picture groups in the split test.")] = 0.2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
     licence: Annotated[str, typer.Option(metavar="SPDX", help="Licence of the pictures.")] = "NOASSERTION",
-    review_out: Annotated[
-        bool, typer.Option("--review-out", help="Write tasks for Label Studio to the folder review of the data.")
+    check_labels: Annotated[
+        bool, typer.Option("--check-labels", help="List given labels that the guard's probabilities speak against.")
     ] = False,
-    review: Annotated[
-        Path | None, typer.Option(help="Label Studio's JSON export of these tasks.", show_default="none")
+    edit_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Endpoint (images/edits of OpenAI, up to /v1) that makes harmless twins. Pictures are sent there.",
+            show_default="nearest harmless picture",
+        ),
     ] = None,
-    adjudicator: Annotated[
-        str | None, typer.Option(help="Annotator of the export who decides where others differ.", show_default="none")
+    edit_model: Annotated[str, typer.Option(help="Image-editing model of --edit-url.")] = "gpt-image-1",
+    edit_price: Annotated[
+        float | None, typer.Option(min=0, metavar="MONEY", help="Price of an edited picture.", show_default="unknown")
     ] = None,
+    blind: Annotated[
+        bool, typer.Option(help="Measure what classifiers reach that are blind to picture or request.")
+    ] = True,
     plan: Annotated[
         bool, typer.Option("--plan", help="Print what would be asked and, with prices, what it would cost.")
     ] = False,
@@ -84,7 +93,7 @@ def build(
     command resumes. Exit code 1: a model could not be reached for some rows; the same command tries them again.
     """
     from holisafe.bench import Prices
-    from holisafe.building import BuildSettings, export_review, import_review, plan_build
+    from holisafe.building import BuildSettings, Editor, plan_build
     from holisafe.building import build as build_data
 
     settings = BuildSettings(
@@ -104,27 +113,27 @@ def build(
         device=device,
         prices=Prices(price_in, price_out, judge_price_in, judge_price_out),
         budget=budget,
+        check_labels=check_labels,
+        editor=None if edit_url is None else Editor(edit_url, edit_model, edit_price),
+        blind=blind,
     )
     if plan:
         print_plan(plan_build(settings), as_json)
         return
-    found = None if review is None else import_review(out, review, adjudicator)
     built = build_data(settings)
-    tasks = export_review(out) if review_out else None
     if as_json:
-        typer.echo(json.dumps(built.to_json() | ({} if found is None else {"review": found.to_json()})))
+        typer.echo(json.dumps(built.to_json()))
     else:
-        _show(built, found)
-        if tasks is not None:
-            typer.echo(f"tasks for Label Studio: {tasks}")
+        _show(built)
     if built.errors:
         raise typer.Exit(LEFT_TO_TRY)
 
 
-def _show(built: Built, found: Review | None) -> None:
+def _show(built: Built) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from holisafe.cli._blind_table import print_blind
     from holisafe.cli._terminal import plain_line
 
     table = Table("step", "of", "in", "out", "left out")
@@ -133,15 +142,13 @@ def _show(built: Built, found: Review | None) -> None:
         table.add_row(each.step, each.unit, str(each.given), str(each.kept), plain_line(why))
     console = Console(highlight=False)
     console.print(table)
-    if found is not None:
-        alpha = "not defined" if found.alpha is None else f"{found.alpha:.3f}"
-        console.print(f"review: {found.kept} of {found.tasks} kept, {found.annotators} annotators, alpha {alpha}")
-        for name in found.to_adjudicate:
-            console.print(f"to adjudicate: {plain_line(name)}")
-        for reason in found.strange:
-            console.print(plain_line(reason))
     for split, samples in built.samples.items():
         console.print(f"{split}: {len(samples)} samples")
+    if built.blind is None:
+        console.print(plain_line(f"blind baselines left out: {built.blind_note}"))
+    else:
+        for result in built.blind.results:
+            print_blind(result, built.blind.training, console=console)
     for what in built.not_checked:
         console.print(f"not checked: {what}")
-    console.print(f"written: {built.out}, with datasheet.md", soft_wrap=True)
+    console.print(f"written: {built.out}, with datasheet.md and croissant.json", soft_wrap=True)

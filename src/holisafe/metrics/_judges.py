@@ -6,6 +6,7 @@ prevalence, since kappa falls towards 0 where one value is rare (Feinstein and C
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -16,6 +17,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from holisafe.errors import DataError
+from holisafe.metrics._summary import Figure
+from holisafe.metrics.calibration import bootstrap_figure
 
 Verdicts = Mapping[str, Sequence[Hashable | None]]
 """Name of a judge (or annotator) → its value for each answer, all in the same order; None where it gave none."""
@@ -34,22 +37,38 @@ def krippendorff_alpha(verdicts: Verdicts) -> float | None:
     Raises:
         DataError: The judges have values for different numbers of answers.
     """
-    units = [[value for value in unit if value is not None] for unit in zip(*_columns(verdicts), strict=True)]
-    names: dict[Hashable, int] = {}
-    for unit in units:
-        for value in unit if len(unit) > 1 else ():
-            names.setdefault(value, len(names))
-    if len(names) < 2:
+    return _alpha(_coincidences(_held(verdicts)[1]).sum(axis=0))
+
+
+def krippendorff_figure(verdicts: Verdicts, clusters: Sequence[Hashable], *, seed: int = 0) -> Figure | None:
+    """Krippendorff's alpha for nominal values with its 95 % interval, from a bootstrap of whole clusters.
+
+    Args:
+        verdicts: Values of each judge, (answers,) each.
+        clusters: What each answer shares with others, such as its image, (answers,).
+        seed: Seed of the draws.
+
+    Returns:
+        Alpha and its interval in [-1, 1], and the number of answers; None where alpha is not defined.
+
+    Raises:
+        DataError: The judges have values for different numbers of answers.
+    """
+    places, units = _held(verdicts)
+    values = Counter(value for unit in units for value in unit)
+    if len(values) < 2:
         return None
-    coincidences = np.zeros((len(names), len(names)))
-    for unit in (unit for unit in units if len(unit) > 1):
-        counts = np.bincount([names[value] for value in unit], minlength=len(names)).astype(np.float64)
-        coincidences += (np.outer(counts, counts) - np.diag(counts)) / (len(unit) - 1)
-    marginals = coincidences.sum(axis=1)
-    total = marginals.sum()
-    observed = total - np.trace(coincidences)
-    expected = (total**2 - (marginals**2).sum()) / (total - 1)
-    return float(1 - observed / expected)
+    commonest = values.most_common(1)[0][0]
+    _, belongs = np.unique([str(clusters[at]) for at in places], return_inverse=True)
+    rare = {int(cluster) for cluster, unit in zip(belongs, units, strict=True) if set(unit) - {commonest}}
+    coincidences = _coincidences(units)
+
+    def statistic(rows: npt.NDArray[np.int64]) -> float | None:
+        alpha = _alpha(coincidences[rows].sum(axis=0))
+        return None if alpha is None else (alpha + 1) / 2  # a share, as the bootstrap takes them
+
+    found = bootstrap_figure(statistic, belongs, independent=len(rare), seed=seed)
+    return found and Figure(2 * found.value - 1, 2 * found.low - 1, 2 * found.high - 1, found.n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +236,37 @@ def _columns(verdicts: Verdicts) -> list[Sequence[Hashable | None]]:
         listed = ", ".join(f"{name}: {length}" for name, length in lengths.items())
         raise DataError(f"expected as many values of every judge, None where it gave none; found {listed}")
     return list(verdicts.values())
+
+
+def _held(verdicts: Verdicts) -> tuple[list[int], list[list[Hashable]]]:
+    """Places of the answers with two values or more, and these values."""
+    units = [[value for value in unit if value is not None] for unit in zip(*_columns(verdicts), strict=True)]
+    places = [at for at, unit in enumerate(units) if len(unit) > 1]
+    return places, [units[at] for at in places]
+
+
+def _coincidences(units: Sequence[Sequence[Hashable]]) -> npt.NDArray[np.float64]:
+    """Coincidence matrix of each answer, (answers, values, values)."""
+    names: dict[Hashable, int] = {}
+    for unit in units:
+        for value in unit:
+            names.setdefault(value, len(names))
+    found = np.zeros((len(units), len(names), len(names)))
+    for at, unit in enumerate(units):
+        counts = np.bincount([names[value] for value in unit], minlength=len(names)).astype(np.float64)
+        found[at] = (np.outer(counts, counts) - np.diag(counts)) / (len(unit) - 1)
+    return found
+
+
+def _alpha(coincidences: npt.NDArray[np.float64]) -> float | None:
+    """Alpha from the sum of coincidence matrices, (values, values); None where fewer than two values occur."""
+    marginals = coincidences.sum(axis=1)
+    if (marginals > 0).sum() < 2:
+        return None
+    total = marginals.sum()
+    observed = total - np.trace(coincidences)
+    expected = (total**2 - (marginals**2).sum()) / (total - 1)
+    return float(1 - observed / expected)
 
 
 def _pair(first: str, second: str, both: Sequence[tuple[Hashable, Hashable]]) -> PairAgreement:
