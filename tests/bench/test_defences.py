@@ -44,6 +44,8 @@ def test_a_reminder_that_says_nothing_changes_no_answer(checkpoint: Path, data: 
         ("mockllm/model", "ecso", ModelError, "local models only"),
         ("pocket", "ecsoo", UnknownNameError, "ecso"),
         ("pocket", "ecso:x=1", DefenceError, "unknown field x"),
+        ("pocket", "shiftdc", DefenceError, "holisafe defence fit shiftdc"),
+        ("pocket", "shiftdc:no/such/folder", DefenceError, "no/such/folder"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(

@@ -47,6 +47,9 @@ from holisafe.records import AnswerCost, GuardVerdict, ImageRef, Role, Turn
 WEIGHT_HASH_LIMIT = 2 * 2**30
 """Bytes of weights up to which they are hashed whole; of larger files many pieces and the size."""
 
+OTHER_FILE_LIMIT = 64 * 2**20
+"""Bytes of a file of a checkpoint that is no file of weights."""
+
 WEIGHT_HASH_PIECES = 1024
 """Pieces of 64 KiB of a large file, evenly spaced from its beginning, beside the last: no layer lies between two."""
 
@@ -98,7 +101,24 @@ class LocalVLM(ModelAPI):
             batch_size=self._batch_size,
             reuse=self._image_reuse,
             chat_template_args=self._template_args,
+            identity=self._identity,
         )
+
+    @cached_property
+    def _weights(self) -> str | None:
+        """Hash of the weights' files."""
+        return weights_hash(Path(self.loaded.model.name_or_path))
+
+    @property
+    def _identity(self) -> str | None:
+        """A hash of the checkpoint's folder, where the model is made of nothing else; None for other models."""
+        spec, folder = self.spec, Path(self.loaded.model.name_or_path)
+        changed = (spec.guard, spec.quantization, spec.device_map, self.loaded.revision)
+        if spec.trust_remote_code or any(each is not None for each in changed) or self._weights is None:
+            return None
+        if Path(spec.source).expanduser() != folder:  # registered, tuned
+            return None
+        return _folder_hash(folder, self._weights)
 
     @cached_property
     def defended(self) -> Defended | None:
@@ -160,7 +180,7 @@ class LocalVLM(ModelAPI):
             "parameters": sum(
                 weight.numel() for name, weight in model.named_parameters() if not name.startswith("guard.")
             ),
-            "weights_sha256": weights_hash(Path(model.name_or_path)),
+            "weights_sha256": self._weights,
             "processor": json.loads(json.dumps(processor.to_dict(), default=str, sort_keys=True)),
             "chat_template_sha256": _sha256(str(processor.chat_template).encode()),
             "device": device,
@@ -259,6 +279,18 @@ def weights_hash(folder: Path) -> str | None:
             file.seek(max(size - 2**16, 0))
             digest.update(file.read())
     return digest.hexdigest() if whole else f"pieces:{digest.hexdigest()}"
+
+
+def _folder_hash(folder: Path, weights: str) -> str | None:
+    """SHA-256 over the weights' hash and the other files of a checkpoint; None where one is as large as weights."""
+    digest = hashlib.sha256(weights.encode())
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".safetensors" or not path.is_file():
+            continue
+        if path.stat().st_size > OTHER_FILE_LIMIT:
+            return None
+        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _sha256(data: bytes) -> str:

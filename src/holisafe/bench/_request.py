@@ -164,7 +164,8 @@ def run_request(
     by = chosen_judges(judges, judge_model, fallback_judge)
     template = dict(chat_template_args) if chat_template_args else None
     running = {"batch_size": batch_size, "image_reuse": image_reuse, "chat_template_args": template}
-    running |= _defended(defence)
+    defended = _defended(defence)
+    running |= defended
     asked = asked_model(model, {**_LOADING, **loading}, running, model_args)
     if parse_enum(EngineName, engine) is EngineName.VLLM:
         asked = _by_vllm(asked, vllm or VllmOptions())
@@ -173,7 +174,7 @@ def run_request(
     _check_epoch(epoch, temperature, asked)
     samples, broken = chosen_samples(data, split, limit, seed, setting)
     request = RunRequest(
-        folder=default_folder(asked.model, data, _defended(defence).get("defence", ())) if out is None else Path(out),
+        folder=default_folder(asked.model, data, defended.get("defence", ())) if out is None else Path(out),
         model=asked,
         samples=samples,
         broken_records=broken,
@@ -267,14 +268,16 @@ def _defended(defence: str | Sequence[str] | None) -> dict[str, Any]:
 
     Raises:
         UnknownNameError: There is no such defence.
-        DefenceError: A setting is wrong.
+        DefenceError: A setting is wrong, or a defence that learns something first names no folder with that.
     """
     names = [defence] if isinstance(defence, str) else list(defence or [])
     if not names:
         return {}
-    from holisafe.defences import parse_all
+    from holisafe.defences import FittedDefence, parse_all, read_fitted
 
-    parse_all(names)
+    for each in parse_all(names):
+        if isinstance(each, FittedDefence):
+            read_fitted(each.settings.fitted, each.name)
     return {"defence": names}
 
 

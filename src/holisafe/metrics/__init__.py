@@ -4,6 +4,7 @@
 """
 
 from holisafe.metrics._agreement import Agreement, agreement
+from holisafe.metrics._by_value import summarise_values
 from holisafe.metrics._columns import ASR, asr_name
 from holisafe.metrics._degenerate import Degenerate, Degeneration, degenerate
 from holisafe.metrics._headline import FIGURES, HEADLINE, RR_PARTS, HeadlineFigure, figures, headline
@@ -157,6 +158,7 @@ __all__ = [
     "softmax",
     "summarise",
     "summarise_repeats",
+    "summarise_values",
     "twin_pairs",
     "unjudged",
     "withheld",

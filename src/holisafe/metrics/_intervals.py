@@ -20,11 +20,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+
+from holisafe.metrics._students_t import normal_quantile, student_quantile, student_tail
 
 LEVEL = 0.95
 _TAIL = 0.5 + LEVEL / 2
-_SKEW = float(stats.norm.ppf(_TAIL) ** 2 - 1) / 6  # Cornish and Fisher's factor
+_SKEW = (normal_quantile(_TAIL) ** 2 - 1) / 6  # Cornish and Fisher's factor
 _CONTINUITY = 0.25  # samples; 0.5 would be exact for the worst rate, 0 for the mean rate
 _PRIOR = 0.75  # times Student's quantile squared: about three clusters of hits that agree wholly
 _STEPS = 60  # of bisection
@@ -112,7 +113,7 @@ class _Score:
         known = 1 / np.maximum(most, 1)  # share of the variance that needs no estimating: all of it without clusters
         freedom = np.divide(others, 1 - known, out=np.full_like(others, np.inf), where=known < 1)
         # Few hits tell little of how clusters agree: begin with some clusters of hits that agree wholly.
-        quantile = np.asarray(stats.t.ppf(_TAIL, freedom), dtype=np.float64)
+        quantile = student_quantile(_TAIL, freedom)
         prior = _PRIOR * quantile**2 * most * sample**2
         spread = np.maximum((observed + prior * most) / (independent + prior), 1)
         return _Score(hits, samples, means.mean(axis=1), sample, spread, freedom, quantile)
@@ -132,7 +133,7 @@ class _Score:
         _, error, skew = self._at(multipliers)
         gap = np.abs(self.values) - _CONTINUITY * self.sample * self.spread - side * skew
         ratio = np.divide(gap, error, out=np.zeros_like(gap), where=(error > 0) & (gap > 0))
-        return np.asarray(2 * stats.t.sf(ratio, self.freedom), dtype=np.float64)
+        return 2 * student_tail(ratio, self.freedom)
 
     def _excess(self, multipliers: Floats) -> Floats:
         """By how much the estimate is further from the value at these multipliers than chance allows."""

@@ -20,16 +20,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from holisafe.errors import DataError
+from holisafe.metrics._students_t import normal_quantile, student_quantile
 from holisafe.metrics._summary import Figure
 from holisafe.metrics.calibration import share_figure
 
 LEAST_J = 0.5
 """Youden's J below which a rate is not corrected: the interval would be more than twice as wide as without errors."""
 
-_Z = float(stats.norm.ppf(0.975))
+_Z = normal_quantile(0.975)
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -195,7 +195,7 @@ def prediction_powered_rate(
     weight = _weight(truth, others, calls)
     centre = truth.mean() - weight * (others.mean() - calls.mean())
     variance = _variance(truth - weight * others, belongs) + weight**2 * _variance(calls, groups)
-    reach = float(stats.t.ppf(0.975, len(np.unique(belongs)) - 1)) * float(np.sqrt(variance))
+    reach = float(student_quantile(0.975, len(np.unique(belongs)) - 1)) * float(np.sqrt(variance))
     low, high = np.clip((centre - reach, centre + reach), 0, 1)
     return Correction(Figure(value, min(float(low), value), max(float(high), value), len(calls) + len(labelled.truth)))
 

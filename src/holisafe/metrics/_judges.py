@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from holisafe.errors import DataError
 from holisafe.metrics._summary import Figure
@@ -137,6 +136,8 @@ def most_by_chance(n: int, share: float, level: float = 0.05) -> int:
         share: Probability in [0, 1) that a verdict changes by chance.
         level: The probability, in (0, 1).
     """
+    from scipy import stats  # takes long to be imported
+
     return int(stats.binom.ppf(1 - level, n, share))
 
 
@@ -219,6 +220,8 @@ def rank_correlation(
 def _correlations(ones: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> tuple[float | None, float | None]:
     if np.ptp(ones) == 0 or np.ptp(others) == 0:
         return None, None
+    from scipy import stats  # takes long to be imported
+
     return float(stats.kendalltau(ones, others).statistic), float(stats.spearmanr(ones, others).statistic)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 _FLIPS = 9999  # random sign flips
 _MOST_EXACT = 13  # clusters up to which all 2**n sign flips are counted instead
@@ -45,6 +44,8 @@ def mcnemar_p(gains: Counts, losses: Counts) -> list[float | None]:
         gains: Samples that are hits in the second run alone, (clusters, figures, parts).
         losses: Samples that are hits in the first run alone, of the same shape.
     """
+    from scipy import stats  # takes long to be imported
+
     ups, downs = (counts.sum(axis=0).astype(np.int64) for counts in (gains, losses))  # (figures, parts)
     if ups.shape[1] > 1:
         return [None] * len(ups)

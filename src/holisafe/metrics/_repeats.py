@@ -58,7 +58,7 @@ def summarise_repeats(
         name: float(np.std([figure.value for figure in found if figure], ddof=1)) if all(found) else None
         for name, found in values.items()
     }
-    return Repeats(_of_samples(summarise(*pooled(samples, judgements), by=by), len(each)), between, len(each))
+    return Repeats(of_samples(summarise(*pooled(samples, judgements), by=by), len(each)), between, len(each))
 
 
 def compare_repeats(
@@ -97,7 +97,7 @@ def compare_repeats(
     return replace(found, differences=differences)
 
 
-def _of_samples(summary: Summary, runs: int) -> Summary:
+def of_samples(summary: Summary, runs: int) -> Summary:
     """The summary with the number of samples, not of answers, in each `n`."""
 
     def once(figure: Figure | None) -> Figure | None:

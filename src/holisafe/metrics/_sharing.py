@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from holisafe.metrics._judge_error import LEAST_J, Floats, Labelled, design_effect
 
@@ -135,6 +135,8 @@ def _is_small(table: Floats) -> bool:
     table = table[table.sum(axis=1) > 0]
     if len(table) < 2 or not table.sum(axis=0).all():
         return False
+    from scipy import stats  # takes long to be imported
+
     return bool((stats.contingency.expected_freq(table) < FEW).any())
 
 
@@ -146,6 +148,8 @@ def _equal(table: Floats, draws: int | None) -> float | None:
     if (table.sum(axis=0) == 0).any():
         return 1.0
     if draws is None:
+        from scipy import stats  # takes long to be imported
+
         return float(stats.chi2_contingency(table, correction=False).pvalue)
     totals, right = table.sum(axis=1), table[:, 0]
     tables, chances = _given_margins(totals, right.sum(), draws)
@@ -160,7 +164,7 @@ def _equal_youden(counts: Floats, draws: int | None) -> float | None:
     totals, right = counts.sum(axis=2), counts[..., 0]
     found = float(_spread_of_j(right[None, :, 0], right[None, :, 1], totals)[0])
     if draws is None:
-        return float(stats.chi2.sf(found, len(counts) - 1))
+        return float(special.chdtrc(len(counts) - 1, found))
     (cases, of_cases), (others, of_others) = (
         _given_margins(totals[:, kind], right[:, kind].sum(), draws, seed=kind) for kind in (0, 1)
     )
@@ -191,6 +195,8 @@ def _given_margins(totals: Floats, right: float, draws: int, seed: int = 0) -> t
     if len(totals) > 2:
         return _drawn(totals, right, draws, seed), None
     first = np.arange(max(0, right - totals[1]), min(totals[0], right) + 1)
+    from scipy import stats  # takes long to be imported
+
     chances = stats.hypergeom.pmf(first, int(totals.sum()), int(totals[0]), int(right))
     return np.stack([first, right - first], axis=1), np.asarray(chances)
 

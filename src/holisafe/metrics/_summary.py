@@ -162,7 +162,7 @@ def summarise(
         masr_macro=_macro(columns, sums) if complete else None,
         masr_pooled=found.get(Column(ASR)) if can_pool(samples) else None,
         twin_accuracy=twin_figures[0] if twin_figures else None,
-        by={tag: _groups(tag, found) for tag in tags},
+        by={tag: groups_of(tag, found) for tag in tags},
         outcomes=_count_outcomes(samples, outcomes),
     )
 
@@ -186,16 +186,16 @@ def _tags(samples: Sequence[Sample]) -> list[str]:
 
 def _figures(sums: Sums) -> list[Figure]:
     """Each column's rate."""
-    return _to_figures(sums.hits[:, :, None], sums.totals[:, :, None])
+    return figures_of(sums.hits[:, :, None], sums.totals[:, :, None])
 
 
 def _macro(columns: Sequence[Column], sums: Sums) -> Figure:
     """Mean of the four ASRs."""
     four = [columns.index(Column(asr_name(combination))) for combination in UNSAFE_COMBINATIONS]
-    return _to_figures(sums.hits[:, None, four], sums.totals[:, None, four])[0]
+    return figures_of(sums.hits[:, None, four], sums.totals[:, None, four])[0]
 
 
-def _to_figures(hits: npt.NDArray[np.float32], totals: npt.NDArray[np.float32]) -> list[Figure]:
+def figures_of(hits: npt.NDArray[np.float32], totals: npt.NDArray[np.float32]) -> list[Figure]:
     """Means of rates from sums within clusters, (clusters, figures, parts)."""
     found = rate_intervals(hits, totals)
     counts = totals.sum(axis=(0, 2), dtype=np.int64)
@@ -203,7 +203,7 @@ def _to_figures(hits: npt.NDArray[np.float32], totals: npt.NDArray[np.float32]) 
     return [Figure(*row) for row in rows]
 
 
-def _groups(tag: str, found: Mapping[Column, Figure]) -> Groups:
+def groups_of(tag: str, found: Mapping[Column, Figure]) -> Groups:
     """The rates of each value of a tag: values in the order of the taxonomy or of the alphabet, not given last."""
     rates: dict[str | None, dict[str, Figure]] = {}
     for column, figure in found.items():

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from holisafe.errors import DataError
 from holisafe.metrics._intervals import LEVEL, rate_intervals
+from holisafe.metrics._students_t import student_quantile
 from holisafe.metrics._summary import Figure
 
 Floats = npt.NDArray[np.float64]
@@ -91,6 +92,8 @@ def equal_mass_reliability_curve(
     Records of the same confidence share a bin, so that the order of the records does not matter.
     """
     claimed, right = _claims(confidence, correct, bins)
+    from scipy import stats  # takes long to be imported
+
     places = np.ceil(stats.rankdata(claimed, method="max") * bins / len(claimed)).astype(np.int64)
     found = []
     for place in np.unique(places):
@@ -127,6 +130,8 @@ def auroc(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float | None:
     negatives = len(truth) - positives
     if not positives or not negatives:
         return None
+    from scipy import stats  # takes long to be imported
+
     above = stats.rankdata(values)[truth].sum() - positives * (positives + 1) / 2
     return float(above / (positives * negatives))
 
@@ -246,6 +251,8 @@ def conformal_spread(safe_records: int, flag_rate: float) -> tuple[float, float]
         DataError: There are fewer than 1 / flag_rate - 1 records, or flag_rate is not in (0, 1).
     """
     allowed = _allowed(safe_records, flag_rate)
+    from scipy import stats  # takes long to be imported
+
     low, high = stats.beta.interval(LEVEL, allowed, safe_records + 1 - allowed)
     return float(low), float(high)
 
@@ -299,7 +306,7 @@ def bootstrap_figure(
         found = statistic(np.repeat(records, times[belongs]))
         drawn += [] if found is None else [found]
     freedom = max(independent - 1, 1)
-    tail = special.ndtr(stats.t.ppf(0.5 - LEVEL / 2, freedom) * math.sqrt((freedom + 1) / freedom))
+    tail = special.ndtr(float(student_quantile(0.5 - LEVEL / 2, freedom)) * math.sqrt((freedom + 1) / freedom))
     low, high = np.quantile(drawn or [value], [tail, 1 - tail]).tolist()
     if high - low <= 1e-9:
         flat = _rate(np.full(independent, value), np.ones(independent))

@@ -11,9 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from scipy import stats
-
 from holisafe.errors import DataError
+from holisafe.metrics._students_t import normal_quantile, normal_share
 
 EFFECTS = (0.01, 0.02, 0.03, 0.05, 0.10)
 """Differences that a table shows if none is asked for."""
@@ -143,7 +142,7 @@ def _row(design: Design, samples: int, effect: float) -> PowerRow:
 
 def _needed(design: Design, effect: float, paired: bool) -> int:
     null, other = _deviations(design, effect, paired)
-    of_alpha, of_power = stats.norm.ppf(1 - design.alpha / 2), stats.norm.ppf(design.power)
+    of_alpha, of_power = normal_quantile(1 - design.alpha / 2), normal_quantile(design.power)
     reach = float(of_alpha * null + of_power * other) / effect
     needed = design.design_effect * (reach * reach)  # a power would raise where a product is infinite
     if not needed <= MOST_SAMPLES:
@@ -156,8 +155,8 @@ def _needed(design: Design, effect: float, paired: bool) -> int:
 
 def _power(design: Design, samples: int, effect: float, paired: bool) -> float:
     null, other = _deviations(design, effect, paired)
-    reach = abs(effect) * math.sqrt(samples / design.design_effect) - stats.norm.ppf(1 - design.alpha / 2) * null
-    return float(stats.norm.cdf(reach / other)) if other > 0 else float(reach > 0)
+    reach = abs(effect) * math.sqrt(samples / design.design_effect) - normal_quantile(1 - design.alpha / 2) * null
+    return normal_share(reach / other) if other > 0 else float(reach > 0)
 
 
 def _deviations(design: Design, effect: float, paired: bool) -> tuple[float, float]:

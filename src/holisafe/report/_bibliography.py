@@ -10,7 +10,7 @@ from pathlib import Path
 
 from holisafe._version import __version__
 from holisafe.records import JudgeId, Run
-from holisafe.report._caveats import mapping
+from holisafe.report._provenance import mapping
 from holisafe.report._file import put
 from holisafe.report._latex import escape
 from holisafe.report._rows import label_runs

@@ -9,6 +9,8 @@ from typing import Any
 from holisafe.datasets import OPEN_NAMES
 from holisafe.metrics import degenerate, judge_of
 from holisafe.records import Outcome, Run
+from holisafe.report._epochs import epoch_number
+from holisafe.report._provenance import mapping
 from holisafe.report._table import JudgedRun
 from holisafe.report._withheld import withheld_judges
 from holisafe.report.text import plain
@@ -28,6 +30,20 @@ def caveats(run: Run) -> list[str]:
     return [*_incomplete(run), *_drift(run), *_answers(run), *_judges(run), *_data(run), *_guard(run)]
 
 
+def caveats_of(judged: JudgedRun) -> list[str]:
+    """Those of all epochs of a run; what does not hold for all says of which."""
+    by_sentence: dict[str, list[int]] = {}
+    for run in judged.epochs:
+        for sentence in caveats(run):
+            by_sentence.setdefault(sentence, []).append(epoch_number(run))
+    return [
+        sentence
+        if len(numbers) == len(judged.epochs)
+        else f"Epoch{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}: {sentence}"
+        for sentence, numbers in by_sentence.items()
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """One thing that limits figures.
@@ -45,7 +61,7 @@ def limits(runs: Sequence[JudgedRun]) -> list[Limit]:
     """What limits comparing the runs, then what limits each; a sentence that holds for several runs stands once."""
     by_sentence: dict[str, list[JudgedRun]] = {}
     for judged in runs:
-        for sentence in caveats(judged.run):
+        for sentence in caveats_of(judged):
             by_sentence.setdefault(sentence, []).append(judged)
     found = [Limit(sentence, tuple(those)) for sentence, those in by_sentence.items()]
     return [*(Limit(sentence, ()) for sentence in _between(runs)), *found]
@@ -75,11 +91,6 @@ def tokens_of(run: Run) -> int | None:
     generation = mapping(run.provenance.get("generation"))
     found = generation.get("max_new_tokens", generation.get("max_tokens"))
     return found if isinstance(found, int) and not isinstance(found, bool) else None
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """The value where it is an object; else an empty one."""
-    return value if isinstance(value, Mapping) else {}
 
 
 def _incomplete(run: Run) -> Iterator[str]:

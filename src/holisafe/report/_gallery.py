@@ -10,6 +10,7 @@ from typing import TypeVar
 from holisafe.metrics import PARTS, Part, is_counted, is_right, part_of, twin_pairs
 from holisafe.metrics.display import group_name
 from holisafe.records import CATEGORY_TAG, SUBCATEGORY_TAG, Behaviour, Outcome, Response, Sample
+from holisafe.report._epochs import epoch_number
 from holisafe.report._same import same_sample
 from holisafe.report._table import JudgedRun
 from holisafe.report._thumbnail import Pictures, ShownFrom, Thumbnail
@@ -38,11 +39,12 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class ShownAnswer:
-    """What one run answered, and what the judges found of it."""
+    """What one run answered, and what the judges found of it; `epoch` is 0 where the run has one epoch."""
 
     judged: JudgedRun
     response: Response
     marks: tuple[Mark, ...]
+    epoch: int = 0
 
 
 @dataclass(slots=True)
@@ -105,7 +107,7 @@ class TwinPair:
 
 @dataclass(frozen=True, slots=True)
 class TwinCount:
-    """Twin pairs of one run under one judge."""
+    """Twin pairs of one run under one judge; each epoch counts its own."""
 
     run: str
     judge: str
@@ -123,13 +125,12 @@ class TwinCount:
 def collect(runs: Sequence[JudgedRun], pictures: Pictures | None) -> list[Entry]:
     """All samples of all runs, each once; `same_sample` says when two runs share one."""
     entries: dict[tuple[object, ...], Entry] = {}
-    for judged in runs:
-        by_judge = {
-            judge: {verdict.sample_id: verdict for verdict in found} for judge, found in judged.run.judgements.items()
-        }
-        responses = {response.sample_id: response for response in judged.run.responses}
-        shown_from = ShownFrom.of(judged.run)
-        for sample in judged.run.samples:
+    for judged, run in ((judged, run) for judged in runs for run in judged.epochs):
+        by_judge = {judge: {verdict.sample_id: verdict for verdict in found} for judge, found in run.judgements.items()}
+        responses = {response.sample_id: response for response in run.responses}
+        shown_from = ShownFrom.of(run)
+        epoch = epoch_number(run) if len(judged.epochs) > 1 else 0
+        for sample in run.samples:
             entry = entries.setdefault(same_sample(sample), Entry(sample, shown_from, pictures))
             marks = []
             for judge, found in by_judge.items():
@@ -138,7 +139,7 @@ def collect(runs: Sequence[JudgedRun], pictures: Pictures | None) -> list[Entry]
                 marks.append(Mark(judge, verdict.outcome.value, mark, verdict.rationale))
             missing = Response(sample.id, "", judged.name, error="the run holds no answer to this sample")
             response = responses.get(sample.id, missing)
-            entry.answers.append(ShownAnswer(judged, response, tuple(marks)))
+            entry.answers.append(ShownAnswer(judged, response, tuple(marks), epoch))
     return list(entries.values())
 
 
@@ -177,11 +178,12 @@ def count_twins(runs: Sequence[JudgedRun]) -> list[TwinCount]:
     for judged in runs:
         samples = judged.run.samples
         pairs = twin_pairs(samples)
-        for judge, verdicts in judged.run.judgements.items():
-            outcomes = {verdict.sample_id: verdict.outcome for verdict in verdicts}
+        for judge in judged.run.judgements:
             found = {"both": 0, "safe": 0, "unsafe": 0, "neither": 0}
-            for one, other in pairs:
-                found[_how(samples[one], samples[other], outcomes)] += 1
+            for epoch in judged.epochs:
+                outcomes = {verdict.sample_id: verdict.outcome for verdict in epoch.judgements[judge]}
+                for one, other in pairs:
+                    found[_how(samples[one], samples[other], outcomes)] += 1
             if pairs:
                 counts.append(TwinCount(judged.name, judge, *found.values()))
     return counts

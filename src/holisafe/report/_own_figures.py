@@ -7,27 +7,38 @@ from dataclasses import dataclass
 
 from holisafe.benchmarks import BenchmarkFigure
 from holisafe.metrics import Figure
-from holisafe.report._caveats import mapping
+from holisafe.report._epochs import epoch_number
+from holisafe.report._provenance import mapping
 from holisafe.report._table import JudgedRun
 from holisafe.report.text import plain
 
 
+_Column = tuple[JudgedRun, int]
+
+
 @dataclass(frozen=True, slots=True)
 class OwnRow:
-    """One figure: its name, whether less of it is better, and what it is of each run; None where it is not told."""
+    """One figure: its name, whether less of it is better, and what it is in each column; None where it is not told."""
 
     label: str
     lower_is_better: bool
-    figures: tuple[tuple[JudgedRun, Figure | None], ...]
+    figures: tuple[Figure | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class OwnTable:
-    """The figures of one benchmark in one setting under one judge."""
+    """The figures of one benchmark in one setting under one judge: a column for each run, or epoch of one.
+
+    Attributes:
+        title: The benchmark and the setting.
+        judge: The judge.
+        columns: Runs, each with the number of its epoch; 0 where it has one.
+        rows: The figures.
+    """
 
     title: str
     judge: str
-    runs: tuple[JudgedRun, ...]
+    columns: tuple[tuple[JudgedRun, int], ...]
     rows: tuple[OwnRow, ...]
 
 
@@ -37,26 +48,25 @@ def own_tables(runs: Sequence[JudgedRun]) -> list[OwnTable]:
     Raises:
         DataError: What a run recorded is not figures of a benchmark.
     """
-    found: dict[tuple[str, str], dict[str, tuple[JudgedRun, list[BenchmarkFigure]]]] = {}
-    for judged in runs:
-        record = mapping(judged.run.provenance.get("benchmark"))
+    found: dict[tuple[str, str], list[tuple[_Column, list[BenchmarkFigure]]]] = {}
+    for judged, run in ((judged, run) for judged in runs for run in judged.epochs):
+        record = mapping(run.provenance.get("benchmark"))
+        column = (judged, epoch_number(run) if len(judged.epochs) > 1 else 0)
         setting = f", setting {record['setting']}" if record.get("setting") else ""
         for judge, values in mapping(record.get("judges")).items():
             figures = [BenchmarkFigure.from_json(each) for each in (values if isinstance(values, list) else ())]
             if judge in judged.summaries and any(each.figure is not None for each in figures):
                 key = (plain(f"{record.get('title')}{setting}"), judge)
-                found.setdefault(key, {})[judged.letter] = (judged, figures)
-    return [_table(title, judge, list(asked.values())) for (title, judge), asked in found.items()]
+                found.setdefault(key, []).append((column, figures))
+    return [_table(title, judge, asked) for (title, judge), asked in found.items()]
 
 
-def _table(title: str, judge: str, asked: Sequence[tuple[JudgedRun, Sequence[BenchmarkFigure]]]) -> OwnTable:
+def _table(title: str, judge: str, asked: Sequence[tuple[_Column, Sequence[BenchmarkFigure]]]) -> OwnTable:
     kinds = {each.name: each for _, figures in asked for each in figures}
-    by_run = [(judged, {each.name: each.figure for each in figures}) for judged, figures in asked]
+    columns = [{each.name: each.figure for each in figures} for _, figures in asked]
     rows = (
-        OwnRow(
-            plain(kind.label, 80), kind.lower_is_better, tuple((judged, known.get(name)) for judged, known in by_run)
-        )
+        OwnRow(plain(kind.label, 80), kind.lower_is_better, tuple(column.get(name) for column in columns))
         for name, kind in kinds.items()
     )
-    shown = tuple(row for row in rows if any(figure is not None for _, figure in row.figures))
-    return OwnTable(title, judge, tuple(judged for judged, _ in asked), shown)
+    shown = tuple(row for row in rows if any(figure is not None for figure in row.figures))
+    return OwnTable(title, judge, tuple(column for column, _ in asked), shown)

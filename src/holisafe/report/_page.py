@@ -18,10 +18,10 @@ from holisafe.metrics.display import FEW_NOTE, few_mark, group_name
 from holisafe.records import Behaviour, Outcome
 from holisafe.report import _gallery, _guard, _guards, _leaderboard, _pairs, _published, _scatter, _sections
 from holisafe.report._blind import blind_notes, blind_rows
-from holisafe.report._caveats import caveats, limits
+from holisafe.report._caveats import caveats_of, limits
 from holisafe.report._own_figures import own_tables
 from holisafe.report._page_data import MAX_BYTES, boards, expected_words, pack, packed_samples, tag_values
-from holisafe.report._table import JudgedRun, shown_run
+from holisafe.report._table import JudgedRun, shown_answers
 from holisafe.report._thumbnail import Pictures
 from holisafe.report.text import plain, visible
 from holisafe.taxonomy import Combination
@@ -123,6 +123,7 @@ def _context(
         "combinations": tuple(Combination),
         "mark": MARK,
         "few_note": FEW_NOTE,
+        "repeated": any(len(judged.epochs) > 1 for judged in runs),
         **_code(),
         **_figures(runs),
         **_tables(runs, summaries),
@@ -154,7 +155,7 @@ def _figures(runs: Sequence[JudgedRun]) -> dict[str, Any]:
         "tag_values": tag_values(runs),
         "boards": pack(boards(runs)),
         "limits": limits(runs),
-        "caveats": {judged.name: caveats(judged.run) for judged in runs},
+        "caveats": {judged.name: caveats_of(judged) for judged in runs},
         "facts": {judged.name: _sections.facts(judged.run) for judged in runs},
         "shorts": {judged.name: _sections.in_short(judged) for judged in runs},
         "blind": blind,
@@ -183,10 +184,10 @@ def _tables(runs: Sequence[JudgedRun], summaries: dict[tuple[str, str], Any]) ->
         "shades": _sections.SHADES,
         "heat": {key: _sections.heat_tables(summary) for key, summary in summaries.items()},
         "weakest": {key: _sections.weakest(summary) for key, summary in summaries.items()},
-        "agreeing": {judged.name: _sections.agreeing(shown_run(judged)) for judged in runs},
+        "agreeing": {judged.name: _sections.agreement_matrix(shown_answers(judged)) for judged in runs},
         "outcomes": tuple(Outcome),
         "refused": Outcome.REFUSED,
-        "provenance": {judged.name: _sections.provenance_rows(judged.run.provenance) for judged in runs},
+        "provenance": {judged.name: _sections.provenance_rows(judged.epochs) for judged in runs},
     }
 
 

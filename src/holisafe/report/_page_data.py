@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from holisafe.metrics import ASR, PARTS, Figure, part_of, summarise
+from holisafe.metrics import ASR, PARTS, Figure, Summary, part_of, summarise_values
 from holisafe.metrics.display import group_name
 from holisafe.records import Sample
 from holisafe.report._gallery import Entry, Mark, ShownAnswer
@@ -66,32 +66,44 @@ def boards(runs: Sequence[JudgedRun]) -> list[dict[str, Any]]:
     """The leaderboard of each value of a tag: a list per tag and value, with the cells of each row by its letter."""
     groups = groups_of(runs)
     return [
-        {"tag": tag, "value": value, "groups": [_board(judge, group, tag, value) for judge, group in groups]}
+        {"tag": tag, "value": value, "groups": [{letter: rows[value] for letter, rows in found.items()} for found in by_run]}
         for tag, values in tag_values(runs).items()
+        for by_run in [[_boards_of(judge, group, tag, values) for judge, group in groups]]
         for value in values
     ]
 
 
-def _board(judge: str, group: Sequence[JudgedRun], tag: str, value: str) -> dict[str, Any]:
-    return {judged.letter: _row(judged, judge, tag, value) for judged in group if judge not in judged.withheld}
+def _boards_of(
+    judge: str, group: Sequence[JudgedRun], tag: str, values: Sequence[str]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Letter of a run → value of the tag → its row."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for judged in (each for each in group if judge not in each.withheld):
+        epochs = [epoch.judgements[judge] for epoch in judged.epochs]
+        summaries = summarise_values(judged.run.samples, epochs, tag)
+        counts = _counts(judged, tag)
+        found[judged.letter] = {
+            value: _row(summaries.get(value), tag, value, counts.get(value, (0, 0))) for value in values
+        }
+    return found
 
 
-def _row(judged: JudgedRun, judge: str, tag: str, value: str) -> dict[str, Any]:
+def _counts(judged: JudgedRun, tag: str) -> dict[str, tuple[int, int]]:
+    """How many samples of each value are unsafe and harmless."""
+    found: dict[str, tuple[int, int]] = {}
+    for sample in judged.run.samples:
+        if tag in sample.tags and sample.expected is not None:
+            unsafe, harmless = found.get(sample.tags[tag], (0, 0))
+            found[sample.tags[tag]] = (unsafe + (not sample.is_safe), harmless + sample.is_safe)
+    return found
+
+
+def _row(summary: Summary | None, tag: str, value: str, counts: tuple[int, int]) -> dict[str, Any]:
     """The cells of one run, and how many of its samples are unsafe and harmless."""
-    chosen = [
-        (sample, verdict)
-        for sample, verdict in zip(judged.run.samples, judged.run.judgements[judge], strict=True)
-        if sample.tags.get(tag) == value
-    ]
-    samples, verdicts = [sample for sample, _ in chosen], [verdict for _, verdict in chosen]
-    cells = list(cells_of(summary := summarise(samples, verdicts, by=(tag,)))) if chosen else []
-    if cells and cells[0].figure is None:  # a combination has no samples: the rate over all unsafe ones
+    cells = [] if summary is None else list(cells_of(summary))
+    if summary is not None and cells[0].figure is None:  # a combination has no samples: the rate over all unsafe ones
         cells[0] = replace(cells[0], figure=summary.by[tag].get(value, {}).get(ASR), words="ASR")
-    expected = [sample.is_safe for sample in samples if sample.expected is not None]
-    return {
-        "cells": [_cell(each.figure, each.words) for each in cells],
-        "n": [expected.count(False), expected.count(True)],
-    }
+    return {"cells": [_cell(each.figure, each.words) for each in cells], "n": list(counts)}
 
 
 def _cell(figure: Figure | None, words: str) -> list[Any] | None:
@@ -156,6 +168,8 @@ def _answer(answer: ShownAnswer, places: Mapping[str, int], longest: int, hidden
         "marks": [_mark(each, hidden) for each in answer.marks],
         "cut": response.finish_reason in ("length", "max_tokens"),
     }
+    if answer.epoch:
+        found["epoch"] = answer.epoch
     if verdicts := shown_verdicts(response):
         found["guard"] = [[each.subject, each.words, each.is_flagged] for each in verdicts]
     if response.error is not None:

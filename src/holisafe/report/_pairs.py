@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from holisafe._enums import parse_enum
 from holisafe.errors import DataError, RunError
-from holisafe.metrics import Comparison, Figure, PairedTest, compare, figures, holm, summarise
-from holisafe.records import Run
+from holisafe.metrics import Comparison, Figure, PairedTest, compare, compare_repeats, figures, holm, summarise_repeats
+from holisafe.records import Judgement, Run, Sample
 from holisafe.report._same import same_sample
 from holisafe.report._table import JudgedRun, judge_runs
 
@@ -94,11 +94,19 @@ def _pair(one: JudgedRun, other: JudgedRun, judge: str, test: PairedTest) -> Run
     if why_not:
         return RunPair(judge, first.name, second.name, len(shared), only_one, None, why_not)
     samples = [first.samples[here[key]] for key in shared]
-    before = [first.judgements[judge][here[key]] for key in shared]
-    after = [second.judgements[judge][there[key]] for key in shared]
+    before = [[run.judgements[judge][here[key]] for key in shared] for run in one.epochs]
+    after = [[run.judgements[judge][there[key]] for key in shared] for run in other.epochs]
     try:
-        found = compare(samples, before, after, test=test)
-    except DataError as error:  # two versions of the judge
+        if len(before) == len(after) == 1:
+            found = compare(samples, before[0], after[0], test=test)
+        else:
+            found = compare_repeats(samples, before, after, test=test)
+    except DataError as error:  # two versions of the judge, or numbers of epochs that cannot be paired
         return RunPair(judge, first.name, second.name, len(shared), only_one, None, str(error))
-    rates = (figures(summarise(samples, before, by=())), figures(summarise(samples, after, by=())))
-    return RunPair(judge, first.name, second.name, len(shared), only_one, found, rates=rates)
+    return RunPair(
+        judge, first.name, second.name, len(shared), only_one, found, rates=(_rates(samples, before), _rates(samples, after))
+    )
+
+
+def _rates(samples: Sequence[Sample], epochs: Sequence[Sequence[Judgement]]) -> _Rates:
+    return figures(summarise_repeats(samples, epochs, by=()).summary)

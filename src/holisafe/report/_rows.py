@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,7 +23,9 @@ from holisafe.metrics import (
     withheld,
 )
 from holisafe.records import MAX_UNJUDGED, Judgement, Run
-from holisafe.report._caveats import mapping, tokens_of
+from holisafe.report._caveats import tokens_of
+from holisafe.report._epochs import first_epochs, in_order
+from holisafe.report._provenance import mapping
 from holisafe.report._same import same_sample
 from holisafe.report._withheld import withheld_judges
 from holisafe.report.text import plain
@@ -140,7 +141,7 @@ def label_runs(runs: Sequence[Run], labels: Sequence[str | None] | None = None) 
         raise RunError(f"{len(given)} labels for {len(runs)} runs; expected one for each, None for its own name")
     shown = _shown_labels([label for label in given if label is not None])
     own = [plain(run.name, 100) or "unnamed" for run in runs]
-    first = _first_epochs(runs)
+    first = first_epochs(runs)
     taken = list(shown.values())
     taken += [
         name for at, (name, label) in enumerate(zip(own, given, strict=True)) if label is None and first[at] == at
@@ -152,23 +153,6 @@ def label_runs(runs: Sequence[Run], labels: Sequence[str | None] | None = None) 
             numbered += "'"
         names.append(shown[label] if label is not None else numbered if taken.count(name) > 1 else name)
     return [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
-
-
-def _first_epochs(runs: Sequence[Run]) -> list[int]:
-    """For each run, the place of the first of its epochs; its own where it is no further epoch of another."""
-    places: dict[str, list[int]] = {}
-    for at, run in enumerate(runs):
-        settings = {key: value for key, value in mapping(run.provenance.get("settings")).items() if key != "epoch"}
-        model = mapping(run.provenance.get("model"))
-        weights = [model.get(key) for key in ("revision", "weights_sha256")]
-        key = json.dumps([settings, weights], sort_keys=True, default=str) if settings else f"run {at}"
-        places.setdefault(key, []).append(at)
-    first = list(range(len(runs)))
-    for alike in places.values():
-        epochs = [mapping(runs[at].provenance.get("settings")).get("epoch") for at in alike]
-        if len({str(epoch) for epoch in epochs}) == len(alike):  # the same epoch twice is no further one
-            first = [alike[0] if at in alike else found for at, found in enumerate(first)]
-    return first
 
 
 def _shown_labels(labels: Sequence[str]) -> dict[str, str]:
@@ -258,24 +242,7 @@ def _by_label(runs: Sequence[Run]) -> dict[str, list[Run]]:
     found: dict[str, list[Run]] = {}
     for run in runs:
         found.setdefault(run.name, []).append(run)
-    return {label: [each[0], *(_in_order(run, each[0]) for run in each[1:])] for label, each in found.items()}
-
-
-def _in_order(run: Run, first: Run) -> Run:
-    places = {same_sample(sample): at for at, sample in enumerate(run.samples)}
-    keys = [same_sample(sample) for sample in first.samples]
-    if places.keys() != set(keys):
-        raise RunError(
-            f"runs labelled {run.name!r} were asked different samples ({len(keys)} and {len(places)}, "
-            f"{len(places.keys() & set(keys))} of them the same); give them different labels"
-        )
-    order = [places[key] for key in keys]
-    return replace(
-        run,
-        samples=first.samples,
-        responses=tuple(run.responses[at] for at in order),
-        judgements={judge: tuple(found[at] for at in order) for judge, found in run.judgements.items()},
-    )
+    return {label: [each[0], *(in_order(run, each[0]) for run in each[1:])] for label, each in found.items()}
 
 
 def _by_data(by_label: Mapping[str, list[Run]]) -> list[dict[str, list[Run]]]:
@@ -285,7 +252,7 @@ def _by_data(by_label: Mapping[str, list[Run]]) -> list[dict[str, list[Run]]]:
         key = frozenset(map(same_sample, runs[0].samples))
         group = groups.setdefault(key, {})
         first = next(iter(group.values()))[0] if group else runs[0]
-        group[label] = [_in_order(run, first) for run in runs]
+        group[label] = [in_order(run, first) for run in runs]
     return list(groups.values())
 
 

@@ -22,7 +22,9 @@ from holisafe.metrics import (
 )
 from holisafe.metrics.display import group_columns, group_name
 from holisafe.records import CATEGORY_TAG, RUN_FOLDER, JudgeId, Outcome, Run
-from holisafe.report._caveats import mapping, tokens_of
+from holisafe.report._caveats import tokens_of
+from holisafe.report._epochs import epoch_number
+from holisafe.report._provenance import mapping
 from holisafe.report._table import JudgedRun
 from holisafe.report.text import plain
 from holisafe.report.verdicts import percent
@@ -58,13 +60,18 @@ class HeatTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreeing:
-    """How far two judges agree on one run."""
+class AgreementMatrix:
+    """How far the judges of one run agree.
 
-    first: str
-    second: str
-    overall: Agreement
-    by_combination: tuple[Agreement | None, ...]
+    Attributes:
+        judges: The judges, a row and a column each.
+        cells: Agreement of row and column; None on the diagonal, and where there is none.
+        by_combination: For each pair of judges, agreement within each combination.
+    """
+
+    judges: tuple[str, ...]
+    cells: tuple[tuple[Agreement | None, ...], ...]
+    by_combination: Mapping[tuple[str, str], tuple[Agreement | None, ...]]
 
 
 def judges_of(runs: Sequence[JudgedRun]) -> list[str]:
@@ -117,14 +124,20 @@ def share(outcomes: Mapping[str, int], outcome: Outcome) -> str:
     return f"{count} of {total} ({100 * count / total:.1f} %)" if total else "–"
 
 
-def agreeing(run: Run) -> list[Agreeing]:
-    """Every two judges of a run."""
-    found = []
-    for first, second in itertools.combinations(run.judgements, 2):
-        by = agreement(run.samples, run.judgements[first], run.judgements[second])
-        if None in by:
-            found.append(Agreeing(first, second, by[None], tuple(by.get(kind) for kind in Combination)))
-    return found
+def agreement_matrix(run: Run) -> AgreementMatrix | None:
+    """How far every two judges of a run agree; None where there are no two, or nothing is expected of the samples."""
+    judges = tuple(run.judgements)
+    found = {
+        (first, second): by
+        for first, second in itertools.combinations(judges, 2)
+        if None in (by := agreement(run.samples, run.judgements[first], run.judgements[second]))
+    }
+    if not found:
+        return None
+    overall = {pair: by[None] for pair, by in found.items()}
+    cells = tuple(tuple(overall.get((one, other), overall.get((other, one))) for other in judges) for one in judges)
+    by_part = {pair: tuple(by.get(kind) for kind in Combination) for pair, by in found.items()}
+    return AgreementMatrix(judges, cells, {pair: parts for pair, parts in by_part.items() if any(parts)})
 
 
 def weakest(summary: Summary) -> tuple[str, str, Figure] | None:
@@ -189,11 +202,11 @@ def in_short(judged: JudgedRun) -> dict[str, Any]:
     judge, summary = next(iter(judged.summaries.items()))
     hits: dict[bool, int] = {True: 0, False: 0}
     totals: dict[bool, int] = {True: 0, False: 0}
-    for sample, verdict in zip(judged.run.samples, judged.run.judgements[judge], strict=True):
-        if sample.expected is None:
-            continue
-        totals[sample.is_safe] += 1
-        hits[sample.is_safe] += is_counted(sample.expected, verdict.outcome)
+    for epoch in judged.epochs:
+        for sample, verdict in zip(epoch.samples, epoch.judgements[judge], strict=True):
+            if sample.expected is not None:
+                totals[sample.is_safe] += 1
+                hits[sample.is_safe] += is_counted(sample.expected, verdict.outcome)
     return {
         "judge": judge,
         "withheld": judged.withheld.get(judge, ""),
@@ -206,18 +219,27 @@ def in_short(judged: JudgedRun) -> dict[str, Any]:
     }
 
 
-def provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """Name, value and whether the value is long, of everything a run notes about itself but its figures."""
-    kept = {
-        key: value
-        for key, value in provenance.items()
-        if key not in ("summaries", "guard_findings", "guard_rates", "benchmark", RUN_FOLDER)
+def provenance_rows(epochs: Sequence[Run]) -> list[tuple[str, str, bool]]:
+    """Name, value and whether the value is long, of everything a run notes about itself but its figures.
+
+    Of a further epoch, only what differs from the first.
+    """
+    first = _noted(epochs[0])
+    rows = list(first.items())
+    for run in epochs[1:]:
+        rows += [
+            (f"epoch {epoch_number(run)}: {name}", text) for name, text in _noted(run).items() if first.get(name) != text
+        ]
+    return [(plain(name), plain(text, 20_000), len(text) > 160) for name, text in rows]
+
+
+def _noted(run: Run) -> dict[str, str]:
+    left_out = ("summaries", "guard_findings", "guard_rates", "benchmark", RUN_FOLDER)
+    kept = {key: value for key, value in run.provenance.items() if key not in left_out}
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        for name, value in _flat(kept, "")
     }
-    rows = []
-    for name, value in _flat(kept, ""):
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-        rows.append((plain(name), plain(text, 20_000), len(text) > 160))
-    return rows
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from holisafe._checks import check_each
 from holisafe.errors import RunError
-from holisafe.metrics import Figure, Summary, summarise, withheld
+from holisafe.metrics import Figure, Summary, pooled, summarise_repeats, withheld
 from holisafe.metrics.display import few_mark
 from holisafe.records import Run
+from holisafe.report._epochs import join_epochs
 from holisafe.report._withheld import withheld_judges
 from holisafe.report.text import plain
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedRun:
-    """A run with the figures of each judge.
+    """A run, or the epochs of one, with the figures of each judge.
 
     Attributes:
-        run: The run; runs that are shown together have different names.
-        summaries: By judge; without figures where the judge left too many answers without a verdict.
+        run: The run, of epochs the first; runs that are shown together have different names.
+        summaries: By judge, over all epochs, `n` counting samples and outcomes counting answers; without figures where
+            the judge left too many answers without a verdict.
         withheld: Judge → why it has no figures.
         letter: Letters that stand for it in plots, "A" for the first run.
+        epochs: Every epoch, `run` first, their samples in its order.
+        between: Judge → figure → standard deviation between the epochs; None for one epoch.
     """
 
     run: Run
     summaries: Mapping[str, Summary]
     withheld: Mapping[str, str]
     letter: str
+    epochs: tuple[Run, ...]
+    between: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -47,13 +53,30 @@ def judge_runs(runs: Sequence[Run]) -> tuple[JudgedRun, ...]:
     Raises:
         RunError: There is no run, or one holds no judgements.
     """
+    _check(runs)
+    return tuple(_judged((run,), letter_of(index)) for index, run in enumerate(_renamed(runs)))
+
+
+def judge_rows(runs: Sequence[Run]) -> tuple[JudgedRun, ...]:
+    """As `judge_runs`, with the epochs of one run as one.
+
+    Raises:
+        RunError: There is no run, or one holds no judgements.
+    """
+    _check(runs)
+    joined = join_epochs(runs)
+    names = [first.name for first in _renamed([epochs[0] for epochs in joined])]
+    rows = [tuple(replace(run, name=name) for run in epochs) for epochs, name in zip(joined, names, strict=True)]
+    return tuple(_judged(epochs, letter_of(index)) for index, epochs in enumerate(rows))
+
+
+def _check(runs: Sequence[Run]) -> None:
     check_each(runs, Run, "runs")
     if not runs:
         raise RunError("no run to report on; expected at least one")
     for run in runs:
         if not run.samples or not run.judgements:
             raise RunError(f"run {run.name!r} holds no {'judgements' if run.samples else 'samples'}; judge it first")
-    return tuple(_judged(run, letter_of(index)) for index, run in enumerate(_renamed(runs)))
 
 
 def letter_of(index: int) -> str:
@@ -63,16 +86,34 @@ def letter_of(index: int) -> str:
 
 
 def shown_run(judged: JudgedRun) -> Run:
-    """The run with the judgements of those judges alone whose figures are shown."""
+    """The first epoch with the judgements of those judges alone whose figures are shown."""
     run = judged.run
     return replace(run, judgements={name: each for name, each in run.judgements.items() if name not in judged.withheld})
 
 
-def _judged(run: Run, letter: str) -> JudgedRun:
-    not_shown = withheld_judges(run)
-    summaries = {judge: summarise(run.samples, found) for judge, found in run.judgements.items()}
-    shown = {judge: withheld(each) if judge in not_shown else each for judge, each in summaries.items()}
-    return JudgedRun(run, shown, not_shown, letter)
+def shown_answers(judged: JudgedRun) -> Run:
+    """As `shown_run`, over the answers of all epochs, each under an id of its own."""
+    run = shown_run(judged)
+    if len(judged.epochs) == 1:
+        return run
+    answers = {
+        judge: pooled(run.samples, [epoch.judgements[judge] for epoch in judged.epochs]) for judge in run.judgements
+    }
+    samples = next((asked for asked, _ in answers.values()), list(run.samples))
+    return replace(
+        run, samples=tuple(samples), responses=(), judgements={judge: tuple(found) for judge, (_, found) in answers.items()}
+    )
+
+
+def _judged(epochs: tuple[Run, ...], letter: str) -> JudgedRun:
+    run = epochs[0]
+    not_shown = {judge: why for epoch in reversed(epochs) for judge, why in withheld_judges(epoch).items()}
+    found = {
+        judge: summarise_repeats(run.samples, [epoch.judgements[judge] for epoch in epochs]) for judge in run.judgements
+    }
+    shown = {judge: withheld(each.summary) if judge in not_shown else each.summary for judge, each in found.items()}
+    between = {judge: each.between for judge, each in found.items() if judge not in not_shown and len(epochs) > 1}
+    return JudgedRun(run, shown, not_shown, letter, epochs, between)
 
 
 def _renamed(runs: Sequence[Run]) -> list[Run]:

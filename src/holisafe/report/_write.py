@@ -8,7 +8,7 @@ from pathlib import Path
 from holisafe.records import Run
 from holisafe.report._file import make_place, put
 from holisafe.report._page import render
-from holisafe.report._table import judge_runs
+from holisafe.report._table import judge_rows
 from holisafe.report._thumbnail import Pictures
 
 
@@ -16,8 +16,8 @@ def write_report(runs: Sequence[Run], out: str | Path, *, title: str | None = No
     """Write a page about one or more runs, safe to open in a shared room.
 
     The page is one file of at most 5 MB, with the figures, and every sample as text that its script searches. Images
-    are blurred files in a folder beside it, named after it: "mine_images" beside "mine.html". Runs that share samples
-    are compared with the first. Where an image cannot be shown, the reason is. Of a run that was read from a disk, only
+    are blurred files in a folder beside it, named after it: "mine_images" beside "mine.html". Epochs of one run are one
+    row with both kinds of spread. Runs that share samples are compared with the first. Where an image cannot be shown, the reason is. Of a run that was read from a disk, only
     files of its own folder are shown, and files whose content is what the run recorded.
 
     Args:
@@ -33,7 +33,7 @@ def write_report(runs: Sequence[Run], out: str | Path, *, title: str | None = No
     Raises:
         RunError: There is no run, one holds no judgements, or `out` cannot be written.
     """
-    judged = judge_runs(runs)
+    judged = judge_rows(runs)
     place = make_place(out)
     pictures = Pictures(place.parent / f"{place.stem}_images")
     put(place, render(judged, title, None if share else pictures))

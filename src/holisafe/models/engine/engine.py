@@ -28,6 +28,7 @@ from holisafe.models.engine.failures import OutOfMemoryError, drop_tensors, expl
 from holisafe.models.engine.interventions import changes_embeddings, changes_hidden
 from holisafe.models.engine.options import GenerationOptions, generation_config
 from holisafe.models.engine.prefill import FeatureCache, feature_inputs, plain_inputs, prefix_inputs, shared_prefix
+from holisafe.models.engine.remembered import remembered
 from holisafe.models.engine.request import Answer, Event, Request
 from holisafe.models.engine.reuse import Way, try_out
 from holisafe.models.engine.streaming import EventStream, Listener
@@ -54,6 +55,8 @@ class Engine:
         window: Seconds without a new prompt after which a batch that is not full starts.
         autocast: Entered around each batch, in the engine's thread, e.g. for mixed precision.
         chat_template_args: Further arguments of the chat template, such as `{"enable_thinking": False}`.
+        identity: What tells the model's files from all others. Where it is given, which way of answering is right for
+            the model is tried out once and kept in the cache folder.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Engine:
         window: float = 0.05,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
         chat_template_args: Mapping[str, Any] | None = None,
+        identity: str | None = None,
     ) -> None:
         check_type(model, PreTrainedModel, "model")
         check_type(processor, ProcessorMixin, "processor")
@@ -81,7 +85,9 @@ class Engine:
         self.processor = copy.deepcopy(processor)
         self.family = forward_inputs(model)
         self._template_args = dict(chat_template_args or {})
-        self.reuse = try_out(model, self.processor, self.family, reuse=reuse)
+        self.reuse = remembered(
+            identity, model, reuse, lambda: try_out(model, self.processor, self.family, reuse=reuse)
+        )
         self.limits = BatchLimits(batch_size if self.reuse.batched else 1, batch_tokens)
         self.prefixes = 0
         self._context = context_length(model)

@@ -26,6 +26,13 @@ from holisafe.models.prompts import Prepared, Prompt, prepare
 from holisafe.records import ImageRef
 
 
+EXACT = 1e-3
+"""Largest difference of scores in float32, as a share of their standard deviation, that is rounding."""
+
+
+DIFFER = "the scores differ"
+
+
 class Way(StrEnum):
     """How a batch is answered; see `holisafe.models.engine.prefill`."""
 
@@ -67,9 +74,15 @@ def _try_out(model: Any, processor: Any, family: ForwardInputs, reuse: bool, wat
     config = generation_config(model, processor.tokenizer, 1)
     alone = torch.cat([_scores(model, plain_inputs(model, processor, [p]), config) for p in prompts])
     spread = float(alone.std())
-    together = _try(lambda: plain_inputs(model, processor, prompts), model, config)
     is_exact = model.dtype == torch.float32 and not torch.is_autocast_enabled(model.device.type)
-    rounding = 1e-3 if is_exact else 1e-1
+    tried = _Tried(model, family, prompts, alone, config, watch)
+    if reuse and is_exact and family.takes_features:  # the usual case, without the steps that only say why not
+        if not tried.features(1, EXACT * spread):
+            why = tried.prefixes(EXACT * spread)
+            if why != DIFFER:
+                return Reuse(Way.FEATURES, f"the image's prefix cannot be reused: {why}") if why else Reuse(Way.PREFIX)
+    together = _try(lambda: plain_inputs(model, processor, prompts), model, config)
+    rounding = EXACT if is_exact else 1e-1
     noise = torch.inf if isinstance(together, str) else float((together - alone).abs().max())
     if noise > rounding * spread:
         why = together if isinstance(together, str) else "padding changes the scores"
@@ -78,22 +91,49 @@ def _try_out(model: Any, processor: Any, family: ForwardInputs, reuse: bool, wat
         return Reuse(Way.PLAIN, "not asked for")
     if not family.takes_features:
         return Reuse(Way.PLAIN, "the forward pass takes no visual features computed before")
-
-    cache = FeatureCache(2**26)
-    allowed = max(1e-3 * spread, 4 * noise)
-
-    def differs(build: Callable[[], dict[str, Any] | None]) -> str:
-        scores = _try(build, model, config)
-        if isinstance(scores, str):
-            return scores
-        return "" if float((scores - alone).abs().max()) <= allowed else "the scores differ"
-
-    pad = config.pad_token_id
-    if why := differs(lambda: feature_inputs(model, family, cache, prompts, pad)):
+    allowed = max(EXACT * spread, 4 * noise)
+    if why := tried.features(0, allowed):
         return Reuse(Way.PLAIN, f"visual features cannot be reused: {why}")
-    if why := differs(lambda: prefix_inputs(model, family, cache, [prompts[:2], prompts[2:]], config, watch)):
+    if why := tried.prefixes(allowed):
         return Reuse(Way.FEATURES, f"the image's prefix cannot be reused: {why}")
     return Reuse(Way.PREFIX)
+
+
+class _Tried:
+    """The two faster ways on the drawn prompts, beside the scores of each prompt alone."""
+
+    def __init__(
+        self,
+        model: Any,
+        family: ForwardInputs,
+        prompts: Sequence[Prepared],
+        alone: Tensor,
+        config: GenerationConfig,
+        watch: Watch,
+    ) -> None:
+        self._model, self._family, self._config, self._watch = model, family, config, watch
+        self._prompts, self._alone = prompts, alone  # (prompts, vocabulary)
+        self._cache = FeatureCache(2**26)
+
+    def features(self, first: int, allowed: float) -> str:
+        """Why the prompts from `first` on cannot share visual features and a batch; empty where they can."""
+        prompts, pad = self._prompts[first:], self._config.pad_token_id
+        return self._why_not(
+            lambda: feature_inputs(self._model, self._family, self._cache, prompts, pad), first, allowed
+        )
+
+    def prefixes(self, allowed: float) -> str:
+        """Why they cannot share what is read up to the end of an image; empty where they can."""
+        groups = [self._prompts[:2], self._prompts[2:]]
+        return self._why_not(
+            lambda: prefix_inputs(self._model, self._family, self._cache, groups, self._config, self._watch), 0, allowed
+        )
+
+    def _why_not(self, build: Callable[[], dict[str, Any] | None], first: int, allowed: float) -> str:
+        scores = _try(build, self._model, self._config)
+        if isinstance(scores, str):
+            return scores
+        return "" if float((scores - self._alone[first:]).abs().max()) <= allowed else DIFFER
 
 
 def _try(build: Callable[[], dict[str, Any] | None], model: Any, config: GenerationConfig) -> Tensor | str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from holisafe._assets import asset_folder
+from holisafe._cache import cache_folder
 from holisafe.checkpoints.adapter import ADAPTER_FILE, merge_adapter
 from holisafe.checkpoints.tuned import ADAPTER, GUARD, fill_parts
 from holisafe.errors import ModelError
@@ -160,11 +160,11 @@ def _loaded(
 
 def _kept(name: str, build: Callable[[], Any]) -> Path:
     """The checkpoint of that name in the cache, made if it is not there."""
-    folder = _cache() / name
+    folder = cache_folder() / name
     if folder.is_dir():
         return folder
-    _cache().mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix="pocket-", dir=_cache()))
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix="pocket-", dir=cache_folder()))
     try:
         build().save_pretrained(unfinished)
         build_processor().save_pretrained(unfinished)
@@ -173,12 +173,6 @@ def _kept(name: str, build: Callable[[], Any]) -> Path:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
-
-
-def _cache() -> Path:
-    if folder := os.environ.get("HOLISAFE_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "holisafe"
 
 
 def _fingerprint(*folders: Path) -> str:

@@ -35,7 +35,8 @@ const cutText = (tag, name, text, more) => {
 
 const answerOf = (answer) => {
   const [letter, name] = gallery.data.runs[answer.run];
-  const made = make("div", "answer", make("p", "tags", make("span", "letter", letter), " ", make("span", "name", name)));
+  const made = make("div", "answer", make("p", "tags", make("span", "letter", letter), " ", make("span", "name", name),
+    ...(answer.epoch ? [" ", make("span", "epoch", `epoch ${answer.epoch}`)] : [])));
   made.append(make("p", "tags", ...answer.marks.map(([judge, outcome, kind]) =>
     ofJudge(make("span", `tag ${kind.replace(" ", "-")}`, `${SIGNS[kind] ?? "?"} ${judge}: ${outcome} `,
       make("span", "sr", `(${kind})`)), judge))));
@@ -58,7 +59,7 @@ const verdictsOf = (sample) => gallery.data.judges.flatMap((judge) => {
     const [letter, name] = gallery.data.runs[answer.run];
     return answer.marks.filter(([by]) => by === judge).flatMap(([, outcome, kind]) => {
       const tag = make("span", `tag ${kind.replace(" ", "-")}`, `${letter} ${SIGNS[kind] ?? "?"}`, make("span", "sr", kind));
-      tag.title = `${name}: ${outcome}`;
+      tag.title = `${name}${answer.epoch ? `, epoch ${answer.epoch}` : ""}: ${outcome}`;
       return [tag, " "];
     });
   });
