@@ -14,7 +14,7 @@ import typer
 
 from holisafe.cli._options import Attention, Dtype, Revision, TrustRemoteCode
 from holisafe.cli._tune_progress import resumable_tuning, show_steps
-from holisafe.cli._tune_settings import overridden
+from holisafe.cli._tune_settings import named_values, overridden
 from holisafe.cli._tune_tables import print_losses, print_plan
 
 IMAGES_LEFT_OUT = 1
@@ -132,6 +132,22 @@ def tune(
         str | None,
         typer.Option(help="cpu or cuda; choose among GPUs with CUDA_VISIBLE_DEVICES.", show_default="cuda if present"),
     ] = None,
+    fsdp: Annotated[
+        bool,
+        typer.Option(
+            "--fsdp",
+            help="Shard weights, gradients and optimizer state over the processes of torchrun or accelerate launch "
+            "(FSDP2).",
+        ),
+    ] = False,
+    fsdp_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Setting of FSDP with transformers' name, such as reshard_after_forward=false, cpu_offload=true, "
+            "state_dict_type=FULL_STATE_DICT; may be given more than once.",
+        ),
+    ] = None,
     dtype: Dtype = None,
     attention: Attention = None,
     revision: Revision = None,
@@ -231,6 +247,8 @@ def tune(
         "guard": guard_head if kept is None or kept.guard is None or guard_head is False else kept.guard,
     }
     while_it_trains: dict[str, Any] = {
+        "fsdp": fsdp,
+        "fsdp_config": named_values("--fsdp-config", fsdp_config or []),
         "save_steps": save_steps,
         "logging_steps": logging_steps,
         "eval_steps": eval_steps,

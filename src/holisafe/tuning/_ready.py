@@ -23,8 +23,8 @@ from holisafe.models.spec import Dtype
 from holisafe.records import Sample
 from holisafe.taxonomy import Combination
 from holisafe.tuning._config import TuneConfig
-from holisafe.tuning._folder import process
 from holisafe.tuning._mix import draw_equally, group_by_length, mix
+from holisafe.tuning._processes import process
 from holisafe.tuning._progress import OnStage, untold
 from holisafe.tuning._samples import SkippedSample, TrainingData, find_unfit
 

@@ -22,10 +22,12 @@ from holisafe.models import ModelSpec
 from holisafe.models.loading import looks_local
 from holisafe.records import Sample
 from holisafe.tuning._bounds import Bounds
+from holisafe.tuning._checkpoint import last_checkpoint
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._evaluate import LOG_ROW, SliceEvaluation
-from holisafe.tuning._folder import RunLog, check_same, keep_request, process, read_request
+from holisafe.tuning._folder import RunLog, check_same, keep_request, read_request, settings_without_accumulation
 from holisafe.tuning._parts import configure_trainable_parts
+from holisafe.tuning._processes import fsdp_options, process, process_count, wants_shards
 from holisafe.tuning._progress import OnStage, Progress, untold
 from holisafe.tuning._ready import Ready, guard_for, make_ready, step_count, tunable
 from holisafe.tuning._result import choose_checkpoint, describe, fill_from, learned_parts
@@ -33,7 +35,7 @@ from holisafe.tuning._samples import SkippedSample, TrainingData, read_training
 from holisafe.tuning._save import save_tuned
 from holisafe.tuning._slice import calibration_slice
 from holisafe.tuning._trackers import trackers
-from holisafe.tuning._trainer import GuardedTrainer, last_checkpoint
+from holisafe.tuning._trainer import GuardedTrainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ def tune(
     general: str | Path | Sequence[Sample] | None = None,
     guard: GuardConfig | bool | None = None,
     recipe: str | None = None,
+    fsdp: bool = False,
+    fsdp_config: Mapping[str, Any] | None = None,
     save_steps: int = 100,
     logging_steps: int = 10,
     eval_steps: int | None = None,
@@ -96,7 +100,8 @@ def tune(
 
     A run that was interrupted, also by a kill at any moment, resumes when called again with the same
     arguments, to the same weights (bit for bit on one process of a CPU); one that is complete is read back. Under
-    `accelerate launch` or `torchrun` all processes call it.
+    `accelerate launch` or `torchrun` all processes call it. Their number may change between calls, as long as
+    `gradient_accumulation_steps` × processes is the same; dropout is then drawn anew.
 
     Args:
         model: "pocket", a folder with a checkpoint or a tuned model, or a Hub id; or a `ModelSpec` with one of these
@@ -111,6 +116,10 @@ def tune(
             where the method asks for it; False for no guard; None for what the method does by default. A tuned
             model's guard learns on where it has these parts; any other is new.
         recipe: Name of the recipe that the settings come from, to be written down.
+        fsdp: Whether weights, gradients and the optimizer's state are sharded over the processes (FSDP2); also without
+            it where `accelerate launch` asks for it.
+        fsdp_config: Settings of it with the names of `TrainingArguments.fsdp_config`, such as reshard_after_forward
+            and state_dict_type ("SHARDED_STATE_DICT" when not given).
         save_steps: Optimizer steps between checkpoints.
         logging_steps: Optimizer steps between lines of the log.
         eval_steps: Optimizer steps between evaluations on a calibration slice; none are made when None, unless
@@ -131,6 +140,8 @@ def tune(
     """
     check_type(config, (TuneConfig, NoneType), "config")
     config, folder, spec, on_stage = config or TuneConfig(), Path(out), tunable(model), on_stage or untold
+    options = fsdp_options(fsdp, fsdp_config)
+    wants_shards(fsdp)
     on_stage("reading data", 0, 0)
     parts = guard_for(config, guard, spec.source)
     training = read_training(data, split, general, parts, config)
@@ -162,6 +173,7 @@ def tune(
             logging_steps=logging_steps,
             use_cpu=ready.on_cpu,
             report_to=trackers(),
+            **options,
         )
         trainer.remove_callback(PrinterCallback)  # standard output is not the trainer's
         for callback in [log, *([] if progress is None else [_Steps(progress, on_stage)])]:
@@ -225,7 +237,8 @@ def _asked(model: str, training: TrainingData, config: TuneConfig, guard: GuardC
         "data_sha256": datasets.fingerprint(training.samples),
         "general_sha256": datasets.fingerprint(training.general) if training.general else None,
         "guard": None if guard is None else guard.to_json(),
-        "settings": config.to_json(),
+        "settings": settings_without_accumulation(config),
+        "batches_per_step": config.gradient_accumulation_steps * process_count(),
     }
 
 
