@@ -141,8 +141,8 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         self._replicated = prepare_shards(self, learned_weights(self.model).values()) if is_sharded else []
         if self.is_world_process_zero():
             keep_settings(folder, settings)
-        self._frozen = _frozen_modules(self.model)
-        self._checkpointed = _passed_through(self.model) if config.gradient_checkpointing else []
+        self._frozen = frozen_modules(self.model)
+        self._checkpointed = passed_through(self.model) if config.gradient_checkpointing else []
         self.add_callback(_Intervals())
         self.features = FrozenFeatures(self.model, why_not=self._why_not_cached())
         # the loss of a batch is its share of the step's, so that the trainer must not divide it again
@@ -328,17 +328,17 @@ def _count(term: LossTerm) -> Tensor:
     return torch.tensor(term.count, dtype=torch.float64, device=term.sum.device)
 
 
-def _frozen_modules(module: nn.Module) -> list[nn.Module]:
+def frozen_modules(module: nn.Module) -> list[nn.Module]:
     """The largest modules that have weights of which none learns."""
     weights = list(module.parameters())
     if not weights:
         return []
     if not any(weight.requires_grad for weight in weights):
         return [module]
-    return [each for child in module.children() for each in _frozen_modules(child)]
+    return [each for child in module.children() for each in frozen_modules(child)]
 
 
-def _passed_through(model: nn.Module) -> list[nn.Module]:
+def passed_through(model: nn.Module) -> list[nn.Module]:
     """Frozen layers of the language model, while gradients go through them to what comes before.
 
     transformers recomputes the activations of layers that train, and these would keep theirs.
