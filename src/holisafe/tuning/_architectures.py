@@ -31,21 +31,23 @@ def architecture_names() -> list[str]:
     return sorted(each.name.removesuffix(".json") for each in _FILES.iterdir() if each.name.endswith(".json"))
 
 
+def read_architecture(name: str) -> dict[str, Any]:
+    """The values of one of `architecture_names()`."""
+    return dict(json.loads((_FILES / f"{name}.json").read_text("utf-8")))
+
+
 def architecture_of(model: str) -> dict[str, Any]:
     """The architecture of a Hub id.
 
     Raises:
         TuningError: There is none of it.
     """
-    found = {}
-    for name in architecture_names():
-        values = json.loads((_FILES / f"{name}.json").read_text("utf-8"))
-        found[values["model"]] = values
+    found = {values["model"]: values for values in map(read_architecture, architecture_names())}
     if model not in found:
         raise TuningError(
             f"the architecture of {model or 'the model'} is not among those shipped ({', '.join(found)}); give MODEL"
         )
-    return dict(found[model])
+    return found[model]
 
 
 def build_architecture(model: str) -> Any:

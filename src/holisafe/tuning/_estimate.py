@@ -39,7 +39,7 @@ GATHERED_LAYERS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class GpuNeeds:
     """What one GPU holds at once, in bytes.
 
     Attributes:
@@ -78,13 +78,13 @@ class Estimate:
         batch_size: Samples of a micro-batch.
         tokens: Tokens of its longest sample, visual ones included.
         flops: Floating-point operations of a micro-batch, forward and backward.
-        parts: Each number of GPUs with and without shards.
+        gpus: What each GPU needs, for each number of GPUs, with and without shards.
     """
 
     batch_size: int
     tokens: int
     flops: int
-    parts: Sequence[Part]
+    gpus: Sequence[GpuNeeds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def _micro_batch(model: Any, config: TuneConfig, batch: Mapping[str, Any]) -> tu
         return shapes.peak_apart - before, shapes.flops
 
 
-def _part(model: Any, config: TuneConfig, count: int, sharded: bool, activations: int, seconds: float) -> Part:
+def _part(model: Any, config: TuneConfig, count: int, sharded: bool, activations: int, seconds: float) -> GpuNeeds:
     batches = config.gradient_accumulation_steps
     accumulation = batches // count if batches % count == 0 else None
     replicated = {id(weight) for weight in _replicated(model)}
@@ -164,7 +164,7 @@ def _part(model: Any, config: TuneConfig, count: int, sharded: bool, activations
         weights += held
         gradients += held if weight.requires_grad else 0
     weights += sum(buffer.nbytes for buffer in model.buffers())
-    return Part(
+    return GpuNeeds(
         processes=count,
         sharded=sharded,
         accumulation=accumulation,

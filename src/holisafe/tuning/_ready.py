@@ -147,7 +147,7 @@ def _drawn(fit: TrainingData, config: TuneConfig) -> list[Sample]:
     Raises:
         TuningError: The data cannot be balanced, or the method does not balance them as the settings say.
     """
-    count = _count(config, len(fit.samples))
+    count = count_drawn(config, len(fit.samples))
     general: dict[str, Any] = {"general": fit.general, "general_share": config.general_share}
     if config.method_part.is_balanced:
         return mix(
@@ -230,7 +230,7 @@ def _longest(model: Any, config: TuneConfig) -> int | None:
     return min(limits, default=None)
 
 
-def _count(config: TuneConfig, samples: int) -> int:
+def count_drawn(config: TuneConfig, samples: int) -> int:
     """How many samples are drawn: epochs are passes over the safety data, beside which general data come."""
     if config.max_steps is not None:
         return config.max_steps * config.batch_size * config.gradient_accumulation_steps * process()[1]

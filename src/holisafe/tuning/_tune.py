@@ -29,8 +29,8 @@ from holisafe.tuning._folder import RunLog, check_same, keep_request, read_reque
 from holisafe.tuning._parts import configure_trainable_parts
 from holisafe.tuning._processes import fsdp_options, process, process_count, wants_shards
 from holisafe.tuning._progress import OnStage, Progress, untold
-from holisafe.tuning._ready import Ready, guard_for, make_ready, step_count, tunable
-from holisafe.tuning._result import choose_checkpoint, describe, fill_from, learned_parts
+from holisafe.tuning._ready import Ready, guard_for, make_ready, tunable
+from holisafe.tuning._result import choose_checkpoint, describe, fill_from
 from holisafe.tuning._samples import SkippedSample, TrainingData, read_training
 from holisafe.tuning._save import save_tuned
 from holisafe.tuning._slice import calibration_slice
@@ -51,29 +51,6 @@ class Tuned:
     folder: Path
     description: Mapping[str, Any]
     was_there: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run would do.
-
-    Attributes:
-        learned: Parameters and peak learning rate of each part that learns, by name.
-        parameters: Of the whole model, guard and adapter included.
-        by_combination: How many samples of each combination would be drawn; "general" for general data.
-        steps: Optimizer steps.
-        longest: Most tokens of a sample; None for any.
-        skipped: Samples that would not be learned from.
-        broken: Records that cannot be read.
-    """
-
-    learned: Mapping[str, Mapping[str, Any]]
-    parameters: int
-    by_combination: Mapping[str, int]
-    steps: int
-    longest: int | None
-    skipped: Sequence[SkippedSample]
-    broken: int
 
 
 def tune(
@@ -197,36 +174,6 @@ def tune(
             save_tuned(fill_from(whole, checkpoint), folder / TUNED, description, images)
         trainer.accelerator.wait_for_everyone()
         return Tuned(folder / TUNED, description)
-
-
-def plan(
-    model: str | Path | ModelSpec,
-    data: str | Path | Sequence[Sample],
-    config: TuneConfig | None = None,
-    *,
-    split: str | None = None,
-    general: str | Path | Sequence[Sample] | None = None,
-    guard: GuardConfig | bool | None = None,
-) -> Plan:
-    """Say what `tune` would do with these arguments: it reads the data and the model, and trains and writes nothing.
-
-    Raises:
-        HoliSafeError: As `tune` does before it trains.
-    """
-    config, spec = config or TuneConfig(), tunable(model)
-    parts = guard_for(config, guard, spec.source)
-    training = read_training(data, split, general, parts, config)
-    ready = make_ready(spec, training, config, parts, None)
-    adapted = configure_trainable_parts(ready.loaded.model, config)
-    return Plan(
-        learned=learned_parts(adapted, config),
-        parameters=sum(weight.numel() for weight in adapted.parameters()),
-        by_combination=ready.counts(ready.drawn),
-        steps=step_count(config, len(ready.drawn)),
-        longest=ready.longest,
-        skipped=ready.skipped,
-        broken=training.broken,
-    )
 
 
 def _asked(model: str, training: TrainingData, config: TuneConfig, guard: GuardConfig | None) -> dict[str, Any]:
