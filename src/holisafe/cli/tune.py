@@ -338,7 +338,9 @@ def tune(
 
 def _show_plan(planned: Plan, config: TuneConfig, speed: Speed, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({**asdict(planned), "settings": config.to_json(), "speed": asdict(speed)}))
+        found = {"estimate": None if planned.estimate is None else planned.estimate.to_json()}
+        told = {**asdict(planned), **found, "settings": config.to_json(), "speed": asdict(speed)}
+        typer.echo(json.dumps(told))
     else:
         print_plan(planned, config, speed)
     _end(_counts(planned.skipped, planned.broken))

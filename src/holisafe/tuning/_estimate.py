@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -85,6 +85,10 @@ class Estimate:
     tokens: int
     flops: int
     gpus: Sequence[GpuNeeds]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, with the `total` of each number of GPUs."""
+        return asdict(self) | {"gpus": [asdict(each) | {"total": each.total} for each in self.gpus]}
 
 
 @dataclass(frozen=True, slots=True)
