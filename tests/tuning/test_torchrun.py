@@ -26,7 +26,7 @@ from tuning.tiny_run import SETTINGS, write_data, write_model
 
 pytestmark = pytest.mark.slow
 
-STEPS = 40
+STEPS = 16
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +39,17 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     }
     (folder / "recipe.json").write_text(json.dumps(recipe))
     given = ["--data", str(write_data(folder / "data")), "--recipe", str(folder / "recipe.json"), "--device", "cpu"]
-    return ["tune", str(write_model(folder / "model")), *given, "--batch-size", "2", "--save-steps", "2"]
+    return ["tune", str(write_model(folder / "model")), *given, "--batch-size", "1", "--save-steps", "2"]
 
 
 def alone(command: list[str], out: Path) -> subprocess.CompletedProcess[str]:
-    given = [*command, "--out", str(out), "--gradient-accumulation-steps", "2"]
+    given = [*command, "--out", str(out), "--gradient-accumulation-steps", "4"]
     return subprocess.run([sys.executable, "-m", "holisafe", *given], capture_output=True, text=True)
 
 
 def sharded(command: list[str], out: Path) -> subprocess.Popen[str]:
     launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-    given = [*command, "--out", str(out), "--gradient-accumulation-steps", "1", "--fsdp"]
+    given = [*command, "--out", str(out), "--gradient-accumulation-steps", "2", "--fsdp"]
     return subprocess.Popen(
         [sys.executable, *launch, "-m", "holisafe", *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -100,7 +100,7 @@ def synthetic_batch(
     text = torch.full((rows, text_tokens), 5)
     image = torch.full((rows, images * count), int(shapes.image_token_id))
     gap = torch.full((rows, 1), 5)  # images side by side are one to some families
-    shown = torch.cat([torch.cat([part, gap], 1) for part in image.split(count, 1)], 1)
+    shown = torch.cat([torch.cat([part, gap], 1) for part in torch.split(image, count, 1)], 1)
     ids = torch.cat([text[:, :question], shown, text[:, question:]], 1)  # (rows, tokens)
     labels = torch.full_like(ids, IGNORED)
     labels[:, question + shown.shape[1] :] = 5

@@ -71,7 +71,7 @@ def save_weights(model: nn.Module, folder: Path, in_shards: bool, *, writes: boo
     learned = learned_weights(model)
     if in_shards:
         broken = [name for name, tensor in learned.items() if not _is_finite(own_part(tensor))]
-        if names := [name for each in _from_all(broken) for name in each]:
+        if names := [str(name) for each in _from_all(broken) for name in each]:
             return names[0]
         _write_shards({"model": {name: tensor.detach() for name, tensor in learned.items()}}, folder / WEIGHT_SHARDS)
         return None
@@ -237,10 +237,11 @@ def keep_settings(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def _write_shards(tensors: dict[str, Any], folder: Path) -> None:
-    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(tensors, storage_writer=checkpoint.FileSystemWriter(folder))
+    save(tensors, storage_writer=FileSystemWriter(folder))
 
 
 def _read_shards(folder: Path) -> dict[str, Tensor]:
@@ -258,19 +259,20 @@ def _read_shards_into(places: dict[str, Tensor], folder: Path, *, alone: bool = 
         folder: The shards.
         alone: Whether this process reads without the others.
     """
-    from torch.distributed import checkpoint
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     if not alone and distributed.is_initialized():
-        checkpoint.load(places, storage_reader=checkpoint.FileSystemReader(folder))
+        load(places, storage_reader=FileSystemReader(folder))
         return places
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # as it shall be
-        checkpoint.load(places, storage_reader=checkpoint.FileSystemReader(folder), no_dist=True)
+        load(places, storage_reader=FileSystemReader(folder), no_dist=True)
     return places
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
-    from torch.distributed.checkpoint import FileSystemReader
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
 
     return dict(FileSystemReader(folder).read_metadata().state_dict_metadata)
 

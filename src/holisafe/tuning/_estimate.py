@@ -15,7 +15,8 @@ Not in it: the CUDA context (about 0.5 GiB), NCCL's buffers, fragmentation, work
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -137,7 +138,10 @@ def _micro_batch(model: Any, config: TuneConfig, batch: Mapping[str, Any]) -> tu
     """The most bytes that a micro-batch holds beside weights and their gradients, and its operations."""
     method, settings = config.method_part, config.method_config
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        with warnings.catch_warnings():
+            # its new name is not in all supported versions of transformers
+            warnings.filterwarnings("ignore", "`gradient_checkpointing_enable` is deprecated", FutureWarning)
+            model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
     for module in frozen_modules(model):
         module.eval()
@@ -151,7 +155,7 @@ def _micro_batch(model: Any, config: TuneConfig, batch: Mapping[str, Any]) -> tu
                 with torch.no_grad():
                     batch = {**batch, **method.reference(model, batch, settings)}
             total = method.loss(model, batch, settings).total()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         return shapes.peak_apart - before, shapes.flops
 
 
@@ -185,12 +189,17 @@ def _gathered(model: Any, config: TuneConfig) -> int:
     """Bytes of whole weights that a process has at once."""
     base = base_model(model)
     kinds = set(base._no_split_modules or ())
+    is_half = config.precision is Precision.BFLOAT16
     layers = [module for module in base.modules() if type(module).__name__ in kinds]
     inside = {id(weight) for layer in layers for weight in layer.parameters()}
     apart = inside | {id(weight) for weight in _replicated(model)}
-    size = (lambda weight: 2 * weight.numel()) if config.precision is Precision.BFLOAT16 else (lambda each: each.nbytes)
-    largest = max((sum(size(weight) for weight in layer.parameters()) for layer in layers), default=0)
-    return GATHERED_LAYERS * largest + sum(size(weight) for weight in base.parameters() if id(weight) not in apart)
+    largest = max((_size(layer.parameters(), is_half) for layer in layers), default=0)
+    rest = (weight for weight in base.parameters() if id(weight) not in apart)
+    return GATHERED_LAYERS * largest + _size(rest, is_half)
+
+
+def _size(weights: Iterable[nn.Parameter], is_half: bool) -> int:
+    return sum(2 * weight.numel() if is_half else weight.nbytes for weight in weights)
 
 
 def _replicated(model: Any) -> Iterator[nn.Parameter]:

@@ -71,7 +71,7 @@ def write_launch_config(folder: Path, gpus: int, *, fsdp: bool, on_cpu: bool = F
     Raises:
         TuningError: As `launch_config`, or the file cannot be written.
     """
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     config = launch_config(gpus, fsdp=fsdp, on_cpu=on_cpu)
     path = folder / f"accelerate-{gpus}{'-fsdp' if fsdp else ''}.yaml"

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import flop_registry
 from holisafe.errors import TuningError
 
 
-class Shapes(TorchDispatchMode):
+class Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Within it, operations on weights without numbers are counted and not computed.
 
     Attributes:
@@ -33,7 +33,7 @@ class Shapes(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = self.gradients = self.peak = self.peak_apart = self.flops = 0
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._held: dict[int, weakref.ref[Any]] = {}
@@ -116,7 +116,7 @@ def without_numbers(model: nn.Module) -> Iterator[Shapes]:
     made.clear()
     for weight in model.parameters():
         if weight.requires_grad:
-            weight.register_post_accumulate_grad_hook(_once(shapes))
+            weight.register_post_accumulate_grad_hook(_once(shapes))  # type: ignore[no-untyped-call]
     shapes.reset()
     with shapes:
         yield shapes

@@ -81,7 +81,8 @@ def prepare_shards(trainer: Any, learned: Iterable[Tensor]) -> list[Tensor]:
 
 def saves_shards(trainer: Any) -> bool:
     """Whether each process writes its own part of a checkpoint."""
-    return trainer.is_fsdp_enabled and "SHARDED" in str(trainer.accelerator.state.fsdp_plugin.state_dict_type)
+    is_sharded: bool = trainer.is_fsdp_enabled
+    return is_sharded and "SHARDED" in str(trainer.accelerator.state.fsdp_plugin.state_dict_type)
 
 
 def average_gradients(weights: Sequence[Tensor]) -> None:
@@ -94,7 +95,7 @@ def average_gradients(weights: Sequence[Tensor]) -> None:
     found = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in with_one]
     flat = torch.cat([gradient.float().flatten() for gradient in found])  # (numbers,)
     distributed.all_reduce(flat)
-    parts = (flat / distributed.get_world_size()).split([gradient.numel() for gradient in found])
+    parts = torch.split(flat / distributed.get_world_size(), [gradient.numel() for gradient in found])
     for weight, part in zip(with_one, parts, strict=True):
         weight.grad = part.view_as(weight).to(weight.dtype)
 

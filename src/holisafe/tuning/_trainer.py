@@ -122,7 +122,7 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
                 logging_nan_inf_filter=False,
                 remove_unused_columns=False,
                 train_sampling_strategy="sequential",
-                **{"report_to": [], "disable_tqdm": True, **_checkpointing(config), **options},
+                **{"report_to": [], "disable_tqdm": True, **_checkpointing(config), **_reducing(is_sharded), **options},
             ),
             train_dataset=list(samples),
             data_collator=self.method.collator(
@@ -251,7 +251,7 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         """Shard on a CPU too, where accelerate by itself copies the whole model to each process (DDP)."""
         super().create_accelerator_and_postprocess()
         if wants_shards(self.args.fsdp) and not self.is_fsdp_enabled:
-            self.is_fsdp_enabled = on_cpu(self.accelerator.state, self.args.fsdp_plugin_args)
+            self.is_fsdp_enabled: bool = on_cpu(self.accelerator.state, self.args.fsdp_plugin_args)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """A micro-batch's loss; after the last one of a step, all processes have the same gradient of the guard."""
@@ -315,6 +315,12 @@ def _checkpointing(config: TuneConfig) -> dict[str, bool]:
     names = {field.name for field in dataclasses.fields(TrainingArguments)}
     name = "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
     return {name: True} if config.gradient_checkpointing else {}
+
+
+def _reducing(is_sharded: bool) -> dict[str, Any]:
+    """The option to reduce gradients after each micro-batch, since those that wait to be reduced are whole."""
+    always = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+    return {"accelerator_config": always} if is_sharded else {}
 
 
 class _Intervals(TrainerCallback):  # type: ignore[misc]
