@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from accelerate.commands.launch import launch_command_parser
+from torch.distributed.run import get_args_parser
 from typer.testing import CliRunner
 
 from docs.snippets import PAGES, ROOT, Block, add_runs, blocks, commands, make_place
@@ -117,7 +118,7 @@ def _run_command(block: Block, words: list[str]) -> None:
     program, *rest = [STANDS_FOR.get(word, word) for word in words]
     where = f"{block.page}:{block.line}: {' '.join(words)}"
     if program == "holisafe":
-        small = [] if {"--dry-run", "--help", "-h"} & set(rest) else _small(rest)
+        small = [] if {"--dry-run", "--launcher", "--help", "-h"} & set(rest) else _small(rest)
         told = CliRunner().invoke(app, [*rest, *small])
         stands_in = MOCK in rest or any("guards/" in word for word in rest)  # models that judge at random
         unread = stands_in and "gave no verdict on any of" in told.output
@@ -130,6 +131,11 @@ def _run_command(block: Block, words: list[str]) -> None:
         launched = launch_command_parser().parse_args(rest[1:])
         assert launched.module and launched.num_processes == 4, where
         _run_command(block, [launched.training_script, *launched.training_script_args, "--device", "cpu"])
+    elif program == "torchrun":
+        launched = get_args_parser().parse_args(rest)
+        assert launched.module and launched.nproc_per_node == "8", where
+        alone = [word for word in launched.training_script_args if word != "--fsdp"]  # which takes several processes
+        _run_command(block, [launched.training_script, *alone, "--device", "cpu"])
     elif program == "make":
         assert subprocess.run(["make", "-n", *rest], cwd=ROOT, capture_output=True).returncode == 0, where
     elif program in ("pip", "uv"):

@@ -18,8 +18,8 @@ from holisafe.guard import GuardConfig
 from holisafe.models.pocket._vision import EfficientNetLiteConfig
 from holisafe.tuning import Collator, TuneConfig
 from holisafe.tuning._cache import FrozenFeatures
+from holisafe.tuning._checkpoint import LEARNED_FILE
 from holisafe.tuning._parts import configure_trainable_parts
-from holisafe.tuning._trainer import LEARNED_FILE
 from tiny_models import FAMILIES, TEXT, Tiny
 from tuning.data import SETTINGS, loss_of, mixed, picture, sample, with_rates
 from tuning.train_tiny import trainer

@@ -31,7 +31,7 @@ from holisafe.records import ImageRef, Outcome, Response, Sample
 from holisafe.taxonomy import Category, Combination, GuardLabel
 from holisafe.tuning import Bounds, Collator, GuardedTrainer, SliceEvaluation, TuneConfig, calibration_slice, trackers
 from holisafe.tuning._bounds import Stop
-from holisafe.tuning._trainer import LEARNED_FILE
+from holisafe.tuning._checkpoint import LEARNED_FILE
 from tuning.data import SETTINGS, held_out, loss_of, picture, safe, sample, with_rates
 from tuning.train_tiny import samples, trainer
 

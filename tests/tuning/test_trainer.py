@@ -24,7 +24,7 @@ from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig, guard_of
 from holisafe.guard.attach import base_model
 from holisafe.tuning import Collator, GuardedTrainer
-from holisafe.tuning._trainer import LEARNED_FILE, last_checkpoint
+from holisafe.tuning._checkpoint import LEARNED_FILE, last_checkpoint
 from tuning import train_tiny
 from tuning.data import SETTINGS, loss_of, sample, with_rates
 from tuning.train_tiny import samples, trainer

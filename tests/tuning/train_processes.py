@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import nn
 from torch.distributed.tensor import DTensor
+from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -27,6 +28,7 @@ from holisafe.guard import guard_of
 from holisafe.records import Behaviour, Sample
 from holisafe.taxonomy import Combination, GuardLabel
 from holisafe.tuning import GuardedTrainer, SliceEvaluation, TuneConfig
+from holisafe.tuning._shards import whole
 from tuning.data import SETTINGS, held_out, picture, sample, with_rates
 
 ALIKE = replace(SETTINGS, lora_dropout=0.0)
@@ -46,19 +48,6 @@ def uneven(count: int = 24) -> list[Sample]:
     return made
 
 
-class OnCpu(GuardedTrainer):
-    """Shards on the CPU as accelerate does on GPUs; by itself it copies the whole model there (DDP)."""
-
-    def create_accelerator_and_postprocess(self) -> None:
-        super().create_accelerator_and_postprocess()
-        plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
-        state = self.accelerator.state
-        if state.mixed_precision != "no":
-            plugin.set_mixed_precision(state.mixed_precision)
-        state.distributed_type, state.fsdp_plugin = DistributedType.FSDP, plugin
-        self.is_fsdp_enabled = True
-
-
 class Seen:
     """A collator that notes the ids of its batches."""
 
@@ -69,6 +58,18 @@ class Seen:
     def __call__(self, samples: Sequence[Sample]) -> Any:
         self.ids.append([each.id for each in samples])
         return self.collate(samples)
+
+
+class Gradient(TrainerCallback):  # type: ignore[misc]
+    """Notes the guard's gradient in the first step, before the optimizer uses it."""
+
+    def __init__(self) -> None:
+        self.of_guard: list[float] = []
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, *, model: Any, **_: Any) -> None:
+        if not self.of_guard:
+            found = [each.grad for name, each in model.named_parameters() if ".guard." in f".{name}"]
+            self.of_guard = torch.cat([whole(each).flatten() for each in found if each is not None]).tolist()
 
 
 def train(
@@ -94,9 +95,11 @@ def train(
     if is_evaluated:
         run.add_callback(SliceEvaluation(run, held_out(), eval_steps=3, max_new_tokens=12, batch_size=1))
     run.data_collator = seen = Seen(run.data_collator)
+    noted = Gradient()
+    run.add_callback(noted)
     run.tune()
-    here, whole = held(run)
-    left = {"ids": seen.ids, "numbers_held": here, "numbers": whole}
+    here, all_ = held(run)
+    left = {"ids": seen.ids, "numbers_held": here, "numbers": all_, "guard_gradient": noted.of_guard}
     (folder / f"process-{run.args.process_index}.json").write_text(json.dumps(left))
     return run
 
@@ -109,31 +112,39 @@ def held(run: GuardedTrainer) -> tuple[int, int]:
 
 
 HALF = replace(ALIKE, gradient_accumulation_steps=1)
-SHARDED: dict[str, Any] = {"config": HALF, "kind": OnCpu, "fsdp": True}
+FULL: dict[str, Any] = {"config": HALF, "fsdp": True}
+SHARDED: dict[str, Any] = {"config": HALF, "fsdp": True, "fsdp_config": {"state_dict_type": "SHARDED_STATE_DICT"}}
 RUNS: dict[str, dict[str, Any]] = {
     "ddp": {"config": HALF},
     "ddp-checkpointing": {"config": replace(HALF, gradient_checkpointing=True)},
     "ddp-23": {"config": HALF, "samples": uneven(23)},
     "ddp-again": {"config": HALF},
     "ddp-evaluated": {"config": HALF, "is_evaluated": True},
-    "ddp-for-fsdp": {"config": HALF, "fsdp": True},
     "fsdp": SHARDED,
     "fsdp-again": SHARDED,
+    "fsdp-full": FULL,
     "fsdp-bfloat16": {**SHARDED, "config": replace(HALF, precision="bfloat16", gradient_checkpointing=True)},
     "fsdp-no-adapter": {**SHARDED, "config": with_rates(HALF, language=None)},
     "fsdp-meta-token": {**SHARDED, "config": replace(HALF, method="meta-token")},
-    "fsdp-first-loads": {**SHARDED, "fsdp_config": {"cpu_ram_efficient_loading": True}},
-    "fsdp-1": {**SHARDED, "fsdp_config": {"version": 1, "sync_module_states": False}},
+    "fsdp-first-loads": {**FULL, "fsdp_config": {"cpu_ram_efficient_loading": True}},
+    "fsdp-1": {**FULL, "fsdp_config": {"version": 1, "sync_module_states": False}},
+    "fsdp-of-one": SHARDED,
+    "ddp-of-fsdp": {"config": HALF},
 }
+"""Runs of two processes; "of-one" resumes what one process began, "ddp-of-fsdp" what FSDP did."""
+
+BEGUN = {"ddp-again": "ddp", "fsdp-again": "fsdp", "fsdp-of-one": "one", "ddp-of-fsdp": "fsdp"}
+"""Runs that resume from the middle of another."""
 
 
 def main(where: Path, names: Sequence[str]) -> None:
-    """Run by run; one of a name that ends in "-again" goes on from the middle of the other."""
+    """Run by run; some go on from the middle of another."""
     for name in names:
+        os.environ.pop("ACCELERATE_USE_FSDP", None)  # accelerate leaves it there
         folder = where / name
-        if name.endswith("-again"):
+        if name in BEGUN:
             if PartialState().is_main_process:
-                shutil.copytree(where / name.removesuffix("-again"), folder)
+                shutil.copytree(where / BEGUN[name], folder)
                 shutil.rmtree(folder / "checkpoint-6")
             PartialState().wait_for_everyone()
         try:

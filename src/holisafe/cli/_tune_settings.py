@@ -23,9 +23,9 @@ def overridden(
     if "num_train_epochs" in changes and "max_steps" not in changes:
         changes["max_steps"] = None
     kept = {} if changes.get("method", config.method) != config.method else config.method_args
-    args = _named_values("--method-args", named["method_args"])
+    args = named_values("--method-args", named["method_args"])
     changes["method_args"] = {**kept, **args}
-    template = _named_values("--chat-template-args", named["chat_template_args"])
+    template = named_values("--chat-template-args", named["chat_template_args"])
     changes["chat_template_args"] = {**config.chat_template_args, **template}
     for text in rates:
         part, equals, value = text.rpartition("=")
@@ -33,7 +33,7 @@ def overridden(
     return replace(config, **changes)
 
 
-def _named_values(option: str, texts: list[str]) -> dict[str, Any]:
+def named_values(option: str, texts: list[str]) -> dict[str, Any]:
     """NAME=VALUE each; a value is JSON where it can be read as such, else a text."""
     from holisafe.errors import TuningError
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from holisafe.tuning import Plan, TuneConfig, Tuned
+    from holisafe.tuning import Estimate, Plan, Speed, TuneConfig, Tuned
 
 
 def print_losses(tuned: Tuned) -> None:
@@ -22,7 +22,8 @@ def print_losses(tuned: Tuned) -> None:
     Console(highlight=False).print(table)
 
 
-def print_plan(planned: Plan, config: TuneConfig) -> None:
+def print_plan(planned: Plan, config: TuneConfig, speed: Speed) -> None:
+    """On standard output: what learns, from what, and what it needs."""
     from rich.console import Console
     from rich.table import Table
 
@@ -43,4 +44,31 @@ def print_plan(planned: Plan, config: TuneConfig) -> None:
         f"{planned.steps:,} optimizer steps of {config.batch_size} × {config.gradient_accumulation_steps} samples "
         f"per process, {longest}; "
         f"method {config.method}, {config.precision}, seed {config.seed}"
+    )
+    if planned.estimate is None:
+        console.print(f"no estimate of memory and time: {planned.why_not}")
+        return
+    _print_needs(console, planned.estimate, planned.steps, speed)
+
+
+def _print_needs(console: Any, found: Estimate, steps: int, speed: Speed) -> None:
+    """Memory of a GPU and time, for each number of GPUs."""
+    from rich.table import Table
+
+    table = Table(
+        "GPUs", "", "micro-batches", "weights", "gradients", "optimizer", "activations", "communication",
+        "GiB per GPU", "s per step", "hours",
+        title=f"Per GPU in GiB, with micro-batches of {found.batch_size} × {found.tokens} tokens",
+        title_justify="left",
+    )  # fmt: skip
+    for each in found.gpus:
+        held = (each.weights, each.gradients, each.optimizer, each.activations, each.communication, each.total)
+        kind = "FSDP2" if each.sharded else "DDP" if each.processes > 1 else ""
+        times = ["", ""] if each.seconds is None else [f"{each.seconds:.1f}", f"{each.seconds * steps / 3600:.1f}"]
+        micro = "do not divide" if each.accumulation is None else str(each.accumulation)
+        table.add_row(str(each.processes), kind, micro, *(f"{value / 2**30:.2f}" for value in held), *times)
+    console.print(table)
+    console.print(
+        f"{found.flops / 1e12:.2f} TFLOP per micro-batch; time at {speed.mfu:.0%} of {speed.tflops:g} TFLOP/s per GPU "
+        "(--mfu, --tflops), communication and loading of data not counted"
     )

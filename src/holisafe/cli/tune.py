@@ -8,14 +8,18 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from holisafe.cli._options import Attention, Dtype, Revision, TrustRemoteCode
+from holisafe.cli._tune_launch import print_launch
 from holisafe.cli._tune_progress import resumable_tuning, show_steps
-from holisafe.cli._tune_settings import overridden
+from holisafe.cli._tune_settings import named_values, overridden
 from holisafe.cli._tune_tables import print_losses, print_plan
+
+if TYPE_CHECKING:
+    from holisafe.tuning import Plan, Speed, TuneConfig
 
 IMAGES_LEFT_OUT = 1
 """Exit code where images could not be opened or records are broken; 2 is for what cannot be done at all."""
@@ -28,9 +32,14 @@ def register(app: typer.Typer) -> None:
 
 def tune(
     model: Annotated[
-        str,
-        typer.Argument(metavar="MODEL", help="pocket, a folder with a checkpoint or a tuned model, or a Hub id."),
-    ],
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="pocket, a folder with a checkpoint or a tuned model, or a Hub id. With --dry-run it may be left out: "
+            "memory and time are then those of the recipe's model, whose architecture is shipped.",
+            show_default=False,
+        ),
+    ] = None,
     data: Annotated[str, typer.Option(help="Safety data: name of a data set, a path, or a Hub id.")] = "open",
     split: Annotated[
         str | None, typer.Option(help="Split to train on.", show_default="train; everything in data without splits")
@@ -132,6 +141,22 @@ def tune(
         str | None,
         typer.Option(help="cpu or cuda; choose among GPUs with CUDA_VISIBLE_DEVICES.", show_default="cuda if present"),
     ] = None,
+    fsdp: Annotated[
+        bool,
+        typer.Option(
+            "--fsdp",
+            help="Shard weights, gradients and optimizer state over the processes of torchrun or accelerate launch "
+            "(FSDP2).",
+        ),
+    ] = False,
+    fsdp_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Setting of FSDP with transformers' name, such as reshard_after_forward=false, cpu_offload=true, "
+            "state_dict_type=FULL_STATE_DICT; may be given more than once.",
+        ),
+    ] = None,
     dtype: Dtype = None,
     attention: Attention = None,
     revision: Revision = None,
@@ -164,6 +189,31 @@ def tune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be trained; train and write nothing.")
     ] = False,
+    tflops: Annotated[
+        float, typer.Option(help="With --dry-run: peak of a GPU in TFLOP/s, for the time.", min=0.001)
+    ] = 312.0,
+    mfu: Annotated[
+        float, typer.Option(help="With --dry-run: share of that peak that training reaches, in (0, 1].", max=1)
+    ] = 0.35,
+    num_samples: Annotated[
+        int | None,
+        typer.Option(
+            help="With --dry-run and no MODEL: samples of safety data.", min=1, show_default="HoliSafe's 10215"
+        ),
+    ] = None,
+    text_tokens: Annotated[
+        int, typer.Option(help="With --dry-run and no MODEL: tokens of a sample that are text.", min=2)
+    ] = 256,
+    launcher: Annotated[
+        int | None,
+        typer.Option(
+            metavar="GPUS",
+            help="Write accelerate's configuration for so many GPUs into OUT, and print the command that trains on "
+            "them; train nothing.",
+            show_default="none",
+            min=1,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on standard output: tuned.json, or the plan.")
     ] = False,
@@ -184,7 +234,8 @@ def tune(
     Examples:
       holisafe tune pocket --dry-run
       holisafe tune org/model --recipe qwen2.5-vl-7b --data path --out runs/safe
-      accelerate launch -m holisafe tune org/model --data path --out runs/safe
+      holisafe tune --recipe qwen2.5-vl-7b --dry-run
+      holisafe tune org/model --recipe qwen2.5-vl-7b --data path --out runs/safe --fsdp --launcher 8
     """
     # PEFT asks transformers by a name that transformers is about to drop
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
@@ -207,6 +258,7 @@ def tune(
         method_args = [*(method_args or []), f"scores={json.dumps(scores)}"]
     named = {"method_args": method_args or [], "chat_template_args": chat_template_args or []}
     from holisafe import tuning
+    from holisafe.errors import TuningError
     from holisafe.models import ModelSpec
     from holisafe.tuning import Bounds, read_recipe
 
@@ -217,6 +269,19 @@ def tune(
         attack_success_rate=max_attack_success_rate,
     )
     config = overridden(None if kept is None else kept.config, given, named, learning_rate or [])
+    speed = tuning.Speed(tflops=tflops, mfu=mfu)
+    if model is None:
+        if not dry_run or kept is None:
+            raise TuningError("MODEL: found none; it may be left out with --dry-run and --recipe alone")
+        asked = {} if num_samples is None else {"num_samples": num_samples}
+        _show_plan(
+            tuning.plan_recipe(kept, config, text_tokens=text_tokens, speed=speed, **asked), config, speed, as_json
+        )
+        return
+    folder = out or Path("runs") / _folder_name(model, config.method)
+    if launcher is not None:
+        print_launch(folder, launcher, config.gradient_accumulation_steps, fsdp=fsdp, on_cpu=device == "cpu")
+        return
     spec = ModelSpec.parse(
         model,
         device=device,
@@ -231,20 +296,16 @@ def tune(
         "guard": guard_head if kept is None or kept.guard is None or guard_head is False else kept.guard,
     }
     while_it_trains: dict[str, Any] = {
+        "fsdp": fsdp,
+        "fsdp_config": named_values("--fsdp-config", fsdp_config or []),
         "save_steps": save_steps,
         "logging_steps": logging_steps,
         "eval_steps": eval_steps,
         "bounds": bounds,
     }
     if dry_run:
-        planned = tuning.plan(spec, data, config, **arguments)
-        if as_json:
-            typer.echo(json.dumps({**asdict(planned), "settings": config.to_json()}))
-        else:
-            print_plan(planned, config)
-        _end(_counts(planned.skipped, planned.broken))
+        _show_plan(tuning.plan(spec, data, config, speed=speed, **arguments), config, speed, as_json)
         return
-    folder = out or Path("runs") / _folder_name(model, config.method)
     if os.environ.get("RANK", "0") != "0":  # of several processes, the first speaks
         tuning.tune(spec, data, folder, config, recipe=recipe, **arguments, **while_it_trains)
         return
@@ -273,6 +334,16 @@ def tune(
         typer.echo(f"stopped early {training['stopped']}; kept is what it was at step {training['steps']}", err=True)
     typer.echo(f"the tuned model is in {tuned.folder}; `holisafe bench {folder} --guard own` measures it", err=True)
     _end(tuned.description["data"]["skipped"])
+
+
+def _show_plan(planned: Plan, config: TuneConfig, speed: Speed, as_json: bool) -> None:
+    if as_json:
+        found = {"estimate": None if planned.estimate is None else planned.estimate.to_json()}
+        told = {**asdict(planned), **found, "settings": config.to_json(), "speed": asdict(speed)}
+        typer.echo(json.dumps(told))
+    else:
+        print_plan(planned, config, speed)
+    _end(_counts(planned.skipped, planned.broken))
 
 
 def _folder_name(model: str, method: str) -> str:

@@ -20,20 +20,25 @@ from holisafe.tuning.methods import METHODS, Method, MethodConfig, method_names
 
 if TYPE_CHECKING:
     from holisafe.tuning._collate import Collator
+    from holisafe.tuning._estimate import Estimate, GpuNeeds, Speed, estimate
     from holisafe.tuning._evaluate import Evaluation, SliceEvaluation
     from holisafe.tuning._guard_training import GuardTraining, TrainedGuard, train_guard_on_images
+    from holisafe.tuning._launch import launch_config
     from holisafe.tuning._loss import Loss, LossTerm
     from holisafe.tuning._merge import merge_tuned
     from holisafe.tuning._parts import configure_trainable_parts
+    from holisafe.tuning._plan import Plan, plan, plan_recipe
     from holisafe.tuning._trainer import GuardedTrainer
-    from holisafe.tuning._tune import Plan, Tuned, plan, tune
+    from holisafe.tuning._tune import Tuned, tune
     from holisafe.tuning.methods.star_dss.scoring import Scored, score_answers
 
 __all__ = [
     "METHODS",
     "Bounds",
     "Collator",
+    "Estimate",
     "Evaluation",
+    "GpuNeeds",
     "GuardTraining",
     "GuardedTrainer",
     "Loss",
@@ -47,6 +52,7 @@ __all__ = [
     "Recipe",
     "Scored",
     "SliceEvaluation",
+    "Speed",
     "Stop",
     "TrainedGuard",
     "TuneConfig",
@@ -54,10 +60,13 @@ __all__ = [
     "calibration_slice",
     "check_samples",
     "configure_trainable_parts",
+    "estimate",
+    "launch_config",
     "merge_tuned",
     "method_names",
     "mix",
     "plan",
+    "plan_recipe",
     "read_recipe",
     "recipe_names",
     "score_answers",
@@ -70,19 +79,25 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "Collator": "holisafe.tuning._collate",
+        "Estimate": "holisafe.tuning._estimate",
         "Evaluation": "holisafe.tuning._evaluate",
+        "GpuNeeds": "holisafe.tuning._estimate",
+        "Speed": "holisafe.tuning._estimate",
+        "estimate": "holisafe.tuning._estimate",
+        "launch_config": "holisafe.tuning._launch",
         "GuardTraining": "holisafe.tuning._guard_training",
         "Loss": "holisafe.tuning._loss",
         "GuardedTrainer": "holisafe.tuning._trainer",
         "LossTerm": "holisafe.tuning._loss",
-        "Plan": "holisafe.tuning._tune",
+        "Plan": "holisafe.tuning._plan",
         "Scored": "holisafe.tuning.methods.star_dss.scoring",
         "SliceEvaluation": "holisafe.tuning._evaluate",
         "TrainedGuard": "holisafe.tuning._guard_training",
         "Tuned": "holisafe.tuning._tune",
         "configure_trainable_parts": "holisafe.tuning._parts",
         "merge_tuned": "holisafe.tuning._merge",
-        "plan": "holisafe.tuning._tune",
+        "plan": "holisafe.tuning._plan",
+        "plan_recipe": "holisafe.tuning._plan",
         "score_answers": "holisafe.tuning.methods.star_dss.scoring",
         "train_guard_on_images": "holisafe.tuning._guard_training",
         "tune": "holisafe.tuning._tune",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,11 @@ from transformers import TrainerCallback
 
 from holisafe.checkpoints.tuned import TUNED, UNFINISHED_FILE
 from holisafe.errors import TuningError
+from holisafe.tuning._checkpoint import RECIPE_FILE, check_batches
 from holisafe.tuning._config import TuneConfig
-from holisafe.tuning._trainer import RECIPE_FILE
 
 LOG_FILE = "log.jsonl"
 """One JSON object a line: what is learned from, then each logged step and each evaluation."""
-
-
-def process() -> tuple[int, int]:
-    """Which of how many processes this is, as launchers tell it."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def read_request(folder: Path) -> dict[str, Any] | None:
@@ -38,7 +32,7 @@ def read_request(folder: Path) -> dict[str, Any] | None:
     try:
         request = json.loads(path.read_text("utf-8"))
         return {
-            "asked": dict(request["asked"]),
+            "asked": {"batches_per_step": request["asked"]["batches_per_step"], **request["asked"]},
             "weights_sha256": request["weights_sha256"],
             "guard_sha256": request.get("guard_sha256"),
             "skipped": list(request["skipped"]),
@@ -56,12 +50,20 @@ def check_same(folder: Path, before: Mapping[str, Any] | None, asked: Mapping[st
     if before is None:
         return
     there = dict(before["asked"])
-    there["settings"] = TuneConfig.from_json(there["settings"], str(folder / UNFINISHED_FILE)).to_json()
+    check_batches(folder, there["batches_per_step"], asked["batches_per_step"])
+    there["settings"] = settings_without_accumulation(
+        TuneConfig.from_json(there["settings"], str(folder / UNFINISHED_FILE))
+    )
     one, other = _flat(there), _flat(asked)
     keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
     if keys:
         differences = "; ".join(f"{key} is {_shown(one.get(key))} there, {_shown(other.get(key))} now" for key in keys)
         raise TuningError(f"{folder} holds another run: {differences}. Use the same, or another --out")
+
+
+def settings_without_accumulation(config: TuneConfig) -> dict[str, Any]:
+    """The settings that a resumed run must have again, whatever its number of processes."""
+    return {name: value for name, value in config.to_json().items() if name != "gradient_accumulation_steps"}
 
 
 def keep_request(folder: Path, request: Mapping[str, Any]) -> None:

@@ -197,7 +197,7 @@ def group_by_length(samples: Sequence[Sample], batch_size: int, batches: int, *,
     rng = random.Random(seed)
     ordered: list[Sample] = []
     for start in range(0, len(samples), batch_size * batches):
-        near = sorted(samples[start : start + batch_size * batches], key=_length)
+        near = sorted(samples[start : start + batch_size * batches], key=length_of)
         found = [near[i : i + batch_size] for i in range(0, len(near), batch_size)]
         last = found.pop() if len(found[-1]) < batch_size else []  # it would shift the others
         rng.shuffle(found)
@@ -205,7 +205,7 @@ def group_by_length(samples: Sequence[Sample], batch_size: int, batches: int, *,
     return ordered
 
 
-def _length(sample: Sample) -> tuple[int, int]:
+def length_of(sample: Sample) -> tuple[int, int]:
     """What orders samples as their tokens would: images, then characters."""
     answer = max(len(text or "") for text in (sample.reference, sample.rejected))
     return len(sample.images), sum(len(turn.text) for turn in sample.turns) + answer

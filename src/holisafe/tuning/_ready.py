@@ -23,8 +23,8 @@ from holisafe.models.spec import Dtype
 from holisafe.records import Sample
 from holisafe.taxonomy import Combination
 from holisafe.tuning._config import TuneConfig
-from holisafe.tuning._folder import process
 from holisafe.tuning._mix import draw_equally, group_by_length, mix
+from holisafe.tuning._processes import process
 from holisafe.tuning._progress import OnStage, untold
 from holisafe.tuning._samples import SkippedSample, TrainingData, find_unfit
 
@@ -147,7 +147,7 @@ def _drawn(fit: TrainingData, config: TuneConfig) -> list[Sample]:
     Raises:
         TuningError: The data cannot be balanced, or the method does not balance them as the settings say.
     """
-    count = _count(config, len(fit.samples))
+    count = count_drawn(config, len(fit.samples))
     general: dict[str, Any] = {"general": fit.general, "general_share": config.general_share}
     if config.method_part.is_balanced:
         return mix(
@@ -230,7 +230,7 @@ def _longest(model: Any, config: TuneConfig) -> int | None:
     return min(limits, default=None)
 
 
-def _count(config: TuneConfig, samples: int) -> int:
+def count_drawn(config: TuneConfig, samples: int) -> int:
     """How many samples are drawn: epochs are passes over the safety data, beside which general data come."""
     if config.max_steps is not None:
         return config.max_steps * config.batch_size * config.gradient_accumulation_steps * process()[1]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
 
 from holisafe import datasets
 from holisafe._version import __version__
@@ -20,11 +19,12 @@ from holisafe.errors import TuningError
 from holisafe.guard.attach import base_model, find_observer
 from holisafe.models.loading import looks_local
 from holisafe.taxonomy import Combination
+from holisafe.tuning._checkpoint import last_checkpoint, learned_weights, read_weights
 from holisafe.tuning._config import TuneConfig
-from holisafe.tuning._folder import process
 from holisafe.tuning._parts import TRAINING_ONLY, parameter_groups
+from holisafe.tuning._processes import process
 from holisafe.tuning._ready import Ready
-from holisafe.tuning._trainer import LEARNED_FILE, GuardedTrainer, last_checkpoint, learned_weights
+from holisafe.tuning._trainer import GuardedTrainer
 
 if TYPE_CHECKING:
     from holisafe.tuning._bounds import Bounds, Stop
@@ -52,7 +52,7 @@ def choose_checkpoint(trainer: GuardedTrainer, bounds: Bounds | None, stop: Stop
 
 def fill_from(model: Any, checkpoint: Path) -> Any:
     """Give a model that `configure_trainable_parts` made ready, on one process, what a checkpoint holds."""
-    kept = load_file(checkpoint / LEARNED_FILE)
+    kept = read_weights(checkpoint)
     with torch.no_grad():
         for name, tensor in learned_weights(model).items():
             tensor.copy_(kept[name])

@@ -3,43 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
+from transformers.trainer import SCHEDULER_NAME
 
 from holisafe.errors import TuningError
 from holisafe.guard.attach import base_model, find_observer, language_model_of
 from holisafe.guard.family import guardable_family
 from holisafe.records import Sample
 from holisafe.tuning._cache import FrozenFeatures
+from holisafe.tuning._checkpoint import (
+    check_settings,
+    fill_optimizer,
+    fill_weights,
+    keep_settings,
+    last_checkpoint,
+    learned_weights,
+    save_optimizer,
+    save_weights,
+    settings_of,
+)
 from holisafe.tuning._config import Precision, TuneConfig
 from holisafe.tuning._loss import Loss, LossTerm
 from holisafe.tuning._parts import configure_trainable_parts, parameter_groups
-from holisafe.tuning._processes import (
-    fill,
-    fill_optimizer,
-    prepare_shards,
-    process_count,
-    wants_shards,
-    whole,
-    whole_optimizer,
-)
+from holisafe.tuning._processes import lost_process, wants_shards
 from holisafe.tuning._reference import Reference
-
-RECIPE_FILE = "recipe.json"
-"""What a folder's checkpoints were made with."""
-
-LEARNED_FILE = "learned.safetensors"
-"""The weights of a checkpoint that learn, and the statistics that they come with."""
+from holisafe.tuning._shards import average_gradients, on_cpu, prepare_shards, saves_shards
 
 
 class GuardedTrainer(Trainer):  # type: ignore[misc]
@@ -47,11 +42,16 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
 
     The loss of an optimizer step is Σ weight · sum / count over the method's terms, with sums and counts over all
     micro-batches and processes: the same samples give the same gradient, however they are split into batches, however
-    many tokens or labelled images each batch holds. Batches are dealt to the processes by turns. Where samples do not
-    fill the last round, processes take some from the beginning once more. Checkpoints are whole whatever the
-    processes, and as many processes have to resume from one as wrote it.
+    many tokens or labelled images each batch holds. Batches are dealt to the processes by turns, so that each step has
+    the same samples whatever the processes. Where samples do not fill the last round, processes take some from the
+    beginning once more.
 
-    A checkpoint holds what learns, not the model. `tune` resumes from the newest whole checkpoint of the folder; the
+    With FSDP the guard, and what else learns beside the model and is not saved with it, is replicated: each process has
+    all of it, and its gradient is averaged over them. All else is sharded.
+
+    A checkpoint holds what learns, not the model: in shards where FSDP's state_dict_type is "SHARDED_STATE_DICT", else
+    whole. Any number of processes resumes from any checkpoint, as long as `gradient_accumulation_steps` × processes is
+    the same. `tune` resumes from the newest whole checkpoint of the folder; the
     weights are then those of an uninterrupted run. Frozen parts stay in evaluation mode. The log has, beside the loss,
     the mean of each term over its targets since the last line ("loss_answer", "loss_image", ...; absent where there
     was no target), and the share of its targets that the guard had right since then, each batch before it was learned:
@@ -90,8 +90,8 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
             raise TuningError("there are no samples to learn from")
         is_sharded = wants_shards(options.get("fsdp"))
         folder = Path(folder)
-        recipe = _recipe(config, samples)
-        _check_recipe(folder, recipe)
+        settings = settings_of(config, samples)
+        check_settings(folder, settings)
         observer = find_observer(model)
         if is_sharded and observer is not None and observer.config.meta_token and observer.needs_lengths:
             raise TuningError(
@@ -122,7 +122,7 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
                 logging_nan_inf_filter=False,
                 remove_unused_columns=False,
                 train_sampling_strategy="sequential",
-                **{"report_to": [], "disable_tqdm": True, **_checkpointing(config), **options},
+                **{"report_to": [], "disable_tqdm": True, **_checkpointing(config), **_reducing(is_sharded), **options},
             ),
             train_dataset=list(samples),
             data_collator=self.method.collator(
@@ -138,12 +138,11 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
                 f'method="{config.method}" compares with the model as it was, which sharded weights (FSDP) allow where '
                 "the language model alone learns; freeze the other parts, or use DDP"
             )
-        if is_sharded:
-            prepare_shards(self, learned_weights(self.model).values())
+        self._replicated = prepare_shards(self, learned_weights(self.model).values()) if is_sharded else []
         if self.is_world_process_zero():
-            _keep_recipe(folder, recipe)
-        self._frozen = _frozen_modules(self.model)
-        self._checkpointed = _passed_through(self.model) if config.gradient_checkpointing else []
+            keep_settings(folder, settings)
+        self._frozen = frozen_modules(self.model)
+        self._checkpointed = passed_through(self.model) if config.gradient_checkpointing else []
         self.add_callback(_Intervals())
         self.features = FrozenFeatures(self.model, why_not=self._why_not_cached())
         # the loss of a batch is its share of the step's, so that the trainer must not divide it again
@@ -161,8 +160,18 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
                 checkpoint is the last good one.
         """
         last = last_checkpoint(Path(self.args.output_dir))
-        with self.features:
-            return self.train(resume_from_checkpoint=None if last is None else str(last))
+        try:
+            with self.features:
+                return self.train(resume_from_checkpoint=None if last is None else str(last))
+        except RuntimeError as error:
+            if (why := lost_process(error)) is None:
+                raise
+            last = last_checkpoint(Path(self.args.output_dir))
+            raise TuningError(
+                f"step {self.state.global_step + 1}: another process has ended ({why}), and says why itself unless it "
+                f"was killed; start the same command again, which resumes from "
+                f"{'the beginning' if last is None else last}"
+            ) from error
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
         """The micro-batches of an optimizer step; counts the targets of each loss term over all processes."""
@@ -238,6 +247,19 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
         self.optimizer: Any = kind(parameter_groups(self.model, self.config), **options)
         return self.optimizer
 
+    def create_accelerator_and_postprocess(self) -> None:
+        """Shard on a CPU too, where accelerate by itself copies the whole model to each process (DDP)."""
+        super().create_accelerator_and_postprocess()
+        if wants_shards(self.args.fsdp) and not self.is_fsdp_enabled:
+            self.is_fsdp_enabled: bool = on_cpu(self.accelerator.state, self.args.fsdp_plugin_args)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """A micro-batch's loss; after the last one of a step, all processes have the same gradient of the guard."""
+        loss: Tensor = super().training_step(*args, **kwargs)
+        if self._replicated and self.accelerator.sync_gradients:
+            average_gradients(self._replicated)
+        return loss
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write what learns; where weights are sharded, every process must call it."""
         if self.is_fsdp_enabled:  # the Trainer would put the whole model together, or save nothing
@@ -246,47 +268,31 @@ class GuardedTrainer(Trainer):  # type: ignore[misc]
             super().save_model(output_dir, _internal_call)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        if not self.is_fsdp_enabled:
+        if self.is_deepspeed_enabled:
             super()._save_optimizer_and_scheduler(output_dir)
             return
-        kept = whole_optimizer(self.optimizer, _names(self.model))
+        folder = Path(output_dir)
+        save_optimizer(self.optimizer, self.model, folder, saves_shards(self), writes=self.args.should_save)
         if self.args.should_save:
-            torch.save(kept, Path(output_dir) / OPTIMIZER_NAME)
-            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), folder / SCHEDULER_NAME)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is None or not self.is_fsdp_enabled:
+        if checkpoint is None or self.is_deepspeed_enabled:
             super()._load_optimizer_and_scheduler(checkpoint)
             return
-        kept = torch.load(Path(checkpoint) / OPTIMIZER_NAME, map_location="cpu", weights_only=True)
-        fill_optimizer(self.optimizer, _names(self.model), kept)
+        fill_optimizer(self.optimizer, self.model, Path(checkpoint))
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if not (self.args.should_save or self.is_fsdp_enabled):
             return
-        learned = {name: whole(tensor) for name, tensor in learned_weights(self.model).items()}
-        for name, tensor in learned.items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise TuningError(
-                    f"step {self.state.global_step}: weights of {name} are not finite; {self._what_next()}"
-                )
-        if self.args.should_save:
-            folder = Path(output_dir or self.args.output_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file(learned, folder / LEARNED_FILE)
+        folder = Path(output_dir or self.args.output_dir)
+        broken = save_weights(self.model, folder, saves_shards(self), writes=self.args.should_save)
+        if broken is not None:
+            raise TuningError(f"step {self.state.global_step}: weights of {broken} are not finite; {self._what_next()}")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        kept = load_file(Path(resume_from_checkpoint) / LEARNED_FILE)
-        present = learned_weights(self.model if model is None else model)
-        if kept.keys() != present.keys():
-            odd = sorted(kept.keys() ^ present.keys())
-            raise TuningError(
-                f"{resume_from_checkpoint}: its weights are not those of this model, such as {odd[0]}; use another "
-                "folder"
-            )
-        for name, tensor in present.items():
-            fill(tensor, kept[name])
+        fill_weights(self.model if model is None else model, Path(resume_from_checkpoint))
 
     def _why_not_cached(self) -> str:
         """Why features of images are not kept; empty where they may be."""
@@ -311,6 +317,12 @@ def _checkpointing(config: TuneConfig) -> dict[str, bool]:
     return {name: True} if config.gradient_checkpointing else {}
 
 
+def _reducing(is_sharded: bool) -> dict[str, Any]:
+    """The option to reduce gradients after each micro-batch, since those that wait to be reduced are whole."""
+    always = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+    return {"accelerator_config": always} if is_sharded else {}
+
+
 class _Intervals(TrainerCallback):  # type: ignore[misc]
     """Lets a resumed run save and log as often as it is asked now; the trainer would take what it was asked."""
 
@@ -318,95 +330,21 @@ class _Intervals(TrainerCallback):  # type: ignore[misc]
         state.save_steps, state.logging_steps = args.save_steps, args.logging_steps
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; None where there is none."""
-    for path in sorted(folder.glob("checkpoint-*"), key=_step_of, reverse=True):
-        try:
-            state = json.loads((path / "trainer_state.json").read_text())  # what is written last
-        except (OSError, ValueError):
-            continue
-        if state["global_step"] == _step_of(path):
-            return path
-    return None
-
-
-def _step_of(path: Path) -> int:
-    number = path.name.removeprefix("checkpoint-")
-    return int(number) if number.isdecimal() else -1
-
-
-def _recipe(config: TuneConfig, samples: Sequence[Sample]) -> dict[str, Any]:
-    """What a run's checkpoints are made with, as JSON values."""
-    digest = hashlib.sha256("\n".join(sample.id for sample in samples).encode()).hexdigest()
-    return {
-        "settings": config.to_json(),
-        "samples": len(samples),
-        "sample_ids_sha256": digest,
-        "processes": process_count(),
-    }
-
-
-def _check_recipe(folder: Path, recipe: dict[str, Any]) -> None:
-    """Refuse to resume from checkpoints that were made with another recipe.
-
-    Raises:
-        TuningError: The folder's are of other settings or data.
-    """
-    path = folder / RECIPE_FILE
-    if last_checkpoint(folder) is None or not path.is_file():
-        return
-    try:
-        kept = json.loads(path.read_text())
-        settings = TuneConfig.from_json(kept["settings"], str(path)).to_json()
-        digest = kept["sample_ids_sha256"]
-        processes = kept["processes"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise TuningError(f"{path}: cannot be read ({error}); use another folder") from None
-    different = [name for name, value in recipe["settings"].items() if value != settings[name]]
-    if digest != recipe["sample_ids_sha256"]:
-        different.append("samples")
-    if processes != recipe["processes"]:
-        different.append("number of processes")
-    if different:
-        raise TuningError(
-            f"{folder} holds checkpoints of another run, with other {', '.join(different)}; use another folder, or go "
-            f"on with what {path} says"
-        )
-
-
-def _keep_recipe(folder: Path, recipe: dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f"{RECIPE_FILE}.unfinished"
-    unfinished.write_text(json.dumps(recipe, indent=2))
-    unfinished.replace(folder / RECIPE_FILE)
-
-
-def learned_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Weights that learn, and all statistics, such as a batch norm's, by name."""
-    weights: dict[str, Tensor] = {name: each for name, each in model.named_parameters() if each.requires_grad}
-    kept = model.state_dict().keys()
-    return weights | {name: each for name, each in model.named_buffers() if name in kept}
-
-
 def _count(term: LossTerm) -> Tensor:
     return torch.tensor(term.count, dtype=torch.float64, device=term.sum.device)
 
 
-def _names(model: nn.Module) -> dict[Tensor, str]:
-    return {weight: name for name, weight in model.named_parameters()}
-
-
-def _frozen_modules(module: nn.Module) -> list[nn.Module]:
+def frozen_modules(module: nn.Module) -> list[nn.Module]:
     """The largest modules that have weights of which none learns."""
     weights = list(module.parameters())
     if not weights:
         return []
     if not any(weight.requires_grad for weight in weights):
         return [module]
-    return [each for child in module.children() for each in _frozen_modules(child)]
+    return [each for child in module.children() for each in frozen_modules(child)]
 
 
-def _passed_through(model: nn.Module) -> list[nn.Module]:
+def passed_through(model: nn.Module) -> list[nn.Module]:
     """Frozen layers of the language model, while gradients go through them to what comes before.
 
     transformers recomputes the activations of layers that train, and these would keep theirs.

@@ -22,18 +22,20 @@ from holisafe.models import ModelSpec
 from holisafe.models.loading import looks_local
 from holisafe.records import Sample
 from holisafe.tuning._bounds import Bounds
+from holisafe.tuning._checkpoint import last_checkpoint
 from holisafe.tuning._config import TuneConfig
 from holisafe.tuning._evaluate import LOG_ROW, SliceEvaluation
-from holisafe.tuning._folder import RunLog, check_same, keep_request, process, read_request
+from holisafe.tuning._folder import RunLog, check_same, keep_request, read_request, settings_without_accumulation
 from holisafe.tuning._parts import configure_trainable_parts
+from holisafe.tuning._processes import fsdp_options, process, process_count, wants_shards
 from holisafe.tuning._progress import OnStage, Progress, untold
-from holisafe.tuning._ready import Ready, guard_for, make_ready, step_count, tunable
-from holisafe.tuning._result import choose_checkpoint, describe, fill_from, learned_parts
+from holisafe.tuning._ready import Ready, guard_for, make_ready, tunable
+from holisafe.tuning._result import choose_checkpoint, describe, fill_from
 from holisafe.tuning._samples import SkippedSample, TrainingData, read_training
 from holisafe.tuning._save import save_tuned
 from holisafe.tuning._slice import calibration_slice
 from holisafe.tuning._trackers import trackers
-from holisafe.tuning._trainer import GuardedTrainer, last_checkpoint
+from holisafe.tuning._trainer import GuardedTrainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +53,6 @@ class Tuned:
     was_there: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run would do.
-
-    Attributes:
-        learned: Parameters and peak learning rate of each part that learns, by name.
-        parameters: Of the whole model, guard and adapter included.
-        by_combination: How many samples of each combination would be drawn; "general" for general data.
-        steps: Optimizer steps.
-        longest: Most tokens of a sample; None for any.
-        skipped: Samples that would not be learned from.
-        broken: Records that cannot be read.
-    """
-
-    learned: Mapping[str, Mapping[str, Any]]
-    parameters: int
-    by_combination: Mapping[str, int]
-    steps: int
-    longest: int | None
-    skipped: Sequence[SkippedSample]
-    broken: int
-
-
 def tune(
     model: str | Path | ModelSpec,
     data: str | Path | Sequence[Sample],
@@ -84,6 +63,8 @@ def tune(
     general: str | Path | Sequence[Sample] | None = None,
     guard: GuardConfig | bool | None = None,
     recipe: str | None = None,
+    fsdp: bool = False,
+    fsdp_config: Mapping[str, Any] | None = None,
     save_steps: int = 100,
     logging_steps: int = 10,
     eval_steps: int | None = None,
@@ -96,7 +77,8 @@ def tune(
 
     A run that was interrupted, also by a kill at any moment, resumes when called again with the same
     arguments, to the same weights (bit for bit on one process of a CPU); one that is complete is read back. Under
-    `accelerate launch` or `torchrun` all processes call it.
+    `accelerate launch` or `torchrun` all processes call it. Their number may change between calls, as long as
+    `gradient_accumulation_steps` × processes is the same; dropout is then drawn anew.
 
     Args:
         model: "pocket", a folder with a checkpoint or a tuned model, or a Hub id; or a `ModelSpec` with one of these
@@ -111,6 +93,10 @@ def tune(
             where the method asks for it; False for no guard; None for what the method does by default. A tuned
             model's guard learns on where it has these parts; any other is new.
         recipe: Name of the recipe that the settings come from, to be written down.
+        fsdp: Whether weights, gradients and the optimizer's state are sharded over the processes (FSDP2); also without
+            it where `accelerate launch` asks for it.
+        fsdp_config: Settings of it with the names of `TrainingArguments.fsdp_config`, such as reshard_after_forward
+            and state_dict_type ("SHARDED_STATE_DICT" when not given).
         save_steps: Optimizer steps between checkpoints.
         logging_steps: Optimizer steps between lines of the log.
         eval_steps: Optimizer steps between evaluations on a calibration slice; none are made when None, unless
@@ -131,6 +117,8 @@ def tune(
     """
     check_type(config, (TuneConfig, NoneType), "config")
     config, folder, spec, on_stage = config or TuneConfig(), Path(out), tunable(model), on_stage or untold
+    options = fsdp_options(fsdp, fsdp_config)
+    wants_shards(fsdp)
     on_stage("reading data", 0, 0)
     parts = guard_for(config, guard, spec.source)
     training = read_training(data, split, general, parts, config)
@@ -162,6 +150,7 @@ def tune(
             logging_steps=logging_steps,
             use_cpu=ready.on_cpu,
             report_to=trackers(),
+            **options,
         )
         trainer.remove_callback(PrinterCallback)  # standard output is not the trainer's
         for callback in [log, *([] if progress is None else [_Steps(progress, on_stage)])]:
@@ -187,36 +176,6 @@ def tune(
         return Tuned(folder / TUNED, description)
 
 
-def plan(
-    model: str | Path | ModelSpec,
-    data: str | Path | Sequence[Sample],
-    config: TuneConfig | None = None,
-    *,
-    split: str | None = None,
-    general: str | Path | Sequence[Sample] | None = None,
-    guard: GuardConfig | bool | None = None,
-) -> Plan:
-    """Say what `tune` would do with these arguments: it reads the data and the model, and trains and writes nothing.
-
-    Raises:
-        HoliSafeError: As `tune` does before it trains.
-    """
-    config, spec = config or TuneConfig(), tunable(model)
-    parts = guard_for(config, guard, spec.source)
-    training = read_training(data, split, general, parts, config)
-    ready = make_ready(spec, training, config, parts, None)
-    adapted = configure_trainable_parts(ready.loaded.model, config)
-    return Plan(
-        learned=learned_parts(adapted, config),
-        parameters=sum(weight.numel() for weight in adapted.parameters()),
-        by_combination=ready.counts(ready.drawn),
-        steps=step_count(config, len(ready.drawn)),
-        longest=ready.longest,
-        skipped=ready.skipped,
-        broken=training.broken,
-    )
-
-
 def _asked(model: str, training: TrainingData, config: TuneConfig, guard: GuardConfig | None) -> dict[str, Any]:
     """What makes a run the same run."""
     name = str(Path(model).expanduser().resolve()) if looks_local(model) else model
@@ -225,7 +184,8 @@ def _asked(model: str, training: TrainingData, config: TuneConfig, guard: GuardC
         "data_sha256": datasets.fingerprint(training.samples),
         "general_sha256": datasets.fingerprint(training.general) if training.general else None,
         "guard": None if guard is None else guard.to_json(),
-        "settings": config.to_json(),
+        "settings": settings_without_accumulation(config),
+        "batches_per_step": config.gradient_accumulation_steps * process_count(),
     }
 
 

@@ -29,11 +29,12 @@ from holisafe.guard import GuardConfig, attach_guard
 from holisafe.guard.attach import find_observer
 from holisafe.records import ImageRef, Sample
 from holisafe.taxonomy import GuardLabel
+from holisafe.tuning._checkpoint import last_checkpoint, learned_weights
 from holisafe.tuning._config import Precision, TuneConfig
 from holisafe.tuning._loss import Loss
 from holisafe.tuning._parts import add_training_modules, configure_trainable_parts
 from holisafe.tuning._result import fill_from
-from holisafe.tuning._trainer import GuardedTrainer, last_checkpoint, learned_weights
+from holisafe.tuning._trainer import GuardedTrainer
 
 TOLERANCE = 1e-5
 """How far a gradient may be from that of the whole batch, as a share of its norm."""
