@@ -15,6 +15,7 @@ from holisafe.guard._config import GuardConfig, GuardSite
 if TYPE_CHECKING:
     from holisafe.guard._released import import_released_guard
     from holisafe.guard.attach import (
+        add_output_head,
         attach_guard,
         calibration_of,
         detach_guard,
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
     from holisafe.guard.findings import GuardFindings, guard_findings, what_if
     from holisafe.guard.generate import GuardedAnswers, guarded_generate
     from holisafe.guard.inputs import add_meta_tokens, prepare_inputs
-    from holisafe.guard.policy import DecideBy, Decision, Policy, apply, decide
+    from holisafe.guard.output import AnswerStates, answer_states, judges_answers, places_of
+    from holisafe.guard.policy import DecideBy, Decision, Policy, apply, decide, refusal_of_answer
     from holisafe.guard.rates import GuardRates, guard_rates
     from holisafe.guard.sessions import GuardLogits, GuardSession, disable, session
     from holisafe.guard.thresholds import ThresholdRow, threshold_rows
 
 __all__ = [
+    "AnswerStates",
     "Calibration",
     "DecideBy",
     "Decision",
@@ -47,6 +50,8 @@ __all__ = [
     "Policy",
     "ThresholdRow",
     "add_meta_tokens",
+    "add_output_head",
+    "answer_states",
     "apply",
     "attach_guard",
     "calibration_of",
@@ -59,9 +64,12 @@ __all__ = [
     "guard_rates",
     "guarded_generate",
     "import_released_guard",
+    "judges_answers",
     "load_guard",
+    "places_of",
     "prepare_inputs",
     "push_guard",
+    "refusal_of_answer",
     "save_guard",
     "session",
     "set_calibration",
@@ -73,6 +81,7 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "add_output_head": "holisafe.guard.attach",
         "attach_guard": "holisafe.guard.attach",
         "detach_guard": "holisafe.guard.attach",
         "guard_of": "holisafe.guard.attach",
@@ -89,6 +98,11 @@ __getattr__, __dir__ = lazy(
         "Policy": "holisafe.guard.policy",
         "apply": "holisafe.guard.policy",
         "decide": "holisafe.guard.policy",
+        "refusal_of_answer": "holisafe.guard.policy",
+        "AnswerStates": "holisafe.guard.output",
+        "answer_states": "holisafe.guard.output",
+        "judges_answers": "holisafe.guard.output",
+        "places_of": "holisafe.guard.output",
         "GuardedAnswers": "holisafe.guard.generate",
         "add_meta_tokens": "holisafe.guard.inputs",
         "prepare_inputs": "holisafe.guard.inputs",

@@ -24,6 +24,8 @@ def model_card_of(config: GuardConfig, site: GuardSite, calibration: Calibration
         parts.append(f"- one verdict per image, from {pooled}, among {len(config.labels)} labels")
     if config.joint_head:
         parts.append("- one verdict on image and question together")
+    if config.output_head:
+        parts.append("- one verdict on the answer, while it is generated")
     lines = [
         *front,
         "---",
@@ -61,6 +63,11 @@ def _calibration_lines(config: GuardConfig, calibration: Calibration) -> list[st
         rows.append(
             f"| joint | {calibration.joint_temperature:.3f} | {calibration.joint_threshold:.3f} "
             f"| {_target(calibration.joint_flag_rate)} | {_measured(calibration.joint_measured_flag_rate)} |"
+        )
+    if config.output_head:
+        rows.append(
+            f"| output | {calibration.output_temperature:.3f} | {calibration.output_threshold:.3f} "
+            f"| {_target(calibration.output_flag_rate)} | {_measured(calibration.output_measured_flag_rate)} |"
         )
     fitted = f"Calibrated on {calibration.records} records ({calibration.safe_records} safe)"
     return [fitted + (f"; data {calibration.data}." if calibration.data else "."), "", *rows, ""]
