@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from holisafe.errors import GuardError
+from holisafe.records import CHECK_EVERY
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Calibration:
     output_flag_rate: float | None = None
     output_measured_flag_rate: float | None = None
     output_records: int = 0
-    output_every: int = 16
+    output_every: int = CHECK_EVERY
 
     def __post_init__(self) -> None:
         for head in ("", "joint_", "output_"):

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from holisafe.errors import GuardError
 from holisafe.guard._config import ANSWER_OUTPUTS, JOINT_OUTPUTS, GuardConfig, GuardSite
 
-
 NO_OUTPUT_HEAD = "the model's guard has no output head, which judges answers; `holisafe guard train-output` adds one"
 
 

@@ -18,10 +18,7 @@ from holisafe.families.features import extended
 from holisafe.guard._verdict import answer_checks
 from holisafe.guard.attach import base_model, find_observer, guard_of, language_model_of, observer_of
 from holisafe.guard.head import NO_OUTPUT_HEAD
-from holisafe.records import AnswerCheck
-
-EVERY = 16
-"""Tokens between two checks where nothing else is said."""
+from holisafe.records import CHECK_EVERY, AnswerCheck
 
 
 def judges_answers(model: Any) -> bool:
@@ -83,7 +80,7 @@ class AnswerStates:
             self._states = output[0][:, -1]  # (rows, width); prompts are padded on the left
 
 
-def places_of(tokens: int, every: int = EVERY) -> list[int]:
+def places_of(tokens: int, every: int = CHECK_EVERY) -> list[int]:
     """How many tokens have been read at each check of an answer of `tokens` tokens: every so many, and all."""
     return sorted({*range(every, tokens + 1, every), tokens} - {0})
 

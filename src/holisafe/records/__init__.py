@@ -4,7 +4,7 @@ Small, frozen, almost without behaviour. Every room reads and writes these and n
 writes them as JSON values.
 """
 
-from holisafe.records._answer_verdict import AnswerCheck, AnswerVerdict
+from holisafe.records._answer_verdict import CHECK_EVERY, AnswerCheck, AnswerVerdict
 from holisafe.records._guard_reading import GuardModelRun, GuardModelVerdict, GuardReading
 from holisafe.records._judge_id import JudgeId
 from holisafe.records._run import MAX_UNJUDGED, NOT_SCORED, RUN_FOLDER, AnswerCost, Judgement, Outcome, Response, Run
@@ -13,6 +13,7 @@ from holisafe.records._verdict import GuardVerdict, ImageVerdict, RequestVerdict
 
 __all__ = [
     "CATEGORY_TAG",
+    "CHECK_EVERY",
     "MAX_UNJUDGED",
     "NOT_SCORED",
     "RUN_FOLDER",

@@ -8,6 +8,9 @@ from typing import Any
 
 from holisafe.taxonomy import Category
 
+CHECK_EVERY = 16
+"""Tokens of an answer between two checks where nothing else is said."""
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerCheck:

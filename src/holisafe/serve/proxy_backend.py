@@ -39,6 +39,7 @@ class ProxyBackend:
     """
 
     judges_text = False
+    judges_output = False
     passes_on = True
 
     def __init__(self, upstream: Upstream, guard: ImageGuard, *, model: str | None = None) -> None:

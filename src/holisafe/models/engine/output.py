@@ -7,8 +7,7 @@ from enum import StrEnum
 
 from holisafe._enums import parse_enum
 from holisafe.errors import ModelError
-from holisafe.guard.output import EVERY
-from holisafe.records import AnswerCheck, AnswerVerdict
+from holisafe.records import CHECK_EVERY, AnswerCheck, AnswerVerdict
 
 
 class OutputMode(StrEnum):
@@ -34,7 +33,7 @@ class OutputGuard:
     """
 
     mode: OutputMode = OutputMode.SCORE
-    every: int = EVERY
+    every: int = CHECK_EVERY
 
     def __post_init__(self) -> None:
         """Read the mode's name."""
