@@ -77,6 +77,11 @@ class Calibration:
         """Whether it was fitted on records; otherwise scores are no probabilities and thresholds promise nothing."""
         return self.records > 0
 
+    def with_output_of(self, other: Calibration) -> Calibration:
+        """This one, with temperature and threshold of another's output head."""
+        kept = {name: value for name, value in other.to_json().items() if name.startswith("output_")}
+        return dataclasses.replace(self, **kept)
+
     def to_json(self) -> dict[str, Any]:
         """JSON values; `from_json` reads them."""
         return dataclasses.asdict(self)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from holisafe.tuning._guard_training import GuardTraining, TrainedGuard, train_guard_on_images
     from holisafe.tuning._loss import Loss, LossTerm
     from holisafe.tuning._merge import merge_tuned
+    from holisafe.tuning._output_training import TrainedOutput, train_output_head
     from holisafe.tuning._parts import configure_trainable_parts
     from holisafe.tuning._trainer import GuardedTrainer
     from holisafe.tuning._tune import Plan, Tuned, plan, tune
@@ -49,6 +50,7 @@ __all__ = [
     "SliceEvaluation",
     "Stop",
     "TrainedGuard",
+    "TrainedOutput",
     "TuneConfig",
     "Tuned",
     "calibration_slice",
@@ -63,6 +65,7 @@ __all__ = [
     "score_answers",
     "trackers",
     "train_guard_on_images",
+    "train_output_head",
     "tune",
 ]
 
@@ -79,12 +82,14 @@ __getattr__, __dir__ = lazy(
         "Scored": "holisafe.tuning.methods.star_dss.scoring",
         "SliceEvaluation": "holisafe.tuning._evaluate",
         "TrainedGuard": "holisafe.tuning._guard_training",
+        "TrainedOutput": "holisafe.tuning._output_training",
         "Tuned": "holisafe.tuning._tune",
         "configure_trainable_parts": "holisafe.tuning._parts",
         "merge_tuned": "holisafe.tuning._merge",
         "plan": "holisafe.tuning._tune",
         "score_answers": "holisafe.tuning.methods.star_dss.scoring",
         "train_guard_on_images": "holisafe.tuning._guard_training",
+        "train_output_head": "holisafe.tuning._output_training",
         "tune": "holisafe.tuning._tune",
     },
 )
