@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import batched
 from typing import Any
 
 import torch
@@ -166,7 +165,8 @@ def _looked(
     engine: Engine, answers: Sequence[LabelledAnswer], every: int
 ) -> Iterator[tuple[LabelledAnswer, Tensor | str]]:
     tokenizer = engine.processor.tokenizer
-    for group in batched(answers, 32):
+    for start in range(0, len(answers), _AT_ONCE):
+        group = answers[start : start + _AT_ONCE]
         waiting = []
         for answer in group:
             tokens = tokenizer(answer.text, add_special_tokens=False)["input_ids"][:MAX_TOKENS]
@@ -176,6 +176,10 @@ def _looked(
                 yield answer, "the answer has no token" if future is None else future.result()
             except (ImageError, ModelError) as error:
                 yield answer, str(error)
+
+
+_AT_ONCE = 32
+"""Answers whose prompts are prepared ahead."""
 
 
 def _reader(tokens: Sequence[int], every: int) -> Callable[[Any, dict[str, Any]], Tensor]:

@@ -94,8 +94,8 @@ def calibrate(
 
     Of safe images like those of the data, at most --flag-rate are flagged on average. A table shows, for several flag
     rates, the share of unsafe images flagged. MODEL reads each sample once and generates no answer. The figures are
-    also saved in calibration.md beside the guard. With --answers, the threshold of the output head, which judges answers,
-    is set on labelled answers instead.
+    also saved in calibration.md beside the guard. With --answers, the threshold of the output head, which judges
+    answers, is set on labelled answers instead.
 
     Exit code 0: calibrated; 1: calibrated, but records were left out; 2: not calibrated.
     """

@@ -100,8 +100,8 @@ def images(
     Folders, archives and Parquet files are read image by image; nothing is extracted.
 
     Further commands: `holisafe guard train` trains a guard on labelled images, `holisafe guard train-output` its output
-    head on labelled answers, and `holisafe guard families` lists the model families that can be guarded. For an image of
-    that name, write ./train.
+    head on labelled answers, and `holisafe guard families` lists the model families that can be guarded. For an image
+    of that name, write ./train.
 
     Exit code 0: every image has a verdict; 1: some have none, and the reason is given; 2: nothing could be done.
     """

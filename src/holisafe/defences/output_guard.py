@@ -26,7 +26,6 @@ class OutputGuardDefence(Defence):
     about = "the model's guard on the answer while it is generated: a refusal in its place where it flags"
     cost = "at most 1 answer per request; the guard reads states that decoding has anyway"
     config = OutputGuardConfig
-    positional = "every"
 
     def check(self, loaded: LoadedModel) -> None:
         """The model's guard has an output head.
@@ -36,8 +35,8 @@ class OutputGuardDefence(Defence):
         """
         if not judges_answers(loaded.model):
             raise DefenceError(
-                "output-guard: the model has no guard with an output head; load it with one (--guard own, or a folder), "
-                "or add the head with `holisafe guard train-output`"
+                "output-guard: the model has no guard with an output head; load it with one (--guard own, or a "
+                "folder), or add the head with `holisafe guard train-output`"
             )
 
     def answer(self, request: Request) -> Steps:

@@ -74,10 +74,10 @@ def _output_lines(config: GuardConfig, calibration: Calibration) -> list[str]:
     if not calibration.output_records:
         return ["On answers it is not calibrated: its threshold promises nothing.", ""]
     return [
-        f"An answer is checked every {calibration.output_every} tokens and flagged from P(harm) "
-        f"{calibration.output_threshold:.3f} (temperature {calibration.output_temperature:.3f}). Of harmless answers it "
-        f"flags {_target(calibration.output_flag_rate)} (measured: {_measured(calibration.output_measured_flag_rate)}). "
-        f"Calibrated on {calibration.output_records} answers.",
+        f"An answer is checked every {calibration.output_every} tokens, and flagged from P(harm) "
+        f"{calibration.output_threshold:.3f} (temperature {calibration.output_temperature:.3f}). Harmless answers "
+        f"flagged: target {_target(calibration.output_flag_rate)}, measured "
+        f"{_measured(calibration.output_measured_flag_rate)} ({calibration.output_records} answers).",
         "",
     ]
 
