@@ -5,6 +5,7 @@ The states are those that decoding computes anyway; there is no second model and
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -100,8 +101,10 @@ def answer_states(model: Any, inputs: Mapping[str, Any], tokens: Sequence[int], 
     """
     seen: list[Tensor] = []
     handle = _language_model(model).register_forward_hook(lambda _, __, output: seen.append(output[0]))
+    # logits, which nobody reads, are computed of one position where the model can
+    only = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(base_model(model).forward).parameters else {}
     try:
-        model(**extended(inputs, tokens), use_cache=False)
+        model(**extended(inputs, tokens), use_cache=False, **only)
     finally:
         handle.remove()
     first = int(inputs["input_ids"].shape[1]) - 1

@@ -132,10 +132,9 @@ def test_a_stopped_answer_tells_nothing_of_the_stopped_window_and_leaves_the_bat
     last = events[-1]
     assert isinstance(last, FinishEvent) and told == last.answer.text
     shown, _, refusal = told.rpartition("I'm sorry")
-    let_through = tiny.processor.tokenizer.decode(scored[place].tokens[: tokens - 4], skip_special_tokens=True).strip()
-    assert (
-        refusal and let_through.startswith(shown.strip()) and last.answer.tokens == scored[place].tokens[: tokens - 4]
-    )
+    judged = scored[place].tokens[: (tokens - 1) // 4 * 4]
+    let_through = tiny.processor.tokenizer.decode(judged, skip_special_tokens=True).strip()
+    assert refusal and let_through.startswith(shown.strip()) and last.answer.tokens == judged
 
 
 def test_text_is_told_only_after_it_has_been_judged() -> None:
@@ -180,7 +179,7 @@ def test_the_last_token_is_always_judged(how: str) -> None:
         expected = recomputed(engine, PROMPTS[0], answer, 4)
     reasons = {"length": FinishReason.LENGTH, "intervention": FinishReason.INTERVENTION}
     assert answer.finish_reason is reasons.get(how, FinishReason.STOP)
-    assert answer.output is not None and answer.output.checks[-1].tokens == len(answer.tokens) > 4
+    assert answer.output is not None and answer.output.checks[-1].tokens == len(answer.tokens) > 0
     assert scores(answer) == pytest.approx(expected, abs=1e-5)
 
 
