@@ -136,6 +136,11 @@ def test_a_blocked_answer_is_the_refusal_alone(site: Site) -> None:
     assert choice["message"]["refusal"].startswith("I'm sorry")
 
 
+def test_an_answer_of_one_token_is_judged(site: Site) -> None:
+    reply = site.chat(**{**asked("Hm", moderation=wish("block")), "max_tokens": 1}).json()
+    assert [check["tokens"] for check in reply["answer_safety"]["checks"]] == [1]
+
+
 def test_many_clients_at_once_get_what_each_gets_alone(site: Site) -> None:
     _, known = judging()
     replies: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from holisafe.guard._config import GuardConfig, GuardSite
 
 if TYPE_CHECKING:
     from holisafe.guard._released import import_released_guard
+    from holisafe.guard._verdict import answer_checks
     from holisafe.guard.attach import (
         add_output_head,
         attach_guard,
@@ -51,6 +52,7 @@ __all__ = [
     "ThresholdRow",
     "add_meta_tokens",
     "add_output_head",
+    "answer_checks",
     "answer_states",
     "apply",
     "attach_guard",
@@ -100,6 +102,7 @@ __getattr__, __dir__ = lazy(
         "decide": "holisafe.guard.policy",
         "refusal_of_answer": "holisafe.guard.policy",
         "AnswerStates": "holisafe.guard.output",
+        "answer_checks": "holisafe.guard._verdict",
         "answer_states": "holisafe.guard.output",
         "judges_answers": "holisafe.guard.output",
         "places_of": "holisafe.guard.output",
