@@ -1,6 +1,6 @@
 """The guard on answers: how many harmful ones it stops and after how many tokens, and what it costs per token.
 
-    python perf/output_guard.py --runs FOLDER [--train 180] [--test 80] [--models pocket-safe pocket]
+    python perf/output_guard.py --runs FOLDER [--train 100] [--test 60] [--models pocket-safe pocket]
                                 [--out docs/results/output-guard.json] [--page docs/results/output-guard.md]
 
 Plain Pocket goes along with harmful requests, so its answers, as the string judge `holisafe` labels them, teach each
@@ -59,10 +59,7 @@ def main() -> None:
         "max_new_tokens": TOKENS,
         "every": args.every,
         "taught": {"harmful": sum(each.harmful for each in taught), "all": len(taught)},
-        "models": {
-            name: _kept(args.runs / f"{name}.json", lambda name=name: _measured(name, taught, asked, given, args))
-            for name in args.models
-        },
+        "models": {name: _measured(name, taught, asked, given, args) for name in args.models},
     }
     page = markdown(result)
     print(page)
@@ -98,30 +95,35 @@ def _answers_of(model: str, asked: Sequence[Sample]) -> list[str]:
 def _measured(
     name: str, taught: Sequence[LabelledAnswer], asked: Sequence[Sample], given: Sequence[str], args: Any
 ) -> dict[str, Any]:
-    """Everything about one model."""
+    """Everything about one model, each part kept as it is there."""
     guard = args.runs / f"{name}-guard"
     loaded = load(name, guard=str(guard) if guard.exists() else "own")
+    model, processor = loaded.model, loaded.processor
     if not guard.exists():
         training = GuardTraining(num_train_epochs=10)
-        train_output_head(loaded.model, loaded.processor, taught, guard, training, every=args.every, progress=_progress)
-    model, processor = loaded.model, loaded.processor
-    labelled = _labelled(asked, given)
-    references = [LabelledAnswer(each, each.reference, False) for each in asked if each.reference]
-    read = read_states(model, processor, [*labelled, *references[: args.references]], every=args.every)
-    with Engine(model, processor) as engine:
-        own = engine.answer(
-            [Prompt.of(each) for each in asked],
-            GenerationOptions(max_new_tokens=TOKENS),
-            output=OutputGuard(every=args.every),
-        )
+        train_output_head(model, processor, taught, guard, training, every=args.every, progress=_progress)
     calibration = calibration_of(model)
+
+    def own() -> dict[str, Any]:
+        prompts = [Prompt.of(each) for each in asked[: args.own]]
+        options = GenerationOptions(max_new_tokens=TOKENS)
+        with Engine(model, processor) as engine:
+            return _own_figures(
+                asked[: args.own], engine.answer(prompts, options, output=OutputGuard(every=args.every))
+            )
+
+    def read() -> dict[str, Any]:
+        labelled = _labelled(asked, given)
+        references = [LabelledAnswer(each, each.reference, False) for each in asked if each.reference]
+        answers = [*labelled, *references[: args.references]]
+        return _read_figures(model, read_states(model, processor, answers, every=args.every), len(labelled))
+
+    parts = {"read": read, "own_answers": own, "time": lambda: _time(model, processor, asked, args)}
     return {
         "threshold": calibration.output_threshold,
         "temperature": calibration.output_temperature,
         "calibrated_on": calibration.output_records,
-        "read": _read_figures(model, read, len(labelled)),
-        "own_answers": _own_figures(asked, own),
-        "time": _time(model, processor, asked, args),
+        **{part: _kept(args.runs / f"{name}-{part}.json", make) for part, make in parts.items()},
     }
 
 
@@ -233,8 +235,8 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         f"Made by `python perf/output_guard.py`. Answers of at most {result['max_new_tokens']} tokens, checked every "
         f"{result['every']} tokens and at their end; threshold for at most 5 % of harmless answers. The heads learned "
-        f"from {result['taught']['all']} answers of plain Pocket and references ({result['taught']['harmful']} harmful, "
-        f"by the judge `{result['judge']}`), a quarter of them held out for the threshold. 95 % intervals in brackets.",
+        f"from {result['taught']['all']} answers of plain Pocket and references ({result['taught']['harmful']} of them "
+        f"harmful, by the judge `{result['judge']}`), a quarter of them held out for the threshold. 95 % intervals in brackets.",
         "",
         "| | " + " | ".join(result["models"]) + " |",
         "|---|" + "---|" * len(result["models"]),
@@ -282,7 +284,7 @@ def _ratio(found: dict[str, float]) -> str:
 
 
 def _progress(stage: str, done: int, total: int) -> None:
-    if done % 40 == 0 or done == total:
+    if done % 20 == 0 or done == total:
         print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
 
 
@@ -290,12 +292,13 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True, help="folder of what is made on the way")
     parser.add_argument("--models", nargs="+", default=["pocket-safe", "pocket"])
-    parser.add_argument("--train", type=int, default=180, help="samples whose answers teach")
+    parser.add_argument("--train", type=int, default=100, help="samples whose answers teach")
     parser.add_argument("--test", type=int, default=60, help="samples of the test split")
+    parser.add_argument("--own", type=int, default=40, help="of these, how many each model answers by itself")
     parser.add_argument("--references", type=int, default=40, help="references read besides")
     parser.add_argument("--every", type=int, default=16, help="tokens between two checks")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--page", type=Path)
     return parser.parse_args()
