@@ -33,7 +33,7 @@ from holisafe.records import JudgeId, Judgement, Outcome, Response, Run
 from holisafe.records.folder import write_run
 from holisafe.taxonomy import Combination
 from holisafe.tuning import GuardTraining, train_output_head
-from tuning.data import sample
+from tuning.data import picture, sample
 from tuning.tiny_run import write_model
 
 TRAINING = GuardTraining(num_train_epochs=15, held_out=0.4, flag_rate=0.2)
