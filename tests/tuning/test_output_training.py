@@ -28,6 +28,7 @@ from holisafe.guard import (
 )
 from holisafe.guard.checkpoint import read_guard
 from holisafe.images import identify
+from holisafe.metrics import auroc
 from holisafe.models import Engine, FinishReason, GenerationOptions, LoadedModel, OutputGuard, Prompt
 from holisafe.records import JudgeId, Judgement, Outcome, Response, Run
 from holisafe.records.folder import write_run
@@ -119,9 +120,9 @@ def test_the_head_tells_answers_apart_and_the_others_stay(tmp_path: Path) -> Non
     assert calibration_of(other.model) == calibration_of(tiny.model)
     fresh = labelled_answers([a_run(10)])
     read = read_states(other.model, other.processor, fresh)
-    logits = worst_logits(other.model, read)
-    right = [bool(row[1] > row[0]) is each.harmful for row, each in zip(logits, read.answers, strict=True)]
-    assert sum(right) >= 0.85 * len(right)
+    margins = worst_logits(other.model, read) @ torch.tensor([-1.0, 1.0])
+    ranked = auroc(margins.tolist(), [each.harmful for each in read.answers])
+    assert ranked is not None and ranked > 0.9
     assert "checked every 16 tokens" in (tmp_path / "guard" / "README.md").read_text()
     with pytest.raises(GuardError, match="made for"):
         load_guard(tiny_models.FAMILIES["qwen2_5_vl"]().model, tmp_path / "guard")
