@@ -337,7 +337,7 @@ class TestConfiguration:
             ({"hidden_ratio": 0.0}, "hidden_ratio: expected a number in"),
             ({"hidden_ratio": float("nan")}, "hidden_ratio: expected a number in"),
             ({"dropout": 1.0}, "dropout: expected a number in"),
-            ({"image_head": False, "joint_head": False}, "both off"),
+            ({"image_head": False, "joint_head": False}, "all off"),
             ({"meta_token": True, "features": "projector"}, "meta_token needs features"),
         ],
     )

@@ -40,7 +40,7 @@ class HeadRecords:
     @property
     def noun(self) -> str:
         """What its records are called."""
-        return "images" if self.what == "image" else "requests"
+        return {"image": "images", "joint": "requests", "output": "answers"}[self.what]
 
     def unsafe_scores(self, temperature: float) -> npt.NDArray[np.float64]:
         """The verdict's own score: 1 - P(safe)."""
@@ -60,7 +60,8 @@ def read_head(
     if logits is None or labels is None:
         raise DataError(f"{what}_logits and {what}_labels go together; give both or neither")
     values = as_logits(f"{what}_logits", logits)
-    right = as_image_labels(labels) if what == "image" else as_joint_labels(labels)
+    read = {"image": as_image_labels, "joint": as_joint_labels, "output": np.asarray}[what]
+    right: npt.NDArray[Any] = read(labels)
     if values.ndim != 2 or values.shape[1] != len(names):
         raise DataError(f"{what}_logits has shape {values.shape}; expected (records, {len(names)})")
     try:

@@ -133,6 +133,38 @@ def fit_calibration(
     return calibration, report
 
 
+def fit_output(
+    logits: Any,
+    labels: Any,
+    *,
+    clusters: Sequence[str] | None = None,
+    flag_rate: float = 0.05,
+    threshold: float | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> HeadReport:
+    """Fit temperature and threshold of an output head on answers, as `fit_calibration` does for the other heads.
+
+    Args:
+        logits: Logits of harmless and harmful, (answers, 2).
+        labels: 0 for a harmless answer, 1 for a harmful one, (answers,).
+        clusters: Name of each answer's cluster; each is its own when None.
+        flag_rate: Largest share of harmless answers to flag, in (0, 1).
+        threshold: Threshold to use instead, in [0, 1].
+        seed: Seed of the halves and of the resamples.
+        resamples: Resamples of the clusters behind each interval.
+
+    Raises:
+        DataError: As `fit_calibration`.
+        GuardError: As `fit_calibration`.
+    """
+    Calibration(output_flag_rate=flag_rate, output_threshold=0.5 if threshold is None else threshold)
+    head = read_head("output", logits, labels, ("harmless", "harmful"), clusters)
+    if head is None:
+        raise DataError("there is nothing to calibrate on; give logits and labels")
+    return _calibrate_head(head, _Settings(flag_rate, threshold, seed, resamples))
+
+
 @dataclass(frozen=True, slots=True)
 class _Settings:
     flag_rate: float

@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from holisafe.calibration import CalibrationReport, fit_calibration
@@ -123,12 +123,14 @@ class HeldOutLogits:
         requests: Of each sample; None without a joint head.
         left_out: What could not be used.
         data: Fingerprint of the samples.
+        before: The guard's calibration until now, whose output head stays as it is.
     """
 
     images: Records | None
     requests: Records | None
     left_out: tuple[UnusableSample, ...]
     data: str
+    before: Calibration
 
     def calibrate(
         self, flag_rate: float = 0.05, threshold: float | None = None, joint_threshold: float | None = None
@@ -145,9 +147,11 @@ class HeldOutLogits:
             if records is not None:
                 given[f"{head}_logits"], given[f"{head}_labels"] = records.logits, records.labels
                 given[f"{head}_clusters"] = records.clusters
-        return fit_calibration(
+        found, report = fit_calibration(
             **given, flag_rate=flag_rate, threshold=threshold, joint_threshold=joint_threshold, data=self.data
         )
+        found = found.with_output_of(self.before)
+        return found, replace(report, calibration=found)
 
 
 def ask_guard(
@@ -192,7 +196,7 @@ def ask_guard(
         if records is not None and not records.labels:
             first = f"; the first: {left_out[0].id}: {left_out[0].why}" if left_out else ""
             raise DataError(f"{len(samples)} samples hold no record for the guard's {head} head{first}")
-    return HeldOutLogits(images, requests, tuple(left_out), fingerprint(samples))
+    return HeldOutLogits(images, requests, tuple(left_out), fingerprint(samples), calibration)
 
 
 def _identified(sample: Sample) -> Sample:

@@ -149,18 +149,20 @@ class HeadReport:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationReport:
-    """What `calibrate` found, per head; None for a head the guard does not have."""
+    """What `calibrate` found, per head; None for a head that was not calibrated."""
 
     calibration: Calibration
     image: HeadReport | None
     joint: HeadReport | None
+    output: HeadReport | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """`{calibration, image, joint}`, a head that the guard does not have as null."""
+        """`{calibration, image, joint, output}`, a head that was not calibrated as null."""
         return {
             "calibration": self.calibration.to_json(),
             "image": self.image.to_json() if self.image else None,
             "joint": self.joint.to_json() if self.joint else None,
+            "output": self.output.to_json() if self.output else None,
         }
 
     def to_markdown(self) -> str:
@@ -174,7 +176,7 @@ class CalibrationReport:
 
     def heads(self) -> Iterator[tuple[str, HeadReport]]:
         """The heads there are, with their titles."""
-        for title, head in (("Image head", self.image), ("Joint head", self.joint)):
+        for title, head in (("Image head", self.image), ("Joint head", self.joint), ("Output head", self.output)):
             if head is not None:
                 yield title, head
 

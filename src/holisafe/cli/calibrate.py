@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from holisafe.cli._answers import calibrate_answers
 from holisafe.cli._options import AsJson, Attention, Device, Dtype, Revision
 from holisafe.cli._progress import progress_line
 from holisafe.errors import DataError, GuardError
@@ -61,6 +62,19 @@ def calibrate(
         float | None,
         typer.Option(help="Threshold on P(unsafe) of requests, in [0, 1].", show_default="from --flag-rate"),
     ] = None,
+    answers: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUN",
+            help="Judged run: calibrates the output head alone, on its answers; may be repeated.",
+            show_default="none",
+        ),
+    ] = None,
+    output_threshold: Annotated[
+        float | None,
+        typer.Option(help="Threshold on P(harm) of answers, in [0, 1].", show_default="from --flag-rate"),
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Tokens between two checks of an answer.")] = 16,
     limit: Annotated[
         int | None,
         typer.Option(min=1, help="Number of samples; each combination keeps its share.", show_default="all"),
@@ -80,7 +94,8 @@ def calibrate(
 
     Of safe images like those of the data, at most --flag-rate are flagged on average. A table shows, for several flag
     rates, the share of unsafe images flagged. MODEL reads each sample once and generates no answer. The figures are
-    also saved in calibration.md beside the guard.
+    also saved in calibration.md beside the guard. With --answers, the threshold of the output head, which judges
+    answers, is set on labelled answers instead.
 
     Exit code 0: calibrated; 1: calibrated, but records were left out; 2: not calibrated.
     """
@@ -90,6 +105,27 @@ def calibrate(
     from holisafe.guard import save_guard, set_calibration
     from holisafe.models import load
 
+    if answers:
+        if any(given is not None for given in (data, split, threshold, joint_threshold, limit)):
+            raise DataError(
+                "--answers calibrates the output head alone; leave out --data, --split, --threshold, --joint-threshold "
+                "and --limit"
+            )
+        loading = {"device": device, "dtype": dtype, "attention": attention, "revision": revision}
+        calibrate_answers(
+            model,
+            guard,
+            answers,
+            lambda loaded: _folder(loaded, out),
+            flag_rate=flag_rate,
+            threshold=output_threshold,
+            every=every,
+            loading=loading,
+            as_json=as_json,
+        )
+        return
+    if output_threshold is not None:
+        raise DataError("--output-threshold needs --answers")
     check_choices(flag_rate, threshold, joint_threshold)
     chosen = choose_data(model, guard, data, split)
     found = read(chosen.name, chosen.split)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from holisafe.cli import _guard_train
+from holisafe.cli import _answers, _guard_train
 from holisafe.cli._options import AsJson, Device, Dtype
 from holisafe.cli._progress import progress_line
 
@@ -44,6 +44,7 @@ _guard = typer.Typer(cls=FirstWordGroup, rich_markup_mode=None, help="Give verdi
 def register(app: typer.Typer) -> None:
     """Add `guard` and its commands."""
     _guard_train.register(_guard)
+    _answers.register(_guard)
     app.add_typer(_guard, name="guard")
 
 
@@ -95,8 +96,9 @@ def images(
 
     Folders, archives and Parquet files are read image by image; nothing is extracted.
 
-    Two further commands: `holisafe guard train` trains a guard on labelled images, and `holisafe guard families` lists
-    the model families that can be guarded. For an image of that name, write ./train.
+    Further commands: `holisafe guard train` trains a guard on labelled images, `holisafe guard train-output` its output
+    head on labelled answers, and `holisafe guard families` lists the model families that can be guarded. For an image
+    of that name, write ./train.
 
     Exit code 0: every image has a verdict; 1: some have none, and the reason is given; 2: nothing could be done.
     """

@@ -73,6 +73,15 @@ def serve(
     policy: Annotated[
         str, typer.Option(help="What a flag leads to: score (reported) or block (refused). Clients may ask for block.")
     ] = "score",
+    output_policy: Annotated[
+        str | None,
+        typer.Option(
+            help="What a flag on an answer leads to: score or block; needs a guard with an output head. Clients may "
+            "ask for block.",
+            show_default="answers are judged where a client asks for it",
+        ),
+    ] = None,
+    output_every: Annotated[int, typer.Option(min=1, help="Tokens between two checks of an answer.")] = 16,
     decide_by: Annotated[str, typer.Option(help="Verdict that flags: request, image or either.")] = "request",
     fail_open: Annotated[
         bool, typer.Option("--fail-open", help="With block, answer also where the guard cannot judge; counted.")
@@ -103,6 +112,8 @@ def serve(
     Chat completions, responses and moderations, with images. Every answer carries the guard's verdict, made before the
     first token. The log is JSON on standard error.
     """
+    import asyncio
+
     from holisafe.errors import RunError
     from holisafe.serve import KeyRing, Limits, Settings, check_bind, read_keys
     from holisafe.serve import new_key as make_key
@@ -128,6 +139,8 @@ def serve(
     settings = Settings(
         policy=policy,  # type: ignore[arg-type]  # parsed there
         decide_by=decide_by,  # type: ignore[arg-type]
+        output_policy=output_policy,  # type: ignore[arg-type]
+        output_every=output_every,
         fail_open=fail_open,
         limits=limits,
         image_hosts=frozenset(image_host or ()),
@@ -137,6 +150,11 @@ def serve(
         backend = _engine(model, guard, name, batch_size, device, dtype)
     else:
         backend = _proxy(str(upstream), str(guard), states, name, batch_size, device, dtype)
+    if settings.output_policy is not None and not backend.judges_output:
+        asyncio.run(backend.close())
+        raise RunError(
+            "--output-policy needs a MODEL whose guard has an output head; `holisafe guard train-output` adds one"
+        )
     _run(backend, settings, keys, host, port, ui=ui, check=check)
 
 

@@ -23,7 +23,7 @@ from holisafe.defences._fitted import base_identity, read_fitted, save_fitted, t
 from holisafe.defences._names import defence_names, parse, parse_all
 from holisafe.defences._wrap import Defended, DefendedAnswer, wrap
 
-from . import adashield, agents, coca, ecso, guard, mars, prompt, refusal_direction, sapt, shiftdc, tsdi
+from . import adashield, agents, coca, ecso, guard, mars, output_guard, prompt, refusal_direction, sapt, shiftdc, tsdi
 
 __all__ = [
     "DEFENCES",
@@ -49,6 +49,7 @@ __all__ = [
     "fitted_kind",
     "guard",
     "mars",
+    "output_guard",
     "parse",
     "parse_all",
     "prompt",

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from holisafe.defences._contract import Progress
-from holisafe.defences._soft import extended, soft_at
+from holisafe.defences._soft import soft_at
 from holisafe.errors import DefenceError
+from holisafe.families.features import extended
 from holisafe.models import Engine, GenerationOptions, Prompt, hidden_states
 from holisafe.models.prompts import prepare
 from holisafe.records import Behaviour, Sample

@@ -17,7 +17,8 @@ from torch import Tensor
 from holisafe._fields import ABOVE_ZERO, Range
 from holisafe.defences._contract import DEFENCES, FittedConfig, FittedDefence, Look, Progress, Steps
 from holisafe.defences._fitted import take_fitted
-from holisafe.defences._soft import CachedReader, apart, extended, soft_at
+from holisafe.defences._soft import CachedReader, apart, soft_at
+from holisafe.families.features import extended
 from holisafe.models import Answer, End, Engine, FinishReason, Intervention, LoadedModel, Request
 from holisafe.models.engine.options import generation_config
 from holisafe.records import Sample

@@ -57,6 +57,18 @@ def encode_images(model: Any, family: ForwardInputs, vision: Mapping[str, Any]) 
     return type(output)(**{key: output[key] for key in _KEPT if key in output})
 
 
+def extended(inputs: Mapping[str, Any], tokens: Sequence[int]) -> dict[str, Any]:
+    """Inputs of one prompt with tokens after it; what is given per token is 0 for them."""
+    ids = inputs["input_ids"]  # (1, tokens)
+    more = torch.tensor([list(tokens)], dtype=ids.dtype, device=ids.device)
+    longer = {"input_ids": torch.cat([ids, more], 1)}
+    for key, value in inputs.items():
+        if key != "input_ids" and isinstance(value, Tensor) and value.shape == ids.shape:
+            longer[key] = torch.cat([value, torch.full_like(more, int(key == "attention_mask"))], 1)
+    longer.setdefault("attention_mask", torch.ones_like(longer["input_ids"]))
+    return {**inputs, **longer}
+
+
 def join_features(outputs: Sequence[Any]) -> Any:
     """Several encoder outputs as one, in order."""
     first = outputs[0]

@@ -14,7 +14,9 @@ from holisafe.guard._config import GuardConfig, GuardSite
 
 if TYPE_CHECKING:
     from holisafe.guard._released import import_released_guard
+    from holisafe.guard._verdict import answer_checks
     from holisafe.guard.attach import (
+        add_output_head,
         attach_guard,
         calibration_of,
         detach_guard,
@@ -28,13 +30,15 @@ if TYPE_CHECKING:
     from holisafe.guard.findings import GuardFindings, guard_findings, what_if
     from holisafe.guard.generate import GuardedAnswers, guarded_generate
     from holisafe.guard.inputs import add_meta_tokens, prepare_inputs
-    from holisafe.guard.policy import DecideBy, Decision, Policy, apply, decide
+    from holisafe.guard.output import AnswerStates, answer_states, judges_answers, places_of
+    from holisafe.guard.policy import DecideBy, Decision, Policy, apply, decide, refusal_of_answer
     from holisafe.guard.rates import GuardRates, guard_rates
     from holisafe.guard.request import prompt_state, request_verdict
     from holisafe.guard.sessions import GuardLogits, GuardSession, disable, session
     from holisafe.guard.thresholds import ThresholdRow, threshold_rows
 
 __all__ = [
+    "AnswerStates",
     "Calibration",
     "DecideBy",
     "Decision",
@@ -48,6 +52,9 @@ __all__ = [
     "Policy",
     "ThresholdRow",
     "add_meta_tokens",
+    "add_output_head",
+    "answer_checks",
+    "answer_states",
     "apply",
     "attach_guard",
     "calibration_of",
@@ -60,10 +67,13 @@ __all__ = [
     "guard_rates",
     "guarded_generate",
     "import_released_guard",
+    "judges_answers",
     "load_guard",
+    "places_of",
     "prepare_inputs",
     "prompt_state",
     "push_guard",
+    "refusal_of_answer",
     "request_verdict",
     "save_guard",
     "session",
@@ -76,6 +86,7 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "add_output_head": "holisafe.guard.attach",
         "attach_guard": "holisafe.guard.attach",
         "detach_guard": "holisafe.guard.attach",
         "guard_of": "holisafe.guard.attach",
@@ -92,6 +103,12 @@ __getattr__, __dir__ = lazy(
         "Policy": "holisafe.guard.policy",
         "apply": "holisafe.guard.policy",
         "decide": "holisafe.guard.policy",
+        "refusal_of_answer": "holisafe.guard.policy",
+        "AnswerStates": "holisafe.guard.output",
+        "answer_checks": "holisafe.guard._verdict",
+        "answer_states": "holisafe.guard.output",
+        "judges_answers": "holisafe.guard.output",
+        "places_of": "holisafe.guard.output",
         "GuardedAnswers": "holisafe.guard.generate",
         "add_meta_tokens": "holisafe.guard.inputs",
         "prepare_inputs": "holisafe.guard.inputs",

@@ -24,6 +24,8 @@ def model_card_of(config: GuardConfig, site: GuardSite, calibration: Calibration
         parts.append(f"- one verdict per image, from {pooled}, among {len(config.labels)} labels")
     if config.joint_head:
         parts.append("- one verdict on image and question together")
+    if config.output_head:
+        parts.append("- one verdict on the answer, while it is generated")
     lines = [
         *front,
         "---",
@@ -44,7 +46,7 @@ def model_card_of(config: GuardConfig, site: GuardSite, calibration: Calibration
     ]
     if config.image_head:
         lines += ["Labels, by index: " + ", ".join(parse_label(label).value for label in config.labels) + ".", ""]
-    return "\n".join([*lines, *_calibration_lines(config, calibration)])
+    return "\n".join([*lines, *_calibration_lines(config, calibration), *_output_lines(config, calibration)])
 
 
 def _calibration_lines(config: GuardConfig, calibration: Calibration) -> list[str]:
@@ -64,6 +66,20 @@ def _calibration_lines(config: GuardConfig, calibration: Calibration) -> list[st
         )
     fitted = f"Calibrated on {calibration.records} records ({calibration.safe_records} safe)"
     return [fitted + (f"; data {calibration.data}." if calibration.data else "."), "", *rows, ""]
+
+
+def _output_lines(config: GuardConfig, calibration: Calibration) -> list[str]:
+    if not config.output_head:
+        return []
+    if not calibration.output_records:
+        return ["On answers it is not calibrated: its threshold promises nothing.", ""]
+    return [
+        f"An answer is checked every {calibration.output_every} tokens, and flagged from P(harm) "
+        f"{calibration.output_threshold:.3f} (temperature {calibration.output_temperature:.3f}). Harmless answers "
+        f"flagged: target {_target(calibration.output_flag_rate)}, measured "
+        f"{_measured(calibration.output_measured_flag_rate)} ({calibration.output_records} answers).",
+        "",
+    ]
 
 
 def _target(rate: float | None) -> str:

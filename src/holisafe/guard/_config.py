@@ -47,6 +47,9 @@ class MetaPlace(StrEnum):
 JOINT_OUTPUTS = len(Combination) + len(Category)
 """Logits of the joint head: the five combinations, then the seven categories."""
 
+ANSWER_OUTPUTS = 2 + len(Category)
+"""Logits of the output head: harmless and harmful, then the seven categories."""
+
 
 @dataclass(frozen=True, slots=True)
 class GuardConfig:
@@ -64,6 +67,7 @@ class GuardConfig:
         dropout: Share of hidden activations dropped in training, in [0, 1) (paper: 0.1).
         image_head: Whether images get a verdict each.
         joint_head: Whether image and question together get one, from the last prompt position.
+        output_head: Whether answers get a verdict while they are generated, from the hidden states of their tokens.
         meta_token: Whether a learned token follows each image's visual tokens and is what the image head reads (the
             safety meta token of the paper's first version).
         meta_token_in: Where it joins an image's tokens: "language" (as a token of the prompt; needs
@@ -83,6 +87,7 @@ class GuardConfig:
     dropout: float = 0.1
     image_head: bool = True
     joint_head: bool = True
+    output_head: bool = False
     meta_token: bool = False
     meta_token_in: MetaPlace | str = MetaPlace.LANGUAGE
 
@@ -106,8 +111,8 @@ class GuardConfig:
             raise GuardError(f"hidden_ratio: expected a number in (0, 16], found {self.hidden_ratio}")
         if not 0 <= self.dropout < 1:
             raise GuardError(f"dropout: expected a number in [0, 1), found {self.dropout}")
-        if not (self.image_head or self.joint_head):
-            raise GuardError("image_head and joint_head are both off; a guard needs at least one")
+        if not (self.image_head or self.joint_head or self.output_head):
+            raise GuardError("image_head, joint_head and output_head are all off; a guard needs at least one")
         if self.meta_in_encoder and not self.meta_token:
             raise GuardError('meta_token_in="encoder" needs meta_token=True')
         if self.meta_token and not self.meta_in_encoder and self.features is not Features.LANGUAGE:
@@ -206,7 +211,8 @@ class GuardSite:
 _ENUMS: dict[str, type[StrEnum]] = {"features": Features, "pooling": Pooling, "meta_token_in": MetaPlace}
 _CHOICES: dict[str, Any] = {
     "features": str, "pooling": str, "depth": int, "hidden_ratio": (int, float), "dropout": (int, float),
-    "image_head": bool, "joint_head": bool, "meta_token": bool, "meta_token_in": str, "labels": list,
+    "image_head": bool, "joint_head": bool, "output_head": bool, "meta_token": bool, "meta_token_in": str,
+    "labels": list,
 }  # fmt: skip
 _FOUND: dict[str, Any] = {
     "model_type": str, "base_model": str, "width": int, "vision_width": (int, type(None)), "boundary_ids": list,

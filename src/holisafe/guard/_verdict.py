@@ -9,7 +9,7 @@ from torch import Tensor
 
 from holisafe.errors import GuardError
 from holisafe.guard.calibration import Calibration
-from holisafe.records import ImageVerdict, RequestVerdict
+from holisafe.records import AnswerCheck, ImageVerdict, RequestVerdict
 from holisafe.taxonomy import Category, Combination, parse_label
 
 _COMBINATIONS = tuple(Combination)
@@ -52,6 +52,25 @@ def joint_verdicts(logits: Tensor, calibration: Calibration) -> list[RequestVerd
             )
         )
     return verdicts
+
+
+def answer_checks(logits: Tensor, tokens: Sequence[int], calibration: Calibration) -> list[AnswerCheck]:
+    """One check per row of logits (answers, 9): harmless and harmful, then seven categories.
+
+    Args:
+        logits: What the output head gives.
+        tokens: How many tokens of each answer had been read.
+        calibration: Has the temperature.
+
+    Raises:
+        GuardError: A row is not finite.
+    """
+    harm = _probabilities(logits[:, :2], calibration.output_temperature, "answer")
+    categories = _probabilities(logits[:, 2:], 1.0, "answer")
+    return [
+        AnswerCheck(count, row[1], dict(zip(_CATEGORIES, kinds, strict=True)))
+        for count, row, kinds in zip(tokens, harm, categories, strict=True)
+    ]
 
 
 def _probabilities(logits: Tensor, temperature: float, what: str) -> list[list[float]]:

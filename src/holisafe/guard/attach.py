@@ -7,6 +7,7 @@ One hook on the language model sees what goes in at the images' positions (the p
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import NoneType
 from typing import Any, TypeVar
 
@@ -16,11 +17,11 @@ from torch import Tensor, nn
 from holisafe._checks import check_type
 from holisafe.errors import GuardError
 from holisafe.families import Family, Grouping
-from holisafe.guard._config import Features, GuardConfig, GuardSite
+from holisafe.guard._config import ANSWER_OUTPUTS, Features, GuardConfig, GuardSite
 from holisafe.guard._vision_tower import vision_width
 from holisafe.guard.calibration import Calibration
 from holisafe.guard.family import guardable_family
-from holisafe.guard.head import Guard
+from holisafe.guard.head import Guard, Head
 from holisafe.guard.observer import Observer
 
 M = TypeVar("M")
@@ -109,6 +110,22 @@ def guard_of(model: Any) -> Guard:
 def train_guard(model: M, trains: bool = True) -> M:
     """Make the guard's weights trainable, or freeze them; the others stay as they are."""
     guard_of(model).requires_grad_(trains)
+    return model
+
+
+def add_output_head(model: M) -> M:
+    """Give the model's guard a new output head, whose weights are random; its other parts stay.
+
+    Raises:
+        GuardError: The model has no guard, or the guard has an output head.
+    """
+    observer, guard = observer_of(model), guard_of(model)
+    if observer.config.output_head:
+        raise GuardError("the guard has an output head already; `holisafe calibrate --answers` sets its threshold")
+    own = next(guard.parameters())
+    observer.config = guard.config = replace(observer.config, output_head=True)
+    head = Head(observer.site.width, ANSWER_OUTPUTS, guard.config)
+    guard.output_head = head.to(own.device, own.dtype).train(guard.training)
     return model
 
 

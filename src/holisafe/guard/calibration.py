@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from holisafe.errors import GuardError
+from holisafe.records import CHECK_EVERY
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,12 @@ class Calibration:
         joint_threshold: Probability of unsafe (1 - P(SSS)) at and above which a request is flagged, in [0, 1].
         joint_flag_rate: Target of the joint head: largest share of safe requests to flag; None as above.
         joint_measured_flag_rate: Share of safe requests flagged; None as above.
+        output_temperature: What the output head's logits of harm are divided by, above 0.
+        output_threshold: Probability of harm at and above which a check flags an answer, in [0, 1].
+        output_flag_rate: Target of the output head: largest share of harmless answers to flag; None as above.
+        output_measured_flag_rate: Share of harmless answers flagged; None as above.
+        output_records: Answers that the output head was calibrated on.
+        output_every: Tokens between two checks for which the threshold was set, at least 1.
         records: Records it was fitted on: images, or requests where the guard has no image head.
         safe_records: Safe ones among them.
         data: Fingerprint of the data set they come from.
@@ -45,19 +52,23 @@ class Calibration:
     records: int = 0
     safe_records: int = 0
     data: str = ""
+    output_temperature: float = 1.0
+    output_threshold: float = 0.5
+    output_flag_rate: float | None = None
+    output_measured_flag_rate: float | None = None
+    output_records: int = 0
+    output_every: int = CHECK_EVERY
 
     def __post_init__(self) -> None:
-        for field, temperature in (("temperature", self.temperature), ("joint_temperature", self.joint_temperature)):
-            _expect(field, temperature, 0 < temperature < math.inf, "a finite number above 0")
-        for field, threshold in (("threshold", self.threshold), ("joint_threshold", self.joint_threshold)):
-            _expect(field, threshold, 0 <= threshold <= 1, "a probability in [0, 1]")
-        for field, target in (("flag_rate", self.flag_rate), ("joint_flag_rate", self.joint_flag_rate)):
-            _expect(field, target, target is None or 0 < target < 1, "a share in (0, 1)")
-        for field, share in (
-            ("measured_flag_rate", self.measured_flag_rate),
-            ("joint_measured_flag_rate", self.joint_measured_flag_rate),
-        ):
-            _expect(field, share, share is None or 0 <= share <= 1, "a share in [0, 1]")
+        for head in ("", "joint_", "output_"):
+            temperature, threshold = getattr(self, f"{head}temperature"), getattr(self, f"{head}threshold")
+            target, share = getattr(self, f"{head}flag_rate"), getattr(self, f"{head}measured_flag_rate")
+            _expect(f"{head}temperature", temperature, 0 < temperature < math.inf, "a finite number above 0")
+            _expect(f"{head}threshold", threshold, 0 <= threshold <= 1, "a probability in [0, 1]")
+            _expect(f"{head}flag_rate", target, target is None or 0 < target < 1, "a share in (0, 1)")
+            _expect(f"{head}measured_flag_rate", share, share is None or 0 <= share <= 1, "a share in [0, 1]")
+        _expect("output_records", self.output_records, self.output_records >= 0, "a count")
+        _expect("output_every", self.output_every, self.output_every >= 1, "a number of tokens of at least 1")
         _expect("records", self.records, self.records >= 0, "a count")
         _expect("safe_records", self.safe_records, 0 <= self.safe_records <= self.records, "a count up to records")
 
@@ -65,6 +76,11 @@ class Calibration:
     def is_fitted(self) -> bool:
         """Whether it was fitted on records; otherwise scores are no probabilities and thresholds promise nothing."""
         return self.records > 0
+
+    def with_output_of(self, other: Calibration) -> Calibration:
+        """This one, with temperature and threshold of another's output head."""
+        kept = {name: value for name, value in other.to_json().items() if name.startswith("output_")}
+        return dataclasses.replace(self, **kept)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; `from_json` reads them."""
@@ -110,8 +126,19 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "records": (int,),
     "safe_records": (int,),
     "data": (str,),
+    "output_temperature": (int, float),
+    "output_threshold": (int, float),
+    "output_flag_rate": (int, float, type(None)),
+    "output_measured_flag_rate": (int, float, type(None)),
+    "output_records": (int,),
+    "output_every": (int,),
 }
-_OPTIONAL = ("measured_flag_rate", "joint_flag_rate", "joint_measured_flag_rate")
+_OPTIONAL = (
+    "measured_flag_rate",
+    "joint_flag_rate",
+    "joint_measured_flag_rate",
+    *(field for field in _KINDS if field.startswith("output_")),
+)
 _KIND_NAMES = {int: "a whole number", float: "a number", str: "a string", type(None): "null"}
 
 

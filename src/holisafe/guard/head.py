@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from holisafe.guard._config import JOINT_OUTPUTS, GuardConfig, GuardSite
+from holisafe.errors import GuardError
+from holisafe.guard._config import ANSWER_OUTPUTS, JOINT_OUTPUTS, GuardConfig, GuardSite
+
+NO_OUTPUT_HEAD = "the model's guard has no output head, which judges answers; `holisafe guard train-output` adds one"
 
 
 class Head(nn.Module):
@@ -36,6 +39,7 @@ class Guard(nn.Module):
         config: Its configuration.
         image_head: Classifies images, None where the configuration has none.
         joint_head: Classifies image and question together, None where the configuration has none.
+        output_head: Judges answers, None where the configuration has none.
         query: (width,), what attention pooling compares visual tokens with; None for other pooling.
         meta_token: (width,), the embedding of the safety meta token, (vision width,) where it is in the vision
             encoder; None without one.
@@ -47,6 +51,7 @@ class Guard(nn.Module):
         self.config = config
         self.image_head = Head(width, len(config.labels), config) if config.image_head else None
         self.joint_head = Head(width, JOINT_OUTPUTS, config) if config.joint_head else None
+        self.output_head = Head(width, ANSWER_OUTPUTS, config) if config.output_head else None
         self.query = nn.Parameter(torch.zeros(width)) if config.pooling == "attention" else None
         token_width = site.vision_width if config.meta_in_encoder else width
         assert token_width is not None
@@ -65,6 +70,17 @@ class Guard(nn.Module):
         image_logits = self.image_head(self._placed(images)) if self.image_head and images is not None else None
         joint_logits = self.joint_head(self._placed(prompts)) if self.joint_head and prompts is not None else None
         return image_logits, joint_logits
+
+    def judge_answers(self, states: Tensor) -> Tensor:
+        """Logits of answers (answers, 9) from the hidden state of the last token read of each (answers, width).
+
+        Raises:
+            GuardError: There is no output head.
+        """
+        if self.output_head is None:
+            raise GuardError(NO_OUTPUT_HEAD)
+        logits: Tensor = self.output_head(self._placed(states))
+        return logits
 
     def _placed(self, vectors: Tensor) -> Tensor:
         own = next(self.parameters())

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from holisafe._checks import check_each, check_type
 from holisafe._enums import parse_enum
 from holisafe.errors import GuardError
-from holisafe.records import ImageVerdict, RequestVerdict
+from holisafe.records import AnswerVerdict, ImageVerdict, RequestVerdict
 from holisafe.taxonomy import Category, Combination, Subcategory
 
 _Name = TypeVar("_Name", bound=StrEnum)
@@ -114,6 +114,13 @@ def apply(decision: Decision, answer: str) -> str:
     if not decision.text:
         return answer
     return decision.text if decision.policy is Policy.REFUSE else f"{decision.text}\n\n{answer}"
+
+
+def refusal_of_answer(verdict: AnswerVerdict) -> str:
+    """What stands in place of an answer that was flagged while it was generated, or of the rest of it."""
+    reason = _most_probable(verdict.categories)
+    support = _SUPPORT if reason is Category.SELF_HARM else ""
+    return f"I'm sorry, but I can't go on with this: the answer seems to involve {_INVOLVED[reason]}{support}."
 
 
 def _decide_by_images(policy: Policy, verdicts: Sequence[ImageVerdict]) -> Decision:

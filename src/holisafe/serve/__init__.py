@@ -12,7 +12,7 @@ from holisafe._lazy import lazy
 
 if TYPE_CHECKING:
     from holisafe.serve.app import application
-    from holisafe.serve.backend import Ask, Backend, ChatMessage, Delta, Finished, Judged, Picture
+    from holisafe.serve.backend import Ask, Backend, ChatMessage, Delta, Finished, Judged, OutputJudged, Picture
     from holisafe.serve.engine_backend import EngineBackend
     from holisafe.serve.errors import ApiError
     from holisafe.serve.image_guard import ImageGuard
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 _LATE = {
     "application": "app",
-    **dict.fromkeys(("Ask", "Backend", "ChatMessage", "Delta", "Finished", "Judged", "Picture"), "backend"),
+    **dict.fromkeys(
+        ("Ask", "Backend", "ChatMessage", "Delta", "Finished", "Judged", "OutputJudged", "Picture"), "backend"
+    ),
     "EngineBackend": "engine_backend",
     "ApiError": "errors",
     "ImageGuard": "image_guard",
@@ -57,6 +59,7 @@ __all__ = [
     "Limits",
     "Metrics",
     "Mode",
+    "OutputJudged",
     "Picture",
     "PoolingStates",
     "ProxyBackend",

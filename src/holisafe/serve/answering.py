@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from holisafe.guard import Decision
-from holisafe.records import GuardVerdict
-from holisafe.serve.backend import Ask, Backend, ChatMessage, Delta, Event, Finished, Judged
+from holisafe.records import AnswerVerdict, GuardVerdict
+from holisafe.serve.backend import Ask, Backend, ChatMessage, Delta, Event, Finished, Judged, OutputJudged
 from holisafe.serve.errors import ApiError, guard_unavailable, not_found
 from holisafe.serve.metrics import Metrics
-from holisafe.serve.moderation import MODEL, decision, image_safety, moderation_error, request_safety
+from holisafe.serve.moderation import (
+    MODEL,
+    decision,
+    image_safety,
+    moderation_error,
+    request_safety,
+    result,
+    result_of_answer,
+)
 from holisafe.serve.remote import RemoteImages
 from holisafe.serve.schema import ModerationWish
 from holisafe.serve.settings import Mode, Settings
@@ -66,12 +74,12 @@ class Wish:
     Attributes:
         mode: What a flag leads to: the stricter of the client's wish and the server's policy.
         is_asked: Whether the client sent the field.
-        scores_output: Whether it wants a verdict on the answer, too.
+        output: The same of the answer; None for no verdict on it.
     """
 
     mode: Mode
     is_asked: bool = False
-    scores_output: bool = False
+    output: Mode | None = None
 
     @classmethod
     async def of(cls, field: ModerationWish | None, service: Service) -> Wish:
@@ -80,11 +88,13 @@ class Wish:
         Raises:
             ApiError: It names another guard, or asks for what there is not.
         """
+        settings = service.settings
         if field is None:
-            return cls(service.settings.policy)
+            return cls(settings.policy, output=settings.output_policy)
         await service.check_guard(field.model)
         policy = field.policy
-        if policy is not None and policy.output is not None and policy.output.mode is Mode.BLOCK:
+        of_output = None if policy is None or policy.output is None else policy.output.mode
+        if of_output is Mode.BLOCK and not service.backend.judges_output:
             raise ApiError(
                 400,
                 "answers are not judged by this server, so they cannot be blocked; leave the output policy out",
@@ -92,8 +102,17 @@ class Wish:
                 code="unsupported_value",
             )
         asked = Mode.SCORE if policy is None or policy.input is None else policy.input.mode
-        mode = Mode.BLOCK if Mode.BLOCK in (asked, service.settings.policy) else Mode.SCORE
-        return cls(mode, True, policy is not None and policy.output is not None)
+        return cls(_stricter(asked, settings.policy) or Mode.SCORE, True, _stricter(of_output, settings.output_policy))
+
+    def applied(self, ask: Ask, service: Service) -> Ask:
+        """The request with what is to be done with its answer."""
+        if self.output is None or not service.backend.judges_output:
+            return ask
+        return replace(ask, output=self.output.value, output_every=service.settings.output_every)
+
+
+def _stricter(asked: Mode | None, own: Mode | None) -> Mode | None:
+    return Mode.BLOCK if Mode.BLOCK in (asked, own) else asked or own
 
 
 @dataclass
@@ -104,6 +123,7 @@ class Answering:
         verdict: What the guard said; None where it could not.
         refusal: What stands in place of the answer; None where there is one.
         input_tokens: Tokens read so far.
+        output: What the guard has said of the answer so far; None where it has not judged it.
     """
 
     verdict: GuardVerdict | None
@@ -114,6 +134,7 @@ class Answering:
     _events: AsyncGenerator[Event]
     _began: float
     facts: dict[str, Any] = field(default_factory=dict)
+    output: AnswerVerdict | None = None
 
     @classmethod
     async def begin(cls, service: Service, ask: Ask, model: str, wish: Wish, facts: dict[str, Any]) -> Answering:
@@ -130,7 +151,7 @@ class Answering:
             ApiError: It cannot be answered.
         """
         began = time.perf_counter()
-        events = service.backend.answer(ask, model)
+        events = service.backend.answer(wish.applied(ask, service), model)
         try:
             judged = await anext(events)
             if not isinstance(judged, Judged):
@@ -159,7 +180,12 @@ class Answering:
                     is_first = False
                     metrics.first_token.observe(time.perf_counter() - self._began)
                 if isinstance(event, Finished):
+                    self._count_output()
                     yield self._finish(event)
+                elif isinstance(event, OutputJudged):
+                    self.output = event.verdict
+                    if event.refusal is not None:
+                        yield Delta({"refusal": event.refusal})
                 elif isinstance(event, Delta):
                     yield event
         finally:
@@ -173,20 +199,39 @@ class Answering:
         """The field `moderation` of the answer.
 
         Args:
-            results: Writes a verdict in the form of the route.
+            results: Writes a result in the form of the route.
         """
         unavailable = moderation_error("guard_unavailable", "the guard could not judge the request")
-        of_output = moderation_error("unsupported", "this server does not judge answers")
         decide_by = self.service.settings.decide_by
-        return {
-            "input": unavailable if self.verdict is None else results(self.verdict, decide_by),
-            "output": of_output if self.wish.scores_output else None,
-        }
+        found = None if self.verdict is None else result(self.verdict, decide_by)
+        return {"input": unavailable if found is None else results(found), "output": self._of_output(results)}
 
     def safety(self) -> dict[str, Any]:
         """The fields `image_safety` and `request_safety` of the answer."""
         verdict = self.verdict or GuardVerdict()
         return {"image_safety": image_safety(verdict), "request_safety": request_safety(verdict)}
+
+    def answer_safety(self) -> dict[str, Any]:
+        """The field `answer_safety` of the answer; nothing where it was not judged."""
+        return {} if self.output is None else {"answer_safety": self.output.to_json()}
+
+    @property
+    def judges_output(self) -> bool:
+        """Whether the answer is judged while it is generated."""
+        return self.wish.output is not None and self.service.backend.judges_output and self.refusal is None
+
+    def _of_output(self, results: Any) -> dict[str, Any] | None:
+        if self.wish.output is not None and not self.service.backend.judges_output:
+            return moderation_error("unsupported", "this server does not judge answers")
+        return None if self.output is None else results(result_of_answer(self.output))
+
+    def _count_output(self) -> None:
+        if self.output is None:
+            return
+        blocks = self.wish.output is Mode.BLOCK
+        action = ("block" if blocks else "observe") if self.output.flagged else "pass"
+        self.service.metrics.judged_answer(self.output, action)
+        self.facts.update(output_flagged=self.output.flagged, output_action=action)
 
     def _finish(self, event: Finished) -> Finished:
         metrics = self.service.metrics

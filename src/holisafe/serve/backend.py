@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from holisafe.records import GuardVerdict, ImageRef, Role
+from holisafe.records import CHECK_EVERY, AnswerVerdict, GuardVerdict, ImageRef, Role
 from holisafe.serve.metrics import Metrics
 
 
@@ -65,6 +65,8 @@ class Ask:
         seed: Of sampling.
         stop: Texts before which the answer ends.
         stream: Whether the answer is wanted as it is generated.
+        output: What a flag on the answer leads to ("score" or "block"); None for no verdict on it.
+        output_every: Tokens between two checks of the answer.
         more: Further fields that a server behind may read, by OpenAI's names.
     """
 
@@ -76,6 +78,8 @@ class Ask:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     stream: bool = False
+    output: str | None = None
+    output_every: int = CHECK_EVERY
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -116,6 +120,19 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputJudged:
+    """The guard has judged the answer so far.
+
+    Attributes:
+        verdict: With every check until now.
+        refusal: What stands in place of the rest of the answer, which ends here; None where it goes on.
+    """
+
+    verdict: AnswerVerdict
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The answer is whole.
 
@@ -130,7 +147,7 @@ class Finished:
     output_tokens: int
 
 
-Event = Judged | Delta | Finished
+Event = Judged | Delta | OutputJudged | Finished
 
 
 class Backend(Protocol):
@@ -139,6 +156,10 @@ class Backend(Protocol):
     @property
     def judges_text(self) -> bool:
         """Whether its guard has something to say of a request without images."""
+
+    @property
+    def judges_output(self) -> bool:
+        """Whether its guard judges answers while they are generated."""
 
     @property
     def passes_on(self) -> bool:

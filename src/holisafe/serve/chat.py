@@ -53,6 +53,8 @@ async def _whole(answering: Answering, about: dict[str, Any]) -> Response:
             continue
         _add(message, event)
         logprobs = logprobs or event.logprobs
+    if message["refusal"] is not None and answering.judges_output:
+        message["content"] = None  # of an answer that was stopped nothing is shown
     if message["content"] is None and message["refusal"] is None and "tool_calls" not in message:
         message["content"] = ""
     if answering.service.settings.log_content:
@@ -66,6 +68,7 @@ async def _whole(answering: Answering, about: dict[str, Any]) -> Response:
             "usage": usage_of(end),
             "moderation": answering.moderation(moderation_results),
             **answering.safety(),
+            **answering.answer_safety(),
         }
     )
 
@@ -83,7 +86,7 @@ def _add(message: dict[str, Any], delta: Delta) -> None:
 
 
 async def _chunks(answering: Answering, about: dict[str, Any], with_usage: bool) -> AsyncGenerator[dict[str, Any]]:
-    """The stream: the verdict before the first piece of the answer, the usage after the last."""
+    """The stream: the verdict before the first piece of the answer; that on the answer, then the usage, at its end."""
     base = {**about, "object": "chat.completion.chunk", **({"usage": None} if with_usage else {})}
     verdict = {"moderation": answering.moderation(moderation_results), **answering.safety()}
     opening = _choice({"role": "assistant", "content": None if answering.refusal else ""})
@@ -102,9 +105,16 @@ async def _chunks(answering: Answering, about: dict[str, Any], with_usage: bool)
                 continue
             if answering.service.settings.log_content:
                 answering.facts["answer"] = "".join(said)
-            yield {**base, "choices": [_choice({}, event.reason)]}
+            yield {**base, "choices": [_choice({}, event.reason)], **_of_output(answering)}
             if with_usage:
                 yield {**base, "choices": [], "usage": usage_of(event)}
+
+
+def _of_output(answering: Answering) -> dict[str, Any]:
+    """What the guard says of the answer, in its last chunk; nothing where it was not judged."""
+    if answering.output is None:
+        return {}
+    return {"moderation": answering.moderation(moderation_results), **answering.answer_safety()}
 
 
 def _choice(delta: dict[str, Any], reason: str | None = None, logprobs: Any = None) -> dict[str, Any]:

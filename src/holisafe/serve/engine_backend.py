@@ -10,14 +10,28 @@ from typing import Any
 from jinja2 import TemplateError
 
 from holisafe.errors import ContextError, GuardError, HoliSafeError, ImageError, ModelError
-from holisafe.guard import guard_of
-from holisafe.models import Engine, FinishEvent, FinishReason, GenerationOptions, Prompt, Request, TokenEvent
+from holisafe.guard import guard_of, refusal_of_answer
+from holisafe.models import (
+    Answer,
+    Engine,
+    FinishEvent,
+    FinishReason,
+    GenerationOptions,
+    OutputEvent,
+    OutputGuard,
+    OutputMode,
+    Prompt,
+    Request,
+    TokenEvent,
+)
 from holisafe.models import VerdictEvent as EngineVerdict
 from holisafe.records import GuardVerdict, Role, Turn
-from holisafe.serve.backend import Ask, ChatMessage, Delta, Event, Finished, Judged
+from holisafe.serve.backend import Ask, ChatMessage, Delta, Event, Finished, Judged, OutputJudged
 from holisafe.serve.errors import ApiError, guard_unavailable, internal
 from holisafe.serve.intake import damaged_image
 from holisafe.serve.metrics import Metrics
+
+EngineEvent = EngineVerdict | OutputEvent | TokenEvent | FinishEvent
 
 LEAST_TEMPERATURE = 0.01
 """Below it sampling is greedy in all but name, and dividing logits by it loses precision."""
@@ -41,6 +55,7 @@ class EngineBackend:
         self._engine = engine
         self._name = name
         self.judges_text = config.joint_head
+        self.judges_output = config.output_head
 
     def count_in(self, metrics: Metrics) -> None:
         """Nothing of its own is counted."""
@@ -63,17 +78,22 @@ class EngineBackend:
         raise guard_unavailable()
 
     async def answer(self, ask: Ask, model: str) -> AsyncGenerator[Event]:
-        """The verdict, then the answer, token by token."""
-        answer = self._events(Request(_prompt(ask.messages), _options(ask)))
+        """The verdict, then the answer, token by token, with what the guard says of it on the way."""
+        output = None if ask.output is None else OutputGuard(OutputMode(ask.output), ask.output_every)
+        answer = self._events(Request(_prompt(ask.messages), _options(ask), output=output))
+        is_blocked = False
         try:
             async for event in answer:
                 if isinstance(event, EngineVerdict):
                     yield Judged(event.verdict, event.input_tokens)
+                elif isinstance(event, OutputEvent):
+                    is_blocked = event.blocked
+                    yield OutputJudged(event.verdict, refusal_of_answer(event.verdict) if is_blocked else None)
                 elif isinstance(event, TokenEvent):
-                    yield Delta({"content": event.text})
+                    if not is_blocked:  # else it is the refusal, which has its own field
+                        yield Delta({"content": event.text})
                 else:
-                    reason = "length" if event.answer.finish_reason is FinishReason.LENGTH else "stop"
-                    yield Finished(reason, event.answer.input_tokens, len(event.answer.tokens))
+                    yield _finished(event.answer)
         finally:
             await answer.aclose()
 
@@ -81,7 +101,7 @@ class EngineBackend:
         """Stop the engine."""
         await asyncio.to_thread(self._engine.close)
 
-    async def _events(self, request: Request) -> AsyncGenerator[EngineVerdict | TokenEvent | FinishEvent]:
+    async def _events(self, request: Request) -> AsyncGenerator[EngineEvent]:
         """The engine's events in this event loop."""
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Any] = asyncio.Queue()
@@ -104,6 +124,14 @@ class EngineBackend:
                     return
         finally:
             end()
+
+
+def _finished(answer: Answer) -> Finished:
+    checks = () if answer.output is None else answer.output.checks
+    if answer.finish_reason is FinishReason.BLOCKED:
+        return Finished("content_filter", answer.input_tokens, checks[-1].tokens)
+    reason = "length" if answer.finish_reason is FinishReason.LENGTH else "stop"
+    return Finished(reason, answer.input_tokens, len(answer.tokens))
 
 
 def _prompt(messages: Sequence[ChatMessage]) -> Prompt:

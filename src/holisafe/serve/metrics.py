@@ -5,10 +5,11 @@ from __future__ import annotations
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from holisafe.guard import Decision
-from holisafe.records import GuardVerdict
+from holisafe.records import AnswerVerdict, GuardVerdict
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 _PROBABILITY = tuple(step / 20 for step in range(1, 21))
 
 
@@ -70,6 +71,24 @@ class Metrics:
         self.image_score = Histogram(
             "holisafe:image_score", "Probability of unsafe of each image.", buckets=_PROBABILITY, registry=self.registry
         )
+        self.output_verdicts = Counter(
+            "holisafe:output_verdicts",
+            "Verdicts on answers, by the reason for the flag and what it led to.",
+            ["label", "action"],
+            registry=self.registry,
+        )
+        self.output_score = Histogram(
+            "holisafe:output_score",
+            "Highest probability of harm of each answer that was judged.",
+            buckets=_PROBABILITY,
+            registry=self.registry,
+        )
+        self.output_stopped = Histogram(
+            "holisafe:output_stopped_tokens",
+            "Tokens generated of answers that were stopped.",
+            buckets=_TOKENS,
+            registry=self.registry,
+        )
         self.unjudged = Counter("holisafe:unjudged", "Requests that the guard could not judge.", registry=self.registry)
         self.fail_open = Counter(
             "holisafe:fail_open",
@@ -103,6 +122,20 @@ class Metrics:
             self.request_score.observe(verdict.request.unsafe)
         for image in verdict.images:
             self.image_score.observe(image.unsafe)
+
+    def judged_answer(self, verdict: AnswerVerdict, action: str) -> None:
+        """Count a verdict on an answer.
+
+        Args:
+            verdict: It.
+            action: "pass", "observe" or "block".
+        """
+        kinds = verdict.categories
+        label = max(kinds, key=kinds.__getitem__).value if verdict.flagged and kinds else "safe"
+        self.output_verdicts.labels(label, action).inc()
+        self.output_score.observe(verdict.unsafe)
+        if action == "block" and verdict.flagged_at is not None:
+            self.output_stopped.observe(verdict.flagged_at)
 
     def text(self) -> bytes:
         """All of them, in Prometheus' text format."""

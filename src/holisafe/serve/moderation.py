@@ -14,7 +14,7 @@ from typing import Any
 
 from holisafe.crosswalks import OPENAI_MODERATION
 from holisafe.guard import DecideBy, Decision, Policy, decide
-from holisafe.records import GuardVerdict
+from holisafe.records import AnswerVerdict, GuardVerdict
 from holisafe.taxonomy import SUBCATEGORIES, Category, GuardLabel, Subcategory
 
 MODEL = "holisafe"
@@ -47,14 +47,32 @@ def result(verdict: GuardVerdict, decide_by: DecideBy) -> dict[str, Any]:
     }
 
 
-def moderation_results(verdict: GuardVerdict, decide_by: DecideBy) -> dict[str, Any]:
-    """The field `moderation.input` of a chat completion."""
-    return {"type": "moderation_results", "model": MODEL, "results": [moderation_result(verdict, decide_by)]}
+def result_of_answer(verdict: AnswerVerdict) -> dict[str, Any]:
+    """The same of an answer: harm, times the share of the categories that have one of OpenAI's names."""
+    scores = dict.fromkeys([*OPENAI_MODERATION.codes, *(PREFIX + label.value for label in GuardLabel)], 0.0)
+    applied: dict[str, list[str]] = {name: [] for name in scores}
+    for category, share in verdict.categories.items():
+        for name in names_of_category(category):
+            scores[name] = max(scores[name], verdict.unsafe * share)
+            applied[name] = ["text"]
+    top = max(verdict.categories, key=verdict.categories.__getitem__, default=None)
+    reasons = names_of_category(top) if verdict.flagged and top is not None else ()
+    return {
+        "flagged": verdict.flagged,
+        "categories": {name: name in reasons for name in scores},
+        "category_scores": scores,
+        "category_applied_input_types": applied,
+    }
 
 
-def moderation_result(verdict: GuardVerdict, decide_by: DecideBy) -> dict[str, Any]:
-    """The field `moderation.input` of a response."""
-    return {"type": "moderation_result", "model": MODEL, **result(verdict, decide_by)}
+def moderation_results(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A result as a field of `moderation` of a chat completion."""
+    return {"type": "moderation_results", "model": MODEL, "results": [moderation_result(found)]}
+
+
+def moderation_result(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A result as a field of `moderation` of a response."""
+    return {"type": "moderation_result", "model": MODEL, **found}
 
 
 def moderation_error(code: str, message: str) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class ProxyBackend:
         requests: Judges text and images together; None where nothing does.
     """
 
+    judges_output = False
     passes_on = True
 
     def __init__(

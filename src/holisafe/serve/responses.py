@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -43,7 +44,7 @@ async def _respond(body: ResponsesBody, service: Service, facts: dict[str, Any])
         return EventStreamResponse(written.events(), facts, answering.close, named=True)
     async for _ in written.events():
         pass
-    return JSONResponse(written.response())
+    return JSONResponse(written.without_stopped())
 
 
 async def _read(body: ResponsesBody, service: Service) -> Ask:
@@ -110,6 +111,27 @@ def _text(part: Any) -> str:
     return str(part.refusal if isinstance(part, OutputRefusal) else part.text)
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Text or refusal: how its events and its field are called."""
+
+    event: str
+    field: str
+
+    @property
+    def more(self) -> dict[str, Any]:
+        """Further fields of its events."""
+        return {"logprobs": []} if self.field == "text" else {}
+
+    def part(self, text: str) -> dict[str, Any]:
+        """The part of a message."""
+        more = {"annotations": [], "logprobs": []} if self.field == "text" else {}
+        return {"type": self.event, self.field: text, **more}
+
+
+_TEXT, _REFUSAL = _Kind("output_text", "text"), _Kind("refusal", "refusal")
+
+
 class _Written:
     """A response while it is written."""
 
@@ -122,39 +144,43 @@ class _Written:
             "model": model,
         }
         self._item = f"msg_{uuid.uuid4().hex}"
-        self._text = ""
+        self._parts: list[_Kind] = []
+        self._said = {_TEXT: "", _REFUSAL: ""}
         self._end: Finished | None = None
         self._sequence = 0
 
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
         """The stream's events, in the order of the Responses API."""
-        place = {"item_id": self._item, "output_index": 0, "content_index": 0}
-        kind, field = ("refusal", "refusal") if self._answering.refusal is not None else ("output_text", "text")
         yield self._event("response.created", response=self.response())
         yield self._event("response.in_progress", response=self.response())
         yield self._event("response.output_item.added", output_index=0, item=self._message("in_progress", []))
-        yield self._event("response.content_part.added", **place, part=self._part(""))
-        more: dict[str, Any] = {"logprobs": []} if field == "text" else {}
+        if self._answering.refusal is None:
+            yield self._opened(_TEXT)
         async with aclosing(self._answering.events()) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     self._end = event
                     continue
+                kind = _REFUSAL if event.fields.get("refusal") else _TEXT
+                if self._parts[-1:] != [kind]:  # the answer was stopped, or there is none
+                    for each in self._closed():
+                        yield each
+                    yield self._opened(kind)
                 piece = _piece(event)
-                self._text += piece
-                yield self._event(f"response.{kind}.delta", **place, delta=piece, **more)
-        yield self._event(f"response.{kind}.done", **place, **{field: self._text}, **more)
-        part = self._part(self._text)
-        yield self._event("response.content_part.done", **place, part=part)
-        yield self._event("response.output_item.done", output_index=0, item=self._message(self._status, [part]))
+                self._said[kind] += piece
+                yield self._event(f"response.{kind.event}.delta", **self._place, delta=piece, **kind.more)
+        for each in self._closed():
+            yield each
+        item = self._message(self._status, self._content())
+        yield self._event("response.output_item.done", output_index=0, item=item)
         if self._answering.service.settings.log_content:
-            self._answering.facts["answer"] = self._text
+            self._answering.facts["answer"] = "".join(self._said.values())
         yield self._event(f"response.{self._status}", response=self.response())
 
     def response(self) -> dict[str, Any]:
         """The response so far."""
         end = self._end
-        output = [] if end is None else [self._message(self._status, [self._part(self._text)])]
+        output = [] if end is None else [self._message(self._status, self._content())]
         reason = {"length": "max_output_tokens"}.get(end.reason, "content_filter") if end else ""
         return {
             **self._about,
@@ -173,7 +199,37 @@ class _Written:
             "usage": None if end is None else _usage(end),
             "moderation": self._answering.moderation(moderation_result),
             **self._answering.safety(),
+            **self._answering.answer_safety(),
         }
+
+    def without_stopped(self) -> dict[str, Any]:
+        """The response in one piece: of an answer that was stopped, the refusal alone."""
+        if _REFUSAL in self._parts:
+            self._parts = [_REFUSAL]
+        return self.response()
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        """Where the latest part stands."""
+        return {"item_id": self._item, "output_index": 0, "content_index": len(self._parts) - 1}
+
+    def _opened(self, kind: _Kind) -> dict[str, Any]:
+        self._parts.append(kind)
+        return self._event("response.content_part.added", **self._place, part=kind.part(""))
+
+    def _closed(self) -> list[dict[str, Any]]:
+        """The events that end the latest part, if there is one."""
+        if not self._parts:
+            return []
+        kind = self._parts[-1]
+        text = self._said[kind]
+        return [
+            self._event(f"response.{kind.event}.done", **self._place, **{kind.field: text}, **kind.more),
+            self._event("response.content_part.done", **self._place, part=kind.part(text)),
+        ]
+
+    def _content(self) -> list[dict[str, Any]]:
+        return [kind.part(self._said[kind]) for kind in self._parts]
 
     @property
     def _status(self) -> str:
@@ -187,11 +243,6 @@ class _Written:
 
     def _message(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
         return {"id": self._item, "type": "message", "role": "assistant", "status": status, "content": content}
-
-    def _part(self, text: str) -> dict[str, Any]:
-        if self._answering.refusal is not None:
-            return {"type": "refusal", "refusal": text}
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def _piece(event: Delta) -> str:

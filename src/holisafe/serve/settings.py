@@ -9,6 +9,7 @@ from holisafe._enums import parse_enum
 from holisafe.errors import RunError
 from holisafe.guard.policy import DecideBy
 from holisafe.images import ImageLimits
+from holisafe.records import CHECK_EVERY
 
 
 class Mode(StrEnum):
@@ -73,6 +74,8 @@ class Settings:
     Attributes:
         policy: What a flag leads to. A client may ask for more (`block`), never for less.
         decide_by: Which verdict flags a request.
+        output_policy: What a flag on an answer leads to; None where answers are not judged unless a client asks for it.
+        output_every: Tokens between two checks of an answer.
         fail_open: Whether a request that the guard cannot judge is answered all the same; each is counted.
         limits: How much one request may ask for.
         image_hosts: Hosts from which images may be fetched over https; empty for none.
@@ -81,6 +84,8 @@ class Settings:
 
     policy: Mode = Mode.SCORE
     decide_by: DecideBy = DecideBy.REQUEST
+    output_policy: Mode | None = None
+    output_every: int = CHECK_EVERY
     fail_open: bool = False
     limits: Limits = field(default_factory=Limits)
     image_hosts: frozenset[str] = frozenset()
@@ -90,4 +95,8 @@ class Settings:
         """Read names of enums."""
         object.__setattr__(self, "policy", parse_enum(Mode, self.policy))
         object.__setattr__(self, "decide_by", parse_enum(DecideBy, self.decide_by))
+        if self.output_policy is not None:
+            object.__setattr__(self, "output_policy", parse_enum(Mode, self.output_policy))
+        if self.output_every < 1:
+            raise RunError(f"output_every is {self.output_every}; expected at least 1 token")
         object.__setattr__(self, "image_hosts", frozenset(host.lower() for host in self.image_hosts))

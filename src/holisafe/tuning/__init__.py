@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from holisafe.tuning._launch import launch_config
     from holisafe.tuning._loss import Loss, LossTerm
     from holisafe.tuning._merge import merge_tuned
+    from holisafe.tuning._output_training import TrainedOutput, train_output_head
     from holisafe.tuning._parts import configure_trainable_parts
     from holisafe.tuning._plan import Plan, plan, plan_recipe
     from holisafe.tuning._trainer import GuardedTrainer
@@ -55,6 +56,7 @@ __all__ = [
     "Speed",
     "Stop",
     "TrainedGuard",
+    "TrainedOutput",
     "TuneConfig",
     "Tuned",
     "calibration_slice",
@@ -72,6 +74,7 @@ __all__ = [
     "score_answers",
     "trackers",
     "train_guard_on_images",
+    "train_output_head",
     "tune",
 ]
 
@@ -93,6 +96,7 @@ __getattr__, __dir__ = lazy(
         "Scored": "holisafe.tuning.methods.star_dss.scoring",
         "SliceEvaluation": "holisafe.tuning._evaluate",
         "TrainedGuard": "holisafe.tuning._guard_training",
+        "TrainedOutput": "holisafe.tuning._output_training",
         "Tuned": "holisafe.tuning._tune",
         "configure_trainable_parts": "holisafe.tuning._parts",
         "merge_tuned": "holisafe.tuning._merge",
@@ -100,6 +104,7 @@ __getattr__, __dir__ = lazy(
         "plan_recipe": "holisafe.tuning._plan",
         "score_answers": "holisafe.tuning.methods.star_dss.scoring",
         "train_guard_on_images": "holisafe.tuning._guard_training",
+        "train_output_head": "holisafe.tuning._output_training",
         "tune": "holisafe.tuning._tune",
     },
 )

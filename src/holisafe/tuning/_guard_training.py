@@ -169,7 +169,8 @@ def train_guard_on_images(
     try:
         found = _features(model, processor, [*learned, *held], training.batch_size, progress)
         learned, held = ([each for each in part if each.image.digest in found.vectors] for part in (learned, held))
-        loss = _train(_head(model), *_tensors(found.vectors, learned), training, progress)
+        inputs, labels = _tensors(found.vectors, learned)
+        loss = train_head(_head(model), inputs, LabelLoss(labels, len(HEAD_ORDER)), training, progress)
         vectors, labels = _tensors(found.vectors, held)
         with torch.no_grad():
             logits = _head(model)(vectors).float().cpu()
@@ -273,13 +274,46 @@ def _tensors(vectors: dict[str, Tensor], images: Sequence[LabelledImage]) -> tup
     )
 
 
-def _train(
-    head: Any, vectors: Tensor, labels: Tensor, training: GuardTraining, progress: GuardProgress | None
+class LabelLoss:
+    """Cross-entropy in which each label that occurs counts the same.
+
+    Args:
+        labels: The right label of each row (rows,).
+        count: How many labels there are.
+    """
+
+    def __init__(self, labels: Tensor, count: int) -> None:
+        counts = torch.bincount(labels, minlength=count).float()
+        even = len(labels) / (counts.clamp(min=1) * (counts > 0).sum())
+        self._weights = torch.where(counts > 0, even, torch.zeros(()))  # (labels,)
+        self._labels = labels
+
+    def __call__(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
+        """Loss of some rows, of logits (rows, labels)."""
+        return F.cross_entropy(logits, self._labels[rows], weight=self._weights)
+
+
+def train_head(
+    head: Any,
+    vectors: Tensor,
+    loss_of: Callable[[Tensor, Sequence[int]], Tensor],
+    training: GuardTraining,
+    progress: GuardProgress | None,
 ) -> float:
-    """Train the head on standardised features, and put the standardisation into its first layer.
+    """Train a head on standardised features, and put the standardisation into its first layer.
+
+    Args:
+        head: The head.
+        vectors: Features (rows, width).
+        loss_of: Gives the loss of the head's logits for some rows, by their numbers.
+        training: The settings.
+        progress: Called with the progress.
 
     Returns:
         Mean loss of the last pass.
+
+    Raises:
+        TuningError: The loss is not finite.
     """
     trained = copy.deepcopy(head).float().cpu().train()
     mean, spread = vectors.mean(0), vectors.std(0, correction=0).clamp(min=1e-6)  # (width,)
@@ -288,7 +322,6 @@ def _train(
     steps = training.max_steps or max(1, round(training.num_train_epochs * per_epoch))
     optimizer = torch.optim.AdamW(trained.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    weights = _class_weights(labels)
     generator = torch.Generator().manual_seed(training.seed)
     order: list[int] = []
     losses: list[float] = []
@@ -296,7 +329,7 @@ def _train(
         if not order:
             order = torch.randperm(len(inputs), generator=generator).tolist()
         rows, order = order[: training.batch_size], order[training.batch_size :]
-        loss: Any = F.cross_entropy(trained(inputs[rows]), labels[rows], weight=weights)
+        loss: Any = loss_of(trained(inputs[rows]), rows)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -310,12 +343,6 @@ def _train(
     head.load_state_dict(trained.state_dict())
     head.eval()
     return sum(losses[-per_epoch:]) / len(losses[-per_epoch:])
-
-
-def _class_weights(labels: Tensor) -> Tensor:
-    """Weights (labels,) by which each label that occurs counts the same."""
-    counts = torch.bincount(labels, minlength=len(HEAD_ORDER)).float()
-    return torch.where(counts > 0, len(labels) / (counts.clamp(min=1) * (counts > 0).sum()), torch.zeros(()))
 
 
 @torch.no_grad()

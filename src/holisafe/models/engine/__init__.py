@@ -13,11 +13,13 @@ from holisafe.models.engine.interventions import (
     Stream,
 )
 from holisafe.models.engine.options import GenerationOptions
+from holisafe.models.engine.output import OutputGuard, OutputMode
 from holisafe.models.engine.request import (
     Answer,
     Event,
     FinishEvent,
     FinishReason,
+    OutputEvent,
     Request,
     TokenEvent,
     VerdictEvent,
@@ -35,6 +37,9 @@ __all__ = [
     "GenerationOptions",
     "Insert",
     "Intervention",
+    "OutputEvent",
+    "OutputGuard",
+    "OutputMode",
     "Place",
     "PolicyIntervention",
     "Request",

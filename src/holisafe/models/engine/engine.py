@@ -17,8 +17,10 @@ from typing import Any, TypeVar
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from holisafe._checks import check_type
-from holisafe.errors import HoliSafeError, ModelError
+from holisafe.errors import GuardError, HoliSafeError, ModelError
 from holisafe.families.features import forward_inputs
+from holisafe.guard import calibration_of, judges_answers
+from holisafe.guard.head import NO_OUTPUT_HEAD
 from holisafe.models._watch import Watch
 from holisafe.models.engine.batching import BatchLimits, choose_batch, group_by_images
 from holisafe.models.engine.branch import Branch
@@ -27,6 +29,7 @@ from holisafe.models.engine.decode import Row, decode
 from holisafe.models.engine.failures import OutOfMemoryError, drop_tensors, explained, free_memory
 from holisafe.models.engine.interventions import changes_embeddings, changes_hidden
 from holisafe.models.engine.options import GenerationOptions, generation_config
+from holisafe.models.engine.output import AnswerWatch, OutputGuard
 from holisafe.models.engine.prefill import FeatureCache, feature_inputs, plain_inputs, prefix_inputs, shared_prefix
 from holisafe.models.engine.remembered import remembered
 from holisafe.models.engine.request import Answer, Event, Request
@@ -132,21 +135,34 @@ class Engine:
         check_type(request, Request, "request")
         return self._enqueue([_Pending(request)])[0].answer
 
-    def answer(self, prompts: Sequence[Prompt], options: GenerationOptions = GenerationOptions()) -> list[Answer]:
+    def answer(
+        self,
+        prompts: Sequence[Prompt],
+        options: GenerationOptions = GenerationOptions(),
+        *,
+        output: OutputGuard | None = None,
+    ) -> list[Answer]:
         """Answer all of `prompts`, in order.
+
+        Args:
+            prompts: The prompts.
+            options: Settings of all answers.
+            output: Has the guard judge the answers while they are generated.
 
         Raises:
             ImageError: An image could not be let in.
             ModelError: A prompt does not fit the model's context, or the model failed on it.
+            GuardError: Answers are to be judged, and the model's guard has no output head.
         """
-        pending = self._enqueue([_Pending(Request(prompt, options)) for prompt in prompts])
+        pending = self._enqueue([_Pending(Request(prompt, options, output=output)) for prompt in prompts])
         return [each.answer.result() for each in pending]
 
     def stream(self, request: Request) -> Iterator[Event]:
         """Answer a request as it is generated: a verdict, tokens, and the whole answer.
 
         The text of all `TokenEvent`s joined is the answer's text. Requests of other threads share the batch. Closing
-        the iterator ends the answer.
+        the iterator ends the answer. With `request.output` there is an `OutputEvent` after each check; where that may
+        end the answer, text is told only once it has been judged.
 
         Raises:
             ImageError: An image could not be let in.
@@ -230,6 +246,8 @@ class Engine:
         self._threads.shutdown(cancel_futures=True)
 
     def _enqueue(self, new: list[_Pending]) -> list[_Pending]:
+        if any(each.request.output is not None for each in new) and not judges_answers(self.model):
+            raise GuardError(NO_OUTPUT_HEAD)
         with self._changed:
             if self._closed:
                 raise ModelError("the model was closed; load it again")
@@ -325,12 +343,20 @@ class Engine:
 
     def _generate(self, batch: Sequence[_Pending]) -> list[Answer]:
         prompts = [request.tensors for request in batch]
-        rows = [Row(each.request, each.tensors, self._room(each), each.listener) for each in batch]
-        config = generation_config(self.model, self.processor.tokenizer, max(row.room for row in rows))
+        rows = [
+            Row(each.request, each.tensors, self._room(each), each.listener, self._answer_watch(each.request))
+            for each in batch
+        ]
+        config = generation_config(self.model, self.processor.tokenizer, max(row.steps for row in rows))
         shares_prefix = bool(prompts[0].shown) and not batch[0].stays_apart  # of a batch, all show images or none does
         with self._autocast(), Watch(self.model) as watch:
             inputs = self._inputs(prompts, config, watch, shares_prefix)
             return decode(self.model, self.processor.tokenizer, rows, inputs, config, watch)
+
+    def _answer_watch(self, request: Request) -> AnswerWatch | None:
+        if request.output is None:
+            return None
+        return AnswerWatch(request.output, calibration_of(self.model).output_threshold)
 
     def _room(self, request: _Pending) -> int:
         """How many new tokens a prompt has room for in the model's context; at least one, as `prepare` checked."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Iterator
 
-from holisafe.models.engine.request import Answer, Event, FinishEvent, TokenEvent, VerdictEvent
-from holisafe.records import GuardVerdict
+from holisafe.models.engine.request import Answer, Event, FinishEvent, OutputEvent, TokenEvent, VerdictEvent
+from holisafe.records import AnswerVerdict, GuardVerdict
 
 
 class Listener:
@@ -27,6 +27,12 @@ class Listener:
         self._deliver = self._events.put if deliver is None else deliver
         self._text = ""
         self._has_verdict = False
+        self._checks = 0
+
+    @property
+    def told(self) -> str:
+        """The text that has been told."""
+        return self._text
 
     def verdict(self, verdict: GuardVerdict, tokens: int) -> None:
         """The prompt, of so many tokens, has been read."""
@@ -39,6 +45,12 @@ class Listener:
         if len(text) > len(self._text) and text.startswith(self._text):
             self._deliver(TokenEvent(text[len(self._text) :]))
             self._text = text
+
+    def output(self, verdict: AnswerVerdict, *, blocked: bool) -> None:
+        """The answer so far has been judged."""
+        if len(verdict.checks) > self._checks:
+            self._checks = len(verdict.checks)
+            self._deliver(OutputEvent(verdict, blocked))
 
     def finish(self, answer: Answer) -> None:
         """The answer is whole."""

@@ -142,6 +142,7 @@ const ENDS = {
   stop: "Answered.",
   length: "Answered; the answer reached the maximum number of tokens.",
   content_filter: "Refused: the request was flagged, so nothing was generated.",
+  stopped: "Stopped: the rest of the answer was flagged.",
 };
 
 async function ask() {
@@ -163,7 +164,7 @@ async function ask() {
       moderation: {model: "holisafe", policy: {input: {mode: at("block").checked ? "block" : "score"}}},
     }, signal);
     for await (const event of events(response)) {
-      if (event.moderation) {
+      if (event.moderation && !explaining) {
         explaining = explain(event, asked, signal);
         explaining.catch(() => {});  // told below
         say("Answering…");
@@ -171,7 +172,9 @@ async function ask() {
       const delta = event.choices[0]?.delta ?? {};
       end = event.choices[0]?.finish_reason ?? end;
       if (delta.refusal) at("answer").className = "refused";
+      if (delta.refusal && text) text += "\n\n";
       text += delta.content ?? delta.refusal ?? "";
+      if (event.answer_safety && end === "content_filter") end = "stopped";
       at("answer").textContent = visible(text);
       at("answer").hidden = !text;
     }
