@@ -22,7 +22,18 @@ from PIL import Image
 import tiny_models
 from holisafe.guard import Calibration, GuardConfig, attach_guard, classify_images, guard_of, set_calibration
 from holisafe.models import Engine
-from holisafe.serve import Ask, Backend, Delta, EngineBackend, KeyRing, Metrics, Settings, application, make_server
+from holisafe.serve import (
+    Ask,
+    Backend,
+    Delta,
+    EngineBackend,
+    KeyRing,
+    Metrics,
+    ReviewSample,
+    Settings,
+    application,
+    make_server,
+)
 from holisafe.serve.backend import Event
 from holisafe.serve.remote import RemoteImages
 
@@ -110,11 +121,12 @@ def running(
     keys: KeyRing | None = None,
     remote: RemoteImages | None = None,
     ui: bool = False,
+    review: ReviewSample | None = None,
 ) -> Iterator[Site]:
     """Serve until the block ends."""
     metrics = Metrics()
-    app = application(backend, settings, keys=keys, metrics=metrics, remote=remote, ui=ui)
-    server = make_server(app, "127.0.0.1", 0)
+    app = application(backend, settings, keys=keys, metrics=metrics, remote=remote, review=review, ui=ui)
+    server = make_server(app, "127.0.0.1", 0, limits=settings.limits, metrics=metrics)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -147,6 +159,7 @@ class Endless(EngineBackend):
 
     is_answering = False
     is_left = False
+    words = "on "
 
     async def answer(self, ask: Ask, model: str) -> AsyncGenerator[Event]:
         answer = super().answer(ask, model)
@@ -154,7 +167,7 @@ class Endless(EngineBackend):
             yield await anext(answer)
             self.is_answering = True
             while True:
-                yield Delta({"content": "on "})
+                yield Delta({"content": self.words})
                 await asyncio.sleep(0.01)
         finally:
             self.is_left = True

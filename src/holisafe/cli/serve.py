@@ -12,7 +12,7 @@ import typer
 from holisafe.cli._options import Device, Dtype
 
 if TYPE_CHECKING:
-    from holisafe.serve import KeyRing, Settings
+    from holisafe.serve import KeyRing, ReviewSample, Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -81,6 +81,18 @@ def serve(
     log_content: Annotated[
         bool, typer.Option("--log-content", help="Write prompts and answers to the log; images never.")
     ] = False,
+    review_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep a random sample of verdicts there, as review.jsonl: digests and scores, no prompt and no answer.",
+            show_default="none",
+        ),
+    ] = None,
+    review_rate: Annotated[float, typer.Option(help="With --review-dir: share of requests that are kept.")] = 0.01,
+    review_images: Annotated[
+        bool, typer.Option("--review-images", help="With --review-dir: keep the images of these requests, too.")
+    ] = False,
     ui: Annotated[bool, typer.Option("--ui", help="Serve a page at / to ask by hand and see every verdict.")] = False,
     device: Device = None,
     dtype: Dtype = None,
@@ -94,7 +106,7 @@ def serve(
     first token. The log is JSON on standard error.
     """
     from holisafe.errors import RunError
-    from holisafe.serve import KeyRing, Limits, Settings, check_bind, read_keys
+    from holisafe.serve import KeyRing, Limits, ReviewSample, Settings, check_bind, read_keys
     from holisafe.serve import new_key as make_key
 
     if new_key is not None:
@@ -121,11 +133,14 @@ def serve(
         image_hosts=frozenset(image_host or ()),
         log_content=log_content,
     )
+    if review_images and review_dir is None:
+        raise RunError("--review-images keeps images in the folder that --review-dir names; give it, too")
     if model is not None:
         backend = _engine(model, guard, name, batch_size, device, dtype)
     else:
         backend = _proxy(str(upstream), str(guard), name, batch_size, device, dtype)
-    _run(backend, settings, keys, host, port, ui=ui, check=check)
+    review = None if review_dir is None else ReviewSample(review_dir, rate=review_rate, pictures=review_images)
+    _run(backend, settings, keys, review, host, port, ui=ui, check=check)
 
 
 def _engine(
@@ -150,19 +165,30 @@ def _proxy(upstream: str, guard: str, name: str | None, batch_size: int, device:
     return ProxyBackend(behind, ImageGuard(loaded.model, loaded.processor, batch_size=batch_size), model=name)
 
 
-def _run(backend: Any, settings: Settings, keys: KeyRing, host: str, port: int, *, ui: bool, check: bool) -> None:
+def _run(
+    backend: Any,
+    settings: Settings,
+    keys: KeyRing,
+    review: ReviewSample | None,
+    host: str,
+    port: int,
+    *,
+    ui: bool,
+    check: bool,
+) -> None:
     import asyncio
 
-    from holisafe.serve import application, make_server
+    from holisafe.serve import Metrics, application, make_server
     from holisafe.serve.logs import configure
 
-    app = application(backend, settings, keys=keys, ui=ui)
+    metrics = Metrics()
+    app = application(backend, settings, keys=keys, metrics=metrics, review=review, ui=ui)
     if check:
         served = asyncio.run(_served(backend))
         typer.echo(f"would serve {', '.join(served)} on http://{host}:{port}/v1, policy {settings.policy}")
         return
     configure()
-    make_server(app, host, port).run()
+    make_server(app, host, port, limits=settings.limits, metrics=metrics).run()
 
 
 async def _served(backend: Any) -> list[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from holisafe.serve.keys import ApiKey, KeyRing, new_key, read_keys
     from holisafe.serve.metrics import Metrics
     from holisafe.serve.proxy_backend import ProxyBackend
+    from holisafe.serve.review import ReviewSample
     from holisafe.serve.routes import router
     from holisafe.serve.server import check_bind, make_server
     from holisafe.serve.settings import Limits, Mode, Settings
@@ -34,6 +35,7 @@ _LATE = {
     "Upstream": "upstream",
     **dict.fromkeys(("ApiKey", "KeyRing", "new_key", "read_keys"), "keys"),
     "Metrics": "metrics",
+    "ReviewSample": "review",
     "router": "routes",
     **dict.fromkeys(("check_bind", "make_server"), "server"),
     **dict.fromkeys(("Limits", "Mode", "Settings"), "settings"),
@@ -56,6 +58,7 @@ __all__ = [
     "Mode",
     "Picture",
     "ProxyBackend",
+    "ReviewSample",
     "Settings",
     "Upstream",
     "application",

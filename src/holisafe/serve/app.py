@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
@@ -22,6 +23,7 @@ from holisafe.serve.keys import KeyRing
 from holisafe.serve.metrics import CONTENT_TYPE, Metrics
 from holisafe.serve.playground import PATH, playground
 from holisafe.serve.remote import RemoteImages
+from holisafe.serve.review import ReviewSample
 from holisafe.serve.routes import CLIENT_GONE, router
 from holisafe.serve.schema import schemas
 from holisafe.serve.settings import Settings
@@ -42,6 +44,7 @@ def application(
     keys: KeyRing | None = None,
     metrics: Metrics | None = None,
     remote: RemoteImages | None = None,
+    review: ReviewSample | None = None,
     ui: bool = False,
 ) -> FastAPI:
     """The routes with what protects and observes them.
@@ -52,6 +55,7 @@ def application(
         keys: Who may ask; without keys only requests to a loopback name are answered.
         metrics: Where to count.
         remote: Fetches images of allowed hosts.
+        review: Keeps a sample of verdicts; closed with the application.
         ui: Whether there is a page to try it at `/`.
     """
     metrics = metrics or Metrics()
@@ -61,6 +65,8 @@ def application(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await backend.close()
+        if review is not None:
+            await asyncio.to_thread(review.close)
 
     app = _Documented(
         title="holisafe",
@@ -71,7 +77,7 @@ def application(
         redirect_slashes=False,
         exception_handlers={HTTPException: _told},
     )
-    app.include_router(router(backend, settings, metrics=metrics, remote=remote))
+    app.include_router(router(backend, settings, metrics=metrics, remote=remote, review=review))
 
     @app.get("/metrics", include_in_schema=False)
     async def read_metrics() -> Response:
