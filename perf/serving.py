@@ -95,7 +95,11 @@ def main() -> None:
     options = _options()
     with ExitStack() as stack:
         ways = _ways(stack, options)
-        found = {clients: asyncio.run(_measure(ways, clients, options)) for clients in options.clients}
+        asyncio.run(_measure(ways, 1, 1, options))  # to warm up
+        found = {
+            clients: asyncio.run(_measure(ways, clients, _rounds(clients, options), options))
+            for clients in options.clients
+        }
     result = {
         "benchmark": "serving",
         "machine": {**machine(torch.device("cpu")), "threads": options.threads, "processors": os.cpu_count()},
@@ -130,24 +134,27 @@ def _ways(stack: ExitStack, options: Any) -> dict[str, Way]:
     return ways
 
 
-async def _measure(ways: dict[str, Way], clients: int, options: Any) -> dict[str, Taken]:
-    """All ways with so many clients, in turn; the first round is not counted."""
+def _rounds(clients: int, options: Any) -> int:
+    """A round of many clients has as many requests as several of few."""
+    return max(1, min(options.rounds, options.rounds * 16 // clients))
+
+
+async def _measure(ways: dict[str, Way], clients: int, rounds: int, options: Any) -> dict[str, Taken]:
+    """All ways with so many clients, in turn."""
     taken = {name: Taken() for name in ways}
     names = list(ways)
-    for index in range(-1, options.rounds):
+    for index in range(rounds):
         shift = index % len(names)
         for name in names[shift:] + names[:shift]:
             way, into = ways[name], taken[name]
             before = way.process.seconds()
-            requests = await _round(way, [clients, index + 1], clients, options)
-            if index < 0:
-                continue
+            requests = await _round(way, [rounds, clients, index], clients, options)
             into.processor.append(way.process.seconds() - before)
             into.rounds.append(max(each.end for each in requests) - min(each.begin for each in requests))
             into.first += [each.first - each.begin for each in requests]
             into.whole += [each.end - each.begin for each in requests]
             into.answers += [each.text for each in requests]
-        print(f"{clients} clients: {index + 1} of {options.rounds} rounds", file=sys.stderr, flush=True)
+        print(f"{clients} clients: {index + 1} of {rounds} rounds", file=sys.stderr, flush=True)
     return taken
 
 
@@ -252,7 +259,8 @@ def page(result: dict[str, Any]) -> str:
         "servers on loopback, measured in turn in one run. Ratios are medians over rounds with their 95 % interval, by",
         "processor time of the servers, which other work on the machine changes little, and by the clock.",
         "",
-        f"{result['model']}, at most {result['tokens']} tokens an answer, {result['rounds']} rounds; "
+        f"{result['model']}, at most {result['tokens']} tokens an answer, {result['rounds']} rounds (fewer of more "
+        "than 16 clients); "
         f"{about['processor']}, {about['processors']} processors, {about['threads']} thread(s), torch "
         f"{about['torch']}, transformers {about['transformers']}. Load average of the machine at the end: "
         f"{result['load_average'][1]}; above the number of processors, others slowed what the clock shows.",

@@ -85,7 +85,7 @@ def serve(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Keep a random sample of verdicts there, as review.jsonl: digests and scores, no prompt and no answer.",
+            help="Keep a random sample of verdicts there, as review.jsonl: digests and scores, no texts.",
             show_default="none",
         ),
     ] = None,
@@ -180,6 +180,7 @@ def _run(
 
     from holisafe.serve import Metrics, application, make_server
     from holisafe.serve.logs import configure
+    from holisafe.serve.tracing import configure as configure_tracing
 
     metrics = Metrics()
     app = application(backend, settings, keys=keys, metrics=metrics, review=review, ui=ui)
@@ -188,6 +189,7 @@ def _run(
         typer.echo(f"would serve {', '.join(served)} on http://{host}:{port}/v1, policy {settings.policy}")
         return
     configure()
+    configure_tracing()
     make_server(app, host, port, limits=settings.limits, metrics=metrics).run()
 
 

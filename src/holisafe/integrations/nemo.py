@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from holisafe._lazy import missing
-from holisafe.errors import GuardError
+from holisafe.errors import GuardError, MissingDependencyError
 from holisafe.integrations.client import GuardClient
 
 try:
     from nemoguardrails.actions import action
     from nemoguardrails.actions.rail_outcome import RailOutcome
 except ModuleNotFoundError as error:
-    raise missing(error, "holisafe.integrations.nemo") or error from error
+    raise MissingDependencyError(
+        f"holisafe.integrations.nemo needs {error.name!r}, which is not installed; run: pip install nemoguardrails"
+    ) from error
 
 
 @action(name="holisafe_check_input")

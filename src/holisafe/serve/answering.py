@@ -17,6 +17,7 @@ from holisafe.serve.remote import RemoteImages
 from holisafe.serve.review import ReviewSample
 from holisafe.serve.schema import ModerationWish
 from holisafe.serve.settings import Mode, Settings
+from holisafe.serve.tracing import guard_span
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Service:
     async def judge(self, messages: Sequence[ChatMessage], facts: dict[str, Any]) -> GuardVerdict:
         """A verdict without an answer, counted; `facts` is what the log says of the request."""
         began = time.perf_counter()
-        verdict = await self.backend.judge(messages)
+        with guard_span():
+            verdict = await self.backend.judge(messages)
         self.metrics.guard_seconds.observe(time.perf_counter() - began)
         found = decision(verdict, self.settings.decide_by)
         action = "observe" if found.flagged else "pass"
@@ -143,7 +145,8 @@ class Answering:
         began = time.perf_counter()
         events = service.backend.answer(ask, model)
         try:
-            judged = await anext(events)
+            with guard_span():
+                judged = await anext(events)
             if not isinstance(judged, Judged):
                 raise guard_unavailable()
             service.metrics.guard_seconds.observe(time.perf_counter() - began)

@@ -27,6 +27,7 @@ from holisafe.serve.review import ReviewSample
 from holisafe.serve.routes import CLIENT_GONE, router
 from holisafe.serve.schema import schemas
 from holisafe.serve.settings import Settings
+from holisafe.serve.tracing import FASTAPI, end_request, request_span
 
 _LOG = logging.getLogger("holisafe.serve")
 
@@ -76,6 +77,7 @@ def application(
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={HTTPException: _told},
+        telemetry=FASTAPI,  # type: ignore[arg-type]  # its TypedDict
     )
     app.include_router(router(backend, settings, metrics=metrics, remote=remote, review=review))
 
@@ -137,10 +139,12 @@ class Door:
                 ]
             await send(message)
 
-        try:
-            await self._admit(scope, receive, sent, facts)
-        finally:
-            self._record(scope, facts, status, time.perf_counter() - began)
+        with request_span(scope) as span:
+            try:
+                await self._admit(scope, receive, sent, facts)
+            finally:
+                self._record(scope, facts, status, time.perf_counter() - began)
+                end_request(span, scope["method"][:10], _route(scope), status, facts)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send, facts: dict[str, Any]) -> None:
         if scope["path"] in self._is_open:
