@@ -95,22 +95,25 @@ def main() -> None:
     options = _options()
     with ExitStack() as stack:
         ways = _ways(stack, options)
-        asyncio.run(_measure(ways, 1, 1, options))  # to warm up
-        found = {
-            clients: asyncio.run(_measure(ways, clients, _rounds(clients, options), options))
-            for clients in options.clients
-        }
+        if options.warm_up:
+            asyncio.run(_measure(ways, 1, 1, options))
+        found: dict[int, dict[str, Taken]] = {}
+        for clients in options.clients:
+            found[clients] = asyncio.run(_measure(ways, clients, _rounds(clients, options), options))
+            _record(found, options)  # a run that is ended early leaves what it has measured
+
+
+def _record(found: dict[int, dict[str, Taken]], options: Any) -> None:
     result = {
         "benchmark": "serving",
         "machine": {**machine(torch.device("cpu")), "threads": options.threads, "processors": os.cpu_count()},
         "load_average": [round(each, 1) for each in os.getloadavg()],
         "model": NAME,
-        "rounds": options.rounds,
         "tokens": options.tokens,
-        "clients": {str(clients): _summary(taken, clients, options) for clients, taken in found.items()},
+        "clients": {str(clients): _summary(found[clients]) for clients in sorted(found)},
     }
     text = page(result)
-    print(text)
+    print(text, flush=True)
     if options.json is not None:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
         options.json.with_suffix(".md").write_text(text)
@@ -203,7 +206,7 @@ def _text(line: str) -> str:
     return str(choices[0]["delta"].get("content") or "") if choices else ""
 
 
-def _summary(taken: dict[str, Taken], clients: int, options: Any) -> dict[str, Any]:
+def _summary(taken: dict[str, Taken]) -> dict[str, Any]:
     ways = {
         name: {
             "requests": len(each.whole),
@@ -227,7 +230,7 @@ def _summary(taken: dict[str, Taken], clients: int, options: Any) -> dict[str, A
     if "transformers serve" in taken:
         pairs = list(zip(taken["guarded"].answers, taken["transformers serve"].answers, strict=True))
         ratios["guarded, times `transformers serve`"]["same_answers"] = f"{sum(a == b for a, b in pairs)}/{len(pairs)}"
-    return {"ways": ways, "ratios": ratios}
+    return {"rounds": len(taken["guarded"].rounds), "ways": ways, "ratios": ratios}
 
 
 def _ratio(above: Taken, below: Taken, what: str) -> dict[str, float]:
@@ -252,6 +255,7 @@ def page(result: dict[str, Any]) -> str:
     about = result["machine"]
     heads = [f"{clients} client{'s' if clients != '1' else ''}" for clients in result["clients"]]
     names = list(dict.fromkeys(name for found in result["clients"].values() for name in found["ratios"]))
+    rounds = ", ".join(f"{each['rounds']} of {clients} client(s)" for clients, each in result["clients"].items())
     lines = [
         "# Serving",
         "",
@@ -259,8 +263,7 @@ def page(result: dict[str, Any]) -> str:
         "servers on loopback, measured in turn in one run. Ratios are medians over rounds with their 95 % interval, by",
         "processor time of the servers, which other work on the machine changes little, and by the clock.",
         "",
-        f"{result['model']}, at most {result['tokens']} tokens an answer, {result['rounds']} rounds (fewer of more "
-        "than 16 clients); "
+        f"{result['model']}, at most {result['tokens']} tokens an answer; {rounds} rounds; "
         f"{about['processor']}, {about['processors']} processors, {about['threads']} thread(s), torch "
         f"{about['torch']}, transformers {about['transformers']}. Load average of the machine at the end: "
         f"{result['load_average'][1]}; above the number of processors, others slowed what the clock shows.",
@@ -310,6 +313,7 @@ def _options() -> Any:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=16, help="maximum number of new tokens")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-warm-up", dest="warm_up", action="store_false", help="count the first round, too")
     parser.add_argument("--without-transformers", action="store_true", help="leave transformers' server out")
     parser.add_argument("--quick", action="store_true", help="few requests, to try the code")
     parser.add_argument("--json", type=Path, help="where to record; a page of the same name is written beside it")

@@ -104,7 +104,7 @@ def _offline(tokens: int) -> Expected:
 async def _soak(process: Process, expected: Expected, options: Any) -> tuple[Seen, dict[str, float], float]:
     seen, began = Seen(), time.monotonic()
     end = began + 60 * options.minutes
-    limits = httpx.Limits(max_connections=None)
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=1.0)
     async with httpx.AsyncClient(timeout=600, trust_env=False, limits=limits) as http:
         clients = [_client(http, process, expected, seen, number, end, options) for number in range(options.clients)]
         await asyncio.gather(_watch(process, seen, began, end), *clients)
@@ -171,6 +171,9 @@ async def _valid(
     elif kind == "moderation":
         _compare(seen, kind, reply.json()["results"][0]["image_safety"][0]["unsafe"], expected.unsafe[picture])
     elif kind in ("chat", "stream"):
+        if '"error":' in reply.text and "data: " in reply.text:
+            seen.wrong.append(f"{kind} of {url}: {reply.text[-300:]}")
+            return
         text, unsafe = _answer(reply)
         _compare(seen, kind, unsafe, expected.unsafe[picture])
         if text != expected.answers[picture, asked]:

@@ -59,6 +59,7 @@ def make_server(
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=20,  # longer than clients keep idle connections, so that none is closed as it is used again
         timeout_graceful_shutdown=10,
         h11_max_incomplete_event_size=64 * 1024,
     )
