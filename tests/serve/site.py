@@ -25,6 +25,7 @@ from holisafe.models import Engine
 from holisafe.serve import (
     Ask,
     Backend,
+    Compared,
     Delta,
     EngineBackend,
     KeyRing,
@@ -122,10 +123,13 @@ def running(
     remote: RemoteImages | None = None,
     ui: bool = False,
     review: ReviewSample | None = None,
+    compared: Compared | None = None,
 ) -> Iterator[Site]:
     """Serve until the block ends."""
     metrics = Metrics()
-    app = application(backend, settings, keys=keys, metrics=metrics, remote=remote, review=review, ui=ui)
+    app = application(
+        backend, settings, keys=keys, metrics=metrics, remote=remote, review=review, ui=ui, compared=compared
+    )
     server = make_server(app, "127.0.0.1", 0, limits=settings.limits, metrics=metrics)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

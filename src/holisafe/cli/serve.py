@@ -12,7 +12,7 @@ import typer
 from holisafe.cli._options import Device, Dtype
 
 if TYPE_CHECKING:
-    from holisafe.serve import KeyRing, ReviewSample, Settings
+    from holisafe.serve import Compared, KeyRing, ReviewSample, Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -94,6 +94,14 @@ def serve(
         bool, typer.Option("--review-images", help="With --review-dir: keep the images of these requests, too.")
     ] = False,
     ui: Annotated[bool, typer.Option("--ui", help="Serve a page at / to ask by hand and see every verdict.")] = False,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="With --ui: a second model, without a guard, whose answers the page shows beside, such as pocket.",
+            show_default="none",
+        ),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     check: Annotated[
@@ -133,6 +141,8 @@ def serve(
         image_hosts=frozenset(image_host or ()),
         log_content=log_content,
     )
+    if compare is not None and not ui:
+        raise RunError("--compare shows a second model on the page of --ui; give it, too")
     if review_images and review_dir is None:
         raise RunError("--review-images keeps images in the folder that --review-dir names; give it, too")
     if model is not None:
@@ -140,7 +150,8 @@ def serve(
     else:
         backend = _proxy(str(upstream), str(guard), name, batch_size, device, dtype)
     review = None if review_dir is None else ReviewSample(review_dir, rate=review_rate, pictures=review_images)
-    _run(backend, settings, keys, review, host, port, ui=ui, check=check)
+    beside = None if compare is None else _compared(compare, batch_size, device, dtype)
+    _run(backend, settings, keys, review, beside, host, port, ui=ui, check=check)
 
 
 def _engine(
@@ -152,6 +163,15 @@ def _engine(
     loaded = load(model, guard=guard or "own", device=device, dtype=dtype)
     engine = Engine(loaded.model, loaded.processor, batch_size=batch_size, window=0.01)
     return EngineBackend(engine, name or Path(model).name)
+
+
+def _compared(model: str, batch_size: int, device: str | None, dtype: str | None) -> Compared:
+    from holisafe.models import Engine, load
+    from holisafe.serve import Compared, EngineBackend
+
+    loaded = load(model, device=device, dtype=dtype)
+    engine = Engine(loaded.model, loaded.processor, batch_size=batch_size, window=0.01)
+    return Compared(Path(model).name, EngineBackend.unguarded(engine, Path(model).name))
 
 
 def _proxy(upstream: str, guard: str, name: str | None, batch_size: int, device: str | None, dtype: str | None) -> Any:
@@ -170,6 +190,7 @@ def _run(
     settings: Settings,
     keys: KeyRing,
     review: ReviewSample | None,
+    compared: Compared | None,
     host: str,
     port: int,
     *,
@@ -183,7 +204,7 @@ def _run(
     from holisafe.serve.tracing import configure as configure_tracing
 
     metrics = Metrics()
-    app = application(backend, settings, keys=keys, metrics=metrics, review=review, ui=ui)
+    app = application(backend, settings, keys=keys, metrics=metrics, review=review, ui=ui, compared=compared)
     if check:
         served = asyncio.run(_served(backend))
         typer.echo(f"would serve {', '.join(served)} on http://{host}:{port}/v1, policy {settings.policy}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from holisafe.serve.image_guard import ImageGuard
     from holisafe.serve.keys import ApiKey, KeyRing, new_key, read_keys
     from holisafe.serve.metrics import Metrics
+    from holisafe.serve.playground import Compared
     from holisafe.serve.proxy_backend import ProxyBackend
     from holisafe.serve.review import ReviewSample
     from holisafe.serve.routes import router
@@ -31,6 +32,7 @@ _LATE = {
     "EngineBackend": "engine_backend",
     "ApiError": "errors",
     "ImageGuard": "image_guard",
+    "Compared": "playground",
     "ProxyBackend": "proxy_backend",
     "Upstream": "upstream",
     **dict.fromkeys(("ApiKey", "KeyRing", "new_key", "read_keys"), "keys"),
@@ -47,6 +49,7 @@ __all__ = [
     "Ask",
     "Backend",
     "ChatMessage",
+    "Compared",
     "Delta",
     "EngineBackend",
     "Finished",

@@ -21,7 +21,7 @@ from holisafe.serve.backend import Backend
 from holisafe.serve.errors import SERVER, ApiError
 from holisafe.serve.keys import KeyRing
 from holisafe.serve.metrics import CONTENT_TYPE, Metrics
-from holisafe.serve.playground import PATH, playground
+from holisafe.serve.playground import PATH, Compared, playground
 from holisafe.serve.remote import RemoteImages
 from holisafe.serve.review import ReviewSample
 from holisafe.serve.routes import CLIENT_GONE, router
@@ -47,6 +47,7 @@ def application(
     remote: RemoteImages | None = None,
     review: ReviewSample | None = None,
     ui: bool = False,
+    compared: Compared | None = None,
 ) -> FastAPI:
     """The routes with what protects and observes them.
 
@@ -58,6 +59,10 @@ def application(
         remote: Fetches images of allowed hosts.
         review: Keeps a sample of verdicts; closed with the application.
         ui: Whether there is a page to try it at `/`.
+        compared: A second model that the page asks; closed with the application.
+
+    Raises:
+        RunError: There is a second model and the policy is to block.
     """
     metrics = metrics or Metrics()
     keys = keys or KeyRing()
@@ -66,6 +71,8 @@ def application(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await backend.close()
+        if compared is not None:
+            await compared.backend.close()
         if review is not None:
             await asyncio.to_thread(review.close)
 
@@ -86,7 +93,7 @@ def application(
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     if ui:
-        app.include_router(playground(settings, with_keys=bool(keys.keys)))
+        app.include_router(playground(settings, with_keys=bool(keys.keys), compared=compared))
     is_open = OPEN | {PATH} if ui else OPEN
     app.add_middleware(Door, keys=keys, settings=settings, metrics=metrics, is_open=is_open)
     return app
