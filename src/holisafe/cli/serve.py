@@ -116,6 +116,7 @@ def serve(
     from holisafe.errors import RunError
     from holisafe.serve import KeyRing, Limits, ReviewSample, Settings, check_bind, read_keys
     from holisafe.serve import new_key as make_key
+    from holisafe.serve.playground import check_compare
 
     if new_key is not None:
         key, entry = make_key(new_key)
@@ -141,15 +142,17 @@ def serve(
         image_hosts=frozenset(image_host or ()),
         log_content=log_content,
     )
-    if compare is not None and not ui:
-        raise RunError("--compare shows a second model on the page of --ui; give it, too")
+    if compare is not None:
+        if not ui:
+            raise RunError("--compare shows a second model on the page of --ui; give it, too")
+        check_compare(settings)
     if review_images and review_dir is None:
         raise RunError("--review-images keeps images in the folder that --review-dir names; give it, too")
+    review = None if review_dir is None else ReviewSample(review_dir, rate=review_rate, pictures=review_images)
     if model is not None:
         backend = _engine(model, guard, name, batch_size, device, dtype)
     else:
         backend = _proxy(str(upstream), str(guard), name, batch_size, device, dtype)
-    review = None if review_dir is None else ReviewSample(review_dir, rate=review_rate, pictures=review_images)
     beside = None if compare is None else _compared(compare, batch_size, device, dtype)
     _run(backend, settings, keys, review, beside, host, port, ui=ui, check=check)
 

@@ -64,8 +64,8 @@ def playground(settings: Settings, *, with_keys: bool, compared: Compared | None
     Raises:
         RunError: The policy is to block, and the second model would answer what is blocked.
     """
-    if compared is not None and settings.policy is Mode.BLOCK:
-        raise RunError("--compare shows answers of a model without a guard, which --policy block rules out; drop one")
+    if compared is not None:
+        check_compare(settings)
     routes = APIRouter(route_class=ErrorRoute, include_in_schema=False)
     page, headers = _page(settings, with_keys, compared)
 
@@ -89,6 +89,16 @@ def playground(settings: Settings, *, with_keys: bool, compared: Compared | None
             return await chat_completions(request, beside)
 
     return routes
+
+
+def check_compare(settings: Settings) -> None:
+    """Refuse a second model where flags block.
+
+    Raises:
+        RunError: They do.
+    """
+    if settings.policy is Mode.BLOCK:
+        raise RunError("--compare shows answers of a model without a guard, which --policy block rules out; drop one")
 
 
 def explained(verdict: GuardVerdict, settings: Settings) -> dict[str, Any]:
