@@ -49,6 +49,10 @@ def test_check_asks_the_server_behind_what_it_serves() -> None:
         (["pocket-safe", "--decide-by", "luck"], "unknown decide by 'luck'"),
         (["pocket-safe", "--api-keys", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--new-key", "a b"], "letters"),
+        (["pocket-safe", "--review-images"], "--review-dir"),
+        (["pocket-safe", "--review-dir", "sample", "--review-rate", "2"], "--review-rate"),
+        (["pocket-safe", "--compare", "pocket"], "--ui"),
+        (["pocket-safe", "--ui", "--compare", "pocket", "--policy", "block"], "--policy block"),
     ],
 )
 def test_what_cannot_be_served_is_said_before_anything_is_loaded(words: list[str], why: str) -> None:

@@ -23,7 +23,19 @@ from PIL import Image
 import tiny_models
 from holisafe.guard import Calibration, GuardConfig, attach_guard, classify_images, guard_of, set_calibration
 from holisafe.models import Engine
-from holisafe.serve import Ask, Backend, Delta, EngineBackend, KeyRing, Metrics, Settings, application, make_server
+from holisafe.serve import (
+    Ask,
+    Backend,
+    Compared,
+    Delta,
+    EngineBackend,
+    KeyRing,
+    Metrics,
+    ReviewSample,
+    Settings,
+    application,
+    make_server,
+)
 from holisafe.serve.backend import Event
 from holisafe.serve.remote import RemoteImages
 
@@ -114,11 +126,15 @@ def running(
     keys: KeyRing | None = None,
     remote: RemoteImages | None = None,
     ui: bool = False,
+    review: ReviewSample | None = None,
+    compared: Compared | None = None,
 ) -> Iterator[Site]:
     """Serve until the block ends."""
     metrics = Metrics()
-    app = application(backend, settings, keys=keys, metrics=metrics, remote=remote, ui=ui)
-    with listening(app) as url:
+    app = application(
+        backend, settings, keys=keys, metrics=metrics, remote=remote, review=review, ui=ui, compared=compared
+    )
+    with listening(app, limits=settings.limits, metrics=metrics) as url:
         site = Site(url, backend, metrics)
         yield site
         for client in site.clients:
@@ -126,9 +142,9 @@ def running(
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
+def listening(app: FastAPI, **options: Any) -> Iterator[str]:
     """Serve an application until the block ends; yields its address."""
-    server = make_server(app, "127.0.0.1", 0)
+    server = make_server(app, "127.0.0.1", 0, **options)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -157,6 +173,7 @@ class Endless(EngineBackend):
 
     is_answering = False
     is_left = False
+    words = "on "
 
     async def answer(self, ask: Ask, model: str) -> AsyncGenerator[Event]:
         answer = super().answer(ask, model)
@@ -164,7 +181,7 @@ class Endless(EngineBackend):
             yield await anext(answer)
             self.is_answering = True
             while True:
-                yield Delta({"content": "on "})
+                yield Delta({"content": self.words})
                 await asyncio.sleep(0.01)
         finally:
             self.is_left = True

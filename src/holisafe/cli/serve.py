@@ -12,7 +12,7 @@ import typer
 from holisafe.cli._options import Device, Dtype
 
 if TYPE_CHECKING:
-    from holisafe.serve import KeyRing, Settings
+    from holisafe.serve import Compared, KeyRing, ReviewSample, Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -100,7 +100,27 @@ def serve(
     log_content: Annotated[
         bool, typer.Option("--log-content", help="Write prompts and answers to the log; images never.")
     ] = False,
+    review_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep a random sample of verdicts there, as review.jsonl: digests and scores, no texts.",
+            show_default="none",
+        ),
+    ] = None,
+    review_rate: Annotated[float, typer.Option(help="With --review-dir: share of requests that are kept.")] = 0.01,
+    review_images: Annotated[
+        bool, typer.Option("--review-images", help="With --review-dir: keep the images of these requests, too.")
+    ] = False,
     ui: Annotated[bool, typer.Option("--ui", help="Serve a page at / to ask by hand and see every verdict.")] = False,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="With --ui: a second model, without a guard, whose answers the page shows beside, such as pocket.",
+            show_default="none",
+        ),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     check: Annotated[
@@ -115,8 +135,9 @@ def serve(
     import asyncio
 
     from holisafe.errors import RunError
-    from holisafe.serve import KeyRing, Limits, Settings, check_bind, read_keys
+    from holisafe.serve import KeyRing, Limits, ReviewSample, Settings, check_bind, read_keys
     from holisafe.serve import new_key as make_key
+    from holisafe.serve.playground import check_compare
 
     if new_key is not None:
         key, entry = make_key(new_key)
@@ -146,6 +167,13 @@ def serve(
         image_hosts=frozenset(image_host or ()),
         log_content=log_content,
     )
+    if compare is not None:
+        if not ui:
+            raise RunError("--compare shows a second model on the page of --ui; give it, too")
+        check_compare(settings)
+    if review_images and review_dir is None:
+        raise RunError("--review-images keeps images in the folder that --review-dir names; give it, too")
+    review = None if review_dir is None else ReviewSample(review_dir, rate=review_rate, pictures=review_images)
     if model is not None:
         backend = _engine(model, guard, name, batch_size, device, dtype)
     else:
@@ -155,7 +183,8 @@ def serve(
         raise RunError(
             "--output-policy needs a MODEL whose guard has an output head; `holisafe guard train-output` adds one"
         )
-    _run(backend, settings, keys, host, port, ui=ui, check=check)
+    beside = None if compare is None else _compared(compare, batch_size, device, dtype)
+    _run(backend, settings, keys, review, beside, host, port, ui=ui, check=check)
 
 
 def _engine(
@@ -167,6 +196,15 @@ def _engine(
     loaded = load(model, guard=guard or "own", device=device, dtype=dtype)
     engine = Engine(loaded.model, loaded.processor, batch_size=batch_size, window=0.01)
     return EngineBackend(engine, name or Path(model).name)
+
+
+def _compared(model: str, batch_size: int, device: str | None, dtype: str | None) -> Compared:
+    from holisafe.models import Engine, load
+    from holisafe.serve import Compared, EngineBackend
+
+    loaded = load(model, device=device, dtype=dtype)
+    engine = Engine(loaded.model, loaded.processor, batch_size=batch_size, window=0.01)
+    return Compared(Path(model).name, EngineBackend.unguarded(engine, Path(model).name))
 
 
 def _proxy(
@@ -213,19 +251,33 @@ def _requests(loaded: Any, states: str) -> Any:
     return made()
 
 
-def _run(backend: Any, settings: Settings, keys: KeyRing, host: str, port: int, *, ui: bool, check: bool) -> None:
+def _run(
+    backend: Any,
+    settings: Settings,
+    keys: KeyRing,
+    review: ReviewSample | None,
+    compared: Compared | None,
+    host: str,
+    port: int,
+    *,
+    ui: bool,
+    check: bool,
+) -> None:
     import asyncio
 
-    from holisafe.serve import application, make_server
+    from holisafe.serve import Metrics, application, make_server
     from holisafe.serve.logs import configure
+    from holisafe.serve.tracing import configure as configure_tracing
 
-    app = application(backend, settings, keys=keys, ui=ui)
+    metrics = Metrics()
+    app = application(backend, settings, keys=keys, metrics=metrics, review=review, ui=ui, compared=compared)
     if check:
         served = asyncio.run(_served(backend))
         typer.echo(f"would serve {', '.join(served)} on http://{host}:{port}/v1, policy {settings.policy}")
         return
     configure()
-    make_server(app, host, port).run()
+    configure_tracing()
+    make_server(app, host, port, limits=settings.limits, metrics=metrics).run()
 
 
 async def _served(backend: Any) -> list[str]:

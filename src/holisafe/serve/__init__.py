@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from holisafe.serve.image_guard import ImageGuard
     from holisafe.serve.keys import ApiKey, KeyRing, new_key, read_keys
     from holisafe.serve.metrics import Metrics
+    from holisafe.serve.playground import Compared
     from holisafe.serve.proxy_backend import ProxyBackend
+    from holisafe.serve.review import ReviewSample
     from holisafe.serve.routes import router
     from holisafe.serve.server import check_bind, make_server
     from holisafe.serve.settings import Limits, Mode, Settings
@@ -33,10 +35,12 @@ _LATE = {
     "EngineBackend": "engine_backend",
     "ApiError": "errors",
     "ImageGuard": "image_guard",
+    "Compared": "playground",
     "ProxyBackend": "proxy_backend",
     "Upstream": "upstream",
     **dict.fromkeys(("ApiKey", "KeyRing", "new_key", "read_keys"), "keys"),
     "Metrics": "metrics",
+    "ReviewSample": "review",
     "router": "routes",
     **dict.fromkeys(("check_bind", "make_server"), "server"),
     **dict.fromkeys(("Limits", "Mode", "Settings"), "settings"),
@@ -49,6 +53,7 @@ __all__ = [
     "Ask",
     "Backend",
     "ChatMessage",
+    "Compared",
     "Delta",
     "EngineBackend",
     "Finished",
@@ -64,6 +69,7 @@ __all__ = [
     "PoolingStates",
     "ProxyBackend",
     "RequestGuard",
+    "ReviewSample",
     "Settings",
     "Upstream",
     "application",

@@ -8,8 +8,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from holisafe.guard import Decision
-from holisafe.records import AnswerVerdict, GuardVerdict
-from holisafe.serve.backend import Ask, Backend, ChatMessage, Delta, Event, Finished, Judged, OutputJudged
+from holisafe.records import AnswerVerdict, GuardVerdict, ImageRef
+from holisafe.serve.backend import (
+    Ask,
+    Backend,
+    ChatMessage,
+    Delta,
+    Event,
+    Finished,
+    Judged,
+    OutputJudged,
+    images_of,
+)
 from holisafe.serve.errors import ApiError, guard_unavailable, not_found
 from holisafe.serve.metrics import Metrics
 from holisafe.serve.moderation import (
@@ -22,8 +32,10 @@ from holisafe.serve.moderation import (
     result_of_answer,
 )
 from holisafe.serve.remote import RemoteImages
+from holisafe.serve.review import ReviewSample
 from holisafe.serve.schema import ModerationWish
 from holisafe.serve.settings import Mode, Settings
+from holisafe.serve.tracing import guard_span
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,7 @@ class Service:
     settings: Settings
     metrics: Metrics
     remote: RemoteImages
+    review: ReviewSample | None = None
 
     async def model(self, named: str | None) -> str:
         """The model that a request means.
@@ -57,14 +70,24 @@ class Service:
         if named is not None and named != MODEL and named not in await self.backend.models():
             raise not_found(named)
 
-    async def judge(self, messages: Sequence[ChatMessage]) -> GuardVerdict:
-        """A verdict without an answer, counted."""
+    async def judge(self, messages: Sequence[ChatMessage], facts: dict[str, Any]) -> GuardVerdict:
+        """A verdict without an answer, counted; `facts` is what the log says of the request."""
         began = time.perf_counter()
-        verdict = await self.backend.judge(messages)
+        with guard_span():
+            verdict = await self.backend.judge(messages)
         self.metrics.guard_seconds.observe(time.perf_counter() - began)
         found = decision(verdict, self.settings.decide_by)
-        self.metrics.judged(verdict, found, "observe" if found.flagged else "pass")
+        action = "observe" if found.flagged else "pass"
+        self.metrics.judged(verdict, found, action)
+        self.sample(facts, verdict, images_of(messages), action, Mode.SCORE)
         return verdict
+
+    def sample(
+        self, facts: dict[str, Any], verdict: GuardVerdict, images: Sequence[ImageRef], action: str, mode: Mode
+    ) -> None:
+        """Keep a verdict for review, if there is a sample and it is drawn."""
+        if self.review is not None:
+            self.review.offer(facts.get("request_id"), verdict, images, action, mode)
 
 
 @dataclass(frozen=True)
@@ -153,11 +176,14 @@ class Answering:
         began = time.perf_counter()
         events = service.backend.answer(wish.applied(ask, service), model)
         try:
-            judged = await anext(events)
+            with guard_span():
+                judged = await anext(events)
             if not isinstance(judged, Judged):
                 raise guard_unavailable()
             service.metrics.guard_seconds.observe(time.perf_counter() - began)
             refusal = _refusal(service, judged.verdict, wish, facts)
+            if judged.verdict is not None:
+                service.sample(facts, judged.verdict, ask.images, facts["action"], wish.mode)
         except BaseException:
             await events.aclose()
             raise

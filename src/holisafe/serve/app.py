@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
@@ -20,11 +21,13 @@ from holisafe.serve.backend import Backend
 from holisafe.serve.errors import SERVER, ApiError
 from holisafe.serve.keys import KeyRing
 from holisafe.serve.metrics import CONTENT_TYPE, Metrics
-from holisafe.serve.playground import PATH, playground
+from holisafe.serve.playground import PATH, Compared, playground
 from holisafe.serve.remote import RemoteImages
+from holisafe.serve.review import ReviewSample
 from holisafe.serve.routes import CLIENT_GONE, router
 from holisafe.serve.schema import schemas
 from holisafe.serve.settings import Settings
+from holisafe.serve.tracing import FASTAPI, end_request, request_span
 
 _LOG = logging.getLogger("holisafe.serve")
 
@@ -42,7 +45,9 @@ def application(
     keys: KeyRing | None = None,
     metrics: Metrics | None = None,
     remote: RemoteImages | None = None,
+    review: ReviewSample | None = None,
     ui: bool = False,
+    compared: Compared | None = None,
 ) -> FastAPI:
     """The routes with what protects and observes them.
 
@@ -52,7 +57,12 @@ def application(
         keys: Who may ask; without keys only requests to a loopback name are answered.
         metrics: Where to count.
         remote: Fetches images of allowed hosts.
+        review: Keeps a sample of verdicts; closed with the application.
         ui: Whether there is a page to try it at `/`.
+        compared: A second model that the page asks; closed with the application.
+
+    Raises:
+        RunError: There is a second model and the policy is to block.
     """
     metrics = metrics or Metrics()
     keys = keys or KeyRing()
@@ -61,6 +71,10 @@ def application(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await backend.close()
+        if compared is not None:
+            await compared.backend.close()
+        if review is not None:
+            await asyncio.to_thread(review.close)
 
     app = _Documented(
         title="holisafe",
@@ -70,15 +84,16 @@ def application(
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={HTTPException: _told},
+        telemetry=FASTAPI,  # type: ignore[arg-type]  # its TypedDict
     )
-    app.include_router(router(backend, settings, metrics=metrics, remote=remote))
+    app.include_router(router(backend, settings, metrics=metrics, remote=remote, review=review))
 
     @app.get("/metrics", include_in_schema=False)
     async def read_metrics() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     if ui:
-        app.include_router(playground(settings, with_keys=bool(keys.keys)))
+        app.include_router(playground(settings, with_keys=bool(keys.keys), compared=compared))
     is_open = OPEN | {PATH} if ui else OPEN
     app.add_middleware(Door, keys=keys, settings=settings, metrics=metrics, is_open=is_open)
     return app
@@ -131,10 +146,12 @@ class Door:
                 ]
             await send(message)
 
-        try:
-            await self._admit(scope, receive, sent, facts)
-        finally:
-            self._record(scope, facts, status, time.perf_counter() - began)
+        with request_span(scope) as span:
+            try:
+                await self._admit(scope, receive, sent, facts)
+            finally:
+                self._record(scope, facts, status, time.perf_counter() - began)
+                end_request(span, scope["method"][:10], _route(scope), status, facts)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send, facts: dict[str, Any]) -> None:
         if scope["path"] in self._is_open:

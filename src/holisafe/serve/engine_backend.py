@@ -97,6 +97,13 @@ class EngineBackend:
         finally:
             await answer.aclose()
 
+    @classmethod
+    def unguarded(cls, engine: Engine, name: str) -> EngineBackend:
+        """A backend whose verdicts are empty, for a model that is only shown beside a guarded one."""
+        backend = cls.__new__(cls)
+        backend._engine, backend._name, backend.judges_text = engine, name, False
+        return backend
+
     async def close(self) -> None:
         """Stop the engine."""
         await asyncio.to_thread(self._engine.close)

@@ -49,6 +49,18 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.dropped = Counter(
+            "holisafe:connections_dropped",
+            "Connections that were closed, by why: slow_header, slow_reader or full.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.review = Counter(
+            "holisafe:review_records",
+            "Requests drawn for review, by what came of it: kept, full, busy or failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.cancelled = Counter("holisafe:request_cancelled", "Requests whose client left.", registry=self.registry)
         self.verdicts = Counter(
             "holisafe:verdicts",

@@ -43,7 +43,7 @@ async def _moderated(body: ModerationsBody, service: Service, facts: dict[str, A
             param="input",
             code="invalid_value",
         )
-    verdicts = await _verdicts(inputs, service)
+    verdicts = await _verdicts(inputs, service, facts)
     results = []
     for verdict in verdicts:
         found = result(verdict, service.settings.decide_by)
@@ -65,7 +65,7 @@ def _inputs(body: ModerationsBody) -> list[_Parts]:
     return [body.input]  # type: ignore[list-item]
 
 
-async def _verdicts(inputs: Sequence[_Parts], service: Service) -> list[GuardVerdict]:
+async def _verdicts(inputs: Sequence[_Parts], service: Service, facts: dict[str, Any]) -> list[GuardVerdict]:
     characters = sum(len(part.text) for parts in inputs for part in parts if isinstance(part, TextPart))
     check_characters(characters, service.settings.limits)
     urls = [
@@ -86,7 +86,7 @@ async def _verdicts(inputs: Sequence[_Parts], service: Service) -> list[GuardVer
                 code="unsupported_value",
             )
         messages.append(user_message(read))
-    return list(await asyncio.gather(*(service.judge([message]) for message in messages)))
+    return list(await asyncio.gather(*(service.judge([message], facts) for message in messages)))
 
 
 async def litellm_guardrail(request: Request, service: Service) -> Response:
@@ -108,7 +108,7 @@ async def _guardrail(body: GuardrailBody, service: Service, facts: dict[str, Any
         return JSONResponse({"action": "NONE"})
     urls = [(f"images.{at}", url) for at, url in enumerate(images)]
     refs = await read_images(urls, service.settings.limits, service.remote)
-    verdict = await service.judge([user_message([*map(Picture, refs), *texts])])
+    verdict = await service.judge([user_message([*map(Picture, refs), *texts])], facts)
     found = decision(verdict, service.settings.decide_by)
     facts.update(flagged=found.flagged, action="block" if found.flagged else "pass")
     if not found.flagged:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -20,11 +21,16 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from holisafe._version import __version__
-from holisafe.errors import GuardError
+from holisafe.errors import GuardError, RunError
 from holisafe.guard import DecideBy, Decision, Policy, decide
 from holisafe.records import GuardVerdict, ImageVerdict, RequestVerdict
+from holisafe.serve.answering import Service
+from holisafe.serve.backend import Backend
+from holisafe.serve.chat import chat_completions
 from holisafe.serve.errors import ApiError
+from holisafe.serve.metrics import Metrics
 from holisafe.serve.reading import read_body
+from holisafe.serve.remote import RemoteImages
 from holisafe.serve.routes import ErrorRoute
 from holisafe.serve.schema import VerdictBody
 from holisafe.serve.settings import Mode, Settings
@@ -34,15 +40,34 @@ PATH = "/"
 """Where the page is."""
 
 
-def playground(settings: Settings, *, with_keys: bool) -> APIRouter:
+@dataclass(frozen=True)
+class Compared:
+    """A second model, whose answers stand beside those of the first.
+
+    Attributes:
+        name: Its name on the page.
+        backend: What answers, without a guard.
+    """
+
+    name: str
+    backend: Backend
+
+
+def playground(settings: Settings, *, with_keys: bool, compared: Compared | None = None) -> APIRouter:
     """The page and what it asks beyond OpenAI's API.
 
     Args:
         settings: The policy that the page marks as this server's.
         with_keys: Whether the server has API keys, so that the page asks for one.
+        compared: A model without a guard, asked by the page at `/ui/compare`.
+
+    Raises:
+        RunError: The policy is to block, and the second model would answer what is blocked.
     """
+    if compared is not None:
+        check_compare(settings)
     routes = APIRouter(route_class=ErrorRoute, include_in_schema=False)
-    page, headers = _page(settings, with_keys)
+    page, headers = _page(settings, with_keys, compared)
 
     @routes.get(PATH)
     async def read_page() -> Response:
@@ -56,7 +81,24 @@ def playground(settings: Settings, *, with_keys: bool) -> APIRouter:
         except GuardError as error:
             raise ApiError(400, str(error), code="invalid_value") from error
 
+    if compared is not None:
+        beside = Service(compared.backend, settings, Metrics(), RemoteImages(frozenset()))
+
+        @routes.post("/ui/compare")
+        async def compare(request: Request) -> Response:
+            return await chat_completions(request, beside)
+
     return routes
+
+
+def check_compare(settings: Settings) -> None:
+    """Refuse a second model where flags block.
+
+    Raises:
+        RunError: They do.
+    """
+    if settings.policy is Mode.BLOCK:
+        raise RunError("--compare shows answers of a model without a guard, which --policy block rules out; drop one")
 
 
 def explained(verdict: GuardVerdict, settings: Settings) -> dict[str, Any]:
@@ -127,7 +169,7 @@ _DOES = {
 }
 
 
-def _page(settings: Settings, with_keys: bool) -> tuple[str, dict[str, str]]:
+def _page(settings: Settings, with_keys: bool, compared: Compared | None) -> tuple[str, dict[str, str]]:
     """The page, and the headers that bind it."""
     environment = Environment(
         loader=PackageLoader("holisafe.serve"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
@@ -140,6 +182,7 @@ def _page(settings: Settings, with_keys: bool) -> tuple[str, dict[str, str]]:
         asks_key=with_keys,
         blocks=settings.policy is Mode.BLOCK,
         decide_by=settings.decide_by.value,
+        compared=None if compared is None else compared.name,
     )
     policy = (
         f"default-src 'none'; script-src {_hashed(script)}; style-src {_hashed(style)}; img-src data:; "

@@ -22,6 +22,7 @@ from holisafe.serve.moderations import litellm_guardrail, moderations
 from holisafe.serve.reading import ClientGoneError
 from holisafe.serve.remote import RemoteImages
 from holisafe.serve.responses import create_response
+from holisafe.serve.review import ReviewSample
 from holisafe.serve.schema import REFERENCE, ChatBody, GuardrailBody, ModerationsBody, ResponsesBody
 from holisafe.serve.settings import Settings
 from holisafe.serve.stream import facts_of
@@ -40,6 +41,7 @@ def router(
     *,
     metrics: Metrics | None = None,
     remote: RemoteImages | None = None,
+    review: ReviewSample | None = None,
 ) -> APIRouter:
     """The OpenAI-compatible routes, guarded.
 
@@ -51,10 +53,13 @@ def router(
         settings: Policy and limits.
         metrics: Where to count; an object of its own when None.
         remote: Fetches images of allowed hosts; made from the settings when None.
+        review: Keeps a sample of verdicts; closed by whoever made it.
     """
     metrics = metrics or Metrics()
     backend.count_in(metrics)
-    service = Service(backend, settings, metrics, remote or RemoteImages(settings.image_hosts))
+    service = Service(backend, settings, metrics, remote or RemoteImages(settings.image_hosts), review)
+    if review is not None:
+        review.metrics = metrics
     routes = APIRouter(route_class=ErrorRoute)
     posts: tuple[tuple[str, Handler, type[BaseModel], str], ...] = (
         ("/v1/chat/completions", chat_completions, ChatBody, "Answer a chat."),

@@ -8,7 +8,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from holisafe.errors import RunError
+from holisafe.serve.connections import bounded
 from holisafe.serve.keys import KeyRing
+from holisafe.serve.metrics import Metrics
+from holisafe.serve.settings import Limits
 
 
 def is_loopback(host: str) -> bool:
@@ -34,18 +37,29 @@ def check_bind(host: str, keys: KeyRing) -> None:
         )
 
 
-def make_server(app: FastAPI, host: str, port: int) -> uvicorn.Server:
-    """A server that writes no access log of its own, trusts no proxy's headers and speaks no WebSocket."""
+def make_server(
+    app: FastAPI, host: str, port: int, *, limits: Limits = Limits(), metrics: Metrics | None = None
+) -> uvicorn.Server:
+    """A server that writes no access log of its own, trusts no proxy's headers and speaks no WebSocket.
+
+    Args:
+        app: What it serves.
+        host: The address to listen on.
+        port: The port; 0 for a free one.
+        limits: How long and how many connections are kept.
+        metrics: Where connections that it closes are counted.
+    """
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
-        http="h11",
+        http=bounded(limits, metrics),
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=20,  # longer than clients keep idle connections, so that none is closed as it is used again
         timeout_graceful_shutdown=10,
         h11_max_incomplete_event_size=64 * 1024,
     )

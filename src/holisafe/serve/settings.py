@@ -37,6 +37,9 @@ class Limits:
         inputs: Inputs of one call of /v1/moderations.
         body_seconds: Seconds in which the whole body has to arrive.
         concurrency: Requests that are answered at once; further ones are told to come again.
+        connections: Connections at once; of more, idle ones are closed.
+        header_seconds: Seconds in which the head of a request has to arrive.
+        stall_seconds: Seconds for which a client may take nothing of its answer.
     """
 
     body: int = 32 * 2**20
@@ -50,6 +53,9 @@ class Limits:
     inputs: int = 64
     body_seconds: float = 30.0
     concurrency: int = 64
+    connections: int = 1024
+    header_seconds: float = 10.0
+    stall_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         """Refuse what would let nothing in."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +20,8 @@ from holisafe.serve.errors import SERVER, ApiError
 from holisafe.serve.metrics import Metrics
 
 _LOG = logging.getLogger("holisafe.serve")
+KEPT_IDLE = 2.0
+"""Seconds for which an idle connection is kept: less than servers wait, which would close it as it is used again."""
 LONGEST = 16 * 2**20
 """Bytes of a line of its stream, or of a whole answer."""
 
@@ -55,7 +57,7 @@ class Upstream:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(seconds, connect=5.0),
-            limits=httpx.Limits(max_connections=connections),
+            limits=httpx.Limits(max_connections=connections, keepalive_expiry=KEPT_IDLE),
             follow_redirects=False,
             trust_env=False,
             transport=transport,
@@ -135,7 +137,7 @@ class Upstream:
     async def _json(self, method: str, path: str, body: bytes) -> dict[str, Any]:
         data = b""
         try:
-            async with self._client.stream(method, self._base + path, content=body, headers=self._headers) as reply:
+            async with self._sent(method, self._base + path, body) as reply:
                 self._check_status(reply)
                 async for chunk in reply.aiter_bytes():
                     data += chunk
@@ -149,7 +151,7 @@ class Upstream:
         """The objects of its stream."""
         url = f"{self._base}/chat/completions"
         try:
-            async with self._client.stream("POST", url, content=body, headers=self._headers) as reply:
+            async with self._sent("POST", url, body) as reply:
                 self._check_status(reply)
                 if not reply.headers.get("content-type", "").startswith("text/event-stream"):
                     raise self._failed("malformed", "it sent no event stream")
@@ -162,6 +164,23 @@ class Upstream:
                     yield self._object(data)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
+
+    @asynccontextmanager
+    async def _sent(self, method: str, url: str, body: bytes) -> AsyncIterator[httpx.Response]:
+        """Its reply, not yet read; sent once more where the connection ended before a byte of it came."""
+        for attempt in range(2):
+            request = self._client.build_request(method, url, content=body, headers=self._headers)
+            try:
+                reply = await self._client.send(request, stream=True)
+            except (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout):
+                if attempt:
+                    raise
+                continue
+            try:
+                yield reply
+            finally:
+                await reply.aclose()
+            return
 
     async def _lines(self, reply: httpx.Response) -> AsyncIterator[bytes]:
         """Lines of a stream; only LF, CR LF end one, since JSON may hold other separators."""

@@ -133,9 +133,9 @@ async function* events(response) {
   }
 }
 
-function say(words, isError = false) {
-  at("status").textContent = visible(words);
-  at("status").className = isError ? "error" : "soft";
+function say(words, isError = false, where = "status") {
+  at(where).textContent = visible(words);
+  at(where).className = isError ? "error" : "soft";
 }
 
 const ENDS = {
@@ -144,6 +144,25 @@ const ENDS = {
   content_filter: "Refused: the request was flagged, so nothing was generated.",
   stopped: "Stopped: the rest of the answer was flagged.",
 };
+
+// the second model, if there is one: it has no guard
+async function compare(content, signal) {
+  at("other").hidden = true;
+  say("Answering…", false, "other-status");
+  let text = "", end = "";
+  try {
+    const response = await post("/ui/compare", {messages: [{role: "user", content}], stream: true}, signal);
+    for await (const event of events(response)) {
+      end = event.choices[0]?.finish_reason ?? end;
+      text += event.choices[0]?.delta.content ?? "";
+      at("other").textContent = visible(text);
+      at("other").hidden = !text;
+    }
+    say((ENDS[end] ?? "Ended.") + (text ? "" : " The answer is empty."), false, "other-status");
+  } catch (error) {
+    say(signal.aborted ? "Stopped." : `Not answered: ${error.message}`, !signal.aborted, "other-status");
+  }
+}
 
 async function ask() {
   const asked = [...pictures];
@@ -155,10 +174,11 @@ async function ask() {
   const {signal} = running;
   at("send").disabled = !(at("stop").disabled = false);
   say("The guard is reading…");
-  let text = "", explaining = null, end = "";
+  let text = "", explaining = null, beside = null, end = "";
   try {
     const content = asked.map(picture => ({type: "image_url", image_url: {url: picture.url}}));
     content.push({type: "text", text: at("question").value});
+    beside = at("other") ? compare(content, signal) : null;
     const response = await post("/v1/chat/completions", {
       messages: [{role: "user", content}], stream: true,
       moderation: {model: "holisafe", policy: {input: {mode: at("block").checked ? "block" : "score"}}},
@@ -184,6 +204,7 @@ async function ask() {
     if (signal.aborted) say("Stopped.");
     else say(`Not answered: ${error.message}`, true);
   } finally {
+    await beside;
     running = null;
     at("send").disabled = !(at("stop").disabled = true);
   }

@@ -1,0 +1,66 @@
+"""Connections to the server behind that end as they are used again: the request is sent once more, and only once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from holisafe.serve import ApiError, Upstream
+
+ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes"}, "finish_reason": "stop"}]}
+
+
+class Flaky:
+    """Answers as many requests of each connection as `answers` says, then closes it as the next one arrives."""
+
+    def __init__(self, answers: list[int]) -> None:
+        self._answers = answers
+        self.requests = 0
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for left in range(self._answers.pop(0) if self._answers else 0, -1, -1):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+            await reader.readexactly(length)
+            self.requests += 1
+            if left:
+                body = json.dumps(ANSWER).encode()
+                kind = b"Content-Type: application/json\r\n"
+                writer.write(b"HTTP/1.1 200 OK\r\n" + kind + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                await writer.drain()
+        writer.close()
+
+
+def asked(answers: list[int], times: int) -> tuple[list[Any], Flaky]:
+    """What so many requests, one after the other, bring."""
+
+    async def run() -> tuple[list[Any], Flaky]:
+        behind = Flaky(answers)
+        server = await asyncio.start_server(behind.connected, "127.0.0.1", 0)
+        upstream = Upstream(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+        found: list[Any] = []
+        for _ in range(times):
+            try:
+                found.append(await upstream.complete(b"{}", "served"))
+            except ApiError as error:
+                found.append(error.code)
+        await upstream.close()
+        server.close()
+        return found, behind
+
+    return asyncio.run(run())
+
+
+def test_a_connection_that_ends_as_it_is_used_again_loses_no_request() -> None:
+    found, behind = asked([1, 1], times=2)
+    assert all(not isinstance(each, str) for each in found)
+    assert behind.requests == 3  # the second was sent twice
+
+
+@pytest.mark.parametrize("answers", [[], [0]])
+def test_a_server_that_never_answers_is_asked_twice(answers: list[int]) -> None:
+    found, behind = asked(answers, times=1)
+    assert found == ["upstream_unreachable"] and behind.requests == 2
