@@ -204,7 +204,7 @@ def _page(result: dict[str, Any]) -> str:
 {about["processor"]}. The machine had other work, so only ratios of requests that were asked in turn mean something.
 
 **The same tokens** in {answers["same"]} of {result["samples"]} answers of HoliSafe-Open: {share:.1%} (95 % interval
-{low:.1%} to {high:.1%}; aim {AIM_SAME:.0%}). {answers["errors"]} ended in an error. Those that differ:{table or " none."}
+{low:.1%} to {high:.1%}; aim {AIM_SAME:.0%}). {answers["errors"]} ended in an error. They differ in:{table or " none."}
 
 | streamed, one at a time, {result["pairs"]} rounds | first piece, ms | whole answer, ms |
 |---|---:|---:|

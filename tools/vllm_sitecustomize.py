@@ -1,7 +1,8 @@
 """Lets torchvision's build for CUDA be imported on a machine without CUDA: pytorch/vision issue 9085.
 
 Its Python code asks for two operators of a library that cannot be loaded. They are defined here before it looks, and
-never called: no model served here uses them. tools/vllm.sh puts this file into vLLM's environment as `sitecustomize.py`.
+never called: no model served here uses them. tools/vllm.sh puts this file into vLLM's environment, as
+`sitecustomize.py`.
 """
 
 from __future__ import annotations
