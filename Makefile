@@ -9,7 +9,7 @@ SAMPLES ?= 240
 OUT ?= out/demo
 ART ?= build/art
 
-.PHONY: help setup setup-dev demo test test-slow test-bulk lint docs wheels oldest art clean browser
+.PHONY: help setup setup-dev demo test test-slow test-bulk lint docs wheels oldest vllm art clean browser
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -23,10 +23,10 @@ demo: $(VENV)/.demo ## measure the embedded model before and after safety tuning
 	$(BIN)/holisafe demo --samples $(SAMPLES) --out $(OUT)
 
 test: setup-dev ## run the tests
-	$(BIN)/python -m pytest -n 2 -m "not slow and not bulk"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not bulk and not vllm"
 
 test-slow: setup-dev ## run the tests that take long
-	$(BIN)/python -m pytest -n 2 -m "slow and not bulk"
+	$(BIN)/python -m pytest -n 2 -m "slow and not bulk and not vllm"
 
 test-bulk: setup-dev ## run hostile input in bulk: about an hour
 	$(BIN)/python -m pytest -n 2 -m bulk
@@ -45,6 +45,9 @@ wheels: $(VENV)/.dev ## build wheel and sdist of both distributions, and use the
 
 oldest: ## try the oldest versions that pyproject.toml allows
 	PYTHON=$(PYTHON) sh tools/oldest.sh
+
+vllm: setup-dev ## run the tests with a real vLLM on the CPU, in an environment of its own (3.5 GB): up to half an hour
+	PYTHON=$(PYTHON) BIN=$(CURDIR)/$(BIN) sh tools/vllm.sh
 
 art: ## fetch the art collections that `python -m research.holisafe_open` renders (needs npm, apt and dpkg)
 	sh tools/fetch_art.sh $(ART)

@@ -38,6 +38,13 @@ def test_check_asks_the_server_behind_what_it_serves() -> None:
     assert code == 2 and "cannot be reached" in told
 
 
+def test_an_engine_that_gives_no_hidden_states_is_refused_at_the_start() -> None:
+    with serve() as behind:  # it answers chats, and has no embeddings
+        words = ("--upstream", behind.url, "--guard", "pocket-safe", "--states", behind.url, "--check")
+        code, told = invoke(*words)
+    assert code == 2 and "gives none" in told, told
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
@@ -45,6 +52,7 @@ def test_check_asks_the_server_behind_what_it_serves() -> None:
         (["pocket-safe", "--upstream", "http://127.0.0.1:1/v1"], "one of them"),
         (["--upstream", "http://127.0.0.1:1/v1"], "needs --guard"),
         (["--upstream", "127.0.0.1", "--guard", "pocket-safe"], "--upstream 127.0.0.1"),
+        (["pocket-safe", "--states", "http://127.0.0.1:1/v1"], "--states goes with --upstream"),
         (["pocket-safe", "--policy", "stop"], "unknown mode 'stop'"),
         (["pocket-safe", "--decide-by", "luck"], "unknown decide by 'luck'"),
         (["pocket-safe", "--api-keys", "nowhere.jsonl"], "nowhere.jsonl"),

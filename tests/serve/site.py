@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import re
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -40,6 +42,7 @@ from holisafe.serve.backend import Event
 from holisafe.serve.remote import RemoteImages
 
 NAME = "tiny"
+PAGE = Path(__file__).parents[2] / "docs/serving.md"
 
 
 def png(seed: int, width: int = 40, height: int = 32) -> bytes:
@@ -139,6 +142,19 @@ def running(
         yield site
         for client in site.clients:
             client.close()
+
+
+def documented_session(url: str, picture: bytes, folder: Path) -> list[str]:
+    """What the session of docs/serving.md prints, with a server at `url` and a picture."""
+    (folder / "photo.png").write_bytes(picture)
+    found = re.search(r"```python\n(import base64.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert found
+    written = found[1].replace("http://127.0.0.1:8000", url).replace('"photo.png"', repr(str(folder / "photo.png")))
+    written = written.replace("messages=[{", "max_tokens=6, messages=[{")
+    said = io.StringIO()
+    with redirect_stdout(said):
+        exec(compile(written, "docs/serving.md", "exec"), {})
+    return said.getvalue().splitlines()
 
 
 @contextmanager

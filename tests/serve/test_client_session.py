@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +9,8 @@ import pytest
 
 from holisafe.models import Engine
 from holisafe.serve import EngineBackend, ImageGuard, ProxyBackend, Settings, Upstream
-from serve.site import SAFE, UNSAFE, Site, guarded, running
+from serve.site import SAFE, UNSAFE, Site, documented_session, guarded, running
 
-PAGE = Path(__file__).parents[2] / "docs/serving.md"
 SETTINGS = Settings(decide_by="image")  # type: ignore[arg-type]
 
 
@@ -34,18 +30,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("picture", [SAFE, UNSAFE])
-def test_the_session_runs_as_written(
-    served: Site, picture: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "photo.png").write_bytes(picture)
-    monkeypatch.chdir(tmp_path)
-    found = re.search(r"```python\n(import base64.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    assert found
-    written = found[1].replace("http://127.0.0.1:8000", served.url)
-    written = written.replace("messages=[{", "max_tokens=6, messages=[{")
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        exec(compile(written, "docs/serving.md", "exec"), {})
-    lines = said.getvalue().splitlines()
+def test_the_session_runs_as_written(served: Site, picture: bytes, tmp_path: Path) -> None:
+    lines = documented_session(served.url, picture, tmp_path)
     assert lines[0] == ("content_filter" if picture is UNSAFE else "length")
     assert str(picture is UNSAFE) in lines

@@ -1,0 +1,242 @@
+"""vLLM beside the engine `transformers`: the same answers, speed, and what the guard in front of vLLM costs.
+
+    python perf/vllm_answers.py --vllm-python PYTHON [--samples 40] [--tokens 32] [--pairs 24]
+    python perf/vllm_answers.py --base-url http://127.0.0.1:8000/v1     # a server of Safe Pocket that runs already
+
+Safe Pocket, greedy, float32, on HoliSafe-Open. The answers are two runs of `holisafe bench`; the same tokens are the
+same text and number of tokens. Latencies are those of streamed answers about a picture of their own, asked in turn: by
+vLLM, by vLLM behind `holisafe serve --upstream`, and by `holisafe serve pocket-safe` (the engine `transformers`).
+Ratios are medians over such rounds, with the 25th and 75th percentile. Writes docs/results/vllm.json and .md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import torch
+from PIL import Image
+
+import holisafe
+from holisafe.bench import VllmOptions, measure
+from holisafe.bench._vllm_server import vllm_server
+from holisafe.datasets import load as load_data
+from holisafe.metrics.calibration import share_figure
+from holisafe.models import Engine
+from holisafe.serve import EngineBackend, ImageGuard, ProxyBackend, Settings, Upstream, application, make_server
+from paired import machine
+
+MODEL = "pocket-safe"
+RESULTS = Path(__file__).parents[1] / "docs/results"
+WAYS = ("vLLM", "guard in front of vLLM", "holisafe serve")
+AIM_SAME, AIM_PROXY = 0.95, 1.15
+
+
+def main() -> None:
+    options = _options()
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        address = options.base_url or _start(stack, work, options)
+        answers = _answers(address, work, options)
+        latencies = _latencies(stack, address, options)
+    result = {
+        "benchmark": "vllm",
+        "machine": machine(torch.device("cpu")),
+        "model": MODEL,
+        "samples": options.samples,
+        "tokens": options.tokens,
+        "pairs": options.pairs,
+        "answers": answers,
+        "latency": latencies,
+    }
+    (options.out / "vllm.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    page = _page(result)
+    (options.out / "vllm.md").write_text(page, "utf-8")
+    print(page)
+
+
+def _start(stack: ExitStack, work: Path, options: argparse.Namespace) -> str:
+    """A vLLM of Safe Pocket; its address."""
+    model, processor = holisafe.load(MODEL)
+    place = work / "checkpoint"
+    model.save_pretrained(place)
+    processor.save_pretrained(place)
+    vllm = VllmOptions(python=options.vllm_python, args={"enforce-eager": True, "max-model-len": 1024})
+    arguments = ["--dtype", "float32", "--model-impl", "transformers"]
+    address = stack.enter_context(vllm_server(str(place), MODEL, vllm, arguments, work / "vllm.log", print))
+    # `measure` and the proxy find its key there
+    options.key = address.api_key
+    return address.base_url
+
+
+def _answers(address: str, work: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Two runs of the same samples, and which answers differ."""
+    os.environ["HOLISAFE_VLLM_KEY"] = options.key
+    asked = {"limit": options.samples, "max_new_tokens": options.tokens}
+    runs, seconds = {}, {}
+    for engine, vllm in (("vllm", VllmOptions(base_url=address)), ("transformers", None)):
+        began = time.perf_counter()
+        runs[engine] = measure(MODEL, engine=engine, vllm=vllm, out=work / engine, **asked)
+        seconds[engine] = time.perf_counter() - began
+    here, there = runs["transformers"].responses, runs["vllm"].responses
+    pairs = list(zip(here, there, strict=True))
+    same = [(one.text, one.output_tokens) == (other.text, other.output_tokens) for one, other in pairs]
+    figure = share_figure(same, [sample.cluster or sample.id for sample in runs["vllm"].samples])
+    assert figure is not None
+    return {
+        "same": sum(same),
+        "share": figure.to_json(),
+        "errors": sum(other.error is not None for other in there),
+        "differences": [
+            {"id": one.sample_id, "transformers": one.text, "vllm": other.text, "error": other.error}
+            for (one, other), is_same in zip(pairs, same, strict=True)
+            if not is_same
+        ],
+        "seconds_with_loading": seconds,
+    }
+
+
+def _latencies(stack: ExitStack, address: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds to the first piece and to the end of streamed answers, asked in turn."""
+    settings = Settings()
+    front = holisafe.load(MODEL, guard="own")
+    behind = Upstream(address, api_key=options.key)
+    proxy = stack.enter_context(serving(ProxyBackend(behind, ImageGuard(front.model, front.processor)), settings))
+    engine = stack.enter_context(Engine(front.model, front.processor, window=0.01))
+    own = stack.enter_context(serving(EngineBackend(engine, MODEL), settings))
+    urls = dict(zip(WAYS, (address, f"{proxy}/v1", f"{own}/v1"), strict=True))
+    questions = [sample.query for sample in load_data("open", "test")[: options.pairs]]
+    taken: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+    with httpx.Client(timeout=600, trust_env=False, headers={"Authorization": f"Bearer {options.key}"}) as client:
+        for number in range(-2, options.pairs):
+            question = questions[number % len(questions)]
+            for turn in range(len(WAYS)):
+                way = WAYS[(number + turn) % len(WAYS)]
+                body = _body(question, 10 * (number + 2) + turn, options.tokens)
+                seconds = _seconds(client, f"{urls[way]}/chat/completions", body)
+                if number >= 0:
+                    taken[way].append(seconds)
+    return {
+        "milliseconds": {way: _times(found) for way, found in taken.items()},
+        "proxy_over_vllm": _ratio(taken[WAYS[1]], taken[WAYS[0]]),
+        "holisafe_over_vllm": _ratio(taken[WAYS[2]], taken[WAYS[0]]),
+    }
+
+
+@contextmanager
+def serving(backend: Any, settings: Settings) -> Iterator[str]:
+    """Serve until the block ends; yields the address."""
+    server = make_server(application(backend, settings), "127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def _body(question: str, seed: int, tokens: int) -> dict[str, Any]:
+    pixels = np.random.default_rng(seed).integers(0, 255, (192, 192, 3), dtype=np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "JPEG")
+    url = "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
+    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": question}]
+    messages = [{"role": "user", "content": content}]
+    return {"model": MODEL, "messages": messages, "max_tokens": tokens, "temperature": 0, "stream": True}
+
+
+def _seconds(client: httpx.Client, url: str, body: dict[str, Any]) -> tuple[float, float]:
+    """To the first piece of text, and to the end."""
+    first = None
+    began = time.perf_counter()
+    with client.stream("POST", url, json=body) as reply:
+        assert reply.status_code == 200, reply.read()
+        for line in reply.iter_lines():
+            if first is None and line.startswith("data: {"):
+                choices = json.loads(line[6:])["choices"]
+                if choices and choices[0]["delta"].get("content"):
+                    first = time.perf_counter() - began
+    assert first is not None
+    return first, time.perf_counter() - began
+
+
+def _times(found: list[tuple[float, float]]) -> dict[str, float]:
+    first, whole = zip(*found, strict=True)
+    return {"first": 1000 * statistics.median(first), "whole": 1000 * statistics.median(whole)}
+
+
+def _ratio(over: list[tuple[float, float]], under: list[tuple[float, float]]) -> dict[str, list[float]]:
+    """Of the first piece and of the whole: 25th percentile, median, 75th, round by round."""
+    ratios = np.array(over) / np.array(under)  # (rounds, 2)
+    low, middle, high = np.percentile(ratios, (25, 50, 75), axis=0)
+    return {name: [low[i], middle[i], high[i]] for i, name in enumerate(("first", "whole"))}
+
+
+def _page(result: dict[str, Any]) -> str:
+    answers, latency, about = result["answers"], result["latency"], result["machine"]
+    share, low, high = (answers["share"][name] for name in ("value", "low", "high"))
+    proxy, own = latency["proxy_over_vllm"], latency["holisafe_over_vllm"]
+    rows = "\n".join(
+        f"| {way} | {found['first']:.0f} | {found['whole']:.0f} |" for way, found in latency["milliseconds"].items()
+    )
+    told = "\n".join(
+        f"| `{each['id']}` | {_cell(each['transformers'])} | {_cell(each['error'] or each['vllm'])} |"
+        for each in answers["differences"]
+    )
+    table = f"\n| sample | transformers | vLLM |\n|---|---|---|\n{told}\n" if told else ""
+    return f"""# vLLM beside the engine transformers
+
+`perf/vllm_answers.py` wrote this page: Safe Pocket in float32, greedy, at most {result["tokens"]} tokens, on
+{about["processor"]}. The machine had other work, so only ratios of requests that were asked in turn mean something.
+
+**The same tokens** in {answers["same"]} of {result["samples"]} answers of HoliSafe-Open: {share:.1%} (95 % interval
+{low:.1%} to {high:.1%}; aim {AIM_SAME:.0%}). {answers["errors"]} ended in an error. They differ in:{table or " none."}
+
+| streamed, one at a time, {result["pairs"]} rounds | first piece, ms | whole answer, ms |
+|---|---:|---:|
+{rows}
+
+| time, median ratio (quartiles) | first piece | whole answer |
+|---|---:|---:|
+| {WAYS[1]} / {WAYS[0]} | {_spread(proxy["first"])}, aim {AIM_PROXY:.2f} | {_spread(proxy["whole"])} |
+| {WAYS[2]} / {WAYS[0]} | {_spread(own["first"])} | {_spread(own["whole"])} |
+"""
+
+
+def _spread(found: list[float]) -> str:
+    low, middle, high = found
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())[:160]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vllm-python", help="interpreter that has vLLM")
+    parser.add_argument("--base-url", help="a vLLM of Safe Pocket that runs already")
+    parser.add_argument("--key", default="none", help="its key")
+    parser.add_argument("--samples", type=int, default=40)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--pairs", type=int, default=24)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
