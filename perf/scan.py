@@ -34,6 +34,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from holisafe.scan import PartsFolder, Scanner, Units, on_ray, scan_here
+from holisafe.scan import parts as parts_module
 from holisafe.scan.rows import row_schema
 from scan_corpus import LABELS, ROOT, ColourScanner, draw_shards, rows_of, tiny_scanner
 from scan_kills import cluster, kills, ray_kills, scan_by_ray, scan_in_process
@@ -157,6 +158,7 @@ def features(work: Path, options: Any) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
+    parts_module.SECONDS = 3600.0  # one part, however slow the machine is
     model, _ = holisafe.load("pocket")
     attach_guard(model, GuardConfig.paper(features="projector"))
     save_guard(model, work / "new")
