@@ -36,7 +36,7 @@ import pyarrow.parquet as pq
 from holisafe.scan import PartsFolder, Scanner, Units, on_ray, scan_here
 from holisafe.scan import parts as parts_module
 from holisafe.scan.rows import row_schema
-from scan_corpus import LABELS, ROOT, ColourScanner, draw_shards, rows_of, tiny_scanner
+from scan_corpus import LABELS, ROOT, ColourScanner, draw_shards, drawn, rows_of, tiny_scanner
 from scan_kills import cluster, kills, ray_kills, scan_by_ray, scan_in_process
 from scan_page import page, paper
 
@@ -76,6 +76,7 @@ def growth(work: Path, options: Any) -> dict[str, Any]:
     parts = PartsFolder(work / "out", scanner.labels(), {}, schema=row_schema(scanner.labels(), key=True))
     tenth = options.images // 10
     marks: list[tuple[float, float]] = []
+    scanner([{"id": "warms up", "bytes": drawn(0, (24, 24), np.random.default_rng(0))}])
     first, begun = 0.0, time.process_time()
     with parts.open():
         for count, row in enumerate(scan_here(Units([str(shards)]), scanner, parts), 1):
