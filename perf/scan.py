@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("what", choices=[*SECTIONS, "report", "_local", "_ray"])
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 2], help="of processes or workers, for kills")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, help="folder for images and rows; a temporary one when not given")
     parser.add_argument("--price-per-hour", type=float, default=0.04, help="of one CPU core, in USD")
@@ -229,7 +230,7 @@ def decode(work: Path, options: Any) -> dict[str, Any]:
 def write_part(name: str, result: dict[str, Any]) -> None:
     """Put a section's result beside the others."""
     found = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    found[name] = result
+    found[name] = found.get(name, {}) | result if name.endswith("kills") else result
     RESULT.write_text(json.dumps(dict(sorted(found.items())), indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
