@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("what", choices=[*SECTIONS, "report", "_local", "_ray"])
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2], help="of processes or workers, for kills")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, help="folder for images and rows; a temporary one when not given")

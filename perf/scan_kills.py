@@ -35,7 +35,7 @@ def kills(work: Path, options: Any) -> dict[str, Any]:
         calls = [
             ["_local", str(work / "model"), str(shards), str(out), f"{index}/{count}"] for index, out in enumerate(outs)
         ]
-        done = _killed(calls, outs, 10, random.Random(options.seed + count))
+        done = _killed(calls, outs, options.kills, random.Random(options.seed + count))
         found[f"{count}"] = done | compared(whole, _finished(calls, outs))
     return found
 
@@ -52,7 +52,7 @@ def ray_kills(work: Path, options: Any) -> dict[str, Any]:
     for count in options.counts:
         out = work / f"ray{count}"
         calls = [["_ray", str(shards), str(out), str(count)]]
-        done = _killed(calls, [out], 10, random.Random(options.seed + count))
+        done = _killed(calls, [out], options.kills, random.Random(options.seed + count))
         rows = _finished(calls, [out])
         found[f"{count}"] = done | compared(
             [{"image": image, "digest": digest} for image, digest in whole.items()], rows

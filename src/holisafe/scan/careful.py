@@ -1,8 +1,8 @@
 """Images that end the process that reads them: found, left out, and reported, instead of ending every attempt.
 
 Before rows are scanned, their ids are noted in a file, which is removed afterwards. What is found there at the next
-attempt was being scanned when a process died: each of these rows is then scanned alone. One that three processes died of
-alone becomes a row with an error; a machine that is switched off hardly meets one image three times.
+attempt was being scanned when a process died: each of these rows is then scanned alone. One that three processes died
+of alone becomes a row with an error; a machine that is switched off hardly meets one image three times.
 """
 
 from __future__ import annotations
