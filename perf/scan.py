@@ -34,8 +34,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from holisafe.scan import PartsFolder, Scanner, Units, on_ray, scan_here
+from holisafe.scan import parts as parts_module
 from holisafe.scan.rows import row_schema
-from scan_corpus import LABELS, ROOT, ColourScanner, draw_shards, rows_of, tiny_scanner
+from scan_corpus import LABELS, ROOT, ColourScanner, draw_shards, drawn, rows_of, tiny_scanner
 from scan_kills import cluster, kills, ray_kills, scan_by_ray, scan_in_process
 from scan_page import page, paper
 
@@ -47,6 +48,8 @@ def main() -> None:
     parser.add_argument("what", choices=[*SECTIONS, "report", "_local", "_ray"])
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 2], help="of processes or workers, for kills")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, help="folder for images and rows; a temporary one when not given")
     parser.add_argument("--price-per-hour", type=float, default=0.04, help="of one CPU core, in USD")
@@ -75,6 +78,7 @@ def growth(work: Path, options: Any) -> dict[str, Any]:
     parts = PartsFolder(work / "out", scanner.labels(), {}, schema=row_schema(scanner.labels(), key=True))
     tenth = options.images // 10
     marks: list[tuple[float, float]] = []
+    scanner([{"id": "warms up", "bytes": drawn(0, (24, 24), np.random.default_rng(0))}])
     first, begun = 0.0, time.process_time()
     with parts.open():
         for count, row in enumerate(scan_here(Units([str(shards)]), scanner, parts), 1):
@@ -157,6 +161,7 @@ def features(work: Path, options: Any) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
+    parts_module.SECONDS = 3600.0  # one part, however slow the machine is
     model, _ = holisafe.load("pocket")
     attach_guard(model, GuardConfig.paper(features="projector"))
     save_guard(model, work / "new")
@@ -226,7 +231,7 @@ def decode(work: Path, options: Any) -> dict[str, Any]:
 def write_part(name: str, result: dict[str, Any]) -> None:
     """Put a section's result beside the others."""
     found = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    found[name] = result
+    found[name] = found.get(name, {}) | result if name.endswith("kills") else result
     RESULT.write_text(json.dumps(dict(sorted(found.items())), indent=2) + "\n")
     print(json.dumps(result, indent=2))
 

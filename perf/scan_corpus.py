@@ -79,13 +79,14 @@ def draw_shards(folder: Path, images: int, per_shard: int, size: tuple[int, int]
     for first in range(0, images, per_shard):
         with tarfile.open(folder / f"{first // per_shard:05}.tar", "w") as archive:
             for number in range(first, min(images, first + per_shard)):
-                _add(archive, f"{number:09}.jpg", _drawn(number, size, rng))
+                _add(archive, f"{number:09}.jpg", drawn(number, size, rng))
                 _add(archive, f"{number:09}.txt", f"drawing {number}".encode())
                 archive.members.clear()  # it remembers all it wrote
     return folder
 
 
-def _drawn(number: int, size: tuple[int, int], rng: Any) -> bytes:
+def drawn(number: int, size: tuple[int, int], rng: Any) -> bytes:
+    """A JPEG of coloured patches; another one for each number."""
     coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     coarse[0, 0] = (number % 256, number // 256 % 256, number // 65536)
     file = io.BytesIO()

@@ -21,35 +21,38 @@ from scan_corpus import LABELS, ColourScanner, draw_shards, rows_in, rows_of, ti
 PROGRAM = [sys.executable, str(Path(__file__).with_name("scan.py"))]
 
 
+KILL_IMAGES = 1200
+
+
 def kills(work: Path, options: Any) -> dict[str, Any]:
     """Kill -9 at ten random moments of a scan in one process, and of one in two shards at once."""
     tiny_scanner(work / "model")
-    shards = draw_shards(work / "shards", 2400, per_shard=300)
+    shards = draw_shards(work / "shards", KILL_IMAGES, per_shard=150)
     whole = _finished([["_local", str(work / "model"), str(shards), str(work / "whole"), "0/1"]], [work / "whole"])
-    found: dict[str, Any] = {"images": 2400}
-    for count in (1, 2):
+    found: dict[str, Any] = {"images": KILL_IMAGES}
+    for count in options.counts:
         outs = [work / f"out{count}-{index}" for index in range(count)]
         calls = [
             ["_local", str(work / "model"), str(shards), str(out), f"{index}/{count}"] for index, out in enumerate(outs)
         ]
-        done = _killed(calls, outs, 10, random.Random(options.seed + count))
+        done = _killed(calls, outs, options.kills, random.Random(options.seed + count))
         found[f"{count}"] = done | compared(whole, _finished(calls, outs))
     return found
 
 
 def ray_kills(work: Path, options: Any) -> dict[str, Any]:
     """Kill -9 at ten random moments of a job on Ray: all its processes, with one worker and with two."""
-    shards = draw_shards(work / "shards", 2400, per_shard=100)
-    found: dict[str, Any] = {"images": 2400}
+    shards = draw_shards(work / "shards", KILL_IMAGES, per_shard=100)
+    found: dict[str, Any] = {"images": KILL_IMAGES}
     whole = {
         row["image"]: row["digest"]
         for unit in Units([str(shards)])
         for row in ColourScanner()({"id": item.name, "bytes": item.ref.data} for item in unit.items() if item.ref)
     }
-    for count in (1, 2):
+    for count in options.counts:
         out = work / f"ray{count}"
         calls = [["_ray", str(shards), str(out), str(count)]]
-        done = _killed(calls, [out], 10, random.Random(options.seed + count))
+        done = _killed(calls, [out], options.kills, random.Random(options.seed + count))
         rows = _finished(calls, [out])
         found[f"{count}"] = done | compared(
             [{"image": image, "digest": digest} for image, digest in whole.items()], rows
@@ -124,7 +127,7 @@ def compared(whole: list[dict[str, Any]], rows: list[dict[str, Any]]) -> dict[st
         (
             abs(row["unsafe"] - found[name]["unsafe"])
             for name, row in expected.items()
-            if "unsafe" in row and name in found
+            if "unsafe" in row and found.get(name, {}).get("unsafe") is not None
         ),
         default=0.0,
     )

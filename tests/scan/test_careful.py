@@ -30,12 +30,12 @@ def test_an_image_that_ends_the_process_becomes_an_error_and_the_others_get_verd
         "for row in carefully(rows, scan, Path(sys.argv[1])): print(row['image'], row['error'])\n"
     )
     ended = []
-    for _ in range(DEATHS + 1):
+    for _ in range(1 + DEATHS + 1):  # among others, then alone, then left out
         done = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path / "note.json")], capture_output=True, text=True, env=os.environ
         )
         ended.append(done.returncode)
-    assert ended == [-9] * DEATHS + [0]
+    assert ended == [-9] * (1 + DEATHS) + [0]
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == list("012345")
     assert ["not scanned" in line for line in lines] == [False, False, False, True, False, False]

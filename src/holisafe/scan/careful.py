@@ -1,8 +1,8 @@
 """Images that end the process that reads them: found, left out, and reported, instead of ending every attempt.
 
 Before rows are scanned, their ids are noted in a file, which is removed afterwards. What is found there at the next
-attempt was being scanned when a process died: each of these rows is then scanned alone. One that was there three times
-becomes a row with an error.
+attempt was being scanned when a process died: each of these rows is then scanned alone. One that three processes died
+of alone becomes a row with an error; a machine that is switched off hardly meets one image three times.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from holisafe._files import read_json
 from holisafe.errors import HoliSafeError, RunError
 
 DEATHS = 3
-"""Times that a process may die while it scans an image alone or among others, until the image is left out."""
+"""Times that a process may die while it scans an image alone, until the image is left out."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -36,7 +36,7 @@ def carefully(rows: Rows, scan: Callable[[Rows], list[dict[str, Any]]], note: Pa
         if died.get(ids[0], 0) >= DEATHS:
             group = [{"id": ids[0], "key": group[0].get("key"), "error": _REASON}]
         else:
-            _write(note, died | {id: died.get(id, 0) + 1 for id in ids})
+            _write(note, died | ({ids[0]: died.get(ids[0], 0) + 1} if ids[0] in died else dict.fromkeys(ids, 0)))
         yield from scan(group)
         died = {id: count for id, count in died.items() if id not in ids}
     if died:  # rows of a later call

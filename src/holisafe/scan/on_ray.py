@@ -40,6 +40,9 @@ ID = "image"
 SPARE = 3
 """CPUs beside the workers': for reading, for writing, and for the filter of ids of a scan that resumes."""
 
+ATTEMPTS = 3
+"""Attempts to start Ray here."""
+
 BLOCK_BYTES = 2**23
 """Bytes of encoded images that Ray moves at once; what is in progress when a worker dies is scanned again."""
 
@@ -190,13 +193,8 @@ def _started(workers: int | None, address: str | None) -> Iterator[tuple[Any, in
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     is_ours = not ray.is_initialized()
     count = workers or max(1, (os.cpu_count() or 2) - 1)
-    try:
-        if is_ours and address is None:
-            ray.init(num_cpus=count + SPARE, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        elif is_ours:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise RunError(f"Ray cannot be started or reached ({_reason(error)}); check --ray-address") from error
+    if is_ours:
+        _init(ray, address, count + SPARE)
     try:
         there = int(ray.cluster_resources().get("CPU", 0))
         if address is not None or not is_ours:
@@ -210,6 +208,22 @@ def _started(workers: int | None, address: str | None) -> Iterator[tuple[Any, in
     finally:
         if is_ours:
             ray.shutdown()
+
+
+def _init(ray: Any, address: str | None, cpus: int) -> None:
+    """Start Ray, or reach a cluster; on a machine under load a node may not start within the time that Ray waits."""
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            if address is None:
+                ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
+            else:
+                ray.init(address=address, **quiet)
+            return
+        except Exception as error:  # of a node that is late, Ray raises a plain Exception
+            ray.shutdown()
+            if attempt == ATTEMPTS or address is not None:
+                raise RunError(f"Ray cannot be started or reached ({_reason(error)}); check --ray-address") from error
 
 
 def _configure(ray: Any, folder: Path) -> None:
