@@ -1,6 +1,6 @@
 """From 200 pictures to a tuned model: `holisafe build`, `tune` on Pocket, and what it does, before and after.
 
-    python perf/build_end_to_end.py --work FOLDER [--pictures 200] [--max-steps 60] [--limit 100]
+    python perf/build_end_to_end.py --work FOLDER [--pictures 200] [--max-steps 60] [--limit 100] [--build-only]
                                     [--out docs/results/build.json] [--page docs/results/build.md]
 
 The pictures are drawn from icons of the package mkdocs-material (`perf/data/build_pictures.toml`), harmless all of
@@ -30,6 +30,7 @@ import resvg_py
 from holisafe.bench import measure
 from holisafe.metrics import HEADLINE, compare, headline, summarise
 from holisafe.records import Run
+from holisafe.taxonomy import Combination
 
 JUDGE = "refusal"
 ICONS = Path("templates", ".icons", "material")
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--max-steps", type=int, default=60)
     parser.add_argument("--limit", type=int, default=100, help="samples of HoliSafe-Open, and of the own test split")
     parser.add_argument("--max-new-tokens", type=int, default=32)
+    parser.add_argument("--build-only", action="store_true", help="neither tune nor measure")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
@@ -55,31 +57,30 @@ def main() -> None:
         "--held-out", "0.25", "--licence", "Apache-2.0", "--guard", "pocket-safe", "--check-labels", "--device", "cpu",
     )  # fmt: skip
     recipe = [
-        "--max-steps", args.max_steps, "--batch-size", "4", "--gradient-accumulation-steps", "1", "--lora-r", "16",
-        "--learning-rate", "language=2e-4", "--learning-rate", "projector=2e-4", "--learning-rate", "vision=off",
-        "--precision", "float32", "--device", "cpu",
+        "--max-steps", args.max_steps, "--save-steps", "10", "--batch-size", "4", "--gradient-accumulation-steps", "1",
+        "--lora-r", "16", "--learning-rate", "language=2e-4", "--learning-rate", "projector=2e-4", "--learning-rate",
+        "vision=off", "--precision", "float32", "--device", "cpu",
     ]  # fmt: skip
-    holisafe("tune", "pocket", "--data", data, "--method", "sft", "--out", tuned, *recipe)
-    built = json.loads((data / "build.json").read_text("utf-8"))
-    asked = {"HoliSafe-Open, test": ("open", "test"), "own test split": (str(data), "test")}
-    result = {
-        "pictures": args.pictures,
-        "max_steps": args.max_steps,
-        "recipe": [str(each) for each in recipe],
-        "max_new_tokens": args.max_new_tokens,
-        "judge": JUDGE,
-        "steps": built["steps"],
-        "stats": built["stats"],
-        "blind": built["blind"],
-        "doubts": doubts(data),
-        "measured": [_measured(name, *where, tuned, args) for name, where in asked.items()],
-    }
+    measured = []
+    if not args.build_only:
+        holisafe("tune", "pocket", "--data", data, "--method", "sft", "--out", tuned, *recipe)
+        asked = {"HoliSafe-Open, test": ("open", "test"), "Own test split": (str(data), "test")}
+        measured = [_measured(name, *where, tuned, args) for name, where in asked.items()]
+    result = result_of(data, measured, args)
     page = markdown(result)
     print(page)
     if args.out:
         args.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     if args.page:
         args.page.write_text(page, "utf-8")
+
+
+def result_of(data: Path, measured: Sequence[Row], args: argparse.Namespace) -> Row:
+    """All that the page tells."""
+    built = json.loads((data / "build.json").read_text("utf-8"))
+    given = {name: getattr(args, name) for name in ("pictures", "max_steps", "max_new_tokens")}
+    counts = {name: built[name] for name in ("steps", "stats", "blind")}
+    return {**given, "judge": JUDGE, **counts, "doubts": doubts(data), "measured": list(measured)}
 
 
 def holisafe(*words: object) -> None:
@@ -166,16 +167,20 @@ def markdown(result: Mapping[str, Any]) -> str:
         f"| {each['step']} | {each['unit']} | {each['given']} | {each['kept']} | {_why(each)} |"
         for each in result["steps"]
     ]
-    kinds = list(next(iter(result["stats"].values())))
+    kinds = ("samples", "pictures", "requests", "twin pairs", *Combination)
     counts = [
         f"| {split} | " + " | ".join(str(found[kind]) for kind in kinds) + " |"
         for split, found in result["stats"].items()
     ]
+    told = (
+        f" → `holisafe tune pocket --method sft`, {result['max_steps']} steps → measured before and after. Judge "
+        f"`{result['judge']}`, answers of up to {result['max_new_tokens']} new tokens."
+        if result["measured"]
+        else ". Neither tuned nor measured (`--build-only`): this page does not say what the data teach a model."
+    )
     lines = [
         "# Data from pictures, end to end", "", "Written by `perf/build_end_to_end.py`; its docstring says how.", "",
-        f"{result['pictures']} pictures → `holisafe build` (templates) → `holisafe tune pocket --method sft`, "
-        f"{result['max_steps']} steps → measured before and after. Judge `{result['judge']}`, answers of up to "
-        f"{result['max_new_tokens']} new tokens.", "",
+        f"{result['pictures']} pictures → `holisafe build` (templates){told}", "",
         "## Steps", "", "| step | of | in | out | left out |", "|---|---|---|---|---|", *steps, "",
         "## Samples", "", "| split | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 1) + "|", *counts, "",
         f"Labels that the guard doubts: {len(result['doubts'])}, kept.", "",

@@ -63,13 +63,13 @@ def _unread(count: int) -> Mapping[str, int]:
 def _distributions(given: Sequence[Labelled], guard: str, device: str | None, file: StepFile) -> list[Row]:
     keys = [key_of("probabilities", one.picture.digest, guard) for one in given]
     pairs = [(key, one) for key, one in zip(keys, given, strict=True) if file.get(key) is None]
-    rows = guard_rows([one.picture for _, one in pairs], scanner_of(guard, device)) if pairs else iter(())
-    for (key, one), row in zip(pairs, rows, strict=True):
+    said = guard_rows([one.picture for _, one in pairs], scanner_of(guard, device)) if pairs else iter(())
+    for (key, one), verdict in zip(pairs, said, strict=True):
         values = {"picture": one.picture.name, "digest": one.picture.digest, "guard": guard}
-        if "error" in row:
-            file.append(Row(key, Status.REJECTED, f"guard: {row['error']}", values))
+        if "error" in verdict:
+            file.append(Row(key, Status.REJECTED, f"guard: {verdict['error']}", values))
         else:
-            file.append(Row(key, values={**values, "distribution": dict(row["distribution"])}))
+            file.append(Row(key, values={**values, "distribution": dict(verdict["distribution"])}))
     return [row for key in keys if (row := file.latest(key)) is not None]
 
 

@@ -102,12 +102,12 @@ def edit_pictures(
             failed = 0
             for key, one in left.items():
                 _pay(editor, spending)
-                row = _checked(_edited(key, one, client, editor, out), out, scanner)
-                file.append(row)
-                failed = failed + 1 if row.status is Status.ERROR else 0
+                made = _checked(_edited(key, one, client, editor, out), out, scanner)
+                file.append(made)
+                failed = failed + 1 if made.status is Status.ERROR else 0
                 if failed == _IN_A_ROW:
                     raise ModelError(
-                        f"{editor.url} failed {failed} times in a row ({row.reason}); run it again to resume"
+                        f"{editor.url} failed {failed} times in a row ({made.reason}); run it again to resume"
                     )
     rows = {key: row for key in wanted if (row := file.latest(key)) is not None}
     found = {}
