@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from holisafe.bench import _spending as spending
 from holisafe.bench._parts import RunPart
 from holisafe.errors import BudgetError, RunError
 from holisafe.records import Run
+from killed_runs import run_command
 from small_bench import write_small_bench
 
 MOCK = "mockllm/model"
@@ -165,21 +164,18 @@ def journalled(out: Path) -> int:
 
 def killed_at(moments: Sequence[tuple[int, float]], command: list[str], out: Path) -> int:
     """Start the command anew for each moment (lines journalled, seconds more), kill it there; how often it was hit."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["killed_runs"])
     hits = 0
     for count, delay in moments:
-        code = "import torch; torch.set_num_threads(1); from holisafe.cli import app; app()"
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, *command],
-            cwd=out.parent,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        while process.poll() is None and journalled(out) < count:
+        process = processes.Process(target=run_command, args=(command, str(out.parent)))
+        process.start()
+        while process.is_alive() and journalled(out) < count:
             time.sleep(0.002)
         time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        hits += process.wait() == -signal.SIGKILL
+        process.kill()
+        process.join()
+        hits += process.exitcode == -signal.SIGKILL
     return hits
 
 
