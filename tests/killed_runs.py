@@ -1,4 +1,4 @@
-"""A command in a process that is killed: forked from one that has imported everything, so that starting takes no time."""
+"""A command in a process that is killed: forked from one that has imported everything, so that it starts at once."""
 
 from __future__ import annotations
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -181,8 +183,9 @@ def killed_at(moments: Sequence[tuple[int, float]], command: list[str], out: Pat
 
 @pytest.mark.parametrize("kills", [pytest.param(3, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.bulk)])
 def test_killed_at_random_moments_the_result_is_the_same(
-    kills: int, checkpoint: Path, two: list[str], tmp_path: Path
+    kills: int, checkpoint: Path, two: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # for the process that is forked
     models = [str(checkpoint), MOCK]
     options = {"max_new_tokens": 12, "batch_size": 2}
     parts = run_parts(models, two)

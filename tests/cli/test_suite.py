@@ -53,8 +53,9 @@ def test_one_command_measures_every_benchmark_and_names_its_judge(root: Path, tm
         assert (row["state"], row["judge"]) == ("complete", asked.judge), (name, row["reason"])
         assert row["samples"] and not row["errors"]
         assert any(figure["figure"] for figure in row["figures"]) and row["headline"]
-        assert name in done.stdout and row["judge"] in done.stdout
-        assert "judge" in asked.protocol
+        assert row["protocol"] == asked.protocol and row["judge"] in done.stdout
+        assert f"judge {asked.judge}" in asked.protocol or asked.protocol.startswith("Original and here")
+    assert "holisafe benchmarks NAME" in done.stdout
 
 
 def test_what_is_missing_is_named_with_how_to_get_it(root: Path, tmp_path: Path) -> None:
