@@ -1,12 +1,13 @@
 """How much longer lmms-eval takes than `holisafe bench` for the same checkpoint, records and tokens, whole processes.
 
-    python perf/vs_lmms_eval.py --lmms PYTHON [--checkpoint DIR] [--pairs 3] [--json docs/results/vs-lmms-eval.json]
+    python perf/vs_lmms_eval.py --lmms PYTHON [--checkpoint DIR] [--pairs 3] [--out docs/results]
 
 PYTHON is the interpreter of an environment with lmms-eval 0.7.3 (and decord, filelock < 4) and the same torch and
 transformers; without it, the script says so and ends. Both load the checkpoint from its folder in float32 on the CPU
 with one thread and answer greedily; each process is timed from its start to its end, in turn, and the answers are
-compared. Time is CPU time, which other work on the machine changes little, and by the clock. lmms-eval's `llava_hf`
-answers one prompt at a time, which is all that it does for LLaVA.
+compared. holisafe runs twice, with an empty cache folder and again: the first run of a checkpoint tries out image
+reuse, later ones know the result. Time is CPU time, which other work on the machine changes little, and by the clock.
+lmms-eval's `llava_hf` answers one prompt at a time, which is all that it does for LLaVA.
 
 Without --checkpoint, a LLaVA is put together: the language model of Pocket (SmolLM2-135M) and a CLIP tower with random
 weights that makes 196 visual tokens of an image, about as many as small released models have.
@@ -79,6 +80,31 @@ def process_results(doc, results):
 '''
 
 
+PAGE = """# Speed beside lmms-eval
+
+`perf/vs_lmms_eval.py` wrote this page. It runs lmms-eval and `holisafe bench` as whole processes, in turn, on the same
+checkpoint, records and number of tokens, and compares the answers.
+
+```console
+$ python perf/vs_lmms_eval.py --lmms PYTHON --pairs {pairs} --out docs/results
+```
+
+Measured {times}: {machine}, float32, torch {torch}, transformers {transformers}, lmms-eval {lmms_eval} (`llava_hf`,
+one prompt at a time, which is all that it does for LLaVA); {checkpoint}, questions of HoliSafe-Open. CPU time is user
+and system time of the process, start-up and loading included. The first run of a checkpoint tries out which image reuse
+is right for it; later ones know.
+
+{rows}
+
+[All numbers](vs-lmms-eval.json). Where three questions share an image, reading it once for all of them saves less than
+two thirds of the tokens. With start-up and loading, which stay, a ratio of 3 is out of reach there.
+`perf/image_reuse.py` measures answering alone.
+"""
+
+HEADS = ("case", "samples", "images", "tokens at most", "same answers", "first run, CPU", "later run, CPU",
+         "lmms-eval, CPU", "ratio, first", "ratio, later", "aim")  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Case:
     """One comparison.
@@ -106,6 +132,8 @@ class Times:
     clock: float
 
 
+FIRST, LATER, THEIRS = "holisafe, first run", "holisafe", "lmms-eval"
+
 CASES = (Case("usual", 8, 3, 16, 1.5), Case("shared images, short answers", 16, 3, 4, 3.0))
 
 
@@ -127,8 +155,9 @@ def main() -> None:
         "cases": found,
     }
     print(json.dumps(result, indent=1))
-    if options.json is not None:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    if options.out is not None:
+        (options.out / "vs-lmms-eval.json").write_text(json.dumps(result, indent=1) + "\n")
+        (options.out / "vs-lmms-eval.md").write_text(_page(result))
 
 
 def _compared(case: Case, checkpoint: Path, options: Any, place: Path) -> dict[str, Any]:
@@ -138,16 +167,16 @@ def _compared(case: Case, checkpoint: Path, options: Any, place: Path) -> dict[s
     (place / "tasks" / TASK).mkdir(parents=True)
     (place / "tasks" / TASK / f"{TASK}.yaml").write_text(TASK_YAML.format(task=TASK, data=data, tokens=case.tokens))
     (place / "tasks" / TASK / "utils.py").write_text(TASK_CODE)
-    times: dict[str, list[Times]] = {"holisafe": [], "lmms-eval": []}
+    times: dict[str, list[Times]] = {FIRST: [], LATER: [], THEIRS: []}
     for pair in range(options.pairs):
         commands = {
-            "holisafe": _ours(checkpoint, data, case, place / f"ours-{pair}"),
-            "lmms-eval": _theirs(options.lmms, checkpoint, case, place, place / f"theirs-{pair}"),
+            FIRST: _ours(checkpoint, data, case, place / f"first-{pair}"),
+            LATER: _ours(checkpoint, data, case, place / f"ours-{pair}"),
+            THEIRS: _theirs(options.lmms, checkpoint, case, place, place / f"theirs-{pair}"),
         }
-        for name in sorted(commands, reverse=bool(pair % 2)):
-            times[name].append(found := _timed(commands[name], options.threads))
+        for name in (FIRST, LATER, THEIRS) if pair % 2 == 0 else (THEIRS, FIRST, LATER):
+            times[name].append(found := _timed(commands[name], options.threads, place / f"cache-{pair}"))
             print(f"{case.name}, pair {pair + 1}: {name} {found.cpu:.1f} s CPU, {found.clock:.1f} s", flush=True)
-    pairs = list(zip(times["holisafe"], times["lmms-eval"], strict=True))
     return {
         "case": case.name,
         "samples": len(samples),
@@ -155,11 +184,39 @@ def _compared(case: Case, checkpoint: Path, options: Any, place: Path) -> dict[s
         "max_new_tokens": case.tokens,
         "cpu_seconds": {name: [round(each.cpu, 1) for each in found] for name, found in times.items()},
         "clock_seconds": {name: [round(each.clock, 1) for each in found] for name, found in times.items()},
-        "ratio_cpu": round(statistics.median(theirs.cpu / ours.cpu for ours, theirs in pairs), 2),
-        "ratio_clock": round(statistics.median(theirs.clock / ours.clock for ours, theirs in pairs), 2),
+        "ratio_cpu": {
+            ours: _ratio([each.cpu for each in times[ours]], [each.cpu for each in times[THEIRS]])
+            for ours in (FIRST, LATER)
+        },
+        "ratio_clock": {
+            ours: _ratio([each.clock for each in times[ours]], [each.clock for each in times[THEIRS]])
+            for ours in (FIRST, LATER)
+        },
         "aim": case.aim,
         "same_answers": _same_answers(samples, place / "ours-0", place / "theirs-0"),
     }
+
+
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """How many times longer theirs took, the median over the pairs."""
+    return round(statistics.median(their / our for our, their in zip(ours, theirs, strict=True)), 2)
+
+
+def _page(result: dict[str, Any]) -> str:
+    """The results as a page of the documentation."""
+    rows: list[Sequence[str]] = [HEADS, ["---", *["---:"] * (len(HEADS) - 1)]]
+    for case in result["cases"]:
+        cpu = {name: f"{statistics.median(found):.1f} s" for name, found in case["cpu_seconds"].items()}
+        ratios = [f"{case['ratio_cpu'][name]:.2f}" for name in (FIRST, LATER)]
+        sizes = [str(case[key]) for key in ("samples", "images", "max_new_tokens", "same_answers")]
+        rows.append([case["case"], *sizes, cpu[FIRST], cpu[LATER], cpu[THEIRS], *ratios, f"{case['aim']:g}"])
+    pairs = len(result["cases"][0]["cpu_seconds"][THEIRS])
+    return PAGE.format(
+        pairs=pairs,
+        times="once" if pairs == 1 else f"in {pairs} pairs, of which the table has the medians",
+        rows="\n".join(f"| {' | '.join(row)} |" for row in rows),
+        **{key: value for key, value in result.items() if key != "cases"},
+    )
 
 
 def _samples(case: Case) -> list[Sample]:
@@ -184,8 +241,9 @@ def _theirs(python: str, checkpoint: Path, case: Case, place: Path, out: Path) -
     return [python, "-m", "lmms_eval", "eval", *map(str, words)]
 
 
-def _timed(command: Sequence[str], threads: int) -> Times:
+def _timed(command: Sequence[str], threads: int, cache: Path) -> Times:
     settings = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    settings["HOLISAFE_CACHE"] = str(cache)
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -259,7 +317,7 @@ def _options() -> Any:
     parser.add_argument("--checkpoint", type=Path, help="folder of a LLaVA; one is put together if not given")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--out", type=Path, help="folder for vs-lmms-eval.json and vs-lmms-eval.md")
     return parser.parse_args()
 
 

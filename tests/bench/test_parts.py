@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ from holisafe.bench import _spending as spending
 from holisafe.bench._parts import RunPart
 from holisafe.errors import BudgetError, RunError
 from holisafe.records import Run
+from killed_runs import run_command
 from small_bench import write_small_bench
 
 MOCK = "mockllm/model"
@@ -165,28 +166,26 @@ def journalled(out: Path) -> int:
 
 def killed_at(moments: Sequence[tuple[int, float]], command: list[str], out: Path) -> int:
     """Start the command anew for each moment (lines journalled, seconds more), kill it there; how often it was hit."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["killed_runs"])
     hits = 0
     for count, delay in moments:
-        code = "import torch; torch.set_num_threads(1); from holisafe.cli import app; app()"
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, *command],
-            cwd=out.parent,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        while process.poll() is None and journalled(out) < count:
+        process = processes.Process(target=run_command, args=(command, str(out.parent)))
+        process.start()
+        while process.is_alive() and journalled(out) < count:
             time.sleep(0.002)
         time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        hits += process.wait() == -signal.SIGKILL
+        process.kill()
+        process.join()
+        hits += process.exitcode == -signal.SIGKILL
     return hits
 
 
 @pytest.mark.parametrize("kills", [pytest.param(3, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.bulk)])
 def test_killed_at_random_moments_the_result_is_the_same(
-    kills: int, checkpoint: Path, two: list[str], tmp_path: Path
+    kills: int, checkpoint: Path, two: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # for the process that is forked
     models = [str(checkpoint), MOCK]
     options = {"max_new_tokens": 12, "batch_size": 2}
     parts = run_parts(models, two)

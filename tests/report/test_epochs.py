@@ -72,3 +72,10 @@ def test_a_limit_of_one_epoch_names_it() -> None:
     broken = replace(broken, provenance={**broken.provenance, "state": "running"})
     (row,) = judge_rows([epoch(1), broken])
     assert [sentence[:20] for sentence in caveats_of(row)] == ["Epoch 2: Incomplete:"]
+
+
+def test_judges_that_agree_are_a_matrix_of_all_epochs(runs: list[Run], tmp_path: Path) -> None:
+    page = write_report(runs, tmp_path / "report.html").read_text()
+    matrix = page.partition('<table class="heat matrix">')[2].partition("</table>")[0]
+    assert matrix.count("<tr>") == 3 and matrix.count("the same judge") == 2
+    assert matrix.count("n = 90") == 2  # three epochs of thirty answers

@@ -60,6 +60,7 @@ class SuiteRow:
             "state": self.state,
             "reason": self.reason,
             "judge": self.judge,
+            "protocol": self.part.benchmark.protocol,
             "setting": self.setting,
             "samples": self.samples,
             "errors": self.errors,

@@ -39,6 +39,11 @@ def print_benchmark(record: Mapping[str, Any] | None, *, console: Console | None
     (console or Console()).print(table)
 
 
+PROTOCOLS = (
+    "A judge may stand in for the original's: `holisafe benchmarks NAME` and suite.json say so, and what that changes."
+)
+
+
 def print_suite(rows: Sequence[SuiteRow], model: str = "", *, console: Console | None = None) -> None:
     """The headline figures of every benchmark that was run, and why others were not.
 
@@ -54,6 +59,8 @@ def print_suite(rows: Sequence[SuiteRow], model: str = "", *, console: Console |
             table.add_row(_plain(row.part.benchmark.title), *_cells(each), _plain(row.judge))
         table.add_section()
     console.print(table)
+    if any(row.state == "complete" for row in rows):
+        _line(console, PROTOCOLS)
     for row in rows:
         if row.state != "complete":
             _line(console, f"{row.part.benchmark.name}: {row.state}: {row.reason}")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from holisafe._version import __version__
 from holisafe.records import JudgeId, Run
-from holisafe.report._provenance import mapping
 from holisafe.report._file import put
 from holisafe.report._latex import escape
+from holisafe.report._provenance import mapping
 from holisafe.report._rows import label_runs
 from holisafe.report._sections import judge_ids
 

@@ -10,9 +10,8 @@ from typing import TypeVar
 from holisafe.metrics import PARTS, Part, is_counted, is_right, part_of, twin_pairs
 from holisafe.metrics.display import group_name
 from holisafe.records import CATEGORY_TAG, SUBCATEGORY_TAG, Behaviour, Outcome, Response, Sample
-from holisafe.report._epochs import epoch_number
 from holisafe.report._same import same_sample
-from holisafe.report._table import JudgedRun
+from holisafe.report._table import JudgedRun, each_epoch
 from holisafe.report._thumbnail import Pictures, ShownFrom, Thumbnail
 
 _Item = TypeVar("_Item")
@@ -125,11 +124,10 @@ class TwinCount:
 def collect(runs: Sequence[JudgedRun], pictures: Pictures | None) -> list[Entry]:
     """All samples of all runs, each once; `same_sample` says when two runs share one."""
     entries: dict[tuple[object, ...], Entry] = {}
-    for judged, run in ((judged, run) for judged in runs for run in judged.epochs):
+    for judged, run, epoch in each_epoch(runs):
         by_judge = {judge: {verdict.sample_id: verdict for verdict in found} for judge, found in run.judgements.items()}
         responses = {response.sample_id: response for response in run.responses}
         shown_from = ShownFrom.of(run)
-        epoch = epoch_number(run) if len(judged.epochs) > 1 else 0
         for sample in run.samples:
             entry = entries.setdefault(same_sample(sample), Entry(sample, shown_from, pictures))
             marks = []

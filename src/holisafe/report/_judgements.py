@@ -13,8 +13,8 @@ from holisafe._printable import encodable
 from holisafe.errors import RunError
 from holisafe.metrics import cluster_name, is_counted, is_right
 from holisafe.records import CATEGORY_TAG, SUBCATEGORY_TAG, GuardVerdict, Judgement, Response, Run, Sample
-from holisafe.report._provenance import mapping
 from holisafe.report._file import put
+from holisafe.report._provenance import mapping
 from holisafe.report._rows import label_runs
 from holisafe.report.text import csv_cell
 from holisafe.taxonomy import Combination, GuardLabel

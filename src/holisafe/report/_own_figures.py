@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from holisafe.benchmarks import BenchmarkFigure
 from holisafe.metrics import Figure
-from holisafe.report._epochs import epoch_number
 from holisafe.report._provenance import mapping
-from holisafe.report._table import JudgedRun
+from holisafe.report._table import JudgedRun, each_epoch
 from holisafe.report.text import plain
-
 
 _Column = tuple[JudgedRun, int]
 
@@ -49,9 +47,9 @@ def own_tables(runs: Sequence[JudgedRun]) -> list[OwnTable]:
         DataError: What a run recorded is not figures of a benchmark.
     """
     found: dict[tuple[str, str], list[tuple[_Column, list[BenchmarkFigure]]]] = {}
-    for judged, run in ((judged, run) for judged in runs for run in judged.epochs):
+    for judged, run, epoch in each_epoch(runs):
         record = mapping(run.provenance.get("benchmark"))
-        column = (judged, epoch_number(run) if len(judged.epochs) > 1 else 0)
+        column = (judged, epoch)
         setting = f", setting {record['setting']}" if record.get("setting") else ""
         for judge, values in mapping(record.get("judges")).items():
             figures = [BenchmarkFigure.from_json(each) for each in (values if isinstance(values, list) else ())]

@@ -64,13 +64,19 @@ def tag_values(runs: Sequence[JudgedRun]) -> dict[str, list[str]]:
 
 def boards(runs: Sequence[JudgedRun]) -> list[dict[str, Any]]:
     """The leaderboard of each value of a tag: a list per tag and value, with the cells of each row by its letter."""
+    found: list[dict[str, Any]] = []
     groups = groups_of(runs)
-    return [
-        {"tag": tag, "value": value, "groups": [{letter: rows[value] for letter, rows in found.items()} for found in by_run]}
-        for tag, values in tag_values(runs).items()
-        for by_run in [[_boards_of(judge, group, tag, values) for judge, group in groups]]
-        for value in values
-    ]
+    for tag, values in tag_values(runs).items():
+        by_group = [_boards_of(judge, group, tag, values) for judge, group in groups]
+        found += [
+            {
+                "tag": tag,
+                "value": value,
+                "groups": [{letter: rows[value] for letter, rows in each.items()} for each in by_group],
+            }
+            for value in values
+        ]
+    return found
 
 
 def _boards_of(

@@ -103,9 +103,8 @@ def _pair(one: JudgedRun, other: JudgedRun, judge: str, test: PairedTest) -> Run
             found = compare_repeats(samples, before, after, test=test)
     except DataError as error:  # two versions of the judge, or numbers of epochs that cannot be paired
         return RunPair(judge, first.name, second.name, len(shared), only_one, None, str(error))
-    return RunPair(
-        judge, first.name, second.name, len(shared), only_one, found, rates=(_rates(samples, before), _rates(samples, after))
-    )
+    rates = (_rates(samples, before), _rates(samples, after))
+    return RunPair(judge, first.name, second.name, len(shared), only_one, found, rates=rates)
 
 
 def _rates(samples: Sequence[Sample], epochs: Sequence[Sequence[Judgement]]) -> _Rates:

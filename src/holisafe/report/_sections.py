@@ -227,9 +227,8 @@ def provenance_rows(epochs: Sequence[Run]) -> list[tuple[str, str, bool]]:
     first = _noted(epochs[0])
     rows = list(first.items())
     for run in epochs[1:]:
-        rows += [
-            (f"epoch {epoch_number(run)}: {name}", text) for name, text in _noted(run).items() if first.get(name) != text
-        ]
+        changed = {name: text for name, text in _noted(run).items() if first.get(name) != text}
+        rows += [(f"epoch {epoch_number(run)}: {name}", text) for name, text in changed.items()]
     return [(plain(name), plain(text, 20_000), len(text) > 160) for name, text in rows]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from holisafe._checks import check_each
@@ -10,7 +10,7 @@ from holisafe.errors import RunError
 from holisafe.metrics import Figure, Summary, pooled, summarise_repeats, withheld
 from holisafe.metrics.display import few_mark
 from holisafe.records import Run
-from holisafe.report._epochs import join_epochs
+from holisafe.report._epochs import epoch_number, join_epochs
 from holisafe.report._withheld import withheld_judges
 from holisafe.report.text import plain
 
@@ -100,9 +100,15 @@ def shown_answers(judged: JudgedRun) -> Run:
         judge: pooled(run.samples, [epoch.judgements[judge] for epoch in judged.epochs]) for judge in run.judgements
     }
     samples = next((asked for asked, _ in answers.values()), list(run.samples))
-    return replace(
-        run, samples=tuple(samples), responses=(), judgements={judge: tuple(found) for judge, (_, found) in answers.items()}
-    )
+    judgements = {judge: tuple(found) for judge, (_, found) in answers.items()}
+    return replace(run, samples=tuple(samples), responses=(), judgements=judgements)
+
+
+def each_epoch(runs: Sequence[JudgedRun]) -> Iterator[tuple[JudgedRun, Run, int]]:
+    """Every epoch of every run, with its number; 0 where the run has no other."""
+    for judged in runs:
+        for run in judged.epochs:
+            yield judged, run, epoch_number(run) if len(judged.epochs) > 1 else 0
 
 
 def _judged(epochs: tuple[Run, ...], letter: str) -> JudgedRun:

@@ -16,9 +16,10 @@ def write_report(runs: Sequence[Run], out: str | Path, *, title: str | None = No
     """Write a page about one or more runs, safe to open in a shared room.
 
     The page is one file of at most 5 MB, with the figures, and every sample as text that its script searches. Images
-    are blurred files in a folder beside it, named after it: "mine_images" beside "mine.html". Epochs of one run are one
-    row with both kinds of spread. Runs that share samples are compared with the first. Where an image cannot be shown, the reason is. Of a run that was read from a disk, only
-    files of its own folder are shown, and files whose content is what the run recorded.
+    are blurred files in a folder beside it, named after it: "mine_images" beside "mine.html". Epochs of one run are
+    one row with both kinds of spread. Runs that share samples are compared with the first. Where an image cannot be
+    shown, the reason is. Of a run that was read from a disk, only files of its own folder are shown, and files whose
+    content is what the run recorded.
 
     Args:
         runs: The runs; two of the same name are numbered.

@@ -25,7 +25,6 @@ from holisafe.models.engine.prefill import FeatureCache, feature_inputs, plain_i
 from holisafe.models.prompts import Prepared, Prompt, prepare
 from holisafe.records import ImageRef
 
-
 EXACT = 1e-3
 """Largest difference of scores in float32, as a share of their standard deviation, that is rounding."""
 
@@ -76,11 +75,12 @@ def _try_out(model: Any, processor: Any, family: ForwardInputs, reuse: bool, wat
     spread = float(alone.std())
     is_exact = model.dtype == torch.float32 and not torch.is_autocast_enabled(model.device.type)
     tried = _Tried(model, family, prompts, alone, config, watch)
-    if reuse and is_exact and family.takes_features:  # the usual case, without the steps that only say why not
-        if not tried.features(1, EXACT * spread):
-            why = tried.prefixes(EXACT * spread)
-            if why != DIFFER:
-                return Reuse(Way.FEATURES, f"the image's prefix cannot be reused: {why}") if why else Reuse(Way.PREFIX)
+    if reuse and is_exact and family.takes_features and not tried.features(1, EXACT * spread):
+        why = tried.prefixes(EXACT * spread)  # the usual case, without the steps that only say why not
+        if not why:
+            return Reuse(Way.PREFIX)
+        if why != DIFFER:
+            return Reuse(Way.FEATURES, f"the image's prefix cannot be reused: {why}")
     together = _try(lambda: plain_inputs(model, processor, prompts), model, config)
     rounding = EXACT if is_exact else 1e-1
     noise = torch.inf if isinstance(together, str) else float((together - alone).abs().max())
