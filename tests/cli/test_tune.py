@@ -207,7 +207,6 @@ def test_a_plan_without_a_model_needs_a_recipe_for_one(tmp_path: Path) -> None:
     for words, what in (
         (("--dry-run",), "MODEL: found none"),
         (("--recipe", "star-dss", "--dry-run"), "the architecture of the model is not among those shipped"),
-        (("--recipe", "gemma-3-27b", "--dry-run"), "the architecture of google/gemma-3-27b-it is not among"),
     ):
         told = holisafe("tune", *words)
         assert told.exit_code == 2 and what in told.stderr.replace("\n", " "), told.stderr

@@ -73,14 +73,22 @@ def _given(config: TuneConfig) -> tuple[Any, TuneConfig, dict[str, Any]]:
     return model, config, batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", architecture_names())
-def test_a_shipped_architecture_has_the_published_number_of_parameters(name: str) -> None:
+def test_a_shipped_architecture_has_its_number_of_parameters(name: str) -> None:
     values = read_architecture(name)
     model = build_architecture(values["model"])
     assert sum(each.numel() for each in model.parameters()) == values["parameters"]
     assert all(each.is_meta for each in model.parameters())
 
 
+def test_every_recipe_of_a_model_has_its_architecture() -> None:
+    models = {read_architecture(name)["model"] for name in architecture_names()}
+    named = {model for name in recipe_names() if "/" in (model := read_recipe(name).model)}
+    assert named and named <= models
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [each for each in recipe_names() if each.endswith("-7b")])
 def test_a_7b_recipe_learns_the_same_parts_on_the_real_architecture(name: str) -> None:
     recipe = read_recipe(name)

@@ -10,7 +10,8 @@ arithmetic:
   gathered, and the next one), and what stays gathered from the forward to the backward pass: embeddings, the last norm
   and all that lies outside the layers.
 
-Not in it: the CUDA context (about 0.5 GiB), NCCL's buffers, fragmentation, workspaces of kernels.
+Not in it: the CUDA context (about 0.5 GiB), NCCL's buffers, fragmentation, workspaces of kernels. Under autocast a GPU
+computes layer norms in float32, a CPU, on which this is found, in bfloat16.
 """
 
 from __future__ import annotations
