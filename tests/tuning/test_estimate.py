@@ -10,6 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from guard.prompts import guard, tiny
+from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
 from holisafe.tuning import Collator, Speed, TuneConfig, configure_trainable_parts, estimate, read_recipe
 from holisafe.tuning._architectures import (
@@ -60,6 +61,12 @@ def test_time_is_operations_at_the_given_speed() -> None:
     model, batch = ready("llava", ONE)
     uneven = estimate(model, replace(ONE, gradient_accumulation_steps=9), batch)
     assert uneven.gpus[1].accumulation is None and uneven.gpus[1].seconds is None
+
+
+@pytest.mark.parametrize("given", [{"tflops": 0.0}, {"tflops": float("nan")}, {"mfu": 0.0}, {"mfu": 1.5}])
+def test_a_speed_that_is_none_is_refused(given: dict[str, float]) -> None:
+    with pytest.raises(TuningError, match=f"{next(iter(given))}: expected a number"):
+        Speed(**given)
 
 
 def test_gradient_checkpointing_holds_less_and_computes_more() -> None:
