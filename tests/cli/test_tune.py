@@ -181,12 +181,35 @@ def test_a_dry_run_says_what_would_be_trained(place: Path, tmp_path: Path) -> No
     assert told.exit_code == 0, told.stderr
     assert all(part in told.stdout for part in ("language", "projector", "vision", "guard"))
     assert "4 optimizer steps of 2 × 2 samples" in told.stdout and "at most 4,096 tokens" in told.stdout
+    assert "Per GPU in GiB" in told.stdout and "FSDP2" in told.stdout and "TFLOP per micro-batch" in told.stdout
     planned = json.loads(holisafe("tune", *command(place, tmp_path / "run", "--dry-run", "--json")).stdout)
     assert planned["by_combination"] == {"SSS": 8, "SSU": 0, "USU": 8, "UUU": 0, "SUU": 0}
     assert (
         planned["learned"]["guard"]["learning_rate"] == 1e-2 and planned["learned"]["vision"]["learning_rate"] == 1e-3
     )
     assert not (tmp_path / "run").exists()
+
+
+def test_a_launcher_is_written_for_so_many_gpus(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["tune", str(place / "model"), "--fsdp", "--out", str(tmp_path / "run"), "--launcher", "8"]
+    monkeypatch.setattr(sys, "argv", ["holisafe", *words])
+    told = holisafe(*words)
+    assert told.exit_code == 0, told.stderr
+    file = tmp_path / "run" / "accelerate-8-fsdp.yaml"
+    assert file.is_file() and list((tmp_path / "run").iterdir()) == [file]
+    assert told.stdout.split() == [
+        *("accelerate", "launch", "--config_file", str(file), "-m", "holisafe", "tune", str(place / "model")),
+        *("--out", str(tmp_path / "run"), "--gradient-accumulation-steps", "2"),
+    ]
+
+
+def test_a_plan_without_a_model_needs_a_recipe_for_one(tmp_path: Path) -> None:
+    for words, what in (
+        (("--dry-run",), "MODEL: found none"),
+        (("--recipe", "star-dss", "--dry-run"), "the architecture of the model is not among those shipped"),
+    ):
+        told = holisafe("tune", *words)
+        assert told.exit_code == 2 and what in told.stderr.replace("\n", " "), told.stderr
 
 
 def test_options_go_before_the_recipe(place: Path, tmp_path: Path) -> None:

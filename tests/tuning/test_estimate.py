@@ -10,6 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from guard.prompts import guard, tiny
+from holisafe.errors import TuningError
 from holisafe.guard import GuardConfig
 from holisafe.tuning import Collator, Speed, TuneConfig, configure_trainable_parts, estimate, read_recipe
 from holisafe.tuning._architectures import (
@@ -62,6 +63,12 @@ def test_time_is_operations_at_the_given_speed() -> None:
     assert uneven.gpus[1].accumulation is None and uneven.gpus[1].seconds is None
 
 
+@pytest.mark.parametrize("given", [{"tflops": 0.0}, {"tflops": float("nan")}, {"mfu": 0.0}, {"mfu": 1.5}])
+def test_a_speed_that_is_none_is_refused(given: dict[str, float]) -> None:
+    with pytest.raises(TuningError, match=f"{next(iter(given))}: expected a number"):
+        Speed(**given)
+
+
 def test_gradient_checkpointing_holds_less_and_computes_more() -> None:
     plain, checkpointed = (estimate(*_given(replace(ONE, gradient_checkpointing=is_on))) for is_on in (False, True))
     assert checkpointed.gpus[0].activations < plain.gpus[0].activations
@@ -73,14 +80,22 @@ def _given(config: TuneConfig) -> tuple[Any, TuneConfig, dict[str, Any]]:
     return model, config, batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", architecture_names())
-def test_a_shipped_architecture_has_the_published_number_of_parameters(name: str) -> None:
+def test_a_shipped_architecture_has_its_number_of_parameters(name: str) -> None:
     values = read_architecture(name)
     model = build_architecture(values["model"])
     assert sum(each.numel() for each in model.parameters()) == values["parameters"]
     assert all(each.is_meta for each in model.parameters())
 
 
+def test_every_recipe_of_a_model_has_its_architecture() -> None:
+    models = {read_architecture(name)["model"] for name in architecture_names()}
+    named = {model for name in recipe_names() if "/" in (model := read_recipe(name).model)}
+    assert named and named <= models
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [each for each in recipe_names() if each.endswith("-7b")])
 def test_a_7b_recipe_learns_the_same_parts_on_the_real_architecture(name: str) -> None:
     recipe = read_recipe(name)

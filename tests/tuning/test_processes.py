@@ -20,6 +20,7 @@ from torch.distributed.checkpoint import FileSystemReader
 from holisafe.errors import TuningError
 from holisafe.tuning import TuneConfig
 from holisafe.tuning._checkpoint import LEARNED_FILE, WEIGHT_SHARDS, last_checkpoint, read_weights
+from holisafe.tuning._processes import fsdp_options, lost_process
 from tuning import train_processes
 from tuning.data import with_rates
 from tuning.train_processes import ALIKE, HALF, RUNS, train, uneven
@@ -210,6 +211,8 @@ def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
     ("name", "message"),
     [
         ("fsdp-1", "found version 1"),
+        ("fsdp-wrapped", "activation_checkpointing: a guard does not see through its wrappers"),
+        ("fsdp-offload", "cpu_offload: the weights are on the CPU already"),
         ("fsdp-meta-token", "which sharded weights (FSDP) cannot do"),
     ],
 )
@@ -225,6 +228,24 @@ def test_shards_need_several_processes(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(TuningError, match="there is one process; start several"):
         train(tmp_path)
+
+
+def test_settings_of_shards_that_are_none_are_refused() -> None:
+    for given, what in (
+        ({"sharding": 1}, "unknown sharding"),
+        ({"version": 1}, "expected 2, found 1"),
+        ({"state_dict_type": "LOCAL_STATE_DICT"}, "expected SHARDED_STATE_DICT or FULL_STATE_DICT"),
+    ):
+        with pytest.raises(TuningError, match=what):
+            fsdp_options(True, given)
+    with pytest.raises(TuningError, match="FSDP was not asked for"):
+        fsdp_options(False, {"version": 2})
+
+
+def test_an_error_of_a_lost_process_is_told_from_others() -> None:
+    lost = RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:1\nmore")
+    assert lost_process(lost) == "[pair.cc:534] Connection closed by peer [127.0.0.1]:1"
+    assert lost_process(RuntimeError("shapes cannot be multiplied")) is None
 
 
 def test_a_run_whose_steps_would_have_other_samples_does_not_go_on(folder: Path) -> None:

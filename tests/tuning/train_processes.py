@@ -124,6 +124,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "fsdp-again": SHARDED,
     "fsdp-full": FULL,
     "fsdp-bfloat16": {**SHARDED, "config": replace(HALF, precision="bfloat16", gradient_checkpointing=True)},
+    "fsdp-wrapped": {**SHARDED, "fsdp_config": {"activation_checkpointing": True}},
+    "fsdp-offload": {**SHARDED, "fsdp_config": {"cpu_offload": True}},
     "fsdp-no-adapter": {**SHARDED, "config": with_rates(HALF, language=None)},
     "fsdp-meta-token": {**SHARDED, "config": replace(HALF, method="meta-token")},
     "fsdp-first-loads": {**FULL, "fsdp_config": {"cpu_ram_efficient_loading": True}},

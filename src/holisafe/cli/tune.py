@@ -189,11 +189,9 @@ def tune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be trained; train and write nothing.")
     ] = False,
-    tflops: Annotated[
-        float, typer.Option(help="With --dry-run: peak of a GPU in TFLOP/s, for the time.", min=0.001)
-    ] = 312.0,
+    tflops: Annotated[float, typer.Option(help="With --dry-run: peak of a GPU in TFLOP/s, for the time.")] = 312.0,
     mfu: Annotated[
-        float, typer.Option(help="With --dry-run: share of that peak that training reaches, in (0, 1].", max=1)
+        float, typer.Option(help="With --dry-run: share of that peak that training reaches, in (0, 1].")
     ] = 0.35,
     num_samples: Annotated[
         int | None,

@@ -1,7 +1,8 @@
 """Architectures of released models as data, so that a run can be planned where the model is not: no weights, no Hub.
 
-Each file of `architectures/` has a model's Hub id, the number of its parameters as published, and the fields of its
-configuration that differ from its class's defaults.
+Each file of `architectures/` has a model's Hub id, the number of its parameters, and the fields of its configuration
+that differ from its class's defaults. The number is that of the released weights, but for llava-1.5-13b, of which we
+know the configuration alone.
 """
 
 from __future__ import annotations

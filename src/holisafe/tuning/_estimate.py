@@ -10,11 +10,13 @@ arithmetic:
   gathered, and the next one), and what stays gathered from the forward to the backward pass: embeddings, the last norm
   and all that lies outside the layers.
 
-Not in it: the CUDA context (about 0.5 GiB), NCCL's buffers, fragmentation, workspaces of kernels.
+Not in it: the CUDA context (about 0.5 GiB), NCCL's buffers, fragmentation, workspaces of kernels. Under autocast a GPU
+computes layer norms in float32, a CPU, on which this is found, in bfloat16.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -24,6 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from holisafe.errors import TuningError
 from holisafe.guard.attach import NAME, base_model
 from holisafe.tuning._config import Precision, TuneConfig
 from holisafe.tuning._parts import TRAINING_ONLY
@@ -99,10 +102,22 @@ class Speed:
     Attributes:
         tflops: Peak of dense matrix products in the precision of the run, in 10¹² operations per second.
         mfu: Share of it that a run reaches (model FLOPs utilisation), in (0, 1].
+
+    Raises:
+        TuningError: A value is out of its range.
     """
 
     tflops: float = 312.0
     mfu: float = 0.35
+
+    def __post_init__(self) -> None:
+        for name, value, is_right in (
+            ("tflops", self.tflops, 0 < self.tflops < math.inf),
+            ("mfu", self.mfu, 0 < self.mfu <= 1),
+        ):
+            if not is_right:
+                expected = "a number above 0" if name == "tflops" else "a number in (0, 1]"
+                raise TuningError(f"{name}: expected {expected}, found {value}")
 
     def seconds(self, flops: float) -> float:
         """Time of so many operations."""

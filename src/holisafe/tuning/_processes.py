@@ -70,6 +70,6 @@ _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe",
 _SHARDED = "SHARDED_STATE_DICT"
 _FSDP_SETTINGS = (
     "version", "reshard_after_forward", "cpu_offload", "state_dict_type", "auto_wrap_policy", "min_num_params",
-    "transformer_layer_cls_to_wrap", "activation_checkpointing",
+    "transformer_layer_cls_to_wrap",
 )  # fmt: skip
 """Settings of FSDP2 that `TrainingArguments.fsdp_config` knows and a run of `tune` can have."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import Tensor, distributed
+from torch.distributed.fsdp import CPUOffloadPolicy
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from holisafe.errors import TuningError
@@ -25,10 +26,15 @@ def on_cpu(state: Any, plugin_args: Mapping[str, Any] | None) -> bool:
 
     Returns:
         Whether it is on; not where the processes are not several on CPUs.
+
+    Raises:
+        TuningError: What it keeps on the CPU is to be put there.
     """
     if state.distributed_type is not DistributedType.MULTI_CPU:
         return False
     plugin = FullyShardedDataParallelPlugin(**(plugin_args or {}))
+    if isinstance(plugin.cpu_offload, CPUOffloadPolicy):
+        raise TuningError("FSDP: cpu_offload: the weights are on the CPU already; leave it out")
     if state.mixed_precision != "no":
         plugin.set_mixed_precision(state.mixed_precision)
     state.distributed_type, state.fsdp_plugin = DistributedType.FSDP, plugin
@@ -48,7 +54,7 @@ def prepare_shards(trainer: Any, learned: Iterable[Tensor]) -> list[Tensor]:
         The weights that learn and are replicated, whose gradients `average_gradients` has to reduce.
 
     Raises:
-        TuningError: accelerate does without FSDP, or it is of its first version.
+        TuningError: accelerate does without FSDP, it is of its first version, or wraps layers to save activations.
     """
     if not trainer.is_fsdp_enabled:
         raise TuningError(
@@ -60,6 +66,11 @@ def prepare_shards(trainer: Any, learned: Iterable[Tensor]) -> list[Tensor]:
         raise TuningError(
             f"FSDP: found version {plugin.fsdp_version}, whose shards are no weights that can be saved by name; "
             "expected version 2 (accelerate launch --fsdp_version 2)"
+        )
+    if plugin.activation_checkpointing:
+        raise TuningError(
+            "FSDP: activation_checkpointing: a guard does not see through its wrappers; use gradient_checkpointing "
+            "(--gradient-checkpointing)"
         )
     base = base_model(trainer.model)
     if plugin.transformer_cls_names_to_wrap is None:
