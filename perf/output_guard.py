@@ -42,6 +42,8 @@ JUDGE = "holisafe"
 TEACHER = "pocket"
 TOKENS = 48
 TARGET = 1.02
+STEPS = 33
+"""Decoding steps of the answers whose time is taken."""
 HELD_OUT, FLAG_RATE = 0.4, 0.1
 
 
@@ -207,22 +209,29 @@ def _share(items: Sequence[LabelledAnswer], flagged: Sequence[bool], among: Sequ
 
 
 def _time(model: Any, processor: Any, asked: Sequence[Sample], args: Any) -> dict[str, Any]:
-    """Seconds of a batch with and without the guard on its answers, of equal length: no row may end by itself."""
+    """Seconds of a batch with and without the guard on its answers, in as many decoding steps; no row ends by itself.
+
+    An answer that is cut at its maximum length takes one step more with the guard, one that ends by itself does not.
+    """
     prompts = [Prompt.of(each) for each in asked[: args.batch]]
-    options = GenerationOptions(max_new_tokens=TOKENS)
+    plain = GenerationOptions(max_new_tokens=STEPS)
+    judged = GenerationOptions(max_new_tokens=STEPS - 1)
     model.generation_config.suppress_tokens = [int(processor.tokenizer.eos_token_id)]
     with Engine(model, processor, batch_size=args.batch, window=0.2) as engine:
         guard = OutputGuard(every=args.every)
         ways = {
-            "without": Way(lambda: engine.answer(prompts, options)),
-            "with": Way(lambda: engine.answer(prompts, options, output=guard)),
+            "without": Way(lambda: engine.answer(prompts, plain)),
+            "with": Way(lambda: engine.answer(prompts, judged, output=guard)),
         }
         taken = rounds(ways, args.rounds, torch.device("cpu"), "time")
-    clocks = {clock: {name: [getattr(each, clock) for each in all_] for name, all_ in taken.items()}
-              for clock in ("wall", "processor")}  # fmt: skip
-    per_token = len(prompts) * TOKENS
+    clocks = {
+        clock: {name: [getattr(each, clock) for each in all_] for name, all_ in taken.items()}
+        for clock in ("wall", "processor")
+    }
+    per_token = len(prompts) * STEPS
     return {
         "batch": len(prompts),
+        "steps": STEPS,
         "rounds": args.rounds,
         "ms_per_token": {name: 1e3 * statistics.median(all_) / per_token for name, all_ in clocks["processor"].items()},
         **{clock: median_ratio(each["with"], each["without"]) for clock, each in clocks.items()},
@@ -299,8 +308,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--own", type=int, default=24, help="of these, how many each model answers by itself")
     parser.add_argument("--references", type=int, default=40, help="references read besides")
     parser.add_argument("--every", type=int, default=16, help="tokens between two checks")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--page", type=Path)
     return parser.parse_args()
