@@ -85,7 +85,9 @@ def end_request(span: Span, method: str, route: str, status: int, facts: Mapping
         return
     method = method if method in _METHODS else "_OTHER"
     span.update_name(f"{method} {route}")
-    span.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
+    span.set_attributes({"http.request.method": method, "http.route": route})
+    if status:
+        span.set_attribute("http.response.status_code", status)
     span.set_attributes({name: facts[key] for key, name in _OF_FACTS.items() if facts.get(key) is not None})
     if "finish_reason" in facts:
         span.set_attribute("gen_ai.response.finish_reasons", [facts["finish_reason"]])
