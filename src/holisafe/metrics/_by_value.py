@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from holisafe.metrics._columns import ASR, REFUSAL_RATE, RR, UNHELPFUL_RATE, Column, Group, asr_name, enter
 from holisafe.metrics._rates import PARTS, Sums, align, part_of
@@ -88,8 +89,9 @@ def _twins(
     if not found:
         return {}
 
-    def side_by_side(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        return np.concatenate([np.pad(each, ((0, height - len(each)), (0, 0))) for each in arrays], axis=1)[..., None]
+    def side_by_side(arrays: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+        padded = [np.pad(each, ((0, height - len(each)), (0, 0))) for each in arrays]
+        return np.concatenate(padded, axis=1)[..., None]
 
     hits = side_by_side([sums.hits for sums in found.values()])
     return dict(zip(found, figures_of(hits, side_by_side([sums.totals for sums in found.values()])), strict=True))

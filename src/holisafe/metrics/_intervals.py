@@ -133,7 +133,7 @@ class _Score:
         _, error, skew = self._at(multipliers)
         gap = np.abs(self.values) - _CONTINUITY * self.sample * self.spread - side * skew
         ratio = np.divide(gap, error, out=np.zeros_like(gap), where=(error > 0) & (gap > 0))
-        return 2 * student_tail(ratio, self.freedom)
+        return np.asarray(2 * student_tail(ratio, self.freedom), dtype=np.float64)
 
     def _excess(self, multipliers: Floats) -> Floats:
         """By how much the estimate is further from the value at these multipliers than chance allows."""
