@@ -4,9 +4,10 @@
     python perf/vllm_answers.py --base-url http://127.0.0.1:8000/v1     # a server of Safe Pocket that runs already
 
 Safe Pocket, greedy, float32, on HoliSafe-Open. The answers are two runs of `holisafe bench`; the same tokens are the
-same text, ended for the same reason (vLLM counts the end token, we do not). Latencies are those of streamed answers about a picture of their own, asked in turn: by
-vLLM, by vLLM behind `holisafe serve --upstream`, and by `holisafe serve pocket-safe` (the engine `transformers`).
-Ratios are medians over such rounds, with the 25th and 75th percentile. Writes docs/results/vllm.json and .md.
+same text, ended for the same reason (vLLM counts the end token, we do not). Latencies are those of streamed answers
+about a picture of their own, asked in turn: by vLLM, by vLLM behind `holisafe serve --upstream`, and by `holisafe serve
+pocket-safe` (the engine `transformers`). Ratios are medians over such rounds, with the 25th and 75th percentile. Writes
+docs/results/vllm.json and .md.
 """
 
 from __future__ import annotations
@@ -231,7 +232,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--vllm-python", help="interpreter that has vLLM")
     parser.add_argument("--base-url", help="a vLLM of Safe Pocket that runs already")
     parser.add_argument("--key", default="none", help="its key")
-    parser.add_argument("--work", type=Path, help="folder that keeps the runs; the same command resumes them")
+    parser.add_argument("--work", type=Path, help="with --base-url: folder that keeps the runs; the same command resumes them")
     parser.add_argument("--samples", type=int, default=40)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--pairs", type=int, default=24)
