@@ -232,7 +232,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--vllm-python", help="interpreter that has vLLM")
     parser.add_argument("--base-url", help="a vLLM of Safe Pocket that runs already")
     parser.add_argument("--key", default="none", help="its key")
-    parser.add_argument("--work", type=Path, help="with --base-url: folder that keeps the runs; the same command resumes them")
+    parser.add_argument("--work", type=Path, help="folder that keeps the runs, with --base-url: they resume")
     parser.add_argument("--samples", type=int, default=40)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--pairs", type=int, default=24)
