@@ -4,9 +4,10 @@
     python perf/vllm_answers.py --base-url http://127.0.0.1:8000/v1     # a server of Safe Pocket that runs already
 
 Safe Pocket, greedy, float32, on HoliSafe-Open. The answers are two runs of `holisafe bench`; the same tokens are the
-same text and number of tokens. Latencies are those of streamed answers about a picture of their own, asked in turn: by
-vLLM, by vLLM behind `holisafe serve --upstream`, and by `holisafe serve pocket-safe` (the engine `transformers`).
-Ratios are medians over such rounds, with the 25th and 75th percentile. Writes docs/results/vllm.json and .md.
+same text, ended for the same reason (vLLM counts the end token, we do not). Latencies are those of streamed answers
+about a picture of their own, asked in turn: by vLLM, by vLLM behind `holisafe serve --upstream`, and by `holisafe serve
+pocket-safe` (the engine `transformers`). Ratios are medians over such rounds, with the 25th and 75th percentile. Writes
+docs/results/vllm.json and .md.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ AIM_SAME, AIM_PROXY = 0.95, 1.15
 def main() -> None:
     options = _options()
     with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         address = options.base_url or _start(stack, work, options)
         answers = _answers(address, work, options)
         latencies = _latencies(stack, address, options)
@@ -93,7 +94,7 @@ def _answers(address: str, work: Path, options: argparse.Namespace) -> dict[str,
         seconds[engine] = time.perf_counter() - began
     here, there = runs["transformers"].responses, runs["vllm"].responses
     pairs = list(zip(here, there, strict=True))
-    same = [(one.text, one.output_tokens) == (other.text, other.output_tokens) for one, other in pairs]
+    same = [(one.text, one.finish_reason) == (other.text, other.finish_reason) for one, other in pairs]
     figure = share_figure(same, [sample.cluster or sample.id for sample in runs["vllm"].samples])
     assert figure is not None
     return {
@@ -231,6 +232,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--vllm-python", help="interpreter that has vLLM")
     parser.add_argument("--base-url", help="a vLLM of Safe Pocket that runs already")
     parser.add_argument("--key", default="none", help="its key")
+    parser.add_argument("--work", type=Path, help="folder that keeps the runs, with --base-url: they resume")
     parser.add_argument("--samples", type=int, default=40)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--pairs", type=int, default=24)
