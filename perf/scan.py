@@ -92,7 +92,7 @@ def growth(work: Path, options: Any) -> dict[str, Any]:
     return {
         "images": options.images,
         "processor_s_per_tenth": [round(float(each), 2) for each in times],
-        "last_tenth_over_first": round(float(times[-1] / times[0]), 3),
+        "second_half_over_first": round(float(np.median(times[5:]) / np.median(times[:5])), 3),
         "images_per_processor_s": round(options.images / marks[-1][0], 1),
         "peak_mib_after_1000": round(first, 1),
         "peak_mib_at_end": round(marks[-1][1], 1),

@@ -153,9 +153,11 @@ def images(
         return
     if out is None:
         raise RunError("--out is missing: the folder for the rows")
-    run = _run_on_ray if engine is Engine.RAY else _run_here
-    ending = {"workers": workers, "address": ray_address} if engine is Engine.RAY else {}
-    run(source, part, image_column, scanner, out, resume, retry_errors, as_json, **ending)
+    if engine is Engine.RAY:
+        given = (source, part, image_column, scanner, out, resume, retry_errors, as_json)
+        _run_on_ray(*given, workers, ray_address)
+    else:
+        _run_here(source, part, image_column, scanner, out, resume, retry_errors, as_json)
 
 
 @_scan.command("summary")

@@ -81,11 +81,10 @@ def estimate(units: Units, scanner: Scanner, workers: int = 1, price: float | No
     """
     found = list(units)
     places = sorted({0, len(found) // 2, len(found) - 1}) if found else []
-    read, size, whole, rows = 0, 0, 0, []
+    read, size = 0, 0
+    rows: list[dict[str, Any]] = []
     for place in places[:SAMPLED_UNITS]:
         taken = list(islice(rows_of_unit(found[place]), SAMPLED))
-        is_all = len(taken) < SAMPLED
-        whole += is_all
         read += sum(1 for row in taken if row["bytes"])
         size += sum(len(row["bytes"]) for row in taken if row["bytes"])
         rows += taken

@@ -118,7 +118,7 @@ def scan_on_ray(
         _configure(ray, folder)
         try:
             warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
-            ray.data.read_datasource(_source(ray, tasks)).map_batches(
+            ray.data.read_datasource(_source(tasks)).map_batches(
                 TableScanner,
                 fn_constructor_args=(scanner, schema, str((folder / NOTES).absolute())),
                 batch_format="pyarrow",
@@ -239,14 +239,15 @@ def _configure(ray: Any, folder: Path) -> None:
     )
 
 
-def _source(ray: Any, units: Sequence[Unit]) -> Any:
+def _source(units: Sequence[Unit]) -> Any:
     """The units as a data source of Ray: one read task each."""
+    from ray.data import Datasource, ReadTask
     from ray.data.block import BlockMetadata
 
     each = -(-len(units) // MOST_TASKS)
     groups = [units[start : start + each] for start in range(0, len(units), each)]
 
-    class Pictures(ray.data.Datasource):  # type: ignore[misc]
+    class Pictures(Datasource):  # type: ignore[misc]
         """Images as they are encoded, by name."""
 
         def estimate_inmemory_data_size(self) -> int | None:
@@ -255,7 +256,7 @@ def _source(ray: Any, units: Sequence[Unit]) -> Any:
         def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[Any]:
             sizes = (sum(unit.size for unit in group) or None for group in groups)
             return [
-                ray.data.ReadTask(
+                ReadTask(
                     partial(_tables, group),
                     BlockMetadata(num_rows=None, size_bytes=size, exec_stats=None, input_files=None),
                     schema=_READ,

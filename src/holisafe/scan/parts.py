@@ -91,9 +91,10 @@ class PartsFolder:
         """Whether a part has a row for this id; of an id that occurs twice, each row counts once."""
         if self._done is None:
             self._done = Counter()
-            for part in self._resumed:
-                for row in read_rows(part, RunError, columns=["image"], batch_rows=10_000):
-                    self._done[_key(str(row["image"]))] += 1
+            for part in self._resumed:  # whole: its SHA-256 was checked, or it was read to its end
+                with pq.ParquetFile(part) as file:
+                    for batch in file.iter_batches(columns=["image"]):
+                        self._done.update(map(_key, batch["image"].to_pylist()))
         key = _key(id)
         if self._done[key] < 1:
             del self._done[key]
