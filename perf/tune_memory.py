@@ -38,8 +38,10 @@ from holisafe.tuning._processes import process
 from paired import machine
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
-PLAIN = TuneConfig(precision="float32", batch_size=2, gradient_accumulation_steps=2, lora_r=16)
+PLAIN = TuneConfig(precision="float32", batch_size=1, gradient_accumulation_steps=2, lora_r=16)
 RUNS: dict[str, tuple[TuneConfig, int, bool]] = {
+    "two processes, FSDP2": (PLAIN, 2, True),
+    "two processes, DDP": (PLAIN, 2, False),
     "one process": (PLAIN, 1, False),
     "one process, vision encoder frozen": (
         replace(PLAIN, learning_rates={"vision": None}, cache_features=False), 1, False,
@@ -47,17 +49,22 @@ RUNS: dict[str, tuple[TuneConfig, int, bool]] = {
     "one process, bfloat16 and gradient checkpointing": (
         replace(PLAIN, precision="bfloat16", gradient_checkpointing=True), 1, False,
     ),
-    "two processes, DDP": (PLAIN, 2, False),
-    "two processes, FSDP2": (PLAIN, 2, True),
 }  # fmt: skip
 """Settings, processes, and whether they are sharded."""
 
 ARCHITECTURES = ("llava-1.5-7b", "qwen2.5-vl-7b", "gemma-3-12b")
 """One of each kind."""
 
+SMALL_RUNS = {
+    "float32": replace(PLAIN, batch_size=4),
+    "bfloat16": replace(PLAIN, batch_size=4, precision="bfloat16"),
+    "bfloat16, gradient checkpointing": replace(PLAIN, batch_size=4, precision="bfloat16", gradient_checkpointing=True),
+}
+"""Settings of the small models."""
+
 SMALL = {
     "hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 262_208,
+    "num_key_value_heads": 2, "head_dim": 64,
 }  # fmt: skip
 """Sizes of the small models of the shipped architectures."""
 
@@ -71,11 +78,24 @@ def main() -> None:
         if process()[0] == 0:
             options.out.write_text(json.dumps(measured))
         return
-    rows = [*(_row(name) for name in RUNS), *(_architecture_row(name) for name in ARCHITECTURES)]
+    file = RESULTS / "tune-memory.json"
+    rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"] if options.resume and file.exists() else []
+    known = {(row["model"], row["run"]) for row in rows}
+    for name in ARCHITECTURES:
+        if not any(model == f"small {name}" for model, _ in known):
+            rows += [_architecture_row(name, config) for config in SMALL_RUNS]
+            _write(file, rows)
+    for name in RUNS:
+        if ("Pocket", name) not in known:
+            rows.append(_row(name))
+            _write(file, rows)
+    print(_page(rows))
+
+
+def _write(file: Path, rows: list[dict[str, Any]]) -> None:
     result = {"benchmark": "tune_memory", "machine": machine(torch.device("cpu")), "rows": rows}
-    RESULTS.joinpath("tune-memory.json").write_text(json.dumps(result, indent=2) + "\n")
-    RESULTS.joinpath("tune-memory.md").write_text(_page(result))
-    print(_page(result))
+    file.write_text(json.dumps(result, indent=2) + "\n")
+    file.with_suffix(".md").write_text(_page(rows))
 
 
 def _row(name: str) -> dict[str, Any]:
@@ -123,9 +143,9 @@ def _operations(run: GuardedTrainer, samples: Sequence[Sample]) -> int:
     return int(counter.get_total_flops())
 
 
-def _architecture_row(name: str) -> dict[str, Any]:
-    """A small model of a shipped architecture: one micro-batch in bfloat16, estimated and measured."""
-    config = replace(PLAIN, precision="bfloat16", gradient_accumulation_steps=1)
+def _architecture_row(name: str, run: str) -> dict[str, Any]:
+    """A small model of a shipped architecture: one micro-batch, estimated and measured."""
+    config = SMALL_RUNS[run]
     guard = GuardConfig(features="language")
     batch = synthetic_batch(base_model(_small(name, config, guard)), config, guard, 64)
     found = estimate(_small(name, config, guard), config, batch, gpus=(1,))
@@ -133,8 +153,11 @@ def _architecture_row(name: str) -> dict[str, Any]:
     model = _small(name, config, guard).train()
     before = sum(each.nbytes for each in (*model.parameters(), *model.buffers()))
 
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
             total = config.method_part.loss(model, batch, config.method_config).total()
         total.backward()
 
@@ -149,7 +172,7 @@ def _architecture_row(name: str) -> dict[str, Any]:
         step()
     measured["flops"] = int(counter.get_total_flops())
     estimated = asdict(needs) | {"optimizer": 0, "total": needs.total - needs.optimizer, "flops": found.flops}
-    return _compared(f"small {name}", "one micro-batch, bfloat16, no optimizer", estimated, measured)
+    return _compared(f"small {name}", f"one micro-batch, {run}", estimated, measured)
 
 
 def _small(name: str, config: TuneConfig, guard: GuardConfig) -> Any:
@@ -203,8 +226,7 @@ def _compared(model: str, run: str, estimated: dict[str, Any], measured: dict[st
     }
 
 
-def _page(result: dict[str, Any]) -> str:
-    rows = result["rows"]
+def _page(rows: list[dict[str, Any]]) -> str:
     worst = max(abs(row["memory_ratio"] - 1) for row in rows)
     lines = [
         "# Memory of tuning: estimated and measured",
@@ -228,6 +250,7 @@ def _page(result: dict[str, Any]) -> str:
 def _options() -> Any:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worker", choices=tuple(RUNS), help="measure one run (used by this script itself)")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that docs/results has")
     parser.add_argument("--out", type=Path, help="file of that")
     return parser.parse_args()
 
