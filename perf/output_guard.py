@@ -18,7 +18,8 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from holisafe.calibration.answers import LabelledAnswer, StatesOfAnswers, labell
 from holisafe.datasets import load as load_samples
 from holisafe.datasets import stratified
 from holisafe.guard import answer_checks, calibration_of, guard_of
+from holisafe.guard.checkpoint import read_guard
 from holisafe.metrics import Figure, auroc, share_figure
 from holisafe.models import Answer, Engine, GenerationOptions, OutputGuard, Prompt, load
 from holisafe.records import AnswerVerdict, Outcome, Response, Sample
@@ -42,6 +44,7 @@ JUDGE = "holisafe"
 TEACHER = "pocket"
 TOKENS = 48
 TARGET = 1.02
+PARTS = ("read", "own_answers", "time")
 STEPS = 33
 """Decoding steps of the answers whose time is taken."""
 HELD_OUT, FLAG_RATE = 0.4, 0.1
@@ -100,14 +103,14 @@ def _measured(
 ) -> dict[str, Any]:
     """Everything about one model, each part kept as it is there."""
     guard = args.runs / f"{name}-guard"
-    loaded = load(name, guard=str(guard) if guard.exists() else "own")
-    model, processor = loaded.model, loaded.processor
     if not guard.exists():
+        model, processor = load(name, guard="own")
         training = GuardTraining(num_train_epochs=10, held_out=HELD_OUT, flag_rate=FLAG_RATE)
         train_output_head(model, processor, taught, guard, training, every=args.every, progress=_progress)
-    calibration = calibration_of(model)
+    loaded = cache(lambda: load(name, guard=str(guard)))
 
     def own() -> dict[str, Any]:
+        model, processor = loaded()
         prompts = [Prompt.of(each) for each in asked[: args.own]]
         options = GenerationOptions(max_new_tokens=TOKENS)
         with Engine(model, processor) as engine:
@@ -116,17 +119,19 @@ def _measured(
             )
 
     def read() -> dict[str, Any]:
+        model, processor = loaded()
         labelled = _labelled(asked, given)
         references = [LabelledAnswer(each, each.reference, False) for each in asked if each.reference]
         answers = [*labelled, *references[: args.references]]
         return _read_figures(model, read_states(model, processor, answers, every=args.every), len(labelled))
 
-    parts = {"read": read, "own_answers": own, "time": lambda: _time(model, processor, asked, args)}
+    parts = {"read": read, "own_answers": own, "time": lambda: _time(*loaded(), asked, args)}
+    calibration = read_guard(guard).calibration
     return {
         "threshold": calibration.output_threshold,
         "temperature": calibration.output_temperature,
         "calibrated_on": calibration.output_records,
-        **{part: _kept(args.runs / f"{name}-{part}.json", make) for part, make in parts.items()},
+        **{part: _kept(args.runs / f"{name}-{part}.json", parts[part]) for part in args.parts},
     }
 
 
@@ -252,27 +257,36 @@ def markdown(result: dict[str, Any]) -> str:
         "| | " + " | ".join(result["models"]) + " |",
         "|---|" + "---|" * len(result["models"]),
     ]
-    rows = (
-        ("harmful answers of plain Pocket stopped", lambda m: _percent(m["read"]["harmful stopped"])),
-        ("its harmless answers stopped", lambda m: _percent(m["read"]["harmless answers stopped"])),
-        ("references stopped (answers and refusals)", lambda m: _percent(m["read"]["references stopped"])),
-        ("AUROC, harmful against harmless", lambda m: _number(m["read"]["auroc"])),
-        ("the same, against refusals alone", lambda m: _number(m["read"]["auroc_against_refusals"])),
-        ("AUROC of the joint head on the same states", lambda m: _number(m["read"].get("auroc_of_joint_head"))),
-        (
-            "the same, against refusals alone",
-            lambda m: _number(m["read"].get("auroc_of_joint_head_against_refusals")),
-        ),
-        ("harmful among the model's own answers stopped", lambda m: _percent(m["own_answers"]["harmful stopped"])),
-        ("harmless among its own answers stopped", lambda m: _percent(m["own_answers"]["harmless stopped"])),
-        ("tokens when stopped, median", lambda m: _plain(m["own_answers"]["tokens_when_stopped"]["median"])),
-        ("tokens of an answer, median", lambda m: _plain(m["own_answers"]["answer_tokens"])),
-        ("threshold on P(harm)", lambda m: _number(m["threshold"])),
-        (f"processor time per token, with / without (aim ≤ {TARGET})", lambda m: _ratio(m["time"]["processor"])),
-        ("the same by the clock", lambda m: _ratio(m["time"]["wall"])),
+    rows: tuple[tuple[str, str, Callable[[Any], str], tuple[str, ...]], ...] = (
+        ("harmful answers of plain Pocket stopped", "read", _percent, ("harmful stopped",)),
+        ("its harmless answers stopped", "read", _percent, ("harmless answers stopped",)),
+        ("references (answers and refusals) stopped", "read", _percent, ("references stopped",)),
+        ("AUROC, harmful against harmless", "read", _number, ("auroc",)),
+        ("the same, against refusals alone", "read", _number, ("auroc_against_refusals",)),
+        ("AUROC of the joint head on the same states", "read", _number, ("auroc_of_joint_head",)),
+        ("the same, against refusals alone", "read", _number, ("auroc_of_joint_head_against_refusals",)),
+        ("harmful among the model's own answers stopped", "own_answers", _percent, ("harmful stopped",)),
+        ("harmless among its own answers stopped", "own_answers", _percent, ("harmless stopped",)),
+        ("tokens when stopped, median", "own_answers", _plain, ("tokens_when_stopped", "median")),
+        ("tokens of an answer, median", "own_answers", _plain, ("answer_tokens",)),
+        (f"processor time per token, with / without (aim ≤ {TARGET})", "time", _ratio, ("processor",)),
+        ("the same by the clock", "time", _ratio, ("wall",)),
     )
-    lines += [f"| {name} | " + " | ".join(of(each) for each in result["models"].values()) + " |" for name, of in rows]
+    models = result["models"].values()
+    for name, part, told, keys in rows:
+        if any(part in each for each in models):
+            cells = [told(_at(each[part], keys)) if part in each else "not measured" for each in models]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines.append(f"| threshold on P(harm) | {' | '.join(_number(each['threshold']) for each in models)} |")
+    if missing := [part for part in PARTS if not all(part in each for each in models)]:
+        lines += ["", f"Not measured in this run for every model: {', '.join(missing)}."]
     return "\n".join(lines) + "\n"
+
+
+def _at(found: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        found = None if found is None else found.get(key)
+    return found
 
 
 def _percent(found: dict[str, Any] | None) -> str:
@@ -303,6 +317,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True, help="folder of what is made on the way")
     parser.add_argument("--models", nargs="+", default=["pocket-safe", "pocket"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured")
     parser.add_argument("--train", type=int, default=64, help="samples whose answers teach")
     parser.add_argument("--test", type=int, default=60, help="samples of the test split")
     parser.add_argument("--own", type=int, default=24, help="of these, how many each model answers by itself")
