@@ -298,8 +298,8 @@ def page(result: dict[str, Any]) -> str:
         f"| wrong answers, verdicts or statuses (aim 0) | {result['wrong']} |\n"
         f"| valid requests without an answer (aim 0) | {result['lost']} |\n"
         f"| still running afterwards (aim 0 each) | {running} |\n"
-        f"| memory of the three servers, without files | {memory['after_warm_up']} MiB after warm-up, {memory['at_the_end']} "
-        f"MiB at the end: {result['growth']:+.1%} (aim below 5 %) |\n"
+        f"| memory of the three servers, without files | {memory['after_warm_up']} MiB after warm-up, "
+        f"{memory['at_the_end']} MiB at the end: {result['growth']:+.1%} (aim below 5 %) |\n"
     )
 
 
