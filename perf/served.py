@@ -48,8 +48,9 @@ class Process:
         return float(found.user + found.system)
 
     def resident(self) -> int:
-        """Bytes in memory."""
-        return int(self.handle.memory_info().rss)
+        """Bytes in memory that are its own: of files, such as weights, the system keeps what it has room for."""
+        found = self.handle.memory_info()
+        return int(found.rss - found.shared)
 
 
 @contextmanager

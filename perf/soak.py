@@ -10,8 +10,8 @@ with new ones. Of the requests, a tenth each is malformed, oversized, or given u
   before the load, without any server.
 - Lost: a valid request without an answer.
 - Taken: once the load is over, requests that a server still counts as running, in front or behind.
-- Growth: median resident memory of the last tenth of the samples against that of the tenth after warm-up, the first
-  fifth of the time.
+- Growth: median memory of the process without that of files, of the last tenth of the samples against that of the tenth
+  after warm-up, the first fifth of the time.
 """
 
 from __future__ import annotations
@@ -298,8 +298,8 @@ def page(result: dict[str, Any]) -> str:
         f"| wrong answers, verdicts or statuses (aim 0) | {result['wrong']} |\n"
         f"| valid requests without an answer (aim 0) | {result['lost']} |\n"
         f"| still running afterwards (aim 0 each) | {running} |\n"
-        f"| resident memory of the three servers | {memory['after_warm_up']} MiB after warm-up, {memory['at_the_end']} "
-        f"MiB at the end: {result['growth']:+.1%} (aim below 5 %) |\n"
+        f"| memory of the three servers, without files | {memory['after_warm_up']} MiB after warm-up, "
+        f"{memory['at_the_end']} MiB at the end: {result['growth']:+.1%} (aim below 5 %) |\n"
     )
 
 

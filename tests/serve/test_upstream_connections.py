@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,8 +20,18 @@ class Flaky:
     def __init__(self, answers: list[int]) -> None:
         self._answers = answers
         self.requests = 0
+        self.tasks: list[asyncio.Task[None]] = []
 
-    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.tasks.append(asyncio.create_task(self._connection(reader, writer)))
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):  # the client leaves
+            await self._answer(reader, writer)
+        writer.close()
+        await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for left in range(self._answers.pop(0) if self._answers else 0, -1, -1):
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
@@ -31,7 +42,6 @@ class Flaky:
                 kind = b"Content-Type: application/json\r\n"
                 writer.write(b"HTTP/1.1 200 OK\r\n" + kind + b"Content-Length: %d\r\n\r\n" % len(body) + body)
                 await writer.drain()
-        writer.close()
 
 
 def asked(answers: list[int], times: int) -> tuple[list[Any], Flaky]:
@@ -48,6 +58,7 @@ def asked(answers: list[int], times: int) -> tuple[list[Any], Flaky]:
             except ApiError as error:
                 found.append(error.code)
         await upstream.close()
+        await asyncio.gather(*behind.tasks)
         server.close()
         return found, behind
 

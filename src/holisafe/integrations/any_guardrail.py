@@ -23,7 +23,7 @@ except ModuleNotFoundError as error:
 Images = Sequence[str | bytes | Path]
 
 
-class HoliSafe(StandardGuardrail):
+class HoliSafe(StandardGuardrail):  # type: ignore[misc]  # typed as Any where it is not installed
     """Content safety of a request with its images, by a model that sees both.
 
     `valid` is the server's decision, `score` the highest P(unsafe) of the request and its images; `categories` are the

@@ -22,8 +22,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 
-@action(name="holisafe_check_input")
-async def holisafe_check_input(context: Mapping[str, Any] | None = None, user_message: Any = None) -> Any:
+async def _check_input(context: Mapping[str, Any] | None = None, user_message: Any = None) -> Any:
     """Block a message that the guard flags, or that it cannot judge because it does not answer.
 
     Args:
@@ -42,3 +41,7 @@ async def holisafe_check_input(context: Mapping[str, Any] | None = None, user_me
     if not found.flagged:
         return RailOutcome.allow(metadata=about)
     return RailOutcome.block(reason=f"flagged: {', '.join(found.reasons) or 'request'}", metadata=about)
+
+
+holisafe_check_input = action(name="holisafe_check_input")(_check_input)
+"""The action."""

@@ -84,7 +84,7 @@ def application(
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={HTTPException: _told},
-        telemetry=FASTAPI,  # type: ignore[arg-type]  # its TypedDict
+        telemetry=FASTAPI,
     )
     app.include_router(router(backend, settings, metrics=metrics, remote=remote, review=review))
 

@@ -47,7 +47,8 @@ class BoundedProtocol(H11Protocol):
         """More of a request, or of several."""
         super().data_received(data)
         if not self.is_idle:
-            self._head = _cancelled(self._head)
+            _cancel(self._head)
+            self._head = None
         elif self._head is None:
             self._idle_since = self.loop.time()
             self._head = self.loop.call_later(self.limits.header_seconds, self._drop, "slow_header")
@@ -60,12 +61,14 @@ class BoundedProtocol(H11Protocol):
     def resume_writing(self) -> None:
         """It takes more."""
         super().resume_writing()
-        self._stall = _cancelled(self._stall)
+        _cancel(self._stall)
+        self._stall = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed."""
         super().connection_lost(exc)
-        self._head, self._stall = _cancelled(self._head), _cancelled(self._stall)
+        _cancel(self._head)
+        _cancel(self._stall)
 
     def _drop(self, reason: str) -> None:
         """Close it at once, whatever is still to be written."""
@@ -77,9 +80,14 @@ class BoundedProtocol(H11Protocol):
 
 def bounded(limits: Limits, metrics: Metrics | None) -> type[BoundedProtocol]:
     """The protocol with these limits; what it closes is counted there."""
-    return type("BoundedProtocol", (BoundedProtocol,), {"limits": limits, "metrics": metrics})
+
+    class Bounded(BoundedProtocol):
+        pass
+
+    Bounded.limits, Bounded.metrics = limits, metrics
+    return Bounded
 
 
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()
