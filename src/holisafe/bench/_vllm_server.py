@@ -55,8 +55,7 @@ class VllmOptions:
     def __post_init__(self) -> None:
         """Refuse what says nothing together."""
         if self.base_url is not None:
-            parts = urlsplit(self.base_url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
+            if not _is_http(self.base_url):
                 raise RunError(
                     f"base_url: found {self.base_url!r}, expected an address such as http://127.0.0.1:8000/v1"
                 )
@@ -72,6 +71,14 @@ class VllmOptions:
 
 
 _OURS = frozenset({"model", "served-model-name", "host", "port", "api-key", "dtype", "revision", "trust-remote-code"})
+
+
+def _is_http(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # brackets or a port that are none
+        return False
 
 
 @dataclass(frozen=True, slots=True)

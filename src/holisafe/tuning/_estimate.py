@@ -15,6 +15,7 @@ Not in it: the CUDA context (about 0.5 GiB), NCCL's buffers, fragmentation, work
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -24,6 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from holisafe.errors import TuningError
 from holisafe.guard.attach import NAME, base_model
 from holisafe.tuning._config import Precision, TuneConfig
 from holisafe.tuning._parts import TRAINING_ONLY
@@ -99,10 +101,20 @@ class Speed:
     Attributes:
         tflops: Peak of dense matrix products in the precision of the run, in 10¹² operations per second.
         mfu: Share of it that a run reaches (model FLOPs utilisation), in (0, 1].
+
+    Raises:
+        TuningError: One is not a number in its range.
     """
 
     tflops: float = 312.0
     mfu: float = 0.35
+
+    def __post_init__(self) -> None:
+        """Refuse what gives no time."""
+        if not 0 < self.tflops < math.inf:
+            raise TuningError(f"tflops: found {self.tflops}, expected a number above 0")
+        if not 0 < self.mfu <= 1:
+            raise TuningError(f"mfu: found {self.mfu}, expected a share above 0 and at most 1")
 
     def seconds(self, flops: float) -> float:
         """Time of so many operations."""
