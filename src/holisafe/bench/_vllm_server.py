@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
+from holisafe._checks import is_http
 from holisafe.errors import MissingDependencyError, RunError
 
 PYTHON = "HOLISAFE_VLLM_PYTHON"
@@ -55,7 +55,7 @@ class VllmOptions:
     def __post_init__(self) -> None:
         """Refuse what says nothing together."""
         if self.base_url is not None:
-            if not _is_http(self.base_url):
+            if not is_http(self.base_url):
                 raise RunError(
                     f"base_url: found {self.base_url!r}, expected an address such as http://127.0.0.1:8000/v1"
                 )
@@ -71,14 +71,6 @@ class VllmOptions:
 
 
 _OURS = frozenset({"model", "served-model-name", "host", "port", "api-key", "dtype", "revision", "trust-remote-code"})
-
-
-def _is_http(address: str) -> bool:
-    try:
-        parts = urlsplit(address)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:  # brackets or a port that are none
-        return False
 
 
 @dataclass(frozen=True, slots=True)
