@@ -253,10 +253,10 @@ def test_a_link_in_place_of_the_folder_is_refused(base: Path, safe: Path, tmp_pa
         edit("merge", base, tmp_path / "out", safe=str(safe))
 
 
-def test_the_folder_one_is_in_can_be_the_new_one(
+def test_the_folder_one_is_in_is_refused(
     base: Path, safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    edit("merge", base, ".", safe=str(safe))
-    assert (tmp_path / "here/edit.json").is_file()
+    with pytest.raises(EditingError, match="a new folder with a name of its own"):
+        edit("merge", base, ".", safe=str(safe))

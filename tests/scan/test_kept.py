@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -121,6 +120,6 @@ def test_a_page_that_its_figures_would_replace_is_refused(tmp_path: Path) -> Non
 
 
 def test_features_of_different_lengths_are_refused_even_if_they_add_up() -> None:
-    assert _vectors(pa.array([[1, 2], None, [3, 4]], pa.list_(pa.float16()))).shape == (2, 2)
+    assert _vectors(pa.array([[1.0, 2.0], None, [3.0, 4.0]], pa.list_(pa.float16()))).shape == (2, 2)
     with pytest.raises(ValueError, match="features of 1 and 3 numbers"):
-        _vectors(pa.array([np.float16([1]), np.float16([1, 2, 3])], pa.list_(pa.float16())))
+        _vectors(pa.array([[1.0], [1.0, 2.0, 3.0]], pa.list_(pa.float16())))

@@ -65,7 +65,6 @@ def edit(
     part = EDITING_METHODS.get(method)
     config = part.config.from_mapping(settings)
     target = Path(out).expanduser()
-    target = target if target.name else target.absolute()  # "." has no name to put another beside
     check_new(target)
     with sources_or(sources) as opened:
         base = opened.open(model)
@@ -85,6 +84,8 @@ def check_new(target: Path) -> None:
     Raises:
         EditingError: It does.
     """
+    if not target.name:
+        raise EditingError(f"{target}: expected a new folder with a name of its own, such as edited")
     if target.is_symlink():
         raise EditingError(f"{target} is a link; name the folder itself, or remove the link")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
