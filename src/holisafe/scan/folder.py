@@ -53,7 +53,8 @@ class ScanFolder:
         for scan, settings in zip(scans, all_settings, strict=True):
             if settings != all_settings[0]:
                 raise RunError(f"{scan}: its settings are not those of {scans[0]}; give the shards of one scan")
-        count, seen = shards[0].count, set()
+        count = shards[0].count
+        seen: set[Shard] = set()
         for scan, shard in zip(scans, shards, strict=True):
             if shard.count != count or shard in seen:
                 why = "is there twice" if shard in seen else f"is not one of {count}"

@@ -128,10 +128,10 @@ def _method(entry: Any, place: str) -> Method:
     for key in ("fit", "tune", "edit"):
         if not isinstance(entry.get(key, {}), dict):
             raise RunError(f"{place} ({entry['label']}): {key}: expected an object")
-    for key, inside in (("tune", "method"), ("edit", "method")):
-        if not isinstance((entry.get(key) or {}).get(inside, ""), str):
-            raise RunError(f"{place} ({entry['label']}): {key}, {inside}: expected a name")
-    if not isinstance((entry.get("tune") or {}).get("method_args", {}), dict):
+    for key in ("tune", "edit"):
+        if not isinstance(entry.get(key, {}).get("method", ""), str):
+            raise RunError(f"{place} ({entry['label']}): {key}, method: expected a name")
+    if not isinstance(entry.get("tune", {}).get("method_args", {}), dict):
         raise RunError(f"{place} ({entry['label']}): tune, method_args: expected an object")
     if not isinstance(entry.get("guard"), (str, type(None))):
         raise RunError(f"{place} ({entry['label']}): guard: expected a folder, a Hub id, or own")
