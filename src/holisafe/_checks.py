@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 
 def check_type(value: object, kind: type | tuple[type, ...], what: str) -> None:
@@ -30,6 +31,16 @@ def check_each(values: Iterable[object], kind: type | tuple[type, ...], what: st
         raise TypeError(f"{what}: expected several {_names(kind)}, found {_found(values)}")
     for place, value in enumerate(values):
         check_type(value, kind, f"{what}[{place}]")
+
+
+def is_http(address: str) -> bool:
+    """Whether an address is one of HTTP, with a host and, if any, a port that there can be."""
+    try:
+        parts = urlsplit(address)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and address.isprintable()
+        return is_one and " " not in address and parts.port != 0
+    except ValueError:  # brackets, or a port, that are none
+        return False
 
 
 def _names(kind: type | tuple[type, ...]) -> str:

@@ -196,8 +196,9 @@ def test_what_vllm_has_no_counterpart_of_is_refused(
 def test_options_of_a_server_that_runs_already_are_refused() -> None:
     with pytest.raises(RunError, match="runs already"):
         VllmOptions(base_url="http://127.0.0.1:1/v1", args={"seed": 1})
-    with pytest.raises(RunError, match="address"):
-        VllmOptions(base_url="127.0.0.1:1")
+    for address in ("127.0.0.1:1", "http://127.0.0.1:99999/v1", "http://127.0.0.1:x/v1", "http://[::1/v1"):
+        with pytest.raises(RunError, match="address"):
+            VllmOptions(base_url=address)
     with pytest.raises(RunError, match="port"):
         VllmOptions(args={"port": 1})
 

@@ -91,3 +91,24 @@ def test_texts_that_are_harmless_alone_are_not_taken_for_harmful() -> None:
 def test_a_sample_that_says_nothing_is_refused() -> None:
     with pytest.raises(DataError, match="does not say what is right"):
         whole_requests([replace(samples()[0], expected=None)])
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_parts_that_are_missing_or_not_finite_are_refused(name: str, tmp_path: Path) -> None:
+    import hashlib
+
+    from safetensors.torch import load, save
+
+    record = json.loads((fitted(name) / "defence.json").read_text())
+    parts = load((fitted(name) / "parts.safetensors").read_bytes())
+    damaged = {
+        "is missing": {key: value for key, value in parts.items() if key != "direction"},
+        "holds values that are not finite": {**parts, "direction": parts["direction"] * float("nan")},
+    }
+    for said, kept in damaged.items():
+        data = save(kept)
+        (tmp_path / "parts.safetensors").write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        (tmp_path / "defence.json").write_text(json.dumps(record | {"parts_sha256": digest}))
+        with pytest.raises(DefenceError, match=f"direction {said}"):
+            wrap(tiny("llava"), f"{name}:{tmp_path}")

@@ -245,3 +245,18 @@ def test_what_a_method_gives_is_checked(
 def test_only_editing_methods_are_registered() -> None:
     with pytest.raises(RegistryError, match="expected an EditingMethod"):
         EDITING_METHODS.add("wrong", object())  # type: ignore[arg-type]
+
+
+def test_a_link_in_place_of_the_folder_is_refused(base: Path, safe: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(EditingError, match="out is a link"):
+        edit("merge", base, tmp_path / "out", safe=str(safe))
+
+
+def test_the_folder_one_is_in_is_refused(
+    base: Path, safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(EditingError, match="a new folder with a name of its own"):
+        edit("merge", base, ".", safe=str(safe))

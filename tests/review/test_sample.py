@@ -79,3 +79,86 @@ def test_lines_and_pictures_that_cannot_be_used_are_left_out_with_the_reason(tmp
 def test_a_sample_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"review\.jsonl: no picture to review: .*the server keeps none"):
         export_sample(write(tmp_path, sample(tmp_path)[-1:]))
+
+
+def damaged(tasks: list[dict[str, Any]], what: str) -> None:
+    """Break one thing of an export."""
+    first = tasks[0]["annotations"][0]
+    match what:
+        case "unhashable choice":
+            first["result"][0]["value"]["choices"] = [["safe"]]
+        case "annotations":
+            tasks[0]["annotations"] = {"0": first}
+        case "annotation":
+            tasks[0]["annotations"] = ["safe"]
+        case "tasks":
+            tasks.clear()
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("annotations", "record 1, field annotations: expected a list of objects"),
+        ("annotation", "record 1, field annotations: expected a list of objects"),
+        ("tasks", "no task in there"),
+    ],
+)
+def test_an_export_of_another_shape_is_refused_and_nothing_is_written(tmp_path: Path, what: str, said: str) -> None:
+    export_sample(write(tmp_path, sample(tmp_path)))
+    tasks = reviewed(tmp_path)
+    damaged(tasks, what)
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    with pytest.raises(DataError, match=said):
+        import_sample(tmp_path, [tmp_path / "export.json"])
+    assert not (tmp_path / "reviewed.jsonl").exists()
+
+
+def test_a_choice_that_is_no_text_is_unreadable(tmp_path: Path) -> None:
+    export_sample(write(tmp_path, sample(tmp_path)))
+    tasks = reviewed(tmp_path)
+    damaged(tasks, "unhashable choice")
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    assert import_sample(tmp_path, [tmp_path / "export.json"]).to_json()["reasons"]["unreadable"] == 1
+
+
+def test_of_an_annotation_in_two_exports_the_later_counts(tmp_path: Path) -> None:
+    export_sample(write(tmp_path, sample(tmp_path)))
+    tasks = reviewed(tmp_path)
+    (tmp_path / "first.json").write_text(json.dumps(tasks))
+    for each in tasks[0]["annotations"]:
+        each |= {"updated_at": "2027-01-01T00:00:00Z"}
+        each["result"][0]["value"]["choices"] = ["harassment"]
+    (tmp_path / "second.json").write_text(json.dumps(tasks))
+    for order in (["first.json", "second.json"], ["second.json", "first.json"]):
+        found = import_sample(tmp_path, [tmp_path / name for name in order])
+        assert found.kept == 5 and [row.get("seen") for row in found.rows].count("harassment") == 1
+
+
+@pytest.mark.parametrize("tasks", [None, [{"data": "x"}], [{"data": {"key": ["x"]}}]])
+def test_an_import_without_the_exported_tasks_writes_nothing(tmp_path: Path, tasks: Any) -> None:
+    export_sample(write(tmp_path, sample(tmp_path)))
+    (tmp_path / "export.json").write_text(json.dumps(reviewed(tmp_path)))
+    (tmp_path / "review/tasks.json").unlink()
+    if tasks is not None:
+        (tmp_path / "review/tasks.json").write_text(json.dumps(tasks))
+    with pytest.raises(DataError, match=r"run (it again|holisafe review export first)"):
+        import_sample(tmp_path, [tmp_path / "export.json"])
+    assert not (tmp_path / "reviewed.jsonl").exists()
+
+
+@pytest.mark.parametrize("file", ["../secret.png", "/etc/hostname", "pictures/../../x.png", "a\0b"])
+def test_a_picture_outside_the_folder_is_never_named_in_labels(tmp_path: Path, file: str) -> None:
+    records = sample(tmp_path)
+    export_sample(write(tmp_path, records))
+    (tmp_path / "export.json").write_text(json.dumps(reviewed(tmp_path)))
+    records[0]["images"][0]["file"] = file
+    found = import_sample(write(tmp_path, records), [tmp_path / "export.json"])
+    assert any("line 1: field images.0.file" in each for each in found.strange)
+    assert len((tmp_path / "labels.csv").read_text().splitlines()) == 1 + 4
+
+
+@pytest.mark.parametrize("images", ["http://host/review", "http://h\x01ost/", ""])
+def test_an_address_that_no_path_can_follow_is_refused(tmp_path: Path, images: str) -> None:
+    with pytest.raises(DataError, match="images: found"):
+        export_sample(write(tmp_path, sample(tmp_path)), images=images)
+    assert not (tmp_path / "review").exists()

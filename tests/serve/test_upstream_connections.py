@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from holisafe.errors import RunError
 from holisafe.serve import ApiError, Upstream
 
 ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes"}, "finish_reason": "stop"}]}
@@ -75,3 +76,9 @@ def test_a_connection_that_ends_as_it_is_used_again_loses_no_request() -> None:
 def test_a_server_that_never_answers_is_asked_twice(answers: list[int]) -> None:
     found, behind = asked(answers, times=1)
     assert found == ["upstream_unreachable"] and behind.requests == 2
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:1", "http://127.0.0.1:99999/v1", "http://[::1", "http://h:x"])
+def test_an_address_that_cannot_be_one_is_refused(url: str) -> None:
+    with pytest.raises(RunError, match="expected an address such as"):
+        Upstream(url)

@@ -95,11 +95,23 @@ def test_what_is_there_is_not_measured_again(tmp_path: Path, checkpoint: Path, d
         ({"methods": [{"label": "a", "learns_from": "pairs"}]}, "beside tune"),
         ({"methods": [{"label": "a", "scored_by": "b"}]}, "scored_by"),
         ({"methods": [{"label": "a"}], "changes_weights": "x"}, "changes_weights"),
+        ({"methods": [{"label": "a", "guard": 5}]}, "guard: expected"),
+        ({"methods": [{"label": "a", "tune": {"method": 5}}]}, "tune, method: expected a name"),
+        ({"methods": [{"label": "a", "edit": {"method": []}}]}, "edit, method: expected a name"),
+        ({"methods": [{"label": "a", "tune": {"method_args": 5}}]}, "tune, method_args: expected an object"),
     ],
 )
 def test_broken_plans_are_named(plan: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=message):
         read_plan(plan_file(tmp_path, plan))
+
+
+def test_attacks_of_one_folder_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="'a b' and 'a_b' would have one folder"):
+        run_study(
+            read_plan(plan_file(tmp_path, PLAN)), {}, tmp_path / "study", attacks={"a b": "open", "a_b": "open@2"}
+        )
+    assert not (tmp_path / "study").exists()
 
 
 def test_the_shipped_studies_can_be_read() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 from holisafe.errors import TuningError
-from holisafe.tuning import read_recipe
+from holisafe.tuning import Speed, read_recipe
 from holisafe.tuning._launch import accumulation_on, write_launch_config
+from holisafe.tuning._processes import fsdp_options
 
 
 @pytest.mark.parametrize(("gpus", "machines"), [(1, 1), (8, 1), (16, 2)])
@@ -43,3 +46,21 @@ def test_what_cannot_be_dealt_or_sharded_is_refused(tmp_path: Path) -> None:
         write_launch_config(tmp_path, 1, fsdp=True)
     with pytest.raises(TuningError, match="expected 1 to 8 GPUs or a multiple of that, found 12"):
         write_launch_config(tmp_path, 12, fsdp=False)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"reshard_after_forward": "maybe"}, {"cpu_offload": 5}, {"auto_wrap_policy": "X"}, {"min_num_params": -1},
+        {"transformer_layer_cls_to_wrap": []},
+    ],
+)  # fmt: skip
+def test_settings_of_fsdp_of_another_kind_are_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(TuningError, match=f"fsdp_config: {next(iter(setting))}: expected"):
+        fsdp_options(True, setting)
+
+
+@pytest.mark.parametrize("speed", [{"mfu": 0}, {"mfu": math.nan}, {"tflops": math.inf}, {"tflops": -1}])
+def test_a_speed_that_gives_no_time_is_refused(speed: dict[str, float]) -> None:
+    with pytest.raises(TuningError, match=f"{next(iter(speed))}: found"):
+        Speed(**speed)

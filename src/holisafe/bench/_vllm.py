@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,7 @@ def _check_serves(address: Address, name: str) -> None:
     except urllib.error.HTTPError as error:
         hint = f"; its key is read from {KEY}" if error.code in (401, 403) else ""
         raise RunError(f"{where}: it answers with status {error.code}{hint}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError, HTTPException) as error:
         why = "it does not answer as a vLLM" if not isinstance(error, OSError) else "it cannot be reached"
         raise RunError(f"{where}: {why} ({error}); expected an address such as http://HOST/v1") from error
     if name not in found:

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
+from holisafe._checks import is_http
 from holisafe.errors import MissingDependencyError, RunError
 
 PYTHON = "HOLISAFE_VLLM_PYTHON"
@@ -55,8 +55,7 @@ class VllmOptions:
     def __post_init__(self) -> None:
         """Refuse what says nothing together."""
         if self.base_url is not None:
-            parts = urlsplit(self.base_url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
+            if not is_http(self.base_url):
                 raise RunError(
                     f"base_url: found {self.base_url!r}, expected an address such as http://127.0.0.1:8000/v1"
                 )

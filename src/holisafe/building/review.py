@@ -138,10 +138,10 @@ def import_review(data: Path, exports: Sequence[Path], adjudicator: str | None =
     rows = [_row(key, meant[key], settled[key]) for key in meant]
     rows += [Row(key_of("strange", each), Status.REJECTED, each) for each in exported.strange]
     with hold(data, RunError), StepFile(data, REVIEW) as file:
+        left = adjudication_list(data / FOLDER, settled)  # first: it refuses what was never given out
         for row in rows:
             if file.latest(row.key) != row:
                 file.append(row)
-        left = adjudication_list(data / FOLDER, settled)
     agreed = agree(exported, roles, {key: told["picture"] for key, told in meant.items()})
     return Review(tuple(rows), len(meant), agreed, exported.strange, left)
 

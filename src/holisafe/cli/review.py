@@ -42,7 +42,7 @@ def export(
         str | None,
         typer.Option(
             metavar="PREFIX",
-            help="Address of the folder review for the tool.",
+            help="Address of the folder review for the tool, such as http://HOST/review/.",
             show_default="its local files",
         ),
     ] = None,

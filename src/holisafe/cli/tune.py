@@ -277,6 +277,8 @@ def tune(
         )
         return
     folder = out or Path("runs") / _folder_name(model, config.method)
+    if launcher is not None and dry_run:
+        raise TuningError("--launcher writes a configuration, and --dry-run writes nothing; give one of them")
     if launcher is not None:
         print_launch(folder, launcher, config.gradient_accumulation_steps, fsdp=fsdp, on_cpu=device == "cpu")
         return

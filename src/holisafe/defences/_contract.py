@@ -112,12 +112,15 @@ class FittedDefence(Defence):
     """A defence that learns something of a model first; `holisafe defence fit` saves what that is.
 
     Attributes:
+        needs: Names of the parts that answering needs; a folder without them, or with such that are not finite, is
+            refused.
         parts: What was learned, by name; empty until it is read.
         digest: SHA-256 of the file of parts.
     """
 
     config: ClassVar[type[DefenceConfig]] = FittedConfig
     positional = "fitted"
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)

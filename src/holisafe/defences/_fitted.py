@@ -101,7 +101,8 @@ def take_fitted(defence: FittedDefence, loaded: LoadedModel) -> None:
     """Read what a defence learned into it; call it from `check`.
 
     Raises:
-        DefenceError: As `read_fitted`, or it was fitted on another model.
+        DefenceError: As `read_fitted`, it was fitted on another model, or a part that it needs is missing or not
+            finite.
     """
     if defence.parts:
         return
@@ -112,4 +113,8 @@ def take_fitted(defence: FittedDefence, loaded: LoadedModel) -> None:
             f"{defence.settings.fitted}: {defence.name} was fitted on another model "
             f"(base {str(record.get('base'))[:12]}, this one {base[:12]}); fit it on this one"
         )
+    for part in defence.needs:
+        if part not in parts or not bool(parts[part].isfinite().all()):
+            state = "holds values that are not finite" if part in parts else "is missing"
+            raise DefenceError(f"{Path(defence.settings.fitted) / PARTS}: {part} {state}; fit it again")
     defence.parts, defence.digest = parts, digest

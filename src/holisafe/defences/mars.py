@@ -52,6 +52,7 @@ class Mars(FittedDefence):
     """
 
     name = "mars"
+    needs = ("direction", "text", "neutral", "layer")
     about = "steers what looks harmful towards refusal, along a direction of texts re-centred with neutral pictures"
     cost = "1 answer per request; fitted first"
     config = MarsConfig

@@ -64,6 +64,7 @@ class RefusalDirection(FittedDefence):
     """
 
     name = "refusal-direction"
+    needs = ("direction", "layer")
     about = (
         "adds the direction of refusal at one layer; mode=ablate removes it, to measure how much refusal hangs on it "
         "(a diagnosis, never a protection)"

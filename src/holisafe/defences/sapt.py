@@ -46,6 +46,7 @@ class Sapt(FittedDefence):
     """A reminder inside the answer."""
 
     name = "sapt"
+    needs = ("soft", "mean", "components", "weights", "intercept")
     about = "a learned soft prompt in the growing answer asks whether it is safe; if not, it is written anew from there"
     cost = "1 answer per request and a short forward pass every 16 tokens; 2 answers where it stops"
     config = SaptConfig

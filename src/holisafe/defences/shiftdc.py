@@ -42,6 +42,7 @@ class ShiftDc(FittedDefence):
     """
 
     name = "shiftdc"
+    needs = ("direction",)
     about = "the picture is described in words, and what it moves along the direction of harmless texts is undone"
     cost = "2 answers (a caption, the answer) and 1 forward pass per request; fitted first"
     config = ShiftDcConfig

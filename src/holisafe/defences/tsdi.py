@@ -40,6 +40,7 @@ class Tsdi(FittedDefence):
     """Debiasing of the first tokens: against refusals of harmless requests."""
 
     name = "tsdi"
+    needs = (BIAS,)
     about = "what safety tuning prefers at the answer's beginning, whatever is asked, is taken away"
     cost = "1 answer per request"
     config = TsdiConfig

@@ -84,6 +84,10 @@ def check_new(target: Path) -> None:
     Raises:
         EditingError: It does.
     """
+    if not target.name:
+        raise EditingError(f"{target}: expected a new folder with a name of its own, such as edited")
+    if target.is_symlink():
+        raise EditingError(f"{target} is a link; name the folder itself, or remove the link")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise EditingError(f"{target} is there already; choose a new folder")
 

@@ -221,7 +221,7 @@ def _cosines(found: LanguageTensors) -> list[float]:
     cosines = []
     for (other, _), (dot, one, two) in zip(found._others, products.tolist(), strict=True):
         cosine = dot / max((one * two) ** 0.5, 1e-300)
-        if cosine < MIN_COSINE:
+        if not cosine >= MIN_COSINE:  # not a number where the products are beyond float
             raise EditingError(
                 f"{other.name} and {found.base.name} do not go back to one language model: the cosine similarity of "
                 f"their weights is {cosine:.2f}, below {MIN_COSINE}"

@@ -90,8 +90,18 @@ def vector_probabilities(model: Any, vectors: npt.NDArray[Any]) -> npt.NDArray[n
     Returns:
         Probabilities (images, labels), in the order of the guard's labels; a row is not finite where its vector is
         not.
+
+    Raises:
+        GuardError: The vectors have another width than the guard reads.
     """
-    guard = guard_of(model)
+    guard, width = guard_of(model), observer_of(model).site.width
+    if not len(vectors):
+        return np.zeros((0, len(guard.config.labels)))
+    if vectors.shape[1] != width:
+        raise GuardError(
+            f"features of {vectors.shape[1]} numbers, and the guard reads {width}; scan the images again with "
+            "--keep features"
+        )
     device = next(guard.parameters()).device
     logits, _ = guard(torch.from_numpy(vectors.astype(np.float32)).to(device), None)
     scaled = logits.double().cpu() / calibration_of(model).temperature

@@ -22,6 +22,7 @@ class Annotation:
         choice: The choice; None where there is not exactly one of the form's.
         reason: Why, in the person's words; empty where nothing is said.
         date: Day on which it was made (YYYY-MM-DD); empty where the export has none.
+        changed: When it was last changed, in ISO 8601; empty where the export has none.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Annotation:
     choice: str | None
     reason: str = ""
     date: str = ""
+    changed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class Exports:
 def read_exports(paths: Sequence[Path], keys: Sequence[str], form: Form) -> Exports:
     """Read the exports of a project.
 
-    An annotation that several exports hold (of two days, or of the adjudicator's project) counts once.
+    An annotation that several exports hold (of two days, or of the adjudicator's project) counts once, as it was last
+    changed.
 
     Args:
         paths: The files.
@@ -55,12 +58,14 @@ def read_exports(paths: Sequence[Path], keys: Sequence[str], form: Form) -> Expo
         form: What people were asked.
 
     Raises:
-        DataError: A file is no such export, or none of its tasks was given out.
+        DataError: A file is no such export, none of its tasks was given out, or no file holds a task.
     """
     found: dict[str, list[Annotation]] = {key: [] for key in keys}
     strange: list[str] = []
+    count = 0
     for path in paths:
         tasks = _tasks(read_json(path, DataError), path)
+        count += len(tasks)
         unknown = [number for number, task in enumerate(tasks, start=1) if _key(task) not in found]
         if tasks and len(unknown) == len(tasks):
             raise DataError(f"{path}: none of its {len(tasks)} tasks was given out here; another project's export?")
@@ -68,7 +73,9 @@ def read_exports(paths: Sequence[Path], keys: Sequence[str], form: Form) -> Expo
         for task in tasks:
             own = found.get(_key(task))
             if own is not None:
-                own += [each for each in _annotations(task, form) if not (each.id and each in own)]
+                _add(own, _annotations(task, form))
+    if not count:
+        raise DataError(f"{', '.join(map(str, paths))}: no task in there; export the project with its annotations")
     return Exports({key: tuple(annotations) for key, annotations in found.items()}, tuple(strange))
 
 
@@ -78,7 +85,19 @@ def _tasks(found: Any, path: Path) -> list[Mapping[str, Any]]:
     for number, task in enumerate(found, start=1):
         if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
             raise DataError(f"{path}: record {number}, field data: expected an object; export as JSON, not JSON-MIN")
+        said = task.get("annotations", [])
+        if not isinstance(said, list) or not all(isinstance(each, dict) for each in said):
+            raise DataError(f"{path}: record {number}, field annotations: expected a list of objects; export it again")
     return found
+
+
+def _add(own: list[Annotation], others: Iterator[Annotation]) -> None:
+    for each in others:
+        same = [at for at, one in enumerate(own) if each.id and (one.id, one.who) == (each.id, each.who)]
+        if not same:
+            own.append(each)
+        elif each.changed >= own[same[0]].changed:
+            own[same[0]] = each
 
 
 def _key(task: Mapping[str, Any]) -> str:
@@ -86,16 +105,14 @@ def _key(task: Mapping[str, Any]) -> str:
 
 
 def _annotations(task: Mapping[str, Any], form: Form) -> Iterator[Annotation]:
-    found = task.get("annotations")
-    for each in found if isinstance(found, list) else []:
-        if isinstance(each, dict) and not each.get("was_cancelled"):
-            chosen = _values(each, form.name, "choices")
-            choice = str(chosen[0]) if len(chosen) == 1 and chosen[0] in form.choices else None
+    for each in task.get("annotations", []):
+        if not each.get("was_cancelled"):
+            chosen = [one if isinstance(one, str) else None for one in _values(each, form.name, "choices")]
+            choice = chosen[0] if len(chosen) == 1 and chosen[0] in form.choices else None
             reason = " ".join(" ".join(map(str, _values(each, REASON, "text"))).split())[:300]
-            name = each.get("id")
-            yield Annotation(
-                "" if name is None else str(name), _who(each), choice, reason, str(each.get("created_at") or "")[:10]
-            )
+            name, made = each.get("id"), str(each.get("created_at") or "")
+            changed = str(each.get("updated_at") or made)
+            yield Annotation("" if name is None else str(name), _who(each), choice, reason, made[:10], changed)
 
 
 def _who(annotation: Mapping[str, Any]) -> str:

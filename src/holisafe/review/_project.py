@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from holisafe._files import write_atomically
+from holisafe.errors import DataError
 from holisafe.images import read_bytes
 from holisafe.records import ImageRef
 
@@ -100,8 +101,13 @@ def write_project(folder: Path, tasks: Sequence[Task], form: Form, *, images: st
         images: What stands before "images/NAME": the prefix of Label Studio's local files, or an address.
 
     Raises:
+        DataError: `images` is nothing that a picture's path can follow; nothing is written.
         ImageError: A picture cannot be read.
     """
+    if not images.isprintable() or not images.endswith(("/", "=")):
+        raise DataError(
+            f"images: found {images!r:.200}, expected an address up to its last / (or =), before images/NAME"
+        )
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
     told = []
     for task in tasks:

@@ -13,10 +13,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from holisafe._files import MAX_JSON_BYTES, hold, parse_json, read_bounded, write_atomically
 from holisafe.errors import DataError, HoliSafeError, ImageError, RunError
@@ -35,7 +35,18 @@ SAMPLE = "review.jsonl"
 REVIEWED, LABELS = "reviewed.jsonl", "labels.csv"
 """Files of an import: a row per picture, and the labels as `holisafe build --labels` takes them."""
 
+_LONGEST = 1024
+"""Characters of a picture's path."""
+
 _FORM = Form("label", {each.value: each.value.replace("_", " ") for each in GuardLabel} | {UNUSABLE: "cannot be told"})
+
+
+def _inside(file: str | None) -> str | None:
+    """A path below the sample's folder: it goes into `labels.csv`, whose pictures are read."""
+    path = PurePosixPath(file or "")
+    if path.is_absolute() or ".." in path.parts or "\0" in str(path) or len(str(path)) > _LONGEST:
+        raise ValueError(f"expected a path below the folder of {SAMPLE}, found {file!r:.60}")
+    return file
 
 
 class _Picture(BaseModel):
@@ -47,7 +58,7 @@ class _Picture(BaseModel):
     label: str
     unsafe_probability: float = Field(ge=0, le=1)
     flagged: bool
-    file: str | None = None
+    file: Annotated[str | None, AfterValidator(_inside)] = None
 
 
 class _Record(BaseModel):
@@ -143,9 +154,9 @@ def import_sample(path: Path, exports: Sequence[Path], adjudicator: str | None =
     settled = {digest: settle(exported.by_task[digest], roles, _FORM) for digest in found}
     rows = tuple(_row(digest, found[digest], settled[digest]) for digest in found)
     with hold(file.parent, RunError):
+        left = adjudication_list(file.parent / FOLDER, settled)  # first: it refuses what was never given out
         write_atomically(file.parent / REVIEWED, "".join(json.dumps(row) + "\n" for row in rows))
         write_atomically(file.parent / LABELS, _labels(rows))
-        left = adjudication_list(file.parent / FOLDER, settled)
     seen = [(row["flagged"], row["seen"] != GuardLabel.SAFE) for row in rows if row["status"] == "ok"]
     alarms = [not unsafe for flagged, unsafe in seen if flagged]
     missed = [unsafe for flagged, unsafe in seen if not flagged]

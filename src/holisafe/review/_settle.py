@@ -114,10 +114,17 @@ def adjudication_list(folder: Path, settled: Mapping[str, Settled]) -> Path:
     Raises:
         DataError: The project's tasks cannot be read.
     """
+    if not (folder / TASKS).is_file():
+        raise DataError(f"{folder / TASKS}: no such file; run holisafe review export first")
     tasks = read_json(folder / TASKS, DataError)
-    if not isinstance(tasks, list) or not all(isinstance(each, dict) and "data" in each for each in tasks):
+    if not isinstance(tasks, list) or not all(_is_task(each) for each in tasks):
         raise DataError(f"{folder / TASKS}: not what holisafe review export writes; run it again")
     kinds = {key: len(set(one.votes.values())) for key, one in settled.items() if one.is_open}
-    left = [task for task in tasks if task["data"].get("key") in kinds]
+    left = [task for task in tasks if task["data"]["key"] in kinds]
     write_json(folder / ADJUDICATE, sorted(left, key=lambda task: -kinds[task["data"]["key"]]))
     return folder / ADJUDICATE
+
+
+def _is_task(found: Any) -> bool:
+    data = found.get("data") if isinstance(found, dict) else None
+    return isinstance(data, dict) and isinstance(data.get("key"), str)

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from holisafe.errors import GuardError, RunError
 from holisafe.scan.folder import ScanFolder
+from holisafe.scan.kept import check_part, readable
 from holisafe.scan.parts import PartsFolder
 from holisafe.scan.scanner import Scanner
 
@@ -55,11 +57,17 @@ def rescan(
 
     Yields:
         The rows of each part, once they are kept.
+
+    Raises:
+        RunError: A part is damaged, not as it was written, or its features are not those of one projector.
     """
     labels, about = scanner.labels(), scanner.about()
     for part in scan.parts[len(out.parts()) :]:
-        table = pq.read_table(part, columns=[*_there(part, _COPIED), "error", "features"])
-        judged = _judged(table, scanner, labels, about, out.schema)
+        check_part(part, ["image", "digest", "error", "features"])
+        with readable(part):
+            table = pq.read_table(part, columns=[*_there(part, _COPIED), "error", "features"])
+            vectors = _vectors(table["features"].combine_chunks())
+        judged = _judged(table, vectors, scanner, labels, about, out.schema)
         out.add_table(judged)
         yield judged
         if is_ending():
@@ -72,14 +80,17 @@ def _there(part: Any, columns: Sequence[str]) -> list[str]:
 
 
 def _judged(
-    table: pa.Table, scanner: Scanner, labels: Sequence[str], about: dict[str, Any], schema: pa.Schema
+    table: pa.Table,
+    vectors: npt.NDArray[np.float16],
+    scanner: Scanner,
+    labels: Sequence[str],
+    about: dict[str, Any],
+    schema: pa.Schema,
 ) -> pa.Table:
     from holisafe.guard import calibration_of
     from holisafe.guard.vectors import vector_probabilities
 
-    features = table["features"].combine_chunks()
-    is_kept = np.asarray(features.is_valid())
-    vectors = _vectors(features, int(is_kept.sum()))
+    is_kept = np.asarray(table["features"].combine_chunks().is_valid())
     model, _ = scanner.loaded()
     probabilities = vector_probabilities(model, vectors)  # (kept rows, labels)
     is_finite = np.isfinite(probabilities).all(-1)
@@ -95,12 +106,13 @@ def _judged(
     return pa.table({field.name: found.get(field.name, pa.nulls(rows, field.type)) for field in schema}, schema=schema)
 
 
-def _vectors(features: Any, rows: int) -> npt.NDArray[np.float16]:
+def _vectors(features: Any) -> npt.NDArray[np.float16]:
+    """The features that were kept, (kept rows, width)."""
+    lengths = pc.unique(pc.list_value_length(features).drop_null()).to_pylist()
+    if len(lengths) > 1:
+        raise ValueError(f"features of {' and '.join(map(str, sorted(lengths)))} numbers in one part")
     flat = np.asarray(features.flatten().to_numpy(zero_copy_only=False), dtype=np.float16)
-    width = len(flat) // rows if rows else 0
-    if rows and width * rows != len(flat):
-        raise RunError("features of different lengths in one part; scan the images again")
-    return flat.reshape(rows, width)
+    return flat.reshape(-1, lengths[0]) if lengths and lengths[0] else np.zeros((0, 0), np.float16)
 
 
 def _verdicts(

@@ -38,11 +38,14 @@ class ScanFolder:
         """Find the parts.
 
         Raises:
-            RunError: There is no scan, or its shards had different settings.
+            RunError: There is no scan, its manifest is damaged, or its shards are not those of one scan.
         """
         folder = Path(folder)
-        found = [folder] if (folder / MANIFEST).is_file() else sorted(folder.glob(f"shard-*/{MANIFEST}"))
-        scans = [path if path.is_dir() else path.parent for path in found]
+        scans = [path.parent for path in sorted(folder.glob(f"shard-*/{MANIFEST}"))]
+        if (folder / MANIFEST).is_file():
+            if scans:
+                raise RunError(f"{folder}: holds a scan and {scans[0].name} of another; move one of them away")
+            scans = [folder]
         if not scans:
             raise RunError(f"{folder}: no scan in there; expected the --out of `holisafe scan`")
         all_settings = [_settings(scan / MANIFEST) for scan in scans]
@@ -51,6 +54,12 @@ class ScanFolder:
             if settings != all_settings[0]:
                 raise RunError(f"{scan}: its settings are not those of {scans[0]}; give the shards of one scan")
         count = shards[0].count
+        seen: set[Shard] = set()
+        for scan, shard in zip(scans, shards, strict=True):
+            if shard.count != count or shard in seen:
+                why = "is there twice" if shard in seen else f"is not one of {count}"
+                raise RunError(f"{scan}: shard {shard.index}/{shard.count} {why}; give the shards of one scan")
+            seen.add(shard)
         done = {shard.index for shard, scan in zip(shards, scans, strict=True) if (scan / DONE).is_file()}
         missing = tuple(f"{index}/{count}" for index in range(count) if index not in done)
         return cls(folder, all_settings[0], tuple(part for scan in scans for part in _parts(scan)), missing)
@@ -86,4 +95,16 @@ def _settings(manifest: Path) -> dict[str, Any]:
     found = read_json(manifest, RunError, follow_links=False)
     if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("settings"), dict):
         raise RunError(f"{manifest}: expected the manifest of a scan, of format {FORMAT}")
-    return dict(found["settings"])
+    settings = dict(found["settings"])
+    for name in ("model", "guard"):
+        if not isinstance(settings.get(name), str):
+            raise RunError(f"{manifest}: settings, {name}: found {_shown(settings.get(name))}, expected a text")
+    for name in ("places", "labels"):
+        value = settings.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise RunError(f"{manifest}: settings, {name}: found {_shown(value)}, expected a list of texts")
+    return settings
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)[:60]

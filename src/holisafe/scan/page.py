@@ -14,7 +14,7 @@ from PIL import ImageFilter
 from holisafe._files import write_atomically
 from holisafe._printable import printable
 from holisafe._version import __version__
-from holisafe.errors import HoliSafeError, ImageError
+from holisafe.errors import HoliSafeError, ImageError, RunError
 from holisafe.images import open_image
 from holisafe.images.sources import SourceItem, reason_of
 from holisafe.scan.summary import FLAGGED, NO_VERDICT, ScanSummary
@@ -35,9 +35,13 @@ def write_page(summary: ScanSummary, path: Path) -> None:
         path: The page; the JSON has the same name with the suffix .json.
 
     Raises:
+        RunError: The page has the suffix .json.
         OSError: It cannot be written.
     """
     import jinja2
+
+    if path.suffix == ".json":
+        raise RunError(f"{path}: is where the page's figures go; give the page another suffix, such as .html")
 
     wanted = {each.image for each in summary.near} | {one.image for shown in summary.samples.values() for one in shown}
     veils = _veils(summary.scan.places, wanted)

@@ -225,12 +225,12 @@ def checked_rows(part: Path) -> int:
         write_manifest(part)
         return rows
     about = read_json(manifest, RunError, follow_links=False)
-    if not isinstance(about, dict) or about.get("sha256") != sha256_of(part):
+    if not isinstance(about, dict) or type(about.get("rows")) is not int or about.get("sha256") != sha256_of(part):
         raise RunError(
             f"{part}: not the file that {manifest.name} describes (damaged, or written over); move both away, and "
             "--resume scans its images again"
         )
-    return int(about.get("rows", 0))
+    return int(about["rows"])
 
 
 def _key(id: str) -> bytes:

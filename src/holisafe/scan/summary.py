@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from holisafe.metrics import Figure, share_figure
 from holisafe.scan.folder import ScanFolder
+from holisafe.scan.kept import check_part, readable
 
 MOST_FOR_INTERVALS = 20_000_000
 """Images beyond which shares have no interval: it would be narrower than what is printed."""
@@ -115,10 +116,14 @@ def summarise_scan(scan: ScanFolder, *, near: int = 48, each: int = 12) -> ScanS
         scan: The scan.
         near: Images near the threshold to list.
         each: Images to list of each label.
+
+    Raises:
+        RunError: A part is damaged, or not as it was written.
     """
     counts = _Counts(near, each)
     for part in scan.parts:
-        with pq.ParquetFile(part) as file:
+        check_part(part, _COLUMNS)
+        with readable(part), pq.ParquetFile(part) as file:
             for batch in file.iter_batches(columns=_COLUMNS):
                 counts.add(pa.Table.from_batches([batch]))
     return counts.summary(scan)

@@ -10,10 +10,10 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
+from holisafe._checks import is_http
 from holisafe.errors import RunError
 from holisafe.serve.backend import Delta, Event, Finished
 from holisafe.serve.errors import SERVER, ApiError
@@ -49,7 +49,7 @@ class Upstream:
         connections: int = 256,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        if not is_http(url):
             raise RunError(f"--upstream {url}: expected an address such as http://127.0.0.1:8000/v1")
         self._base = url.rstrip("/")
         self._headers = {"Content-Type": "application/json"}

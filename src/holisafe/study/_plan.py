@@ -128,6 +128,13 @@ def _method(entry: Any, place: str) -> Method:
     for key in ("fit", "tune", "edit"):
         if not isinstance(entry.get(key, {}), dict):
             raise RunError(f"{place} ({entry['label']}): {key}: expected an object")
+    for key in ("tune", "edit"):
+        if not isinstance(entry.get(key, {}).get("method", ""), str):
+            raise RunError(f"{place} ({entry['label']}): {key}, method: expected a name")
+    if not isinstance(entry.get("tune", {}).get("method_args", {}), dict):
+        raise RunError(f"{place} ({entry['label']}): tune, method_args: expected an object")
+    if not isinstance(entry.get("guard"), (str, type(None))):
+        raise RunError(f"{place} ({entry['label']}): guard: expected a folder, a Hub id, or own")
     defence = entry.get("defence", [])
     defences: Sequence[Any] = [defence] if isinstance(defence, str) else defence
     if not isinstance(defences, list) or not all(isinstance(each, str) for each in defences):

@@ -86,6 +86,7 @@ def run_study(
         UnknownNameError: There is no such judge or data set.
     """
     folder = Path(out)
+    _check_names(attacks or {})
     _can_begin(judge, [(data, split), *((each, None) for each in (attacks or {}).values())])
     settings = {
         "data": data, "split": split, "train_split": train_split, "limit": limit, "max_new_tokens": max_new_tokens,
@@ -104,6 +105,14 @@ def run_study(
             part = _Part(folder, name, source, method, plan, data, train_split, device)
             found.append(part.measured(asked, attacks or {}, on_part or _untold))
     return found
+
+
+def _check_names(attacks: Mapping[str, str]) -> None:
+    """Refuse attacks whose folders would be the same."""
+    folders: dict[str, str] = {}
+    for name in attacks:
+        if (other := folders.setdefault(_slug(name), name)) != name:
+            raise RunError(f"attacks {other!r} and {name!r} would have one folder, {_slug(name)}; rename one")
 
 
 def _can_begin(judge: str, data: Sequence[tuple[str, str | None]]) -> None:

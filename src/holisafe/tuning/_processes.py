@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from holisafe.errors import TuningError
@@ -38,7 +38,8 @@ def fsdp_options(fsdp: bool, config: Mapping[str, Any] | None) -> dict[str, Any]
     """`TrainingArguments` for FSDP; none where it was not asked for.
 
     Raises:
-        TuningError: There are settings of FSDP without it, one is unknown, or they are for version 1.
+        TuningError: There are settings of FSDP without it, one is unknown or of another kind, or they are for version
+            1.
     """
     if not fsdp:
         if config:
@@ -51,6 +52,10 @@ def fsdp_options(fsdp: bool, config: Mapping[str, Any] | None) -> dict[str, Any]
         raise TuningError(f"fsdp_config: version: expected 2, found {given['version']}")
     if (kind := given.get("state_dict_type", _SHARDED)) not in (_SHARDED, "FULL_STATE_DICT"):
         raise TuningError(f"fsdp_config: state_dict_type: expected {_SHARDED} or FULL_STATE_DICT, found {kind}")
+    for name, value in given.items():
+        is_right, expected = _KINDS.get(name, (lambda _: True, ""))
+        if not is_right(value):
+            raise TuningError(f"fsdp_config: {name}: expected {expected}, found {value!r:.60}")
     return {"fsdp": True, "fsdp_config": {"state_dict_type": _SHARDED, **given}}
 
 
@@ -68,6 +73,25 @@ _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe",
 """What gloo says, which raises plain errors."""
 
 _SHARDED = "SHARDED_STATE_DICT"
+_POLICIES = ("TRANSFORMER_BASED_WRAP", "SIZE_BASED_WRAP", "NO_WRAP")
+
+
+def _is_names(value: Any) -> bool:
+    each = value if isinstance(value, list) else [value]
+    return bool(each) and all(isinstance(name, str) for name in each)
+
+
+_KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(
+        ("reshard_after_forward", "cpu_offload", "activation_checkpointing"),
+        (lambda value: isinstance(value, bool), "true or false"),
+    ),
+    "min_num_params": (lambda value: type(value) is int and value >= 0, "a whole number"),
+    "auto_wrap_policy": (lambda value: value in _POLICIES, f"one of {', '.join(_POLICIES)}"),
+    "transformer_layer_cls_to_wrap": (_is_names, "a name or a list of names"),
+}
+"""What settings of FSDP have to be; accelerate fails late, and not in words, on others."""
+
 _FSDP_SETTINGS = (
     "version", "reshard_after_forward", "cpu_offload", "state_dict_type", "auto_wrap_policy", "min_num_params",
     "transformer_layer_cls_to_wrap",
