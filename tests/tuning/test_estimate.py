@@ -63,7 +63,9 @@ def test_time_is_operations_at_the_given_speed() -> None:
     assert uneven.gpus[1].accumulation is None and uneven.gpus[1].seconds is None
 
 
-@pytest.mark.parametrize("given", [{"tflops": 0.0}, {"tflops": float("nan")}, {"mfu": 0.0}, {"mfu": 1.5}])
+@pytest.mark.parametrize(
+    "given", [{"tflops": 0.0}, {"tflops": float("nan")}, {"tflops": float("inf")}, {"mfu": 0.0}, {"mfu": 1.5}]
+)
 def test_a_speed_that_is_none_is_refused(given: dict[str, float]) -> None:
     with pytest.raises(TuningError, match=f"{next(iter(given))}: expected a number"):
         Speed(**given)

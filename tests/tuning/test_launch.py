@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 from holisafe.errors import TuningError
-from holisafe.tuning import Speed, read_recipe
+from holisafe.tuning import read_recipe
 from holisafe.tuning._launch import accumulation_on, write_launch_config
 from holisafe.tuning._processes import fsdp_options
 
@@ -58,9 +57,3 @@ def test_what_cannot_be_dealt_or_sharded_is_refused(tmp_path: Path) -> None:
 def test_settings_of_fsdp_of_another_kind_are_refused(setting: dict[str, Any]) -> None:
     with pytest.raises(TuningError, match=f"fsdp_config: {next(iter(setting))}: expected"):
         fsdp_options(True, setting)
-
-
-@pytest.mark.parametrize("speed", [{"mfu": 0}, {"mfu": math.nan}, {"tflops": math.inf}, {"tflops": -1}])
-def test_a_speed_that_gives_no_time_is_refused(speed: dict[str, float]) -> None:
-    with pytest.raises(TuningError, match=f"{next(iter(speed))}: found"):
-        Speed(**speed)

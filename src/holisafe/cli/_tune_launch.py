@@ -19,7 +19,7 @@ def print_launch(folder: Path, gpus: int, accumulation: int, *, fsdp: bool, on_c
     Raises:
         TuningError: A step's batches cannot be dealt to so many GPUs, or the file cannot be written.
     """
-    from holisafe.tuning._launch import GPUS_PER_MACHINE, accumulation_on, write_launch_config
+    from holisafe.tuning import GPUS_PER_MACHINE, accumulation_on, write_launch_config
 
     each = accumulation_on(gpus, accumulation)
     path = write_launch_config(folder, gpus, fsdp=fsdp, on_cpu=on_cpu)

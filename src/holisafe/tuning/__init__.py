@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from holisafe.tuning._estimate import Estimate, GpuNeeds, Speed, estimate
     from holisafe.tuning._evaluate import Evaluation, SliceEvaluation
     from holisafe.tuning._guard_training import GuardTraining, TrainedGuard, train_guard_on_images
-    from holisafe.tuning._launch import launch_config
+    from holisafe.tuning._launch import GPUS_PER_MACHINE, accumulation_on, launch_config, write_launch_config
     from holisafe.tuning._loss import Loss, LossTerm
     from holisafe.tuning._merge import merge_tuned
     from holisafe.tuning._output_training import TrainedOutput, train_output_head
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from holisafe.tuning.methods.star_dss.scoring import Scored, score_answers
 
 __all__ = [
+    "GPUS_PER_MACHINE",
     "METHODS",
     "Bounds",
     "Collator",
@@ -59,6 +60,7 @@ __all__ = [
     "TrainedOutput",
     "TuneConfig",
     "Tuned",
+    "accumulation_on",
     "calibration_slice",
     "check_samples",
     "configure_trainable_parts",
@@ -76,6 +78,7 @@ __all__ = [
     "train_guard_on_images",
     "train_output_head",
     "tune",
+    "write_launch_config",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -87,7 +90,10 @@ __getattr__, __dir__ = lazy(
         "GpuNeeds": "holisafe.tuning._estimate",
         "Speed": "holisafe.tuning._estimate",
         "estimate": "holisafe.tuning._estimate",
+        "GPUS_PER_MACHINE": "holisafe.tuning._launch",
+        "accumulation_on": "holisafe.tuning._launch",
         "launch_config": "holisafe.tuning._launch",
+        "write_launch_config": "holisafe.tuning._launch",
         "GuardTraining": "holisafe.tuning._guard_training",
         "Loss": "holisafe.tuning._loss",
         "GuardedTrainer": "holisafe.tuning._trainer",
