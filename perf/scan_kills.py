@@ -68,9 +68,7 @@ def _killed(calls: list[list[str]], outs: list[Path], times: int, chance: random
         for process in started:
             _wait_for_rows(process)
         time.sleep(chance.uniform(0, _SPAN))
-        is_at_work = any(
-            process.poll() in (None, 0) for process in started
-        )  # Ray may not start on a machine under load
+        is_at_work = any(process.poll() in (None, 0) for process in started)  # Ray may not start
         for process in started:
             _end_group(process)
         if not is_at_work:
