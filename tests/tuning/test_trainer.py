@@ -228,7 +228,7 @@ def test_a_recipe_that_cannot_be_read_is_named(unbroken: Any, tmp_path: Path) ->
 
 def test_the_recipe_is_written_down(unbroken: Any) -> None:
     kept = json.loads((Path(unbroken.args.output_dir) / "recipe.json").read_text())
-    assert kept["settings"] == SETTINGS.to_json()
+    assert {**kept["settings"], "gradient_accumulation_steps": kept["batches_per_step"]} == SETTINGS.to_json()
     assert kept["samples"] == 32
 
 
