@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,8 +60,10 @@ def read_head(
     if logits is None or labels is None:
         raise DataError(f"{what}_logits and {what}_labels go together; give both or neither")
     values = as_logits(f"{what}_logits", logits)
-    read = {"image": as_image_labels, "joint": as_joint_labels, "output": np.asarray}[what]
-    right: npt.NDArray[Any] = read(labels)
+    readers: dict[str, Callable[[Any], npt.NDArray[Any]]] = {
+        "image": as_image_labels, "joint": as_joint_labels, "output": np.asarray,
+    }  # fmt: skip
+    right = readers[what](labels)
     if values.ndim != 2 or values.shape[1] != len(names):
         raise DataError(f"{what}_logits has shape {values.shape}; expected (records, {len(names)})")
     try:

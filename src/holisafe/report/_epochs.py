@@ -84,4 +84,6 @@ def _is_like(one: Run, other: Run) -> bool:
 def _is_whole(run: Run) -> bool:
     """Whether each sample has its response and its judgements at its own place."""
     ids = [sample.id for sample in run.samples]
-    return all([each.sample_id for each in found] == ids for found in (run.responses, *run.judgements.values()))
+    answered = [[each.sample_id for each in run.responses]]
+    judged = [[each.sample_id for each in found] for found in run.judgements.values()]
+    return all(found == ids for found in answered + judged)

@@ -88,7 +88,7 @@ def estimate(units: Units, scanner: Scanner, workers: int = 1, price: float | No
         read += sum(1 for row in taken if row["bytes"])
         size += sum(len(row["bytes"]) for row in taken if row["bytes"])
         rows += taken
-    loose = sum(len(unit.files) for unit in found if _is_loose(unit))
+    loose = sum(len(unit.files) for unit in found if isinstance(unit, FileUnit) and _is_loose(unit))
     many = [unit for unit in found if not _is_loose(unit)]
     images = _count(loose, many, read, size)
     return Estimate(

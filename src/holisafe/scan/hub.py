@@ -154,7 +154,7 @@ def _loaded(path: str, config: str | None, split: str) -> Any:
 def _image_columns(rows: Any) -> tuple[str, ...]:
     import datasets
 
-    features = rows.features or next(iter(rows.take(1)), {})
+    features: dict[str, Any] = rows.features or next(iter(rows.take(1)), {})
     return tuple(
         name
         for name, kind in features.items()

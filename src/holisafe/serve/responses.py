@@ -125,7 +125,7 @@ class _Kind:
 
     def part(self, text: str) -> dict[str, Any]:
         """The part of a message."""
-        more = {"annotations": [], "logprobs": []} if self.field == "text" else {}
+        more: dict[str, Any] = {"annotations": [], "logprobs": []} if self.field == "text" else {}
         return {"type": self.event, self.field: text, **more}
 
 
