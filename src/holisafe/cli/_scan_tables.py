@@ -60,7 +60,7 @@ def show_summary(summary: ScanSummary) -> None:
             soft_wrap=True,
         )
     if summary.errors:
-        console.print("No verdict:")
+        console.print("Images without a verdict, by reason:")
     for error, count in summary.errors[:SHOWN]:
         console.print(f"  {count:,}: {plain_line(error)}", soft_wrap=True)
     same = "" if summary.distinct is None else f", {summary.distinct:,} with different bytes"
@@ -77,7 +77,7 @@ def show_estimate(found: Estimate) -> None:
     speed = "unknown" if found.images_per_s is None else f"{found.images_per_s:,.1f} images/s"
     typer.echo(f"speed of one worker: {speed}, measured on {found.sampled} images")
     if found.seconds is not None:
-        typer.echo(f"time with {found.workers} workers: {_time(found.seconds)}, where they do not hinder each other")
+        typer.echo(f"time with {found.workers} worker{"" if found.workers == 1 else "s"}: {_time(found.seconds)}, where they do not hinder each other")
     if found.money is not None:
         typer.echo(f"money: {found.money:,.2f}")
     typer.echo("Nothing was written.")

@@ -70,7 +70,7 @@ def export(
 @_review.command("import")
 def import_(
     source: Annotated[Path, _DIR],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="JSON exports of the tool.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="JSON exports of the tool.")],
     adjudicator: Annotated[
         str | None,
         typer.Option(help="Annotator who decides where others differ: id or e-mail.", show_default="none"),
