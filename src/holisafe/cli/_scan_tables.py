@@ -77,7 +77,12 @@ def show_estimate(found: Estimate) -> None:
     speed = "unknown" if found.images_per_s is None else f"{found.images_per_s:,.1f} images/s"
     typer.echo(f"speed of one worker: {speed}, measured on {found.sampled} images")
     if found.seconds is not None:
-        typer.echo(f"time with {found.workers} worker{"" if found.workers == 1 else "s"}: {_time(found.seconds)}, where they do not hinder each other")
+        if found.workers == 1:
+            typer.echo(f"time with 1 worker: {_time(found.seconds)}")
+        else:
+            typer.echo(
+                f"time with {found.workers} workers: {_time(found.seconds)}, where they do not hinder each other"
+            )
     if found.money is not None:
         typer.echo(f"money: {found.money:,.2f}")
     typer.echo("Nothing was written.")
