@@ -187,7 +187,7 @@ def tune(
         typer.Option(help="Keep no checkpoint with a mean ASR above this, in [0, 1].", show_default="none"),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be trained; train and write nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be trained, with memory and time; train nothing.")
     ] = False,
     tflops: Annotated[float, typer.Option(help="With --dry-run: peak of a GPU in TFLOP/s, for the time.")] = 312.0,
     mfu: Annotated[
