@@ -270,7 +270,7 @@ def tune(
     speed = tuning.Speed(tflops=tflops, mfu=mfu)
     if model is None:
         if not dry_run or kept is None:
-            raise TuningError("MODEL: found none; it may be left out with --dry-run and --recipe alone")
+            raise TuningError("MODEL: found none; give a model, or --dry-run with a --recipe")
         asked = {} if num_samples is None else {"num_samples": num_samples}
         _show_plan(
             tuning.plan_recipe(kept, config, text_tokens=text_tokens, speed=speed, **asked), config, speed, as_json
