@@ -94,7 +94,7 @@ def read_plan(name: str | Path) -> StudyPlan:
     elif Path(name).suffix == ".json":
         source, content = str(name), read_json(name, RunError)
     else:
-        raise UnknownNameError("study", str(name), study_names(), hint="or give a JSON file")
+        raise UnknownNameError("study", str(name), study_names(), hint="Or give the path of a JSON file.")
     return _plan(content, source, Path(name).stem)
 
 
