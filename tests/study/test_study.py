@@ -180,10 +180,12 @@ def test_every_method_is_measured_under_attack_and_compared_with_the_untouched_m
     tmp_path: Path, checkpoint: Path, data: Path
 ) -> None:
     methods = [{"label": "untouched"}, {"label": "prompt", "defence": "prompt:before=,after="}]
+    one = write_small_bench(tmp_path / "one", per_combination=2) / "holisafe_bench.json"
+    one.write_text(json.dumps([each for each in json.loads(one.read_text()) if each["type"] == "USU"]))
     plan = read_plan(plan_file(tmp_path, {"methods": methods}))
     found = run_study(
         plan, {"tiny": str(checkpoint)}, tmp_path / "study", data=str(data), limit=10, max_new_tokens=4,
-        attacks={"same": str(data)},
+        attacks={"same": str(data), "one": str(one.parent)},
     )  # fmt: skip
     write_study(found, tmp_path / "study", judge="holisafe")
     rows = json.loads((tmp_path / "study" / "study.json").read_text())["models"]["tiny"]
@@ -191,6 +193,8 @@ def test_every_method_is_measured_under_attack_and_compared_with_the_untouched_m
     assert under[0]["against_untouched"] is None
     assert under[1]["asr"] == under[0]["asr"] == rows[0]["figures"]["masr_pooled"]
     assert under[1]["against_untouched"]["value"] == 0
+    single = rows[1]["under_attack"]["one"]
+    assert single["asr"] == rows[0]["figures"]["usu"] and single["against_untouched"]["value"] == 0
     assert "### tiny under attack" in (tmp_path / "study" / "study.md").read_text()
 
 

@@ -107,8 +107,10 @@ def _under_attack(measured: Sequence[Measured], judge: str) -> list[dict[str, An
         row: dict[str, Any] = {}
         for name, run in each.attacked.items():
             comparison = None if each is base or base is None else _compared(base.attacked.get(name), run, judge)
-            asr = figures(summarise(run.samples, run.judgements[judge], by=()))[_OVERALL]
-            change = comparison.differences.get(_OVERALL) if comparison is not None else None
+            found_here = figures(summarise(run.samples, run.judgements[judge], by=()))
+            over = _over_all(found_here)
+            asr = None if over is None else found_here[over]
+            change = comparison.differences.get(over) if comparison is not None and over is not None else None
             row[name] = {
                 "asr": None if asr is None else asr.to_json(), "samples": len(run.samples),
                 "against_untouched": None if change is None else {**change.to_json(), "p_holm": None},
@@ -121,6 +123,14 @@ def _under_attack(measured: Sequence[Measured], judge: str) -> list[dict[str, An
     for test, p in zip(tests, holm([each["p"] for each in tests]), strict=True):
         test["p_holm"] = p
     return found
+
+
+def _over_all(found: Mapping[str, Figure | None]) -> str | None:
+    """Name of the ASR over all unsafe requests: that of their only combination where they are of one."""
+    if found[_OVERALL] is not None:
+        return _OVERALL
+    there = [name for name in map(asr_name, UNSAFE_COMBINATIONS) if found[name] is not None]
+    return there[0] if len(there) == 1 else None
 
 
 def _compared(base: Run | None, run: Run | None, judge: str) -> Comparison | None:
