@@ -381,7 +381,7 @@ def test_what_is_no_object_is_named() -> None:
 def test_the_report_is_json_and_a_table() -> None:
     _, report = fit_calibration(*head_output(10, 400, 20), *head_output(11, 400, 5))
     values = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert set(values) == {"calibration", "image", "joint"}
+    assert set(values) == {"calibration", "image", "joint", "output"} and values["output"] is None
     assert values["joint"]["flagged_safe"].keys() == {"value", "low", "high", "n"}
     table = report.to_markdown()
     assert "**Image head**" in table and "**Joint head**" in table and "| `weapon_related_violence` |" in table

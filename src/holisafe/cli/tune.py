@@ -233,7 +233,7 @@ def tune(
       holisafe tune pocket --dry-run
       holisafe tune org/model --recipe qwen2.5-vl-7b --data path --out runs/safe
       holisafe tune --recipe qwen2.5-vl-7b --dry-run
-      holisafe tune org/model --recipe qwen2.5-vl-7b --data path --out runs/safe --fsdp --launcher 8
+      holisafe tune org/model --recipe NAME --data path --fsdp --launcher 8
     """
     # PEFT asks transformers by a name that transformers is about to drop
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)

@@ -53,6 +53,11 @@ class BoundedProtocol(H11Protocol):
             self._idle_since = self.loop.time()
             self._head = self.loop.call_later(self.limits.header_seconds, self._drop, "slow_header")
 
+    def on_response_complete(self) -> None:
+        """A request has been answered: it waits for the next one from now on."""
+        super().on_response_complete()
+        self._idle_since = self.loop.time()
+
     def pause_writing(self) -> None:
         """The client takes nothing."""
         super().pause_writing()
@@ -71,11 +76,14 @@ class BoundedProtocol(H11Protocol):
         _cancel(self._stall)
 
     def _drop(self, reason: str) -> None:
-        """Close it at once, whatever is still to be written."""
+        """Close it; an answer that is written already reaches its client, unless that one does not read."""
         if self.metrics is not None:
             self.metrics.dropped.labels(reason).inc()
         self.connections.discard(self)  # counts no more, though the loop tells of its end later
-        self.transport.abort()
+        if reason == "slow_reader":
+            self.transport.abort()
+        else:
+            self.transport.close()
 
 
 def bounded(limits: Limits, metrics: Metrics | None) -> type[BoundedProtocol]:
