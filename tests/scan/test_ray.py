@@ -49,7 +49,9 @@ def ray() -> Iterator[Any]:
     from holisafe.scan.on_ray import SPARE
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=1 + SPARE, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]  # workers unpickle what is defined here
+    env = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, paths))}}
+    ray.init(num_cpus=1 + SPARE, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=env)
     yield ray
     ray.shutdown()
 
@@ -57,7 +59,8 @@ def ray() -> Iterator[Any]:
 def scanned(corpus: Path, out: Path, scanner: Any, **options: Any) -> list[dict[str, Any]]:
     from holisafe.scan.on_ray import scan_on_ray, written_files
 
-    scan_on_ray(Units([str(corpus)]), scanner, out, {"places": [str(corpus)]}, SCHEMA, workers=1, **options)
+    settings = {"places": [str(corpus)], "model": "m", "guard": "own"}
+    scan_on_ray(Units([str(corpus)]), scanner, out, settings, SCHEMA, workers=1, **options)
     return [row for path in written_files(out) for row in pq.read_table(path).to_pylist()]
 
 
