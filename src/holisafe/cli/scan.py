@@ -200,7 +200,7 @@ def _run_here(
     as_json: bool,
 ) -> None:
     from holisafe.scan import PartsFolder, Units, scan_here
-    from holisafe.scan.folder import finish, shard_folder
+    from holisafe.scan.folder import DONE, finish, shard_folder
     from holisafe.scan.rows import row_schema
 
     folder = shard_folder(out, part)
@@ -213,7 +213,7 @@ def _run_here(
         with until_interrupted() as asked, parts.open(resume=resume):
             if retry_errors:
                 line.tell(f"{parts.forget_errors():,} images without a verdict are scanned again")
-            (folder / "_done.json").unlink(missing_ok=True)
+            (folder / DONE).unlink(missing_ok=True)
             for done, _ in enumerate(scan_here(units, scanner, parts, asked), 1):
                 line.advance(done)
     _stop_if(asked(), out)
@@ -234,7 +234,7 @@ def _run_on_ray(
     address: str | None,
 ) -> None:
     from holisafe.scan import Units
-    from holisafe.scan.folder import finish, shard_folder
+    from holisafe.scan.folder import DONE, finish, shard_folder
     from holisafe.scan.on_ray import forget_errors, scan_on_ray
     from holisafe.scan.rows import row_schema
 
@@ -246,7 +246,7 @@ def _run_on_ray(
         schema = row_schema(scanner.labels(), key=True, features=scanner.features)
         if retry_errors:
             line.tell(f"{forget_errors(folder):,} images without a verdict are scanned again")
-        (folder / "_done.json").unlink(missing_ok=True)
+        (folder / DONE).unlink(missing_ok=True)
         gpus = 1.0 if (scanner.device or "").startswith("cuda") else 0.0
         line.stage("starting Ray")
         with _counted(folder, line):
@@ -262,7 +262,7 @@ def _judge_again(kept: Path, scanner: Scanner, out: Path, part: Shard, resume: b
 
     from holisafe.scan import PartsFolder
     from holisafe.scan.features import check_same_vision, rescan
-    from holisafe.scan.folder import ScanFolder, finish, shard_folder
+    from holisafe.scan.folder import DONE, ScanFolder, finish, shard_folder
     from holisafe.scan.rows import row_schema
 
     scan = ScanFolder.read(kept)
@@ -279,7 +279,7 @@ def _judge_again(kept: Path, scanner: Scanner, out: Path, part: Shard, resume: b
         _tell_notes(scanner, line)
         parts = PartsFolder(folder, scanner.labels(), settings, schema=row_schema(scanner.labels(), key=True))
         with until_interrupted() as asked, parts.open(resume=resume):
-            (folder / "_done.json").unlink(missing_ok=True)
+            (folder / DONE).unlink(missing_ok=True)
             done = 0
             for table in rescan(mine, scanner, parts, asked):
                 done += table.num_rows

@@ -20,7 +20,7 @@ __all__ = ["Vlguard", "VlguardConfig"]
 
 
 class Vlguard(AnswersMethod):
-    """Every answer of a conversation, where requests about one image follow one another in an order of chance."""
+    """Every answer of a conversation, where requests about one image follow one another in random order."""
 
     name = "vlguard"
     about = "answers to harmful and harmless requests about one image, in one conversation (VLGuard, arXiv 2402.02207)"
