@@ -86,6 +86,7 @@ def test_of_many_slow_senders_the_oldest_make_room_for_a_request(site: Site) -> 
 
 
 def test_a_client_that_is_answered_is_never_the_one_to_go(site: Site) -> None:
+    wait_until(lambda: site.count("num_requests_running") == 0)  # the last test's request has ended
     with ExitStack() as stack:
         answered = connected(site, stack)
         body = json.dumps({"model": "tiny", "messages": shown(SAFE), "max_tokens": 30}).encode()
