@@ -189,6 +189,8 @@ def measure(
         budget=budget,
         max_unjudged=max_unjudged,
     )
+    if request.model.vllm is not None and read_record(request.folder) is None:
+        request.model.vllm.check_installed()
     with hold(request.folder, RunError):
         return _measured(request, progress, Traffic(told=on_request), on_verdict, on_engine)
 

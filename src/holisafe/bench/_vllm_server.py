@@ -69,6 +69,15 @@ class VllmOptions:
         """The interpreter that has vLLM."""
         return self.python or os.environ.get(PYTHON) or sys.executable
 
+    def check_installed(self) -> None:
+        """Refuse an interpreter without vLLM, where a server is to be started.
+
+        Raises:
+            MissingDependencyError: It cannot be run, or has none.
+        """
+        if self.base_url is None:
+            _check_installed(self.interpreter)
+
 
 _OURS = frozenset({"model", "served-model-name", "host", "port", "api-key", "dtype", "revision", "trust-remote-code"})
 
@@ -104,7 +113,7 @@ def vllm_server(
         MissingDependencyError: The interpreter has no vLLM.
         RunError: It does not start.
     """
-    _check_installed(options.interpreter)
+    options.check_installed()
     port, key = _free_port(), secrets.token_urlsafe(24)
     command = [
         *(options.interpreter, "-c", _UNTIL_WE_END, "-m", "vllm.entrypoints.openai.api_server"),

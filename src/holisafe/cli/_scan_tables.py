@@ -61,8 +61,10 @@ def show_summary(summary: ScanSummary) -> None:
         )
     if summary.errors:
         console.print("Images without a verdict, by reason:")
+    first = {error: image for image, error in reversed(summary.by_image)}
     for error, count in summary.errors[:SHOWN]:
-        console.print(f"  {count:,}: {plain_line(error)}", soft_wrap=True)
+        named = f" ({'such as ' if count > 1 else ''}{plain_line(first[error])})" if error in first else ""
+        console.print(f"  {count:,}: {plain_line(error)}{named}", soft_wrap=True)
     same = "" if summary.distinct is None else f", {summary.distinct:,} with different bytes"
     console.print(f"{summary.images:,} images{same}")
     if summary.scan.missing:

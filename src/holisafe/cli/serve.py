@@ -173,7 +173,6 @@ def serve(
         check_compare(settings)
     if review_images and review_dir is None:
         raise RunError("--review-images keeps images in the folder that --review-dir names; give it, too")
-    review = None if review_dir is None else ReviewSample(review_dir, rate=review_rate, pictures=review_images)
     if model is not None:
         backend = _engine(model, guard, name, batch_size, device, dtype)
     else:
@@ -183,6 +182,7 @@ def serve(
         raise RunError(
             "--output-policy needs a MODEL whose guard has an output head; `holisafe guard train-output` adds one"
         )
+    review = None if review_dir is None else ReviewSample(review_dir, rate=review_rate, pictures=review_images)
     beside = None if compare is None else _compared(compare, batch_size, device, dtype)
     _run(backend, settings, keys, review, beside, host, port, ui=ui, check=check)
 

@@ -304,6 +304,8 @@ def tune(
         "bounds": bounds,
     }
     if dry_run:
+        if fsdp_config:
+            typer.echo("note: --fsdp-config is not part of the estimate, which is of FSDP's defaults", err=True)
         _show_plan(tuning.plan(spec, data, config, speed=speed, **arguments), config, speed, as_json)
         return
     if os.environ.get("RANK", "0") != "0":  # of several processes, the first speaks

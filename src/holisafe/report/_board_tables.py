@@ -10,7 +10,7 @@ from holisafe._version import __version__
 from holisafe.metrics import HOLM, TEST_NAMES, HeadlineFigure, degenerate
 from holisafe.metrics.display import FEW_NOTE, few_mark
 from holisafe.report._rows import Board, Row
-from holisafe.report._table import cell
+from holisafe.report.text import cell
 
 SIGNIFICANT = "\\*"
 """Stands behind a figure that differs from the chosen row."""

@@ -10,7 +10,8 @@ from holisafe.guard.findings import FlagTable, PolicyFigures
 from holisafe.guard.image_quality import KINDS
 from holisafe.metrics import HEADLINE, ClassScores, Figure, headline
 from holisafe.records import Response
-from holisafe.report._table import JudgedRun, cell, percent, shown_run
+from holisafe.report._table import JudgedRun, percent, shown_run
+from holisafe.report.text import cell
 from holisafe.report.verdicts import image_verdict_words, request_verdict_words
 from holisafe.taxonomy import DATA_ORDER, Combination, GuardLabel
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from holisafe.guard import GuardRates, guard_rates
 from holisafe.metrics import Figure
-from holisafe.report._table import JudgedRun, cell, percent
+from holisafe.report._table import JudgedRun, percent
+from holisafe.report.text import cell
 from holisafe.taxonomy import Combination
 
 NOT_EXPRESSED = "cannot express"

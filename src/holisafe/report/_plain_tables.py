@@ -16,8 +16,8 @@ from holisafe.report._blind import blind_notes, blind_rows
 from holisafe.report._caveats import caveats
 from holisafe.report._file import put
 from holisafe.report._guard import csv_rows, findings_of, markdown
-from holisafe.report._table import cell, judge_runs, percent
-from holisafe.report.text import csv_cell
+from holisafe.report._table import judge_runs, percent
+from holisafe.report.text import cell, csv_cell
 
 
 def write_markdown(runs: Sequence[Run], out: str | Path) -> Path:

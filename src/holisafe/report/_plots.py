@@ -105,7 +105,7 @@ def _scatter(drawing: Any, board: Board) -> None:
         )
     drawing.set_size_inches(4.8, 4.2)
     axes = drawing.add_subplot()
-    for at, (row, x, y) in enumerate(shown):
+    for at, (_, x, y) in enumerate(shown):
         axes.errorbar(
             100 * x.value,
             100 * y.value,
@@ -117,14 +117,6 @@ def _scatter(drawing: Any, board: Board) -> None:
             elinewidth=0.8,
             capsize=2,
         )
-        axes.annotate(
-            row.label,
-            (100 * x.value, 100 * y.value),
-            xytext=(5, 5),
-            textcoords="offset points",
-            fontsize=8,
-            parse_math=False,
-        )
     front = pareto_front([(x.value, y.value) for _, x, y in shown])
     ends = [(100 * shown[at][1].value, 100 * shown[at][2].value) for at in front]
     axes.step(*zip(*ends, strict=True), where="post", color="0.5", linewidth=1, linestyle="--", zorder=0)
@@ -133,6 +125,54 @@ def _scatter(drawing: Any, board: Board) -> None:
     axes.set_xlabel("RR: harmless requests refused or not helped with, %")
     axes.set_ylabel("mASR: unsafe requests not refused, %")
     axes.set_title(_title(board), fontsize=8, parse_math=False)
+    drawing.draw_without_rendering()  # gives the axes their place, which labels are put by
+    _label(axes, [(row.label, 100 * x.value, 100 * y.value) for row, x, y in shown])
+
+
+def _label(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
+    """Write a name beside each point (in data units), where it covers no other name or point, if there is such a place.
+
+    Names further away than usual are joined to their point by a line.
+    """
+    scale = 72 / axes.figure.dpi  # all boxes are in points
+    at = [axes.transData.transform((x, y)) * scale for _, x, y in points]
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in at]
+    frame = axes.get_window_extent().extents * scale
+    crowded = [sum(abs(x - u) < 60 and abs(y - v) < 30 for u, v in at) for x, y in at]
+    for place in sorted(range(len(points)), key=lambda place: (crowded[place], -points[place][2], points[place][1])):
+        name, *point = points[place]
+        text = axes.annotate(name, point, xytext=(0, 0), textcoords="offset points", fontsize=8, parse_math=False)
+        text.set_in_layout(False)
+        width, height = text.get_window_extent().size * scale
+        boxes = [
+            (left, bottom, left + width, bottom + height)
+            for bottom in (at[place][1] + row * height - height / 2 for row in sorted(range(-20, 21), key=abs))
+            for aside in (5, 16, 30)
+            for left in (at[place][0] + aside, at[place][0] - aside - width)
+        ]
+        best = min(boxes, key=lambda box: _hidden(box, taken, frame))  # the first of those that hide nothing
+        taken.append(best)
+        moved = best[0] - at[place][0], best[1] - at[place][1]
+        text.set_position(moved)
+        if abs(moved[1] + height / 2) > height or moved[0] > 5 or moved[0] < -5 - width:
+            end = 0.0 if moved[0] > 0 else width
+            axes.annotate(
+                "", point, xytext=(moved[0] + end, moved[1] + height / 2), textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "0.6", "shrinkA": 0, "shrinkB": 0},
+            ).set_in_layout(False)  # fmt: skip
+
+
+def _hidden(box: Sequence[float], taken: Sequence[Sequence[float]], frame: Sequence[float]) -> float:
+    """Area of a box (left, bottom, right, top) that covers others or lies outside a frame."""
+    outside = (box[2] - box[0]) * (box[3] - box[1]) - _common(box, frame)
+    return round(outside + sum(_common(box, other) for other in taken), 3)
+
+
+def _common(one: Sequence[float], other: Sequence[float]) -> float:
+    """Area that two boxes share."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(width, 0.0) * max(height, 0.0)
 
 
 def _harm(row: Row) -> Figure | None:

@@ -136,8 +136,3 @@ def percent(figure: Figure | None) -> str:
     if figure is None:
         return "–"
     return f"{100 * figure.value:.1f}{few_mark(figure)} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
-
-
-def cell(text: str) -> str:
-    """Text for a cell of a Markdown table."""
-    return plain(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -44,6 +44,11 @@ def plain(text: str, longest: int = 200) -> str:
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
+def cell(text: str) -> str:
+    """Text for a cell of a Markdown table."""
+    return plain(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
 def legible(text: str, longest: int = LONGEST) -> str:
     """The text for a script that shows it as text: as `visible` has it, but without markup, and not said to be cut."""
     return _UNSEEN.sub(lambda match: f"[U+{ord(match.group()):04X}]", text.replace("\r\n", "\n")[:longest])

@@ -16,6 +16,7 @@ from holisafe.errors import HoliSafeError, RunError
 from holisafe.metrics import Comparison, Figure, asr_name, compare, figures, holm, share_figure, summarise
 from holisafe.records import Run
 from holisafe.report import Plot, write_csv, write_figure
+from holisafe.report.text import cell
 from holisafe.study._run import Measured
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination
 
@@ -221,7 +222,7 @@ def _page(records: Mapping[str, Sequence[Mapping[str, Any]]], run: Run, judge: s
         lines += [f"## {model}", "", *_table(rows), ""]
         if any(row.get("under_attack") for row in rows):
             lines += [f"### {model} under attack", "", _ATTACKED, "", *_attack_table(rows), ""]
-        missing = [f"- {row['method']}: {row['why_not']}" for row in rows if row["why_not"]]
+        missing = [f"- {cell(row['method'])}: {row['why_not']}" for row in rows if row["why_not"]]
         lines += ["Not measured:", "", *missing, ""] if missing else []
     return "\n".join(lines) + "\n"
 
@@ -244,11 +245,11 @@ _ATTACKED = (
 
 def _attack_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     attacks = list(dict.fromkeys(name for row in rows for name in row.get("under_attack") or {}))
-    lines = ["| method | " + " | ".join(attacks) + " |", "|---|" + "--:|" * len(attacks)]
+    lines = ["| method | " + " | ".join(map(cell, attacks)) + " |", "|---|" + "--:|" * len(attacks)]
     for row in rows:
         if not row["why_not"]:
             cells = (_attack_cell(row["under_attack"].get(name)) for name in attacks)
-            lines.append(f"| {row['method']} | " + " | ".join(cells) + " |")
+            lines.append(f"| {cell(row['method'])} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -278,7 +279,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         cells += [f"{cost[name]:.1f}" if name in cost else "1.0" if name == "generations" else "–"
                   for name in ("generations", "passes")]  # fmt: skip
         cells.append(f"{row['learned']:,}")
-        lines.append(f"| {row['method']} | " + " | ".join(cells) + " |")
+        lines.append(f"| {cell(row['method'])} | " + " | ".join(cells) + " |")
     return lines
 
 
