@@ -110,7 +110,7 @@ def workers(work: Path, options: Any) -> dict[str, Any]:
     """Images per second of two Ray workers over one, in interleaved pairs within one Ray session."""
     import ray
 
-    shards = draw_shards(work / "shards", 480, per_shard=24, size=(1280, 960))
+    shards = draw_shards(work / "shards", WORKER_IMAGES, per_shard=24, size=(1280, 960), grain=32)
     ray.init(num_cpus=2 + on_ray.SPARE, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     rates: dict[int, list[float]] = {1: [], 2: []}
     try:
@@ -125,14 +125,14 @@ def workers(work: Path, options: Any) -> dict[str, Any]:
                     row_schema(LABELS, key=True),
                     workers=count,
                 )  # type: ignore[arg-type]
-                assert len(rows_of(out)) == 480
+                assert len(rows_of(out)) == WORKER_IMAGES
                 rates[count].append(_rate(log))
                 print(pair, count, rates[count][-1], file=sys.stderr, flush=True)
     finally:
         ray.shutdown()
     ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
     return {
-        "images": 480,
+        "images": WORKER_IMAGES,
         "pixels": [1280, 960],
         "pairs": options.pairs,
         "images_per_s_one": [round(each, 1) for each in rates[1]],
@@ -142,6 +142,9 @@ def workers(work: Path, options: Any) -> dict[str, Any]:
         "load_average": [round(each, 1) for each in os.getloadavg()],
         "cores": os.cpu_count(),
     }
+
+
+WORKER_IMAGES = 1200
 
 
 def _rate(log: Path) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import Image, ImageChops
 
 from holisafe.errors import ImageError
 from holisafe.images import open_identified
@@ -72,25 +72,28 @@ def rows_in(out: Path) -> int:
     return len(rows_of(out)) if out.is_dir() else 0
 
 
-def draw_shards(folder: Path, images: int, per_shard: int, size: tuple[int, int] = (24, 24)) -> Path:
-    """Tar shards of drawn images, all different, in img2dataset's layout."""
+def draw_shards(folder: Path, images: int, per_shard: int, size: tuple[int, int] = (24, 24), grain: int = 0) -> Path:
+    """Tar shards of drawn images, all different, in img2dataset's layout; of photographs' detail with a `grain`."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for first in range(0, images, per_shard):
         with tarfile.open(folder / f"{first // per_shard:05}.tar", "w") as archive:
             for number in range(first, min(images, first + per_shard)):
-                _add(archive, f"{number:09}.jpg", drawn(number, size, rng))
+                _add(archive, f"{number:09}.jpg", drawn(number, size, rng, grain))
                 _add(archive, f"{number:09}.txt", f"drawing {number}".encode())
                 archive.members.clear()  # it remembers all it wrote
     return folder
 
 
-def drawn(number: int, size: tuple[int, int], rng: Any) -> bytes:
-    """A JPEG of coloured patches; another one for each number."""
+def drawn(number: int, size: tuple[int, int], rng: Any, grain: int = 0) -> bytes:
+    """A JPEG of coloured patches, with noise of so many levels; another one for each number."""
     coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     coarse[0, 0] = (number % 256, number // 256 % 256, number // 65536)
+    image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+    if grain:
+        image = ImageChops.add(image, Image.fromarray(rng.integers(0, grain, (*size[::-1], 3), dtype=np.uint8)))
     file = io.BytesIO()
-    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", quality=92)
+    image.save(file, "JPEG", quality=92)
     return file.getvalue()
 
 

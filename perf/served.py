@@ -68,22 +68,30 @@ TRANSFORMERS = "import holisafe.models.pocket._vision; from transformers.cli.tra
 @contextmanager
 def transformers_server(threads: int, folder: Path) -> Iterator[Process]:
     """`transformers serve` with a checkpoint of Pocket, whose image tower it is told of."""
+    words = [sys.executable, "-c", TRANSFORMERS, "serve", str(folder), "--device", "cpu", "--dtype", "float32"]
+    environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    with command("transformers serve", [*words, "--log-level", "error"], environment) as process:
+        yield process
+
+
+@contextmanager
+def command(name: str, words: list[str], environment: dict[str, str]) -> Iterator[Process]:
+    """A server that a command starts, to which a port of loopback is added; yields once it is healthy."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [sys.executable, "-c", TRANSFORMERS, "serve", str(folder), "--device", "cpu", "--dtype", "float32"]
-    words += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
-    with _started(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+    words = [*words, "--host", "127.0.0.1", "--port", str(port)]
+    options = {"env": {**os.environ, **environment}, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with _started(words, **options) as child:
         url = f"http://127.0.0.1:{port}"
         while True:
             if child.poll() is not None:
-                raise SystemExit("transformers serve ended; try it by hand: " + " ".join(words))
+                raise SystemExit("the server ended; try it by hand: " + " ".join(words))
             with suppress(httpx.HTTPError):
                 if httpx.get(f"{url}/health", timeout=5, trust_env=False).status_code == 200:
                     break
             time.sleep(0.5)
-        yield Process({"transformers serve": url}, psutil.Process(child.pid))
+        yield Process({name: url}, psutil.Process(child.pid))
 
 
 @contextmanager

@@ -5,44 +5,38 @@
 
 Safe Pocket, greedy, float32, on HoliSafe-Open. The answers are two runs of `holisafe bench`; the same tokens are the
 same text, ended for the same reason (vLLM counts the end token, we do not). Latencies are those of streamed answers
-about a picture of their own, asked in turn: by vLLM, by vLLM behind `holisafe serve --upstream`, and by `holisafe serve
-pocket-safe` (the engine `transformers`). Ratios are medians over such rounds, with the 25th and 75th percentile. Writes
-docs/results/vllm.json and .md.
+about a picture of their own, one at a time and in turn: by vLLM, by vLLM behind `holisafe serve --upstream` with the
+policy score and with block, and by `holisafe serve pocket-safe` (the engine `transformers`). Ratios are medians over
+such rounds, with the 25th and 75th percentile. Writes docs/results/vllm.json and .md.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
-import io
 import json
 import os
 import statistics
+import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import torch
-from PIL import Image
 
 import holisafe
 from holisafe.bench import VllmOptions, measure
 from holisafe.bench._vllm_server import vllm_server
-from holisafe.datasets import load as load_data
 from holisafe.metrics.calibration import share_figure
-from holisafe.models import Engine
-from holisafe.serve import EngineBackend, ImageGuard, ProxyBackend, Settings, Upstream, application, make_server
 from paired import machine
+from served import command, question
 
 MODEL = "pocket-safe"
 RESULTS = Path(__file__).parents[1] / "docs/results"
-WAYS = ("vLLM", "guard in front of vLLM", "holisafe serve")
+WAYS = ("vLLM", "guard in front of vLLM, observing", "the same, blocking", "holisafe serve")
 AIM_SAME, AIM_PROXY = 0.95, 1.15
 
 
@@ -112,52 +106,26 @@ def _answers(address: str, work: Path, options: argparse.Namespace) -> dict[str,
 
 def _latencies(stack: ExitStack, address: str, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds to the first piece and to the end of streamed answers, asked in turn."""
-    settings = Settings()
-    front = holisafe.load(MODEL, guard="own")
-    behind = Upstream(address, api_key=options.key)
-    proxy = stack.enter_context(serving(ProxyBackend(behind, ImageGuard(front.model, front.processor)), settings))
-    engine = stack.enter_context(Engine(front.model, front.processor, window=0.01))
-    own = stack.enter_context(serving(EngineBackend(engine, MODEL), settings))
-    urls = dict(zip(WAYS, (address, f"{proxy}/v1", f"{own}/v1"), strict=True))
-    questions = [sample.query for sample in load_data("open", "test")[: options.pairs]]
+    front = ["--upstream", address, "--guard", MODEL]
+    commands = ([*front, "--policy", "score"], [*front, "--policy", "block"], [MODEL])
+    urls = {WAYS[0]: address}
+    for way, arguments in zip(WAYS[1:], commands, strict=True):
+        words = [sys.executable, "-m", "holisafe", "serve", *arguments]
+        process = stack.enter_context(command(way, words, {"HOLISAFE_UPSTREAM_KEY": options.key}))
+        urls[way] = f"{process.urls[way]}/v1"
     taken: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     with httpx.Client(timeout=600, trust_env=False, headers={"Authorization": f"Bearer {options.key}"}) as client:
         for number in range(-2, options.pairs):
-            question = questions[number % len(questions)]
             for turn in range(len(WAYS)):
                 way = WAYS[(number + turn) % len(WAYS)]
-                body = _body(question, 10 * (number + 2) + turn, options.tokens)
+                body = question([number + 2, turn], options.tokens, MODEL, temperature=0, stream=True)
                 seconds = _seconds(client, f"{urls[way]}/chat/completions", body)
                 if number >= 0:
                     taken[way].append(seconds)
     return {
         "milliseconds": {way: _times(found) for way, found in taken.items()},
-        "proxy_over_vllm": _ratio(taken[WAYS[1]], taken[WAYS[0]]),
-        "holisafe_over_vllm": _ratio(taken[WAYS[2]], taken[WAYS[0]]),
+        "over_vllm": {way: _ratio(taken[way], taken[WAYS[0]]) for way in WAYS[1:]},
     }
-
-
-@contextmanager
-def serving(backend: Any, settings: Settings) -> Iterator[str]:
-    """Serve until the block ends; yields the address."""
-    server = make_server(application(backend, settings), "127.0.0.1", 0)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-
-
-def _body(question: str, seed: int, tokens: int) -> dict[str, Any]:
-    pixels = np.random.default_rng(seed).integers(0, 255, (192, 192, 3), dtype=np.uint8)
-    encoded = io.BytesIO()
-    Image.fromarray(pixels).save(encoded, "JPEG")
-    url = "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
-    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": question}]
-    messages = [{"role": "user", "content": content}]
-    return {"model": MODEL, "messages": messages, "max_tokens": tokens, "temperature": 0, "stream": True}
 
 
 def _seconds(client: httpx.Client, url: str, body: dict[str, Any]) -> tuple[float, float]:
@@ -190,7 +158,11 @@ def _ratio(over: list[tuple[float, float]], under: list[tuple[float, float]]) ->
 def _page(result: dict[str, Any]) -> str:
     answers, latency, about = result["answers"], result["latency"], result["machine"]
     share, low, high = (answers["share"][name] for name in ("value", "low", "high"))
-    proxy, own = latency["proxy_over_vllm"], latency["holisafe_over_vllm"]
+    ratios = "\n".join(
+        f"| {way} | {_spread(found['first'])}{f', aim {AIM_PROXY:.2f}' if way == WAYS[1] else ''} | "
+        f"{_spread(found['whole'])} |"
+        for way, found in latency["over_vllm"].items()
+    )
     rows = "\n".join(
         f"| {way} | {found['first']:.0f} | {found['whole']:.0f} |" for way, found in latency["milliseconds"].items()
     )
@@ -202,7 +174,7 @@ def _page(result: dict[str, Any]) -> str:
     return f"""# vLLM beside the engine transformers
 
 `perf/vllm_answers.py` wrote this page: Safe Pocket in float32, greedy, at most {result["tokens"]} tokens, on
-{about["processor"]}. The machine had other work, so only ratios of requests that were asked in turn mean something.
+{about["processor"]}. Each server is a process of its own; all share {os.cpu_count()} cores.
 
 **The same tokens** in {answers["same"]} of {result["samples"]} answers of HoliSafe-Open: {share:.1%} (95 % interval
 {low:.1%} to {high:.1%}; aim {AIM_SAME:.0%}). {answers["errors"]} ended in an error. They differ in:{table or " none."}
@@ -211,10 +183,9 @@ def _page(result: dict[str, Any]) -> str:
 |---|---:|---:|
 {rows}
 
-| time, median ratio (quartiles) | first piece | whole answer |
+| time over that of {WAYS[0]}, median ratio (quartiles) | first piece | whole answer |
 |---|---:|---:|
-| {WAYS[1]} / {WAYS[0]} | {_spread(proxy["first"])}, aim {AIM_PROXY:.2f} | {_spread(proxy["whole"])} |
-| {WAYS[2]} / {WAYS[0]} | {_spread(own["first"])} | {_spread(own["whole"])} |
+{ratios}
 """
 
 

@@ -88,6 +88,36 @@ def test_block_never_reaches_the_server_behind(stream: bool) -> None:
         assert behind.requests == []
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_where_no_flag_holds_an_answer_back_the_server_behind_answers_while_the_guard_judges(stream: bool) -> None:
+    asked, seen = threading.Event(), []
+
+    def behaviour(exchange: Exchange) -> None:
+        asked.set()
+        streamed(exchange) if stream else exchange.send(completion())
+
+    images = guard()
+    classify = images._classify
+
+    def slow(pictures: Any) -> Any:
+        seen.append(asked.wait(30))
+        return classify(pictures)
+
+    images._classify = slow
+    with proxied(behaviour, images=images) as (site, _):
+        reply = ask(site, messages=shown(UNSAFE), moderation=SCORE, stream=stream)
+        assert reply.status_code == 200 and "Yes" in reply.text and '"flagged":true' in reply.text.replace(" ", "")
+    assert seen == [True]
+
+
+def test_an_image_that_cannot_be_decoded_never_reaches_the_server_behind() -> None:
+    with proxied() as (site, behind):
+        for stream in (False, True):
+            reply = ask(site, messages=shown(SAFE, png(7)[:-60]), moderation=SCORE, stream=stream)
+            assert reply.status_code == 400
+        assert behind.requests == []
+
+
 def test_a_stream_is_passed_on_piece_by_piece() -> None:
     with proxied(streamed) as (site, behind):
         chunks = list(

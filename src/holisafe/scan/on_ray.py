@@ -118,11 +118,11 @@ def scan_on_ray(
         _configure(ray, folder)
         try:
             warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
-            ray.data.read_datasource(_source(tasks)).map_batches(
+            ray.data.read_datasource(_source(tasks), override_num_blocks=_groups(len(tasks))).map_batches(
                 TableScanner,
                 fn_constructor_args=(scanner, schema, str((folder / NOTES).absolute())),
                 batch_format="pyarrow",
-                batch_size=256,
+                batch_size=None,  # a block, so that memory does not grow with the images' size
                 compute=ray.data.ActorPoolStrategy(size=count),
                 num_cpus=1,
                 num_gpus=gpus or None,
@@ -244,7 +244,7 @@ def _source(units: Sequence[Unit]) -> Any:
     from ray.data import Datasource, ReadTask
     from ray.data.block import BlockMetadata
 
-    each = -(-len(units) // MOST_TASKS)
+    each = -(-len(units) // _groups(len(units)))
     groups = [units[start : start + each] for start in range(0, len(units), each)]
 
     class Pictures(Datasource):  # type: ignore[misc]
@@ -265,6 +265,11 @@ def _source(units: Sequence[Unit]) -> Any:
             ]
 
     return Pictures()
+
+
+def _groups(units: int) -> int:
+    """Read tasks of a job; Ray would cut the blocks of fewer than it likes into small ones, for which workers wait."""
+    return -(-units // -(-units // MOST_TASKS))
 
 
 def _tables(units: Sequence[Unit]) -> Iterator[pa.Table]:

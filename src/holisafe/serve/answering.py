@@ -129,6 +129,7 @@ class Wish:
 
     def applied(self, ask: Ask, service: Service) -> Ask:
         """The request with what is to be done with its answer."""
+        ask = replace(ask, ahead=self.mode is Mode.SCORE)
         if self.output is None or not service.backend.judges_output:
             return ask
         return replace(ask, output=self.output.value, output_every=service.settings.output_every)

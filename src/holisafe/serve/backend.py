@@ -1,7 +1,8 @@
 """What answers behind the router: this process's model, or another server.
 
 A backend yields the verdict first. It does nothing more until it is asked for the next event, so a caller that stops
-after the verdict has asked the model for nothing.
+after the verdict has asked the model for nothing. Only a request that says `ahead` may begin
+while the guard judges.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Ask:
         stream: Whether the answer is wanted as it is generated.
         output: What a flag on the answer leads to ("score" or "block"); None for no verdict on it.
         output_every: Tokens between two checks of the answer.
+        ahead: Whether another server may be asked while the guard judges, since no flag holds the answer back.
         more: Further fields that a server behind may read, by OpenAI's names.
     """
 
@@ -80,6 +82,7 @@ class Ask:
     stream: bool = False
     output: str | None = None
     output_every: int = CHECK_EVERY
+    ahead: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @property

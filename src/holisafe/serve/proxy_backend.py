@@ -1,7 +1,8 @@
 """Another server's model, with a guard in front of it.
 
-The guard judges the images, and the request too where an engine gives hidden states. The server behind is sent the
-request only when the next event is asked for, and of images the bytes that were judged, never an address.
+The guard judges the images, and the request too where an engine gives hidden states. The server behind is sent of
+images the bytes that are judged, never an address. Where a flag would hold the answer back it is asked once the verdict
+is known, else while the guard judges, as soon as the images are known to be images.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import base64
 import io
 import json
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from holisafe.errors import GuardError, ImageError
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 
 MODELS_FOR = 60.0
 """Seconds for which the list of models of the server behind is kept."""
+
+AHEAD = 16
+"""Events of an answer that are kept while the guard still judges."""
+
+_RUNNING: set[asyncio.Task[None]] = set()
+"""Tasks that may outlive the request they belong to, until their connection is closed; the loop alone forgets them."""
 
 
 class ProxyBackend:
@@ -87,14 +94,22 @@ class ProxyBackend:
 
     async def answer(self, ask: Ask, model: str) -> AsyncGenerator[Event]:
         """The verdict, then what the server behind answers."""
+        answered = self._answered(ask, model)
+        async with _running(answered) if ask.ahead else aclosing(answered) as events:
+            yield await self._judged(ask)
+            async for event in events:
+                yield event
+
+    async def _judged(self, ask: Ask) -> Judged:
         try:
-            verdict = await self.judge(ask.messages)
+            return Judged(await self.judge(ask.messages))
         except ApiError as error:
             if error.code != "guard_unavailable":
                 raise
-            yield Judged(None)
-        else:
-            yield Judged(verdict)
+            return Judged(None)
+
+    async def _answered(self, ask: Ask, model: str) -> AsyncGenerator[Event]:
+        """What the server behind answers."""
         body = await asyncio.to_thread(_body, ask, model)
         if ask.stream:
             async with aclosing(self._upstream.stream(body, model)) as events:
@@ -112,12 +127,46 @@ class ProxyBackend:
         await self._upstream.close()
 
 
+@asynccontextmanager
+async def _running(events: AsyncGenerator[Event]) -> AsyncIterator[AsyncGenerator[Event]]:
+    """Events of a generator that runs from now on, in a task of its own, which ends with the block."""
+    kept: asyncio.Queue[Event | Exception | None] = asyncio.Queue(AHEAD)
+
+    async def run() -> None:
+        end: Exception | None = None
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    await kept.put(event)
+        except Exception as error:
+            end = error
+        await kept.put(end)
+
+    async def read() -> AsyncGenerator[Event]:
+        while (event := await kept.get()) is not None:
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+    task = asyncio.create_task(run())
+    _RUNNING.add(task)
+    task.add_done_callback(_RUNNING.discard)
+    try:
+        async with aclosing(read()) as found:
+            yield found
+    finally:
+        task.cancel()
+        await asyncio.wait([task])  # which, unlike gather, does not cancel it again while it closes its connection
+
+
 def _body(ask: Ask, model: str) -> bytes:
     """The request as the server behind gets it.
 
     Raises:
-        ApiError: It holds numbers that JSON cannot.
+        ApiError: It holds numbers that JSON cannot, or an image that cannot be decoded and was not judged yet.
     """
+    if ask.ahead:
+        _check_decoded(ask.images)
     fields: dict[str, Any] = {
         **ask.more,
         "model": model,
@@ -135,6 +184,15 @@ def _body(ask: Ask, model: str) -> bytes:
         return json.dumps({key: value for key, value in fields.items() if value is not None}, allow_nan=False).encode()
     except ValueError:
         raise ApiError(400, "the request holds a number that is none in JSON", code="invalid_value") from None
+
+
+def _check_decoded(images: Sequence[ImageRef]) -> None:
+    """Keep images that are damaged from the server behind."""
+    try:
+        for image in images:
+            open_image(image)
+    except ImageError:
+        raise damaged_image() from None
 
 
 def message_as_sent(message: ChatMessage) -> Mapping[str, Any]:
