@@ -86,7 +86,7 @@ def _kept(path: Path, make: Any) -> Any:
 def _taught(args: argparse.Namespace) -> list[LabelledAnswer]:
     folder = args.runs / f"{TEACHER}-train"
     run = read_run(folder) if is_run(folder) else measure(
-        TEACHER, data="open", split="train", limit=args.train, max_tokens=TOKENS, out=folder
+        TEACHER, data="open", split="train", limit=args.train, max_new_tokens=TOKENS, out=folder
     )  # fmt: skip
     return labelled_answers([run], JUDGE)
 
