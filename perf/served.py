@@ -134,6 +134,9 @@ def _serve(threads: int, names: list[str]) -> None:
     """Serve until standard input is closed."""
     import torch
 
+    from holisafe.serve import share_memory
+
+    share_memory()
     torch.set_num_threads(threads)
     with ExitStack() as stack:
         print(json.dumps(_servers(stack, names)), flush=True)

@@ -135,7 +135,7 @@ def serve(
     import asyncio
 
     from holisafe.errors import RunError
-    from holisafe.serve import KeyRing, Limits, ReviewSample, Settings, check_bind, read_keys
+    from holisafe.serve import KeyRing, Limits, ReviewSample, Settings, check_bind, read_keys, share_memory
     from holisafe.serve import new_key as make_key
     from holisafe.serve.playground import check_compare
 
@@ -144,6 +144,7 @@ def serve(
         typer.echo(f"the key, shown once: {key}", err=True)
         typer.echo(json.dumps(asdict(entry)))
         return
+    share_memory()
     if (model is None) == (upstream is None):
         raise RunError("name a model, as in `holisafe serve pocket-safe`, or --upstream URL with --guard; one of them")
     if upstream is not None and guard is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from holisafe.serve.proxy_backend import ProxyBackend
     from holisafe.serve.review import ReviewSample
     from holisafe.serve.routes import router
-    from holisafe.serve.server import check_bind, make_server
+    from holisafe.serve.server import check_bind, make_server, share_memory
     from holisafe.serve.settings import Limits, Mode, Settings
     from holisafe.serve.states import HiddenStates, PoolingStates, RequestGuard
     from holisafe.serve.upstream import Upstream
@@ -42,7 +42,7 @@ _LATE = {
     "Metrics": "metrics",
     "ReviewSample": "review",
     "router": "routes",
-    **dict.fromkeys(("check_bind", "make_server"), "server"),
+    **dict.fromkeys(("check_bind", "make_server", "share_memory"), "server"),
     **dict.fromkeys(("Limits", "Mode", "Settings"), "settings"),
     **dict.fromkeys(("HiddenStates", "PoolingStates", "RequestGuard"), "states"),
 }
@@ -78,6 +78,7 @@ __all__ = [
     "new_key",
     "read_keys",
     "router",
+    "share_memory",
 ]
 
 __getattr__, __dir__ = lazy(__name__, {name: f"holisafe.serve.{module}" for name, module in _LATE.items()})
