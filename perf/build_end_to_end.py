@@ -6,8 +6,9 @@
 The pictures are drawn from icons of the package mkdocs-material (`perf/data/build_pictures.toml`), harmless all of
 them; what a symbol stands for is its label. Requests and answers come from the templates, so that nothing is asked of a
 hosted model. Safe Pocket's guard is compared with the labels, and pictures of HoliSafe-Open are left out. Pocket is
-then tuned by LoRA on the split `train`, and answers HoliSafe-Open's test split and the data's own test split before and
-after. Steps that are done are read back. Differences are paired, intervals 95 %, allowing for shared pictures.
+then tuned by LoRA on the split `train`, with as many harmless samples as unsafe ones, and answers HoliSafe-Open's test
+split and the data's own test split before and after. Steps that are done are read back. Differences are paired,
+intervals 95 %, allowing for shared pictures.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def main() -> None:
     recipe = [
         "--max-steps", args.max_steps, "--save-steps", "10", "--batch-size", "4", "--gradient-accumulation-steps", "1",
         "--lora-r", "16", "--learning-rate", "language=2e-4", "--learning-rate", "projector=2e-4", "--learning-rate",
-        "vision=off", "--precision", "float32", "--device", "cpu",
+        "vision=off", "--precision", "float32", "--device", "cpu", "--safe-weight", "4",
     ]  # fmt: skip
     measured = []
     if not args.build_only:

@@ -39,7 +39,8 @@ def test_a_default_in_words_has_one_pair_of_brackets() -> None:
 def test_the_defaults_of_tune_are_those_of_its_settings() -> None:
     told, config = " ".join(text("tune").split()), TuneConfig()
     for name in ("num_train_epochs", "batch_size", "gradient_accumulation_steps", "learning_rate", "warmup_ratio",
-                 "lora_r", "lora_alpha", "precision", "seed", "method", "general_share"):  # fmt: skip
+                 "lora_r", "lora_alpha", "precision", "seed", "method", "general_share",
+                 "safe_weight"):  # fmt: skip
         found = re.search(rf"--{name.replace('_', '-')} .*?\[default: ([^\]]*)\]", told)
         assert found is not None, name
         expected = getattr(config, name)

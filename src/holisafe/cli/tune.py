@@ -51,6 +51,13 @@ def tune(
     general_share: Annotated[
         float | None, typer.Option(help="Share of general data among all samples, in [0, 1).", show_default="0")
     ] = None,
+    safe_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Harmless samples for one of each unsafe combination; more if the model refuses too much.",
+            show_default="1",
+        ),
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(help="Name of a shipped recipe, or a JSON file. Options override it.", show_default="none"),
@@ -251,6 +258,7 @@ def tune(
         "gradient_checkpointing": gradient_checkpointing,
         "seed": seed,
         "general_share": general_share,
+        "safe_weight": safe_weight,
     }
     if scores is not None:
         method_args = [*(method_args or []), f"scores={json.dumps(scores)}"]
