@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from holisafe.guard import Decision
 from holisafe.records import AnswerVerdict, GuardVerdict, ImageRef
@@ -36,6 +36,8 @@ from holisafe.serve.review import ReviewSample
 from holisafe.serve.schema import ModerationWish
 from holisafe.serve.settings import Mode, Settings
 from holisafe.serve.tracing import guard_span
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,26 @@ class Service:
         """A verdict without an answer, counted; `facts` is what the log says of the request."""
         began = time.perf_counter()
         with guard_span():
-            verdict = await self.backend.judge(messages)
+            verdict = await self.counted(self.backend.judge(messages))
         self.metrics.guard_seconds.observe(time.perf_counter() - began)
         found = decision(verdict, self.settings.decide_by)
         action = "observe" if found.flagged else "pass"
         self.metrics.judged(verdict, found, action)
         self.sample(facts, verdict, images_of(messages), action, Mode.SCORE)
         return verdict
+
+    async def counted(self, verdict: Awaitable[T]) -> T:
+        """What the guard says, counted where it cannot judge.
+
+        Raises:
+            ApiError: There is no verdict.
+        """
+        try:
+            return await verdict
+        except ApiError as error:
+            if error.code == guard_unavailable().code:
+                self.metrics.unjudged.inc()
+            raise
 
     def sample(
         self, facts: dict[str, Any], verdict: GuardVerdict, images: Sequence[ImageRef], action: str, mode: Mode
@@ -178,7 +193,7 @@ class Answering:
         events = service.backend.answer(wish.applied(ask, service), model)
         try:
             with guard_span():
-                judged = await anext(events)
+                judged = await service.counted(anext(events))
             if not isinstance(judged, Judged):
                 raise guard_unavailable()
             service.metrics.guard_seconds.observe(time.perf_counter() - began)
