@@ -63,14 +63,19 @@ class Service:
             raise not_found(named)
         return named
 
-    async def check_guard(self, named: str | None) -> None:
-        """Refuse a name that is not the guard's.
+    async def check_guard(self, named: str | None, field: str) -> None:
+        """Refuse a name that is not the guard's, in a field of the request.
 
         Raises:
             ApiError: It is another.
         """
         if named is not None and named != MODEL and named not in await self.backend.models():
-            raise not_found(named)
+            raise ApiError(
+                404,
+                f"the guard {named[:80]!r} is not served here; its name is {MODEL!r}",
+                param=field,
+                code="model_not_found",
+            )
 
     async def judge(self, messages: Sequence[ChatMessage], facts: dict[str, Any]) -> GuardVerdict:
         """A verdict without an answer, counted; `facts` is what the log says of the request."""
@@ -129,7 +134,7 @@ class Wish:
         settings = service.settings
         if field is None:
             return cls(settings.policy, output=settings.output_policy)
-        await service.check_guard(field.model)
+        await service.check_guard(field.model, "moderation.model")
         policy = field.policy
         of_output = None if policy is None or policy.output is None else policy.output.mode
         if of_output is Mode.BLOCK and not service.backend.judges_output:

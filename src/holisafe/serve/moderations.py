@@ -30,7 +30,7 @@ async def moderations(request: Request, service: Service) -> Response:
         ApiError: One cannot be judged.
     """
     body = await read_body(request, ModerationsBody, service.settings.limits)
-    await service.check_guard(body.model)
+    await service.check_guard(body.model, "model")
     return await until_gone(request, _moderated(body, service, facts_of(request)))
 
 
