@@ -38,6 +38,15 @@ def test_check_asks_the_server_behind_what_it_serves() -> None:
     assert code == 2 and "cannot be reached" in told
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["--upstream", "http://127.0.0.1:9/v1", "--guard", "pocket-safe"], ["pocket-safe", "--ui", "--compare", "none"]],
+)
+def test_what_cannot_be_served_leaves_no_folder_for_review(tmp_path: Path, words: list[str]) -> None:
+    code, told = invoke(*words, "--check", "--review-dir", str(tmp_path / "sample"))
+    assert code == 2 and not (tmp_path / "sample").exists(), told
+
+
 def test_an_engine_that_gives_no_hidden_states_is_refused_at_the_start() -> None:
     with serve() as behind:  # it answers chats, and has no embeddings
         words = ("--upstream", behind.url, "--guard", "pocket-safe", "--states", behind.url, "--check")
@@ -58,9 +67,10 @@ def test_an_engine_that_gives_no_hidden_states_is_refused_at_the_start() -> None
         (["pocket-safe", "--api-keys", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--new-key", "a b"], "letters"),
         (["pocket-safe", "--review-images"], "--review-dir"),
-        (["pocket-safe", "--review-dir", "sample", "--review-rate", "2"], "--review-rate"),
+        (["nowhere", "--review-dir", "sample", "--review-rate", "2"], "--review-rate"),
         (["pocket-safe", "--compare", "pocket"], "--ui"),
         (["pocket-safe", "--ui", "--compare", "pocket", "--policy", "block"], "--policy block"),
+        (["pocket-safe", "--ui", "--compare", "pocket", "--output-policy", "block"], "--output-policy block"),
     ],
 )
 def test_what_cannot_be_served_is_said_before_anything_is_loaded(words: list[str], why: str) -> None:

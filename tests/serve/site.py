@@ -150,7 +150,7 @@ def documented_session(url: str, picture: bytes, folder: Path) -> list[str]:
     found = re.search(r"```python\n(import base64.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     assert found
     written = found[1].replace("http://127.0.0.1:8000", url).replace('"photo.png"', repr(str(folder / "photo.png")))
-    written = written.replace("messages=[{", "max_tokens=6, messages=[{")
+    written = written.replace("max_tokens=64", "max_tokens=6")
     said = io.StringIO()
     with redirect_stdout(said):
         exec(compile(written, "docs/serving.md", "exec"), {})

@@ -37,6 +37,8 @@ def test_the_second_model_answers_what_the_first_refuses(page: Site) -> None:
     assert refused["choices"][0]["finish_reason"] == "content_filter"
     assert answered["choices"][0]["finish_reason"] == "length" and answered["image_safety"] == []
     assert answered["model"] == "base"
+    of_answers = {"model": "holisafe", "policy": {"output": {"mode": "block"}}}
+    assert page.post("/ui/compare", {**body, "moderation": of_answers}).status_code == 400
 
 
 def test_it_is_served_and_counted_nowhere_else(page: Site) -> None:

@@ -162,6 +162,31 @@ def test_bodies_that_are_no_request(small: Site, works: None, route: str, body: 
 
 
 @pytest.mark.parametrize(
+    ("route", "field", "value", "told"),
+    [
+        (
+            "/v1/chat/completions",
+            "messages",
+            [{"role": "user", "content": [{"type": "text"}]}],
+            "0.content.0.text: Field",
+        ),
+        ("/v1/chat/completions", "stop", ["x"] * 17, "stop: List should have at most 16"),
+        ("/v1/responses", "input", shown(SAFE), "input.0.content.0: Input tag 'image_url'"),
+        (
+            "/v1/moderations",
+            "input",
+            [{"type": "image_url", "image_url": "x"}],
+            "input.0.image_url: Input should be an",
+        ),
+        ("/v1/moderations", "model", "omni", "its name is 'holisafe'"),
+    ],
+)
+def test_the_error_names_the_field_that_is_wrong(small: Site, route: str, field: str, value: Any, told: str) -> None:
+    reply = small.post(route, {**ROUTES[route], field: value})
+    assert reply.status_code in (400, 404) and told in reply.json()["error"]["message"], reply.text
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         {"Content-Type": "text/plain"},

@@ -73,7 +73,9 @@ HASH = "a" * 64
         json.dumps({"name": "a b", "sha256": HASH}),
         json.dumps({"name": "a", "sha256": "short"}),
         json.dumps({"name": "a", "sha256": HASH, "per_minute": 0}),
+        json.dumps({"name": "a", "sha256": HASH, "per_minute": 10**400}),
         json.dumps({"name": "a", "sha256": HASH, "key": "secret"}),
+        "[" * 100_000,
         "\n".join([json.dumps({"name": "a", "sha256": HASH})] * 2),
     ],
 )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 
 from holisafe.crosswalks import OPENAI_MODERATION
 from holisafe.guard import DecideBy
+from holisafe.models import Engine
 from holisafe.records import GuardVerdict, ImageVerdict, RequestVerdict
+from holisafe.serve import ChatMessage, EngineBackend
+from holisafe.serve.errors import guard_unavailable
 from holisafe.serve.moderation import names_of_category, result
 from holisafe.taxonomy import Category, Combination, GuardLabel
-from serve.site import SAFE, UNSAFE, Site, data_url
+from serve.site import NAME, SAFE, UNSAFE, Site, data_url, guarded, running, wait_until
 
 
 def image(label: GuardLabel, probability: float = 0.9, threshold: float = 0.5) -> ImageVerdict:
@@ -23,6 +29,32 @@ def request(category: Category, unsafe: float) -> RequestVerdict:
     combinations = dict.fromkeys(Combination, unsafe / 4) | {Combination.SSS: 1 - unsafe}
     categories = {each: 0.7 if each is category else 0.05 for each in Category}
     return RequestVerdict(Combination.SSU, unsafe / 4, combinations, categories, 0.5)
+
+
+class HalfBroken(EngineBackend):
+    """Judges one text never, and another one endlessly."""
+
+    ended = False
+
+    async def judge(self, messages: Sequence[ChatMessage]) -> GuardVerdict:
+        if messages[0].text == "never":
+            raise guard_unavailable()
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            self.ended = True
+            raise
+        raise AssertionError
+
+
+def test_once_one_input_cannot_be_judged_the_others_are_given_up() -> None:
+    tiny = guarded()
+    with Engine(tiny.model, tiny.processor) as engine, running(HalfBroken(engine, NAME)) as site:
+        parts = [[{"type": "image_url", "image_url": {"url": data_url(SAFE)}}, {"type": "text", "text": "long"}]]
+        never = [[{"type": "image_url", "image_url": {"url": data_url(SAFE)}}, {"type": "text", "text": "never"}]]
+        assert site.post("/v1/moderations", {"input": parts + never}).status_code == 503
+        wait_until(lambda: site.backend.ended)
+        assert site.count("unjudged_total") == 1
 
 
 def test_every_one_of_the_thirteen_names_and_of_the_twenty_labels_is_there() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from endpoint import Behaviour, Endpoint, Exchange, completion, failure, serve
 from holisafe.errors import GuardError, RunError
-from holisafe.serve import ImageGuard, ProxyBackend, Settings, Upstream
+from holisafe.serve import ImageGuard, ProxyBackend, Settings, Upstream, router
 from serve.site import BLOCK, PICTURES, SAFE, SCORE, UNSAFE, Site, guarded, png, running, shown, wait_until
 
 
@@ -195,6 +195,8 @@ SECRET = "/srv/models/secret at 10.0.0.7: cannot identify image file <_io.BytesI
         (lambda e: e.send(json.dumps(completion("\ud800"))), 502, "upstream_error"),
         (lambda e: e.send("[" * 100_000), 502, "upstream_error"),
         (lambda e: e.send({"choices": []}), 502, "upstream_error"),
+        (lambda e: e.send('{"choices": [{"message": {}, "logprobs": NaN}]}'), 502, "upstream_error"),
+        (lambda e: e.send('{"choices": [{"message": {}, "logprobs": -1e999}]}'), 502, "upstream_error"),
         (lambda e: e.send({"choices": [{"message": "text"}]}), 502, "upstream_error"),
         (lambda e: e.reset(), 502, "upstream_unreachable"),
         (lambda e: e.hang(), 504, "upstream_timeout"),
@@ -226,6 +228,7 @@ def slow(exchange: Exchange) -> None:
         event_stream(piece("Yes"), "[]"),
         event_stream(piece("Yes"), '{"choices": [{"delta": {"content": "\\ud800"}}]}'),
         event_stream(piece("Yes"), {"choices": "text"}),
+        event_stream(piece("Yes"), '{"choices": [{"delta": {}, "logprobs": -1e999}]}'),
         event_stream(piece("Yes"), done=False),
         event_stream(piece("Yes")),
         slow,
@@ -239,6 +242,14 @@ def test_an_error_within_a_stream_ends_it_as_an_error(behaviour: Behaviour) -> N
             for chunk in stream:
                 said.append(chunk.choices[0].delta.content)
         assert "Yes" in said and "secret" not in str(told.value)
+        failed = 504 if behaviour is slow else 502
+        wait_until(lambda: site.count("request_failure_total", status=str(failed)) == 1)
+
+
+def test_a_count_of_tokens_that_cannot_be_is_not_believed() -> None:
+    usage = {"prompt_tokens": 10**400, "completion_tokens": True}
+    with proxied(lambda e: e.send({**completion(), "usage": usage})) as (site, _):
+        assert ask(site).json()["usage"] == {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 def test_an_answer_that_is_no_stream_where_one_was_asked_for_is_an_error() -> None:
@@ -327,6 +338,12 @@ def test_the_key_for_the_server_behind_stays_here(monkeypatch: pytest.MonkeyPatc
     with proxied(note, api_key="behind") as (site, _):
         site.client("mine").chat.completions.create(model="served", messages=shown(SAFE))
     assert seen == ["Bearer behind"]
+
+
+def test_a_policy_on_answers_that_are_not_judged_is_refused() -> None:
+    backend = ProxyBackend(Upstream("http://127.0.0.1:1/v1"), guard())
+    with pytest.raises(RunError, match="output_policy"):
+        router(backend, Settings(output_policy="block"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "file:///x", "ftp://host/v1"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import stat
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,24 @@ def test_a_sample_is_added_to_and_a_line_that_broke_off_is_ended(tmp_path: Path)
     sample.close()
     broken, line = (tmp_path / "review.jsonl").read_text("utf-8").splitlines()
     assert broken == '{"id": "br' and json.loads(line)["action"] == "pass"
+
+
+def test_a_record_that_a_full_disk_cuts_short_spoils_no_other(tmp_path: Path) -> None:
+    sample = ReviewSample(tmp_path, rate=1.0)
+    sample.metrics = metrics = Metrics()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        offered(sample)
+        sample._thread.submit(int).result()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    offered(sample)
+    sample.close()
+    cut, line = (tmp_path / "review.jsonl").read_text("utf-8").splitlines()
+    assert len(cut) == 100 and json.loads(line)["action"] == "pass"
+    for outcome in ("failed", "kept"):
+        assert metrics.registry.get_sample_value("holisafe:review_records_total", {"outcome": outcome}) == 1
 
 
 def test_a_disk_that_takes_nothing_ends_no_request(tmp_path: Path) -> None:

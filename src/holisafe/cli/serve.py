@@ -138,6 +138,7 @@ def serve(
     from holisafe.serve import KeyRing, Limits, ReviewSample, Settings, check_bind, read_keys, share_memory
     from holisafe.serve import new_key as make_key
     from holisafe.serve.playground import check_compare
+    from holisafe.serve.review import check_rate
 
     if new_key is not None:
         key, entry = make_key(new_key)
@@ -174,6 +175,8 @@ def serve(
         check_compare(settings)
     if review_images and review_dir is None:
         raise RunError("--review-images keeps images in the folder that --review-dir names; give it, too")
+    if review_dir is not None:
+        check_rate(review_rate)
     if model is not None:
         backend = _engine(model, guard, name, batch_size, device, dtype)
     else:
@@ -183,9 +186,14 @@ def serve(
         raise RunError(
             "--output-policy needs a MODEL whose guard has an output head; `holisafe guard train-output` adds one"
         )
-    review = None if review_dir is None else ReviewSample(review_dir, rate=review_rate, pictures=review_images)
     beside = None if compare is None else _compared(compare, batch_size, device, dtype)
-    _run(backend, settings, keys, review, beside, host, port, ui=ui, check=check)
+    served = asyncio.run(_served(backend)) if check else []
+    # the folder is made last: what cannot be served leaves none
+    review = None if review_dir is None else ReviewSample(review_dir, rate=review_rate, pictures=review_images)
+    if check:
+        typer.echo(f"would serve {', '.join(served)} on http://{host}:{port}/v1, policy {settings.policy}")
+        return
+    _run(backend, settings, keys, review, beside, host, port, ui=ui)
 
 
 def _engine(
@@ -262,20 +270,13 @@ def _run(
     port: int,
     *,
     ui: bool,
-    check: bool,
 ) -> None:
-    import asyncio
-
     from holisafe.serve import Metrics, application, make_server
     from holisafe.serve.logs import configure
     from holisafe.serve.tracing import configure as configure_tracing
 
     metrics = Metrics()
     app = application(backend, settings, keys=keys, metrics=metrics, review=review, ui=ui, compared=compared)
-    if check:
-        served = asyncio.run(_served(backend))
-        typer.echo(f"would serve {', '.join(served)} on http://{host}:{port}/v1, policy {settings.policy}")
-        return
     configure()
     configure_tracing()
     make_server(app, host, port, limits=settings.limits, metrics=metrics).run()

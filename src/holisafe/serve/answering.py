@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from holisafe.guard import Decision
 from holisafe.records import AnswerVerdict, GuardVerdict, ImageRef
@@ -37,6 +37,8 @@ from holisafe.serve.schema import ModerationWish
 from holisafe.serve.settings import Mode, Settings
 from holisafe.serve.tracing import guard_span
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Service:
@@ -61,26 +63,44 @@ class Service:
             raise not_found(named)
         return named
 
-    async def check_guard(self, named: str | None) -> None:
-        """Refuse a name that is not the guard's.
+    async def check_guard(self, named: str | None, field: str) -> None:
+        """Refuse a name that is not the guard's, in a field of the request.
 
         Raises:
             ApiError: It is another.
         """
         if named is not None and named != MODEL and named not in await self.backend.models():
-            raise not_found(named)
+            raise ApiError(
+                404,
+                f"the guard {named[:80]!r} is not served here; its name is {MODEL!r}",
+                param=field,
+                code="model_not_found",
+            )
 
     async def judge(self, messages: Sequence[ChatMessage], facts: dict[str, Any]) -> GuardVerdict:
         """A verdict without an answer, counted; `facts` is what the log says of the request."""
         began = time.perf_counter()
         with guard_span():
-            verdict = await self.backend.judge(messages)
+            verdict = await self.counted(self.backend.judge(messages))
         self.metrics.guard_seconds.observe(time.perf_counter() - began)
         found = decision(verdict, self.settings.decide_by)
         action = "observe" if found.flagged else "pass"
         self.metrics.judged(verdict, found, action)
         self.sample(facts, verdict, images_of(messages), action, Mode.SCORE)
         return verdict
+
+    async def counted(self, verdict: Awaitable[T]) -> T:
+        """What the guard says, counted where it cannot judge.
+
+        Raises:
+            ApiError: There is no verdict.
+        """
+        try:
+            return await verdict
+        except ApiError as error:
+            if error.code == guard_unavailable().code:
+                self.metrics.unjudged.inc()
+            raise
 
     def sample(
         self, facts: dict[str, Any], verdict: GuardVerdict, images: Sequence[ImageRef], action: str, mode: Mode
@@ -114,7 +134,7 @@ class Wish:
         settings = service.settings
         if field is None:
             return cls(settings.policy, output=settings.output_policy)
-        await service.check_guard(field.model)
+        await service.check_guard(field.model, "moderation.model")
         policy = field.policy
         of_output = None if policy is None or policy.output is None else policy.output.mode
         if of_output is Mode.BLOCK and not service.backend.judges_output:
@@ -178,7 +198,7 @@ class Answering:
         events = service.backend.answer(wish.applied(ask, service), model)
         try:
             with guard_span():
-                judged = await anext(events)
+                judged = await service.counted(anext(events))
             if not isinstance(judged, Judged):
                 raise guard_unavailable()
             service.metrics.guard_seconds.observe(time.perf_counter() - began)

@@ -194,11 +194,11 @@ class Door:
             )
 
     def _record(self, scope: Scope, facts: dict[str, Any], status: int, seconds: float) -> None:
-        route = _route(scope)
+        route, failed = _route(scope), facts.get("failed", status)
         if status in (CLIENT_GONE, 0) or "cancelled" in facts:
             self._metrics.cancelled.inc()
-        elif status >= 400:
-            self._metrics.failure.labels(str(status)).inc()
+        elif failed >= 400:
+            self._metrics.failure.labels(str(failed)).inc()
         self._metrics.latency.labels(route).observe(seconds)
         line = {"method": scope["method"][:10], "route": route, "status": status, "seconds": round(seconds, 4)}
         _LOG.info("request", extra={"facts": line | facts})

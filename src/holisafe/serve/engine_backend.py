@@ -101,7 +101,8 @@ class EngineBackend:
     def unguarded(cls, engine: Engine, name: str) -> EngineBackend:
         """A backend whose verdicts are empty, for a model that is only shown beside a guarded one."""
         backend = cls.__new__(cls)
-        backend._engine, backend._name, backend.judges_text = engine, name, False
+        backend._engine, backend._name = engine, name
+        backend.judges_text = backend.judges_output = False
         return backend
 
     async def close(self) -> None:

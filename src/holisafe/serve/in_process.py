@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
 
+import anyio
 import httpx
 from starlette.types import ASGIApp
 
@@ -93,7 +94,8 @@ class _Body(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         self._exchange.is_left.set()
         self._work.cancel()
-        await asyncio.gather(self._work, return_exceptions=True)
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([self._work])  # which, unlike gather, does not cancel it again
 
 
 def _scope(request: httpx.Request) -> dict[str, Any]:

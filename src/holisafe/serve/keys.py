@@ -17,6 +17,8 @@ from holisafe.errors import RunError
 from holisafe.serve.errors import ApiError
 
 PREFIX = "hs-"
+MOST = 10**6
+"""Requests a minute, or at once, that a key may be allowed."""
 _NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -42,8 +44,8 @@ class ApiKey:
         checks = (
             ("name", bool(_NAME.fullmatch(self.name)), "1 to 64 letters, digits, '.', '_' or '-'"),
             ("sha256", bool(_HASH.fullmatch(self.sha256)), "64 hexadecimal digits"),
-            ("per_minute", _is_count(self.per_minute), "an integer of at least 1"),
-            ("concurrency", _is_count(self.concurrency), "an integer of at least 1"),
+            ("per_minute", _is_count(self.per_minute), f"an integer from 1 to {MOST}"),
+            ("concurrency", _is_count(self.concurrency), f"an integer from 1 to {MOST}"),
         )
         for name, is_right, expected in checks:
             if not is_right:
@@ -91,17 +93,17 @@ def _key(line: str, where: str) -> ApiKey:
         return ApiKey(**fields)
     except RunError as error:
         raise RunError(f"{where}: {error}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise RunError(
             f"{where}: expected a JSON object with name and sha256, as `holisafe serve --new-key NAME` prints it"
         ) from error
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST
 
 
-ANONYMOUS = ApiKey("anonymous", "0" * 64, per_minute=10**6, concurrency=10**6)
+ANONYMOUS = ApiKey("anonymous", "0" * 64, per_minute=MOST, concurrency=MOST)
 """Stands for everybody where no key is asked for: the limits of the server hold alone."""
 
 

@@ -41,7 +41,10 @@ class Metrics:
             "holisafe:request_success", "Answers, by why they ended.", ["finished_reason"], registry=self.registry
         )
         self.failure = Counter(
-            "holisafe:request_failure", "Requests answered with an error.", ["status"], registry=self.registry
+            "holisafe:request_failure",
+            "Requests answered with an error, or with a stream that ends with one.",
+            ["status"],
+            registry=self.registry,
         )
         self.rejected = Counter(
             "holisafe:admission_rejections",

@@ -30,7 +30,7 @@ async def moderations(request: Request, service: Service) -> Response:
         ApiError: One cannot be judged.
     """
     body = await read_body(request, ModerationsBody, service.settings.limits)
-    await service.check_guard(body.model)
+    await service.check_guard(body.model, "model")
     return await until_gone(request, _moderated(body, service, facts_of(request)))
 
 
@@ -86,7 +86,12 @@ async def _verdicts(inputs: Sequence[_Parts], service: Service, facts: dict[str,
                 code="unsupported_value",
             )
         messages.append(user_message(read))
-    return list(await asyncio.gather(*(service.judge([message], facts) for message in messages)))
+    judging = [asyncio.ensure_future(service.judge([message], facts)) for message in messages]
+    try:
+        return list(await asyncio.gather(*judging))
+    finally:
+        for each in judging:  # once one cannot be judged, nobody waits for the others
+            each.cancel()
 
 
 async def litellm_guardrail(request: Request, service: Service) -> Response:

@@ -97,8 +97,9 @@ def check_compare(settings: Settings) -> None:
     Raises:
         RunError: They do.
     """
-    if settings.policy is Mode.BLOCK:
-        raise RunError("--compare shows answers of a model without a guard, which --policy block rules out; drop one")
+    if Mode.BLOCK in (settings.policy, settings.output_policy):
+        option = "--policy" if settings.policy is Mode.BLOCK else "--output-policy"
+        raise RunError(f"--compare shows answers of a model without a guard, which {option} block rules out; drop one")
 
 
 def explained(verdict: GuardVerdict, settings: Settings) -> dict[str, Any]:

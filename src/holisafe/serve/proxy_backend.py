@@ -12,8 +12,8 @@ import base64
 import io
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from holisafe.errors import GuardError, ImageError
@@ -24,6 +24,7 @@ from holisafe.serve.errors import ApiError, guard_unavailable
 from holisafe.serve.image_guard import ImageGuard
 from holisafe.serve.intake import damaged_image
 from holisafe.serve.metrics import Metrics
+from holisafe.serve.own_task import in_own_task
 from holisafe.serve.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -31,12 +32,6 @@ if TYPE_CHECKING:
 
 MODELS_FOR = 60.0
 """Seconds for which the list of models of the server behind is kept."""
-
-AHEAD = 16
-"""Events of an answer that are kept while the guard still judges."""
-
-_RUNNING: set[asyncio.Task[None]] = set()
-"""Tasks that may outlive the request they belong to, until their connection is closed; the loop alone forgets them."""
 
 
 class ProxyBackend:
@@ -94,9 +89,11 @@ class ProxyBackend:
 
     async def answer(self, ask: Ask, model: str) -> AsyncGenerator[Event]:
         """The verdict, then what the server behind answers."""
-        answered = self._answered(ask, model)
-        async with _running(answered) if ask.ahead else aclosing(answered) as events:
+        if not ask.ahead:
             yield await self._judged(ask)
+        async with in_own_task(self._answered(ask, model)) as events:
+            if ask.ahead:
+                yield await self._judged(ask)
             async for event in events:
                 yield event
 
@@ -125,38 +122,6 @@ class ProxyBackend:
         if self._requests is not None:
             await self._requests.close()
         await self._upstream.close()
-
-
-@asynccontextmanager
-async def _running(events: AsyncGenerator[Event]) -> AsyncIterator[AsyncGenerator[Event]]:
-    """Events of a generator that runs from now on, in a task of its own, which ends with the block."""
-    kept: asyncio.Queue[Event | Exception | None] = asyncio.Queue(AHEAD)
-
-    async def run() -> None:
-        end: Exception | None = None
-        try:
-            async with aclosing(events):
-                async for event in events:
-                    await kept.put(event)
-        except Exception as error:
-            end = error
-        await kept.put(end)
-
-    async def read() -> AsyncGenerator[Event]:
-        while (event := await kept.get()) is not None:
-            if isinstance(event, Exception):
-                raise event
-            yield event
-
-    task = asyncio.create_task(run())
-    _RUNNING.add(task)
-    task.add_done_callback(_RUNNING.discard)
-    try:
-        async with aclosing(read()) as found:
-            yield found
-    finally:
-        task.cancel()
-        await asyncio.wait([task])  # which, unlike gather, does not cancel it again while it closes its connection
 
 
 def _body(ask: Ask, model: str) -> bytes:

@@ -60,23 +60,38 @@ async def read_body(request: Request, kind: type[B], limits: Limits) -> B:
 
 def explained(error: ValidationError) -> ApiError:
     """The first thing that is wrong with a body, without its values."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    first = max(found, key=lambda each: (_depth(each["loc"], found[0]["loc"]), not each["type"].endswith("_type")))
     if first["type"] == "json_invalid":
         return ApiError(400, "the body is not valid JSON", code="invalid_json")
-    places = [str(part) for part in first["loc"] if not _is_name_of_type(part)]
-    place = printable(".".join(places))[:120]
+    place = printable(".".join(_place(first["loc"])))[:120]
     if first["type"] == "extra_forbidden":
         return ApiError(400, f"unknown field: {place}", param=place, code="unknown_parameter")
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
-    return ApiError(400, f"{place or 'the body'}: {first['msg'][:200]}", param=place or None, code=code)
+    return ApiError(400, f"{place or 'the body'}: {printable(first['msg'])[:200]}", param=place or None, code=code)
 
 
-def _is_name_of_type(part: object) -> bool:
-    """Pydantic names the member of a union in the place of an error; clients do not know it."""
-    return isinstance(part, str) and ("[" in part or part in _UNIONS)
+def _depth(where: Sequence[str | int], first: Sequence[str | int]) -> int:
+    """How deep an error lies, if it is about the same field as the first one.
+
+    Where a field may be a text or a list, each of both has an error, and that within the list says more.
+    """
+    place, above = _place(where), _place(first)
+    return len(place) if place[: len(above)] == above else -1
 
 
-_UNIONS = frozenset({"str", "text", "image_url", "refusal", "input_text", "input_image", "output_text"})
+def _place(where: Sequence[str | int]) -> list[str]:
+    """Where an error lies, without the members of unions, which pydantic names, too, and clients do not know."""
+    place = []
+    for at, part in enumerate(where):
+        is_kind = part == "str" or "[" in str(part)
+        is_tag = part in _TAGS and at > 1 and isinstance(where[at - 1], int) and "[" in "".join(map(str, where[:at]))
+        if not is_kind and not is_tag:
+            place.append(str(part))
+    return place
+
+
+_TAGS = frozenset({"text", "image_url", "refusal", "input_text", "input_image", "output_text"})
 
 
 async def until_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

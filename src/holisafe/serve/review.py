@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -27,6 +28,16 @@ MAX_SAMPLE_BYTES = 64 * 2**20
 MAX_PICTURE_BYTES = 2**30
 MAX_WAITING = 32
 """Records that wait for the disk; where it is slower than that, further ones are left out."""
+
+
+def check_rate(rate: float) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        RunError: The rate is not in (0, 1].
+    """
+    if not 0 < rate <= 1:
+        raise RunError(f"--review-rate is {rate}; expected a share of requests above 0 and at most 1")
 
 
 class ReviewSample:
@@ -59,8 +70,7 @@ class ReviewSample:
         max_picture_bytes: int = MAX_PICTURE_BYTES,
         draw: Callable[[], float] = secrets.SystemRandom().random,
     ) -> None:
-        if not 0 < rate <= 1:
-            raise RunError(f"--review-rate is {rate}; expected a share of requests above 0 and at most 1")
+        check_rate(rate)
         self._folder = folder
         self._rate = rate
         self._pictures = folder / PICTURES if pictures else None
@@ -76,6 +86,7 @@ class ReviewSample:
         except OSError as error:
             raise RunError(f"--review-dir {folder}: nothing can be written there ({error.strerror})") from error
         self._picture_bytes = sum(kept)
+        self._is_broken = False  # whether the last record was cut short by a full disk
         self._waiting = threading.Semaphore(MAX_WAITING)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="holisafe-review")
         self.metrics: Metrics | None = None
@@ -139,8 +150,14 @@ class ReviewSample:
             return "full"
         for image, data in zip(record["images"], pictures, strict=bool(pictures)):
             image["file"] = self._put(image["sha256"], data)
+        if self._is_broken:
+            self._end_line()
+        line = json.dumps(record).encode() + b"\n"
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW), "wb", buffering=0) as file:
-            file.write(json.dumps(record).encode() + b"\n")  # in one piece, so that lines of two servers do not mix
+            written = file.write(line)  # in one piece, so that lines of two servers do not mix
+        self._is_broken = written != len(line)
+        if self._is_broken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return "kept"
 
     def _put(self, digest: str, data: bytes) -> str:
@@ -150,9 +167,13 @@ class ReviewSample:
         if not target.exists():
             unfinished = target.with_suffix(f".{uuid.uuid4().hex}")
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            with os.fdopen(os.open(unfinished, flags, 0o600), "wb") as file:
-                file.write(data)
-            unfinished.replace(target)
+            try:
+                with os.fdopen(os.open(unfinished, flags, 0o600), "wb") as file:
+                    file.write(data)
+                unfinished.replace(target)
+            except OSError:
+                unfinished.unlink(missing_ok=True)
+                raise
             self._picture_bytes += len(data)
         return name
 

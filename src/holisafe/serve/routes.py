@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from holisafe.errors import RunError
 from holisafe.serve.answering import Service
 from holisafe.serve.backend import Backend
 from holisafe.serve.chat import chat_completions
@@ -54,7 +55,15 @@ def router(
         metrics: Where to count; an object of its own when None.
         remote: Fetches images of allowed hosts; made from the settings when None.
         review: Keeps a sample of verdicts; closed by whoever made it.
+
+    Raises:
+        RunError: The settings have a policy on answers, and the backend does not judge them.
     """
+    if settings.output_policy is not None and not backend.judges_output:
+        raise RunError(
+            f"output_policy is {settings.output_policy.value!r}, and this backend judges no answers; leave it out, or "
+            "serve a model whose guard has an output head"
+        )
     metrics = metrics or Metrics()
     backend.count_in(metrics)
     service = Service(backend, settings, metrics, remote or RemoteImages(settings.image_hosts), review)

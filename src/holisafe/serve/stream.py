@@ -27,7 +27,8 @@ def facts_of(request: Request) -> dict[str, Any]:
 class EventStreamResponse(StreamingResponse):
     """A stream of JSON objects, ended by `[DONE]`.
 
-    An error within the stream is told as an object with `error`, and ends it without `[DONE]`. A client that leaves
+    An error within the stream is told as an object with `error`, and ends it without `[DONE]`; its status is the fact
+    `failed`, since the stream's own has been sent. A client that leaves
     closes the events, and with them the answer.
 
     Args:
@@ -70,10 +71,11 @@ async def _written(events: AsyncGenerator[dict[str, Any]], facts: dict[str, Any]
             if not named:
                 yield b"data: [DONE]\n\n"
         except ApiError as error:
-            facts["error"] = error.code
+            facts.update(error=error.code, failed=error.status)
             yield _line(error.to_json(), False)
         except Exception as error:
             log_failure(_LOG, error, facts)
+            facts["failed"] = internal().status
             yield _line(internal().to_json(), False)
         facts.pop("cancelled", None)
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
@@ -18,12 +19,15 @@ from holisafe.errors import RunError
 from holisafe.serve.backend import Delta, Event, Finished
 from holisafe.serve.errors import SERVER, ApiError
 from holisafe.serve.metrics import Metrics
+from holisafe.serve.own_task import in_own_task
 
 _LOG = logging.getLogger("holisafe.serve")
 KEPT_IDLE = 2.0
 """Seconds for which an idle connection is kept: less than servers wait, which would close it as it is used again."""
 LONGEST = 16 * 2**20
 """Bytes of a line of its stream, or of a whole answer."""
+MOST_TOKENS = 2**53
+"""A count of tokens above it is not believed."""
 
 
 class Upstream:
@@ -135,17 +139,23 @@ class Upstream:
         await self._client.aclose()
 
     async def _json(self, method: str, path: str, body: bytes) -> dict[str, Any]:
-        data = b""
+        data = bytearray()
+        async with in_own_task(self._chunks(method, path, body)) as chunks:
+            async for chunk in chunks:
+                data += chunk
+                if len(data) > LONGEST:
+                    raise self._failed("malformed", "its answer is too long")
+        return self._object(bytes(data))
+
+    async def _chunks(self, method: str, path: str, body: bytes) -> AsyncGenerator[bytes]:
+        """The bytes of its answer."""
         try:
             async with self._sent(method, self._base + path, body) as reply:
                 self._check_status(reply)
                 async for chunk in reply.aiter_bytes():
-                    data += chunk
-                    if len(data) > LONGEST:
-                        raise self._failed("malformed", "its answer is too long")
+                    yield chunk
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
-        return self._object(data)
 
     async def _objects(self, body: bytes) -> AsyncGenerator[dict[str, Any]]:
         """The objects of its stream."""
@@ -153,7 +163,7 @@ class Upstream:
         try:
             async with self._sent("POST", url, body) as reply:
                 self._check_status(reply)
-                if not reply.headers.get("content-type", "").startswith("text/event-stream"):
+                if not reply.headers.get("content-type", "").lower().startswith("text/event-stream"):
                     raise self._failed("malformed", "it sent no event stream")
                 async for line in self._lines(reply):
                     if not line.startswith(b"data:"):
@@ -196,7 +206,7 @@ class Upstream:
 
     def _object(self, data: bytes) -> dict[str, Any]:
         try:
-            found = json.loads(data)
+            found = json.loads(data, parse_constant=_refused, parse_float=_finite)
             if b"\\ud" in data.lower():  # half of a surrogate pair, which UTF-8 cannot hold
                 json.dumps(found, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
@@ -260,5 +270,15 @@ class Upstream:
 def _finished(reason: Any, usage: Any) -> Finished:
     counts = usage if isinstance(usage, dict) else {}
     found = [counts.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    read, written = (each if isinstance(each, int) and each >= 0 else 0 for each in found)
+    read, written = (each if type(each) is int and 0 <= each <= MOST_TOKENS else 0 for each in found)
     return Finished(reason if isinstance(reason, str) else "stop", read, written)
+
+
+def _finite(text: str) -> float:
+    """A number that JSON can hold, and so be sent on."""
+    number = float(text)
+    return number if math.isfinite(number) else _refused(text)
+
+
+def _refused(text: str) -> NoReturn:
+    raise ValueError(text)
