@@ -120,3 +120,14 @@ def test_a_hostile_name_is_text(folder: Path) -> None:
     assert told.exit_code == 0, told.output
     assert "\x1b" not in told.stdout
     assert "[bold red]x[/]" in told.stdout and "[/nothing] minus" in told.stdout
+
+
+def test_epochs_of_one_run_are_one_table(folder: Path) -> None:
+    for number in (1, 2):
+        settings = {"model": "sampled", "epoch": number if number > 1 else None}
+        write_run(refusing("sampled", 3 + number, settings=settings), Path(f"sampled-{number}"), {})
+    told = compare("base", "sampled-1", "sampled-2", "--judge", "refusal")
+    assert told.exit_code == 0, told.output
+    assert told.output.count("minus base") == 1 and "second: sampled (2 epochs)" in told.output
+    (pair,) = json.loads(compare("base", "sampled-1", "sampled-2", "--judge", "refusal", "--json").stdout)["pairs"]
+    assert (pair["first_epochs"], pair["second_epochs"], pair["differences"]["rr"]["second"]) == (1, 2, 0.45)

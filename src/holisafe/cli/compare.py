@@ -42,13 +42,13 @@ def compare(
     """Subtract runs on the samples that they share.
 
     Each later run minus the first, under each judge of both: difference with its 95 % interval, p, and p after Holm's
-    correction over the figures of the table.
+    correction over the figures of the table. Epochs of one run are one run: every answer counts.
     """
-    from holisafe.bench import read_run
+    from holisafe.bench import read_epochs
     from holisafe.errors import RunError, UnknownNameError
     from holisafe.report import pair_runs
 
-    found = pair_runs([read_run(path) for path in runs], test=test.value)
+    found = pair_runs([run for path in runs for run in read_epochs(path)], test=test.value)
     known = list(dict.fromkeys(pair.judge for pair in found))
     if wrong := [name for name in judge or () if name not in known]:
         raise UnknownNameError("judge of these runs", wrong[0], known)
@@ -68,6 +68,8 @@ def _record(pair: RunPair) -> dict[str, Any]:
         "judge": pair.judge,
         "first": pair.first,
         "second": pair.second,
+        "first_epochs": pair.epochs[0],
+        "second_epochs": pair.epochs[1],
         "shared": pair.shared,
         "only_one": pair.only_one,
         "why_not": pair.why_not or None,
@@ -143,7 +145,11 @@ def _table(pair: RunPair) -> Table:
 
 def _samples(pair: RunPair) -> str:
     left_out = f"; {pair.only_one} samples of only one run are left out" if pair.only_one else ""
-    return f"first: {pair.first}; second: {pair.second}; {pair.shared} samples of both{left_out}"
+    first, second = (
+        f"{name} ({epochs} epochs)" if epochs > 1 else name
+        for name, epochs in zip((pair.first, pair.second), pair.epochs, strict=True)
+    )
+    return f"first: {first}; second: {second}; {pair.shared} samples of both{left_out}"
 
 
 def _not_compared(pair: RunPair) -> str:
