@@ -122,6 +122,12 @@ def test_a_hostile_name_is_text(folder: Path) -> None:
     assert "[bold red]x[/]" in told.stdout and "[/nothing] minus" in told.stdout
 
 
+def test_no_digit_is_cut_in_a_terminal_of_80_columns(folder: Path) -> None:
+    told = compare("base", "tuned", columns="80")
+    assert told.exit_code == 0 and "…" not in told.output and "< 0.0001" in told.output
+    assert max(map(len, told.output.split("° Fewer")[0].split("first:")[0].splitlines())) <= 80
+
+
 def test_epochs_of_one_run_are_one_table(folder: Path) -> None:
     for number in (1, 2):
         settings = {"model": "sampled", "epoch": number if number > 1 else None}

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from holisafe.report import RunPair
 
 
+_WIDE = 97
+"""Columns of a terminal that hold the table with space beside its cells; 80 hold it without, and no digit is cut."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command("compare")(compare)
@@ -98,7 +102,7 @@ def _print(pairs: Sequence[RunPair], test: Test) -> None:
         if pair.comparison is None:
             _say(console, _not_compared(pair) + ".")
         else:
-            console.print(_table(pair))
+            console.print(_table(pair, padding=1 if console.width >= _WIDE else 0))
             _say(console, _samples(pair))
     if any(rate is not None and rate.is_few for pair in pairs for rate in pair.rates[0].values()):
         _say(console, FEW_NOTE)
@@ -109,7 +113,7 @@ def _print(pairs: Sequence[RunPair], test: Test) -> None:
     )
 
 
-def _table(pair: RunPair) -> Table:
+def _table(pair: RunPair, padding: int) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
@@ -119,7 +123,7 @@ def _table(pair: RunPair) -> Table:
     from holisafe.metrics.display import few_mark
 
     title = f"{printable(pair.second)} minus {printable(pair.first)}, judge {printable(pair.judge)}: % and points"
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=escape(title), title_justify="left", padding=(0, padding))
     table.add_column("figure", no_wrap=True)
     for column in ("first", "second", "difference", "95 % interval", "p", "p, Holm", "n"):
         table.add_column(column, justify="right", no_wrap=True)
