@@ -168,6 +168,13 @@ def test_settings_that_no_method_takes_fail_their_row_alone(tmp_path: Path, chec
     assert ["foo" in found[0].why_not, "out" in found[1].why_not] == [True, True]
 
 
+def test_too_few_samples_to_fit_on_name_the_field(tmp_path: Path, checkpoint: Path, data: Path) -> None:
+    fitted = {"label": "s", "defence": "shiftdc:{fitted}", "fit": {}}
+    plan = read_plan(plan_file(tmp_path, {"methods": [fitted], "fit_samples": 4}))
+    (found,) = run_study(plan, {"t": str(checkpoint)}, tmp_path / "s", data=str(data), train_split="test", limit=5)
+    assert "fit_samples of the study: a limit of 4" in found.why_not
+
+
 def test_what_was_made_of_another_model_is_not_taken(tmp_path: Path, data: Path) -> None:
     edited = {"label": "e", "edit": {"method": "merge"}}
     for model in ("one", "two"):

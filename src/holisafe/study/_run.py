@@ -13,7 +13,7 @@ from typing import Any
 from holisafe import datasets, judges
 from holisafe._files import read_json, write_atomically
 from holisafe.bench import measure
-from holisafe.errors import HoliSafeError, RunError
+from holisafe.errors import DataError, HoliSafeError, RunError
 from holisafe.records import Run
 from holisafe.study._made import Learned, made
 from holisafe.study._plan import Method, StudyPlan, check_folders, folder_name
@@ -242,7 +242,10 @@ class _Part:
 
 def _train_samples(data: str, split: str, count: int) -> list[Any]:
     loaded = datasets.read(data, split)
-    return list(datasets.stratified(loaded.samples, min(count, len(loaded.samples)), 0))
+    try:
+        return list(datasets.stratified(loaded.samples, min(count, len(loaded.samples)), 0))
+    except DataError as error:
+        raise RunError(f"fit_samples of the study: {error}") from error
 
 
 def _filled(value: Any, source: str) -> Any:
