@@ -120,3 +120,20 @@ def test_a_hostile_name_is_text(folder: Path) -> None:
     assert told.exit_code == 0, told.output
     assert "\x1b" not in told.stdout
     assert "[bold red]x[/]" in told.stdout and "[/nothing] minus" in told.stdout
+
+
+def test_no_digit_is_cut_in_a_terminal_of_80_columns(folder: Path) -> None:
+    told = compare("base", "tuned", columns="80")
+    assert told.exit_code == 0 and "…" not in told.output and "< 0.0001" in told.output
+    assert max(map(len, told.output.split("° Fewer")[0].split("first:")[0].splitlines())) <= 80
+
+
+def test_epochs_of_one_run_are_one_table(folder: Path) -> None:
+    for number in (1, 2):
+        settings = {"model": "sampled", "epoch": number if number > 1 else None}
+        write_run(refusing("sampled", 3 + number, settings=settings), Path(f"sampled-{number}"), {})
+    told = compare("base", "sampled-1", "sampled-2", "--judge", "refusal")
+    assert told.exit_code == 0, told.output
+    assert told.output.count("minus base") == 1 and "second: sampled (2 epochs)" in told.output
+    (pair,) = json.loads(compare("base", "sampled-1", "sampled-2", "--judge", "refusal", "--json").stdout)["pairs"]
+    assert (pair["first_epochs"], pair["second_epochs"], pair["differences"]["rr"]["second"]) == (1, 2, 0.45)

@@ -70,7 +70,7 @@ def test_csv_holds_every_headline_figure(run_folder: Path, tmp_path: Path) -> No
 def test_markdown_is_written_where_asked(run_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "figures.md"
     assert CliRunner().invoke(app, ["report", str(run_folder), "--out", str(out), "--format", "md"]).exit_code == 0
-    assert "| mockllm/model | holisafe | 20 |" in out.read_text(encoding="utf-8")
+    assert "| mockllm/model | holisafe | 1 | 20 |" in out.read_text(encoding="utf-8")
 
 
 def test_a_missing_run_is_named_and_nothing_is_written(run_folder: Path, tmp_path: Path) -> None:

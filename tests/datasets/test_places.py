@@ -81,7 +81,7 @@ def test_names_of_other_systems_are_found(
     image.parent.mkdir()
     image.write_bytes(png)
     name = unicodedata.normalize(written, separator.join([CAFE, f"{CAFE}.png"]))
-    for start in ("", f"images{separator}", f".{separator}"):
+    for start in ("", f"images{separator}", f".{separator}", f"images{separator * 2}"):
         loaded = read_records(record(image=start + name))
         assert [sample.images[0].digest for sample in loaded.samples] == [content_hash(png)], loaded.problems
 

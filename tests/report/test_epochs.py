@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from holisafe.errors import RunError
 from holisafe.metrics import summarise_repeats
 from holisafe.records import Run
-from holisafe.report import write_report
+from holisafe.report import pair_runs, write_csv, write_markdown, write_report
 from holisafe.report._caveats import caveats_of
 from holisafe.report._gallery import collect, count_twins
 from holisafe.report._leaderboard import leaderboard
@@ -79,3 +81,25 @@ def test_judges_that_agree_are_a_matrix_of_all_epochs(runs: list[Run], tmp_path:
     matrix = page.partition('<table class="heat matrix">')[2].partition("</table>")[0]
     assert matrix.count("<tr>") == 3 and matrix.count("the same judge") == 2
     assert matrix.count("n = 90") == 2  # three epochs of thirty answers
+
+
+def test_csv_and_markdown_have_the_row_of_the_page(runs: list[Run], tmp_path: Path) -> None:
+    (sampled, _) = judge_rows(runs)
+    with write_csv(runs, tmp_path / "r.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if (row["judge"], row["figure"]) == ("refusal", "rr")]
+    shown = {row["run"]: (row["epochs"], row["between"]) for row in rows}
+    assert shown["sampled"] == ("3", str(sampled.between["refusal"]["rr"])) and shown["other"] == ("1", "")
+    rate = sampled.summaries["refusal"].rr
+    assert rate is not None and [row["value"] for row in rows if row["run"] == "sampled"] == [str(rate.value)]
+    text = write_markdown(runs, tmp_path / "r.md").read_text(encoding="utf-8")
+    assert [line[:28] for line in text.splitlines() if line.startswith("| sampled | refusal")] == [
+        "| sampled | refusal | 3 | 30"
+    ]
+    assert f"] ± {100 * (sampled.between['refusal']['rr'] or 0):.1f} |" in text and "±: standard deviation" in text
+
+
+def test_pairs_count_the_epochs_and_one_run_alone_is_refused(runs: list[Run]) -> None:
+    pair = next(pair for pair in pair_runs(runs) if pair.judge == "refusal")
+    assert (pair.first, pair.second, pair.epochs, pair.shared) == ("sampled", "other", (3, 1), 30)
+    with pytest.raises(RunError, match=r"'sampled' \(2 epochs\), has nothing to be compared with"):
+        pair_runs([epoch(1), epoch(2)])

@@ -12,7 +12,7 @@ from holisafe.metrics import summarise
 from holisafe.records import Outcome, Run
 from holisafe.report import write_report
 from holisafe.report._leaderboard import leaderboard, worst_combination
-from holisafe.report._table import judge_runs, letter_of
+from holisafe.report._table import judge_rows, letter_of
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination
 from report_runs import ANSWER, REFUSAL, make_run, make_samples
 
@@ -124,16 +124,16 @@ def test_the_navigation_stays_while_the_page_scrolls(browser: Any, many: Path) -
 def test_the_best_of_a_column_is_bold_and_ties_share_it() -> None:
     made = [make_run(name, samples=SAMPLES, by=("refusal",), answer=mostly(share))
             for name, share in (("a", 2), ("b", 8), ("c", 8), ("d", 10))]  # fmt: skip
-    (group,) = leaderboard(judge_runs(made))
+    (group,) = leaderboard(judge_rows(made))
     best = {row.judged.name: [cell.is_best for cell in row.cells[:2]] for row in group.rows}
     assert best == {"a": [False, True], "b": [False, False], "c": [False, False], "d": [True, False]}
     made[3] = made[1]
-    (group,) = leaderboard(judge_runs(made))
+    (group,) = leaderboard(judge_rows(made))
     assert {row.judged.letter for row in group.rows if row.cells[0].is_best} == {"B", "C", "D"}
 
 
 def test_runs_on_other_samples_are_a_group_of_their_own_without_a_best() -> None:
-    groups = leaderboard(judge_runs([make_run("a", by=("refusal",)), make_run("b", samples=SAMPLES, by=("refusal",))]))
+    groups = leaderboard(judge_rows([make_run("a", by=("refusal",)), make_run("b", samples=SAMPLES, by=("refusal",))]))
     assert [[row.judged.name for row in group.rows] for group in groups] == [["a"], ["b"]]
     assert not any(cell.is_best for group in groups for row in group.rows for cell in row.cells)
 
@@ -141,7 +141,7 @@ def test_runs_on_other_samples_are_a_group_of_their_own_without_a_best() -> None
 def test_refusing_everything_does_not_lead() -> None:
     answers = {"refuses": mostly(10), "good": lambda _, sample: ANSWER if sample.is_safe else REFUSAL}
     made = [make_run(name, samples=SAMPLES, by=("refusal",), answer=answer) for name, answer in answers.items()]
-    (group,) = leaderboard(judge_runs(made))
+    (group,) = leaderboard(judge_rows(made))
     assert [row.judged.name for row in group.rows] == ["good", "refuses"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from holisafe.records import Run, Sample
 from holisafe.report import write_report
 from holisafe.report._scatter import Scatter, scatters
-from holisafe.report._table import judge_runs
+from holisafe.report._table import judge_rows
 from holisafe.taxonomy import Combination
 from report_runs import ANSWER, REFUSAL, make_run, make_samples
 
@@ -39,7 +39,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plot() -> Scatter:
     """The five under their judge."""
-    (found,) = scatters(judge_runs(RUNS))
+    (found,) = scatters(judge_rows(RUNS))
     return found
 
 
@@ -98,7 +98,7 @@ def test_the_table_beside_it_says_the_same(browser: Any, page: Path) -> None:
 
 def test_runs_without_figures_are_named_and_not_drawn() -> None:
     unsafe = tuple(sample for sample in SAMPLES if sample.combination is not Combination.SSS)
-    assert scatters(judge_runs([at("a", 3, 3, unsafe), at("b", 3, 5, unsafe)])) == []
+    assert scatters(judge_rows([at("a", 3, 3, unsafe), at("b", 3, 5, unsafe)])) == []
 
 
 def test_one_run_has_no_plot_and_no_link_to_one(tmp_path: Path) -> None:

@@ -83,7 +83,12 @@ def test_what_is_there_is_not_measured_again(tmp_path: Path, checkpoint: Path, d
     [
         ({}, "list of methods"),
         ({"methods": []}, "at least one"),
-        ({"methods": [{"label": "a"}, {"label": "a"}]}, "each once"),
+        ({"methods": [{"label": "a"}, {"label": "a"}]}, "'a' and 'a' would have one folder"),
+        ({"methods": [{"label": "guard!"}, {"label": "Guard?"}]}, "one folder, Guard; rename one"),
+        ({"methods": [{"label": "x" * 10_000}]}, "at most 100 printable characters, found 10000"),
+        ({"methods": [{"label": "a\n# b"}]}, "label: expected one line"),
+        ({"methods": [{"label": "a", "tune": {}, "edit": {}}]}, "found tune and edit; a method takes one"),
+        ({"methods": [{"label": "a", "defence": "shiftdc:{fitted}"}]}, "add fit"),
         ({"methods": [{"defence": "x"}]}, "label"),
         ({"methods": [{"label": "a", "speed": 1}]}, "unknown field speed"),
         ({"methods": [{"label": "a", "defence": 3}]}, "defence"),
@@ -112,6 +117,13 @@ def test_attacks_of_one_folder_are_refused_before_anything_is_written(tmp_path: 
             read_plan(plan_file(tmp_path, PLAN)), {}, tmp_path / "study", attacks={"a b": "open", "a_b": "open@2"}
         )
     assert not (tmp_path / "study").exists()
+
+
+def test_labels_in_any_script_have_folders_of_their_own(tmp_path: Path) -> None:
+    labels = ["\u5b89\u5168" * 50, "\u0645\u0646", "-"]
+    assert len(read_plan(plan_file(tmp_path, {"methods": [{"label": each} for each in labels]})).methods) == 3
+    with pytest.raises(RunError, match="models 'a/b' and 'a_b' would have one folder"):
+        run_study(read_plan(plan_file(tmp_path, PLAN)), {"a/b": "pocket", "a_b": "pocket-safe"}, tmp_path / "study")
 
 
 def test_the_shipped_studies_can_be_read() -> None:
@@ -156,6 +168,13 @@ def test_settings_that_no_method_takes_fail_their_row_alone(tmp_path: Path, chec
     assert ["foo" in found[0].why_not, "out" in found[1].why_not] == [True, True]
 
 
+def test_too_few_samples_to_fit_on_name_the_field(tmp_path: Path, checkpoint: Path, data: Path) -> None:
+    fitted = {"label": "s", "defence": "shiftdc:{fitted}", "fit": {}}
+    plan = read_plan(plan_file(tmp_path, {"methods": [fitted], "fit_samples": 4}))
+    (found,) = run_study(plan, {"t": str(checkpoint)}, tmp_path / "s", data=str(data), train_split="test", limit=5)
+    assert "fit_samples of the study: a limit of 4" in found.why_not
+
+
 def test_what_was_made_of_another_model_is_not_taken(tmp_path: Path, data: Path) -> None:
     edited = {"label": "e", "edit": {"method": "merge"}}
     for model in ("one", "two"):
@@ -173,7 +192,19 @@ def test_what_would_fail_every_row_is_refused_before_any(tmp_path: Path, checkpo
         run_study(plan, models, out, data=str(tmp_path / "nowhere"))
     with pytest.raises(HoliSafeError, match="no-attack"):
         run_study(plan, models, out, data=str(data), attacks={"suffix": str(tmp_path / "no-attack")})
+    with pytest.raises(HoliSafeError, match="limit of 3 would leave combinations empty"):
+        run_study(plan, models, out, data=str(data), limit=3)
     assert not out.exists()
+
+
+def test_nothing_is_compared_with_a_method_that_is_not_the_first(tmp_path: Path, checkpoint: Path, data: Path) -> None:
+    methods = [{"label": "untouched", "guard": "missing"}, {"label": "a"}, {"label": "b"}]
+    plan = read_plan(plan_file(tmp_path, {"methods": methods}))
+    found = run_study(plan, {"tiny": str(checkpoint)}, tmp_path / "study", data=str(data), limit=5, max_new_tokens=2)
+    write_study(found, tmp_path / "study", judge="holisafe")
+    rows = json.loads((tmp_path / "study" / "study.json").read_text())["models"]["tiny"]
+    assert [bool(row["why_not"]) for row in rows] == [True, False, False]
+    assert [row.get("against_untouched") for row in rows] == [None, {}, {}]
 
 
 def test_every_method_is_measured_under_attack_and_compared_with_the_untouched_model_there(

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from holisafe.report import RunPair
 
 
+_WIDE = 97
+"""Columns of a terminal that hold the table with space beside its cells; 80 hold it without, and no digit is cut."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command("compare")(compare)
@@ -42,13 +46,13 @@ def compare(
     """Subtract runs on the samples that they share.
 
     Each later run minus the first, under each judge of both: difference with its 95 % interval, p, and p after Holm's
-    correction over the figures of the table.
+    correction over the figures of the table. Epochs of one run are one run: every answer counts.
     """
-    from holisafe.bench import read_run
+    from holisafe.bench import read_epochs
     from holisafe.errors import RunError, UnknownNameError
     from holisafe.report import pair_runs
 
-    found = pair_runs([read_run(path) for path in runs], test=test.value)
+    found = pair_runs([run for path in runs for run in read_epochs(path)], test=test.value)
     known = list(dict.fromkeys(pair.judge for pair in found))
     if wrong := [name for name in judge or () if name not in known]:
         raise UnknownNameError("judge of these runs", wrong[0], known)
@@ -68,6 +72,8 @@ def _record(pair: RunPair) -> dict[str, Any]:
         "judge": pair.judge,
         "first": pair.first,
         "second": pair.second,
+        "first_epochs": pair.epochs[0],
+        "second_epochs": pair.epochs[1],
         "shared": pair.shared,
         "only_one": pair.only_one,
         "why_not": pair.why_not or None,
@@ -96,7 +102,7 @@ def _print(pairs: Sequence[RunPair], test: Test) -> None:
         if pair.comparison is None:
             _say(console, _not_compared(pair) + ".")
         else:
-            console.print(_table(pair))
+            console.print(_table(pair, padding=1 if console.width >= _WIDE else 0))
             _say(console, _samples(pair))
     if any(rate is not None and rate.is_few for pair in pairs for rate in pair.rates[0].values()):
         _say(console, FEW_NOTE)
@@ -107,7 +113,7 @@ def _print(pairs: Sequence[RunPair], test: Test) -> None:
     )
 
 
-def _table(pair: RunPair) -> Table:
+def _table(pair: RunPair, padding: int) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
@@ -117,7 +123,7 @@ def _table(pair: RunPair) -> Table:
     from holisafe.metrics.display import few_mark
 
     title = f"{printable(pair.second)} minus {printable(pair.first)}, judge {printable(pair.judge)}: % and points"
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=escape(title), title_justify="left", padding=(0, padding))
     table.add_column("figure", no_wrap=True)
     for column in ("first", "second", "difference", "95 % interval", "p", "p, Holm", "n"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -143,7 +149,11 @@ def _table(pair: RunPair) -> Table:
 
 def _samples(pair: RunPair) -> str:
     left_out = f"; {pair.only_one} samples of only one run are left out" if pair.only_one else ""
-    return f"first: {pair.first}; second: {pair.second}; {pair.shared} samples of both{left_out}"
+    first, second = (
+        f"{name} ({epochs} epochs)" if epochs > 1 else name
+        for name, epochs in zip((pair.first, pair.second), pair.epochs, strict=True)
+    )
+    return f"first: {first}; second: {second}; {pair.shared} samples of both{left_out}"
 
 
 def _not_compared(pair: RunPair) -> str:

@@ -48,13 +48,13 @@ def report(
     it (mine_images beside mine.html). Images are blurred until clicked, and answers are folded. Images are read from
     the run's own folder; a file elsewhere is shown only if its content is what the run recorded.
     """
-    from holisafe.bench import read_run
+    from holisafe.bench import read_epochs
     from holisafe.errors import RunError
     from holisafe.report import write_csv, write_markdown, write_report
 
     if share and form is not Format.HTML:
         raise RunError(f"--share is for html: {form} holds no images, questions or answers; leave --share out")
-    found = [read_run(path) for path in runs]
+    found = [run for path in runs for run in read_epochs(path)]
     place = out or Path(f"report.{form}")
     match form:
         case Format.HTML:

@@ -32,8 +32,8 @@ class Source:
     def image(self, name: str) -> ImageRef:
         """The image file of that name below the data folder; it need not be there.
 
-        Backslashes are read as slashes and names compared after Unicode normalisation where no file has the name
-        as it is written: data sets are written on Windows and macOS, too.
+        Backslashes are read as slashes, several as one, and names compared after Unicode normalisation where no file
+        has the name as it is written: data sets are written on Windows and macOS, too.
         """
         folders = (self.folder, *self.others)
         for folder in folders:
@@ -52,7 +52,8 @@ class Source:
 
     def _spelt_otherwise(self, folder: Path, name: str) -> str | None:
         """The name by which a file is found after normalisation, from folder to folder."""
-        parts = [part for part in name.replace("\\", "/").split("/") if part != "."]
+        first, *below = name.replace("\\", "/").split("/")
+        parts = [part for part in (first, *(each for each in below if each)) if part != "."]  # "a//b" is "a/b"
         if folder.name == "images" and parts[0] == "images":
             parts = parts[1:]
         if not parts or any(part in ("", "..") for part in parts):

@@ -10,7 +10,7 @@ from holisafe.errors import DataError, RunError
 from holisafe.metrics import Comparison, Figure, PairedTest, compare, compare_repeats, figures, holm, summarise_repeats
 from holisafe.records import Judgement, Run, Sample
 from holisafe.report._same import same_sample
-from holisafe.report._table import JudgedRun, judge_runs
+from holisafe.report._table import JudgedRun, judge_rows
 
 _Rates = Mapping[str, Figure | None]
 
@@ -28,6 +28,7 @@ class RunPair:
         comparison: The differences, second minus first; None where they cannot be compared.
         why_not: Why they cannot be compared; empty where they can.
         rates: Every figure of both on the shared samples, by name; empty where they cannot be compared.
+        epochs: How often the samples were asked in each of the two.
     """
 
     judge: str
@@ -38,6 +39,7 @@ class RunPair:
     comparison: Comparison | None
     why_not: str = ""
     rates: tuple[_Rates, _Rates] = ({}, {})
+    epochs: tuple[int, int] = (1, 1)
 
     @property
     def corrected(self) -> dict[str, float | None]:
@@ -51,16 +53,17 @@ def pair_runs(runs: Sequence[Run], *, test: PairedTest | str = PairedTest.SCORE)
     """Compare every later run with the first, under each judge of both, on the samples that they share.
 
     Args:
-        runs: At least two runs; those of one name are numbered.
+        runs: At least two runs; those of one name are numbered, and epochs of one run are one.
         test: What gives the p-values: "score", "mcnemar" or "permutation".
 
     Raises:
         RunError: There are fewer than two runs, one holds no judgements, or no two have a judge in common.
         UnknownNameError: There is no such test.
     """
-    judged = judge_runs(runs)
+    judged = judge_rows(runs)
     if len(judged) < 2:
-        raise RunError(f"one run, {judged[0].name!r}, has nothing to be compared with; give at least two")
+        epochs = f" ({len(judged[0].epochs)} epochs)" if len(judged[0].epochs) > 1 else ""
+        raise RunError(f"one run, {judged[0].name!r}{epochs}, has nothing to be compared with; give at least two")
     found = pairs(judged, parse_enum(PairedTest, test))
     if not found:
         listed = "; ".join(f"{each.name}: {', '.join(each.run.judgements)}" for each in judged)
@@ -91,8 +94,9 @@ def _pair(one: JudgedRun, other: JudgedRun, judge: str, test: PairedTest) -> Run
     for each in (one, other):
         if judge in each.withheld:
             why_not = f"{each.name} has no figures under it: {each.withheld[judge]}"
+    epochs = (len(one.epochs), len(other.epochs))
     if why_not:
-        return RunPair(judge, first.name, second.name, len(shared), only_one, None, why_not)
+        return RunPair(judge, first.name, second.name, len(shared), only_one, None, why_not, epochs=epochs)
     samples = [first.samples[here[key]] for key in shared]
     before = [[run.judgements[judge][here[key]] for key in shared] for run in one.epochs]
     after = [[run.judgements[judge][there[key]] for key in shared] for run in other.epochs]
@@ -102,9 +106,9 @@ def _pair(one: JudgedRun, other: JudgedRun, judge: str, test: PairedTest) -> Run
         else:
             found = compare_repeats(samples, before, after, test=test)
     except DataError as error:  # two versions of the judge, or numbers of epochs that cannot be paired
-        return RunPair(judge, first.name, second.name, len(shared), only_one, None, str(error))
+        return RunPair(judge, first.name, second.name, len(shared), only_one, None, str(error), epochs=epochs)
     rates = (_rates(samples, before), _rates(samples, after))
-    return RunPair(judge, first.name, second.name, len(shared), only_one, found, rates=rates)
+    return RunPair(judge, first.name, second.name, len(shared), only_one, found, rates=rates, epochs=epochs)
 
 
 def _rates(samples: Sequence[Sample], epochs: Sequence[Sequence[Judgement]]) -> _Rates:

@@ -47,18 +47,8 @@ class JudgedRun:
         return f"run-{self.letter.lower()}"
 
 
-def judge_runs(runs: Sequence[Run]) -> tuple[JudgedRun, ...]:
-    """Figures of all runs, from their judgements.
-
-    Raises:
-        RunError: There is no run, or one holds no judgements.
-    """
-    _check(runs)
-    return tuple(_judged((run,), letter_of(index)) for index, run in enumerate(_renamed(runs)))
-
-
 def judge_rows(runs: Sequence[Run]) -> tuple[JudgedRun, ...]:
-    """As `judge_runs`, with the epochs of one run as one.
+    """Figures of all runs, from their judgements; epochs of one run are one.
 
     Raises:
         RunError: There is no run, or one holds no judgements.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,6 +14,11 @@ from holisafe.errors import RunError, UnknownNameError
 from holisafe.study._made import MADE
 
 _KEYS = {"label", "about", "defence", "fit", "guard", "tune", "learns_from", "scored_by", "edit"}
+_MADE_BY = ("fit", "tune", "edit")
+_MOST_OF_A_LABEL = 100
+_LONGEST_NAME = 200
+"""Bytes of a folder's name; most file systems take 255."""
+
 FIT_SAMPLES = 64
 SCORED_SAMPLES = 480
 
@@ -102,15 +108,35 @@ def _plan(content: Any, source: str, name: str) -> StudyPlan:
     if not isinstance(content, dict) or not isinstance(content.get("methods"), list):
         raise RunError(f"{source}: expected an object with a list of methods; see docs/study.md")
     methods = tuple(_method(each, f"{source}: methods[{place}]") for place, each in enumerate(content["methods"]))
-    labels = [each.label for each in methods]
-    if not methods or len(set(labels)) < len(labels):
-        raise RunError(f"{source}: methods: the labels are {labels}; expected at least one, and each once")
+    if not methods:
+        raise RunError(f"{source}: methods: found none; expected at least one")
+    check_folders([each.label for each in methods], f"{source}: methods: the labels")
     fitted = _count(content, "fit_samples", FIT_SAMPLES, source)
     scored = _count(content, "scored_samples", SCORED_SAMPLES, source)
     changed = content.get("changes_weights", [])
     if not isinstance(changed, list) or not all(isinstance(each, str) for each in changed):
         raise RunError(f"{source}: changes_weights: found {changed!r}, expected names of models")
     return StudyPlan(name, str(content.get("about", "")), methods, fitted, scored, tuple(changed))
+
+
+def folder_name(name: str) -> str:
+    """Name of the folder that keeps what is made for a model, method or attack."""
+    shown = re.sub(r"[^\w.]+", "_", name).encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return shown.strip("_.") or "part"
+
+
+def check_folders(names: Sequence[str], what: str) -> None:
+    """Refuse names of which two would have one folder.
+
+    Raises:
+        RunError: Two would.
+    """
+    folders: dict[str, str] = {}
+    for name in names:
+        folder = folder_name(name)
+        if (key := folder.casefold()) in folders:  # some file systems do not tell cases apart
+            raise RunError(f"{what} {folders[key]!r} and {name!r} would have one folder, {folder}; rename one")
+        folders[key] = name
 
 
 def _count(content: Mapping[str, Any], name: str, default: int, source: str) -> int:
@@ -123,11 +149,18 @@ def _count(content: Mapping[str, Any], name: str, default: int, source: str) -> 
 def _method(entry: Any, place: str) -> Method:
     if not isinstance(entry, dict) or not isinstance(entry.get("label"), str) or not entry["label"]:
         raise RunError(f"{place}: expected an object with a label")
+    if len(entry["label"]) > _MOST_OF_A_LABEL or not entry["label"].isprintable() or not entry["label"].strip():
+        raise RunError(
+            f"{place} ({entry['label'][:40]!r}): label: expected one line of at most {_MOST_OF_A_LABEL} printable "
+            f"characters, found {len(entry['label'])}"
+        )
     if unknown := sorted(set(entry) - _KEYS):
         raise RunError(f"{place} ({entry['label']}): unknown field {', '.join(unknown)}; expected {sorted(_KEYS)}")
-    for key in ("fit", "tune", "edit"):
+    for key in _MADE_BY:
         if not isinstance(entry.get(key, {}), dict):
             raise RunError(f"{place} ({entry['label']}): {key}: expected an object")
+    if len(given := [key for key in _MADE_BY if key in entry]) > 1:
+        raise RunError(f"{place} ({entry['label']}): found {' and '.join(given)}; a method takes one; make two methods")
     for key in ("tune", "edit"):
         if not isinstance(entry.get(key, {}).get("method", ""), str):
             raise RunError(f"{place} ({entry['label']}): {key}, method: expected a name")
@@ -141,6 +174,10 @@ def _method(entry: Any, place: str) -> Method:
         raise RunError(f"{place} ({entry['label']}): defence: expected a name or a list of names")
     if "fit" in entry and not defences:
         raise RunError(f"{place} ({entry['label']}): fit: expected a defence that is fitted")
+    if "fit" not in entry and any("{fitted}" in each for each in defences):
+        raise RunError(
+            f"{place} ({entry['label']}): defence: {{fitted}} is what fit makes; add fit, {{}} for its defaults"
+        )
     made = entry.get("learns_from")
     if made is not None and (made not in MADE or "tune" not in entry):
         raise RunError(f"{place} ({entry['label']}): learns_from: expected one of {', '.join(MADE)}, beside tune")

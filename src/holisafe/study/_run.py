@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -14,10 +13,10 @@ from typing import Any
 from holisafe import datasets, judges
 from holisafe._files import read_json, write_atomically
 from holisafe.bench import measure
-from holisafe.errors import HoliSafeError, RunError
+from holisafe.errors import DataError, HoliSafeError, RunError
 from holisafe.records import Run
 from holisafe.study._made import Learned, made
-from holisafe.study._plan import Method, StudyPlan
+from holisafe.study._plan import Method, StudyPlan, check_folders, folder_name
 
 OnPart = Callable[[str, str, int, int], None]
 """Called with the model, the method's label, and how many samples of how many are answered."""
@@ -86,8 +85,9 @@ def run_study(
         UnknownNameError: There is no such judge or data set.
     """
     folder = Path(out)
-    _check_names(attacks or {})
-    _can_begin(judge, [(data, split), *((each, None) for each in (attacks or {}).values())])
+    check_folders(list(models), "models")
+    check_folders(list(attacks or {}), "attacks")
+    _can_begin(judge, data, split, limit, list((attacks or {}).values()))
     settings = {
         "data": data, "split": split, "train_split": train_split, "limit": limit, "max_new_tokens": max_new_tokens,
         "seed": seed, "fit_samples": plan.fit_samples,
@@ -107,19 +107,14 @@ def run_study(
     return found
 
 
-def _check_names(attacks: Mapping[str, str]) -> None:
-    """Refuse attacks whose folders would be the same."""
-    folders: dict[str, str] = {}
-    for name in attacks:
-        if (other := folders.setdefault(_slug(name), name)) != name:
-            raise RunError(f"attacks {other!r} and {name!r} would have one folder, {_slug(name)}; rename one")
-
-
-def _can_begin(judge: str, data: Sequence[tuple[str, str | None]]) -> None:
+def _can_begin(judge: str, data: str, split: str, limit: int | None, attacks: Sequence[str]) -> None:
     """Refuse what would fail every row, before any is measured."""
     judges.get(judge)
-    for each, split in dict.fromkeys(data):
-        datasets.read(each, split)
+    samples = datasets.read(data, split).samples
+    if limit is not None:
+        datasets.stratified(samples, limit)
+    for each in dict.fromkeys(attacks):
+        datasets.read(each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +132,7 @@ class _Part:
 
     @property
     def folder(self) -> Path:
-        return self.root / _slug(self.name) / _slug(self.method.label)
+        return self.root / folder_name(self.name) / folder_name(self.method.label)
 
     def measured(self, asked: Mapping[str, Any], attacks: Mapping[str, str], on_part: OnPart) -> Measured:
         attacked: dict[str, Run] = {}
@@ -146,7 +141,7 @@ class _Part:
             run = self._run(model, "run", asked, on_part)
             for name, data in attacks.items():
                 unlimited = {**asked, "data": data, "split": None, "limit": None}
-                attacked[name] = self._run(model, f"under-{_slug(name)}", unlimited, on_part)
+                attacked[name] = self._run(model, f"under-{folder_name(name)}", unlimited, on_part)
         except HoliSafeError as error:
             return Measured(self.name, self.method, None, str(error))
         return Measured(self.name, self.method, run, "", learned, attacked)
@@ -247,7 +242,10 @@ class _Part:
 
 def _train_samples(data: str, split: str, count: int) -> list[Any]:
     loaded = datasets.read(data, split)
-    return list(datasets.stratified(loaded.samples, min(count, len(loaded.samples)), 0))
+    try:
+        return list(datasets.stratified(loaded.samples, min(count, len(loaded.samples)), 0))
+    except DataError as error:
+        raise RunError(f"fit_samples of the study: {error}") from error
 
 
 def _filled(value: Any, source: str) -> Any:
@@ -285,10 +283,6 @@ def _same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         write_atomically(path, json.dumps(settings, indent=2) + "\n")
     except (OSError, ValueError) as error:
         raise RunError(f"{folder}: cannot be written or read ({error}); use another --out") from error
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._]+", "_", name).strip("_.") or "part"
 
 
 def _told(on_part: OnPart, name: str, label: str, stage: str, done: int, total: int) -> None:

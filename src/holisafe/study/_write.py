@@ -16,7 +16,7 @@ from holisafe.errors import HoliSafeError, RunError
 from holisafe.metrics import Comparison, Figure, asr_name, compare, figures, holm, share_figure, summarise
 from holisafe.records import Run
 from holisafe.report import Plot, write_csv, write_figure
-from holisafe.report.text import cell
+from holisafe.report.text import cell, plain
 from holisafe.study._run import Measured
 from holisafe.taxonomy import UNSAFE_COMBINATIONS, Combination
 
@@ -27,6 +27,7 @@ MARGINS = (asr_name(Combination.USU), asr_name(Combination.SSU))
 """Figures whose margin over the question alone is shown: where the question must not tell."""
 
 _OVERALL = "masr_pooled"
+_MOST_OF_A_REASON = 1_000
 
 _THING = r"(?:an? |the |some )?((?:[a-z'-]+ ?){1,4})[.,;:]"
 _NAMED = (re.compile(rf"(?:shows|see is|see) {_THING}"), re.compile(rf"(?:this is|these are) {_THING}"))
@@ -87,7 +88,7 @@ def _named(each: Measured) -> Run:
 
 
 def _rows(measured: Sequence[Measured], judge: str, blind: BlindScores | None) -> list[dict[str, Any]]:
-    base = next((each.run for each in measured if each.run is not None), None)
+    base = measured[0].run  # never another method: the page says "untouched"
     compared = {id(each): _compared(base, each.run, judge) for each in measured}
     names = [(key, name) for key, found in compared.items() if found is not None for name in SHOWN]
     tests = [compared[key].differences.get(name) for key, name in names]  # type: ignore[union-attr]
@@ -102,12 +103,12 @@ def _rows(measured: Sequence[Measured], judge: str, blind: BlindScores | None) -
 
 def _under_attack(measured: Sequence[Measured], judge: str) -> list[dict[str, Any]]:
     """For each method and attack: ASR over all its unsafe requests, and the difference from the untouched model."""
-    base = next((each for each in measured if each.run is not None), None)
+    base = measured[0]
     found: list[dict[str, Any]] = []
     for each in measured:
         row: dict[str, Any] = {}
         for name, run in each.attacked.items():
-            comparison = None if each is base or base is None else _compared(base.attacked.get(name), run, judge)
+            comparison = None if each is base else _compared(base.attacked.get(name), run, judge)
             found_here = figures(summarise(run.samples, run.judgements[judge], by=()))
             over = _over_all(found_here)
             asr = None if over is None else found_here[over]
@@ -219,10 +220,12 @@ def _seconds(run: Run) -> float | None:
 def _page(records: Mapping[str, Sequence[Mapping[str, Any]]], run: Run, judge: str, about: str) -> str:
     lines = ["# Methods compared", "", about, "", _basis(run, judge), ""]
     for model, rows in records.items():
-        lines += [f"## {model}", "", *_table(rows), ""]
+        lines += [f"## {cell(model)}", "", *_table(rows), ""]
         if any(row.get("under_attack") for row in rows):
-            lines += [f"### {model} under attack", "", _ATTACKED, "", *_attack_table(rows), ""]
-        missing = [f"- {cell(row['method'])}: {row['why_not']}" for row in rows if row["why_not"]]
+            lines += [f"### {cell(model)} under attack", "", _ATTACKED, "", *_attack_table(rows), ""]
+        missing = [
+            f"- {cell(row['method'])}: {plain(row['why_not'], _MOST_OF_A_REASON)}" for row in rows if row["why_not"]
+        ]
         lines += ["Not measured:", "", *missing, ""] if missing else []
     return "\n".join(lines) + "\n"
 
