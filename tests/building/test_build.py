@@ -287,6 +287,29 @@ def test_a_labels_file_that_cannot_be_meant_is_one_error(tmp_path: Path, content
         build(given)
 
 
+@pytest.mark.parametrize(
+    ("step", "change", "said"),
+    [
+        ("pictures", {"dhash": "zz"}, "field dhash"),
+        ("labels", {"label": "guns"}, "field label"),
+        ("questions", {"requests": [{"text": 3}]}, "field requests.0.text"),
+        ("split", {"split": "dev"}, "field split"),
+        ("votes", {"outcome": None}, "field"),
+    ],
+)
+def test_a_row_that_somebody_has_changed_is_one_error_that_names_it(
+    tmp_path: Path, step: str, change: dict[str, object], said: str
+) -> None:
+    build(settings(tmp_path))
+    file = tmp_path / "data/steps" / f"{step}.jsonl"
+    rows = rows_of(tmp_path / "data", step)
+    at = next(number for number, row in enumerate(rows) if row["status"] == "ok")
+    rows[at] |= change
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(RunError, match=f"{step}.jsonl, line {at + 1}: damaged .{said}"):
+        build(settings(tmp_path))
+
+
 def test_the_folder_of_the_pictures_is_not_written_to(tmp_path: Path) -> None:
     given = settings(tmp_path)
     with pytest.raises(RunError, match="the folder of the pictures"):
