@@ -172,6 +172,7 @@ def test_a_server_that_runs_already_has_to_serve_the_model(tmp_path: Path, weigh
             measure(weights, data=data, engine="vllm", vllm=options, out=tmp_path / "run")
     with pytest.raises(RunError, match="cannot be reached"):
         measure(weights, data=data, engine="vllm", vllm=options, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,60 @@ def test_a_label_that_cannot_be_used_is_a_row(tmp_path: Path, label: str, kind: 
     assert reasons(tmp_path / "data", "labels") == {kind: 1}
 
 
+def test_labels_that_name_no_picture_are_rows(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    with Path(str(given.labels)).open("a", encoding="utf-8") as file:
+        file.write("nowhere.png,safe,\n../data.png,safe,\n")
+    counts = {each.step: each for each in build(given).counts}
+    assert counts["given"].reasons == {"no picture": 2}
+    assert [row["image"] for row in rows_of(tmp_path / "data", "given")] == ["nowhere.png", "../data.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("image,label\n", "holds no label"),
+        ("image,label,shows\na.png,safe,a cup, and a spoon\n", "line 2: more fields"),
+        ("image,label,shows\na.png,safe,a cup\na.png,safe,a knife\n", "line 3, field shows"),
+        ("image,label\na.png,safe\nb.png," + "x" * 200_000 + "\n", "line 3: no CSV"),
+    ],
+)
+def test_a_labels_file_that_cannot_be_meant_is_one_error(tmp_path: Path, content: str, said: str) -> None:
+    given = settings(tmp_path)
+    Path(str(given.labels)).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=said):
+        build(given)
+
+
+@pytest.mark.parametrize(
+    ("step", "change", "said"),
+    [
+        ("pictures", {"dhash": "zz"}, "field dhash"),
+        ("labels", {"label": "guns"}, "field label"),
+        ("questions", {"requests": [{"text": 3}]}, "field requests.0.text"),
+        ("split", {"split": "dev"}, "field split"),
+        ("votes", {"outcome": None}, "field"),
+    ],
+)
+def test_a_row_that_somebody_has_changed_is_one_error_that_names_it(
+    tmp_path: Path, step: str, change: dict[str, object], said: str
+) -> None:
+    build(settings(tmp_path))
+    file = tmp_path / "data/steps" / f"{step}.jsonl"
+    rows = rows_of(tmp_path / "data", step)
+    at = next(number for number, row in enumerate(rows) if row["status"] == "ok")
+    rows[at] |= change
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(RunError, match=f"{step}.jsonl, line {at + 1}: damaged .{said}"):
+        build(settings(tmp_path))
+
+
+def test_the_folder_of_the_pictures_is_not_written_to(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    with pytest.raises(RunError, match="the folder of the pictures"):
+        dataclasses.replace(given, out=given.pictures)
+
+
 def test_folders_can_be_the_labels(tmp_path: Path) -> None:
     draw(tmp_path / "drawn")
     for path in (tmp_path / "drawn").iterdir():

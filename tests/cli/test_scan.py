@@ -47,6 +47,21 @@ def test_a_scan_is_written_summarised_and_judged_again(model: str, tmp_path: Pat
     again = pq.read_table(tmp_path / "again").to_pylist()
     assert [row["label"] for row in again] == [row["label"] for row in rows]
 
+    (out / "_done.json").unlink()
+    result = holisafe("--from-features", out, "--guard", "own", "--out", tmp_path / "part")
+    assert result.exit_code == 1 and "is not complete either" in result.stderr
+    assert holisafe("summary", tmp_path / "part").exit_code == 1
+
+
+def test_an_empty_source_is_no_complete_scan(model: str, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    given = (tmp_path / "set", "--model", model, "--out", tmp_path / "out")
+    result = holisafe(*given)
+    assert result.exit_code == 2 and "no images in there" in result.stderr
+    assert holisafe("summary", tmp_path / "out").exit_code == 1
+    (tmp_path / "set/a.png").write_bytes(png(1))
+    assert holisafe(*given, "--resume").exit_code == 0
+
 
 def test_the_page_holds_nothing_that_can_be_made_clear_and_runs_nothing(model: str, tmp_path: Path) -> None:
     pack(tmp_path / "set/x.tar", [("<img src=x onerror=alert(1)>.png", png(1, (64, 64))), ("b.png", png(2, (64, 64)))])
@@ -97,6 +112,8 @@ def test_what_cannot_be_done_is_one_line(model: str, tmp_path: Path) -> None:
         ("--from-features", out): "needs --guard",
         (corpus, "--from-features", out, "--guard", "x", "--out", out): "leave out SOURCE",
         ("summary", tmp_path): "no scan in there",
+        (corpus, "--out", corpus): "where the images are",
+        (corpus, "--out", out, "--shard", "0/0"): "expected 1 part or more",
     }.items():
         result = holisafe(*arguments) if arguments else holisafe("--out", out)
         assert result.exit_code == 2 and expected in result.output.replace("\n", " "), (arguments, result.output)

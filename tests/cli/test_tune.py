@@ -203,6 +203,17 @@ def test_a_launcher_is_written_for_so_many_gpus(place: Path, tmp_path: Path, mon
     ]
 
 
+def test_settings_of_fsdp_are_checked_before_anything_is_planned_or_written(place: Path, tmp_path: Path) -> None:
+    for words, what in (
+        (("--dry-run", "--fsdp", "--fsdp-config", "nonsense=1"), "unknown nonsense"),
+        (("--dry-run", "--fsdp-config", "cpu_offload=true"), "FSDP was not asked for"),
+        (("--launcher", "8", "--fsdp", "--fsdp-config", "cpu_offload=true"), "change them there"),
+    ):
+        told = holisafe("tune", str(place / "model"), "--out", str(tmp_path / "run"), *words)
+        assert told.exit_code == 2 and what in told.stderr.replace("\n", " "), told.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_plan_without_a_model_needs_a_recipe_for_one(tmp_path: Path) -> None:
     for words, what in (
         (("--dry-run",), "MODEL: found none"),

@@ -94,7 +94,7 @@ def test_a_sample_that_says_nothing_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", LEARNING)
-def test_parts_that_are_missing_or_not_finite_are_refused(name: str, tmp_path: Path) -> None:
+def test_parts_that_are_missing_of_another_shape_or_not_finite_are_refused(name: str, tmp_path: Path) -> None:
     import hashlib
 
     from safetensors.torch import load, save
@@ -104,6 +104,7 @@ def test_parts_that_are_missing_or_not_finite_are_refused(name: str, tmp_path: P
     damaged = {
         "is missing": {key: value for key, value in parts.items() if key != "direction"},
         "holds values that are not finite": {**parts, "direction": parts["direction"] * float("nan")},
+        "has the shape": {**parts, "direction": parts["direction"][..., :-1].clone()},
     }
     for said, kept in damaged.items():
         data = save(kept)

@@ -75,6 +75,7 @@ def test_pictures_are_blurred_and_no_task_holds_an_address_that_a_list_would_sho
         ([annotation(1, 7, "combination", "nonsense"), annotation(2, 9, "combination", "SSS")], "unreadable"),
         ([annotation(1, 7, "another", "SSS"), annotation(2, 9, "combination", "SSS")], "unreadable"),
         ([annotation(1, None, "combination", "SSS"), annotation(2, 9, "combination", "SSS")], "unreadable"),
+        ([annotation(1, [7], "combination", "SSS"), annotation(2, 9, "combination", "SSS")], "unreadable"),
         (
             [annotation(1, 7, "combination", "SSS"), annotation(2, 9, "combination", "SSS", was_cancelled=True)],
             "missing",

@@ -12,7 +12,8 @@ import pytest
 from holisafe.errors import RunError
 from holisafe.scan import PartsFolder
 from holisafe.scan.features import _vectors
-from holisafe.scan.folder import ScanFolder
+from holisafe.scan.folder import ROWS_FOLDER, ScanFolder, finish
+from holisafe.scan.on_ray import CHECKPOINT, forget_lost, written_files
 from holisafe.scan.page import write_page
 from holisafe.scan.parts import manifest_of
 from holisafe.scan.rows import row_schema
@@ -92,6 +93,24 @@ def test_a_manifest_with_another_kind_of_setting_is_refused(tmp_path: Path, name
     scan(tmp_path, **{name: value})
     with pytest.raises(RunError, match=rf"_manifest\.json: settings, {name}: found"):
         ScanFolder.read(tmp_path)
+
+
+def test_images_of_a_removed_file_of_a_scan_on_ray_are_not_taken_for_done(tmp_path: Path) -> None:
+    for folder, name in ((CHECKPOINT, "a"), (CHECKPOINT, "b"), (CHECKPOINT, "c.pending"), (ROWS_FOLDER, "b-0")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / f"{name}.parquet").touch()
+    forget_lost(tmp_path)
+    assert sorted(path.stem for path in (tmp_path / CHECKPOINT).iterdir()) == ["b", "c.pending"]
+    assert [path.stem for path in written_files(tmp_path)] == ["b-0"]
+
+
+@pytest.mark.parametrize("taken", ["part-00000.parquet", "_part-00000.json"])
+def test_a_complete_scan_of_which_a_file_was_taken_away_is_refused(tmp_path: Path, taken: str) -> None:
+    finish(scan(tmp_path), {})
+    assert summarised(tmp_path) == 2
+    (tmp_path / taken).unlink()
+    with pytest.raises(RunError, match="taken away"):
+        summarised(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,25 @@ def test_files_of_one_name_in_an_archive_have_a_row_each(tmp_path: Path) -> None
     assert [Path(row["id"]).name for row in rows([str(tmp_path)])] == ["a.png", "a.png#2", "a.png#3"]
 
 
+def test_a_name_that_an_archive_gives_itself_is_not_given_again(tmp_path: Path) -> None:
+    pack(tmp_path / "x.tar", [("a.png", png(1)), ("a.png#2", png(2)), ("a.png", png(3)), ("a.png#2", png(4))])
+    assert [Path(row["id"]).name for row in rows([str(tmp_path)])] == ["a.png", "a.png#2", "a.png#3", "a.png#2#2"]
+
+
+def test_a_shard_without_its_end_or_its_beginning_is_a_row_with_the_reason(tmp_path: Path) -> None:
+    whole = pack(tmp_path / "b.tar", [("0.png", png(0)), ("1.png", png(1))]).read_bytes()
+    (tmp_path / "b.tar").write_bytes(whole[:1024])  # ends where the second file would begin
+    (tmp_path / "a.tar").write_bytes(b"\1" * 2000)
+    (tmp_path / "c.parquet").write_bytes(b"")
+    pack(tmp_path / "d.tar", [])
+    found = {Path(row["id"]).name: row["error"] for row in rows([str(tmp_path)])}
+    assert list(found) == ["a.tar", "0.png", "b.tar", "c.parquet"] and not found["0.png"]
+    assert "lacks the empty block" in found["b.tar"]
+    assert "does not begin as" in found["a.tar"] and "does not begin as" in found["c.parquet"]
+    [named] = rows([str(tmp_path / "a.tar")])
+    assert named["error"] == found["a.tar"]
+
+
 def test_hostile_names_are_text_and_lead_nowhere(tmp_path: Path) -> None:
     names = ["../../etc/x.png", "/x.png", "a\nb.png", "<script>.png", "\u202egnp.png", "a" * 900 + ".png"]
     pack(tmp_path / "x.tar", [(name, png(place)) for place, name in enumerate(names)])

@@ -31,7 +31,7 @@ from holisafe.bench._request import RunRequest, run_request
 from holisafe.bench._same import check_complete, check_complete_vllm, check_same, check_same_model, is_judged
 from holisafe.bench._spending import SPENDING, Prices, Spending, spent_to_json, stopped_by_budget
 from holisafe.bench._task import build_task
-from holisafe.bench._vllm import open_vllm
+from holisafe.bench._vllm import check_served, open_vllm
 from holisafe.bench._vllm_server import VllmOptions
 from holisafe.errors import RunError
 from holisafe.judges import Judge
@@ -191,6 +191,7 @@ def measure(
     )
     if request.model.vllm is not None and read_record(request.folder) is None:
         request.model.vllm.check_installed()
+        check_served(request.model.name, request.model.vllm)
     with hold(request.folder, RunError):
         return _measured(request, progress, Traffic(told=on_request), on_verdict, on_engine)
 

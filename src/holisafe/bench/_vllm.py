@@ -130,8 +130,7 @@ def read_checkpoint(name: str, options: Mapping[str, Any], vllm: VllmOptions) ->
     from holisafe.bench._provider import describe_guard, weights_hash
 
     name = name.removeprefix(LOCAL)
-    is_saved = name not in registered_models() and tuned_model(name) is None
-    source = str(Path(name).expanduser()) if is_saved and looks_local(name) else name
+    source, is_saved = _source(name)
     described: dict[str, Any] = {"id": name, "engine": EngineName.VLLM.value, "revision": options["revision"]}
     described |= {"dtype": options["dtype"] or "auto", "guard": None}
     if vllm.base_url is not None:
@@ -151,6 +150,30 @@ def read_checkpoint(name: str, options: Mapping[str, Any], vllm: VllmOptions) ->
     return Checkpoint(source, described, loaded, is_saved)
 
 
+def check_served(name: str, vllm: VllmOptions) -> None:
+    """Refuse a server that runs already, before anything is written, where it does not serve the model.
+
+    Args:
+        name: Inspect's name of the local model.
+        vllm: How vLLM is reached.
+
+    Raises:
+        RunError: It is not there, or serves something else.
+    """
+    if vllm.base_url is not None:
+        _check_serves(_address(vllm.base_url), _source(name.removeprefix(LOCAL))[0])
+
+
+def _source(name: str) -> tuple[str, bool]:
+    """The checkpoint of a local model, and whether it is one that vLLM can load as it is."""
+    is_saved = name not in registered_models() and tuned_model(name) is None
+    return str(Path(name).expanduser()) if is_saved and looks_local(name) else name, is_saved
+
+
+def _address(base_url: str) -> Address:
+    return Address(base_url.rstrip("/"), os.environ.get(KEY, "none"))
+
+
 @contextlib.contextmanager
 def _served(
     checkpoint: Checkpoint,
@@ -165,7 +188,7 @@ def _served(
     served = checkpoint.source
     with contextlib.ExitStack() as stack:
         if vllm.base_url is not None:
-            address = Address(vllm.base_url.rstrip("/"), os.environ.get(KEY, "none"))
+            address = _address(vllm.base_url)
             _check_serves(address, served)
         else:
             arguments, log = _arguments(checkpoint, options), folder / LOGS / LOG

@@ -17,7 +17,7 @@ from holisafe.building._croissant import write_croissant
 from holisafe.building._dedup import deduplicate
 from holisafe.building._doubts import DOUBT, find_doubts
 from holisafe.building._edits import Editor, count_edits, edit_pictures
-from holisafe.building._labels import Labelled, label_pictures, read_given
+from holisafe.building._labels import Labelled, label_pictures, read_given, unmatched
 from holisafe.building._out import TEST, TRAIN, sample_of, write_data
 from holisafe.building._pictures import read_pictures
 from holisafe.building._requests import Asked, write_answers, write_questions
@@ -79,6 +79,8 @@ class BuildSettings:
     blind: bool = True
 
     def __post_init__(self) -> None:
+        if self.out.absolute() == self.pictures.absolute():
+            raise RunError(f"out is {self.out}, the folder of the pictures; choose another one")
         if not 0 <= self.held_out < 1:
             raise RunError(f"held_out is {self.held_out}; expected a share from 0 to below 1")
         if not 0 <= self.near_bits <= 256:
@@ -221,6 +223,8 @@ class _Run:
         found = read_pictures(settings.pictures, settings.out, self._file("pictures"))
         self._count("pictures", "files", found.rows)
         given = read_given(settings.labels, found)
+        if lost := unmatched(given, found):
+            self._count("given", "labels", self._file("given").whole([row.key for row in lost], lambda: lost))
         rows, labelled = label_pictures(found, given, settings.guard, settings.device, self._file("labels"))
         self._count("labels", "pictures", rows)
         rows, groups = deduplicate(labelled, settings.against, settings.near_bits, self._file("dedup"))

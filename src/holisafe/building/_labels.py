@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,22 @@ def read_given(labels: str | Path | None, found: Found) -> Mapping[str, Given]:
         image, label, shows = raw.get("image"), raw.get("label"), raw.get("shows") or ""
         if not isinstance(image, str) or not image or not isinstance(label, str) or not isinstance(shows, str):
             raise DataError(f"{where}: expected texts image and label (and shows); found {raw!s:.80}")
-        if image in given and given[image].label != label:
-            raise DataError(f"{where}, field label: {image!r} has two labels, {given[image].label!r} and {label!r}")
-        given[image] = Given(label, shows.strip())
+        said = Given(label, shows.strip())
+        for field, old, new in zip(("label", "shows"), astuple(given.get(image, said)), astuple(said), strict=True):
+            if old != new:
+                raise DataError(f"{where}, field {field}: {image!r} has two of them, {old!r:.80} and {new!r:.80}")
+        given[image] = said
+    if not given:
+        raise DataError(f"{labels}: holds no label; expected a row of image and label for each picture")
     return given
+
+
+def unmatched(given: Mapping[str, Given], found: Found) -> list[Row]:
+    """A row for each label that names no file of the folder."""
+    there = {str(row.values["picture"]) for row in found.rows}
+    reason = "no picture: the folder holds no such file; name it by its path below the folder"
+    lost = [name for name in given if name not in there]
+    return [Row(key_of("given", name), Status.REJECTED, reason, {"image": name}) for name in lost]
 
 
 def label_pictures(
@@ -138,8 +150,15 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         raise DataError(f"{path}: no such file; expected CSV or JSON Lines with image and label, or the word {FOLDERS}")
     text = read_bounded(path, DataError, max_bytes=MAX_JSON_BYTES).decode("utf-8-sig", "replace")
     if path.suffix.lower() == ".csv":
-        for row in (reader := csv.DictReader(io.StringIO(text, newline=""))):
-            yield f"{path}: line {reader.line_num}", row
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        try:
+            for row in reader:
+                where = f"{path}: line {reader.line_num}"
+                if None in row:
+                    raise DataError(f"{where}: more fields than the first line has; quote a text that holds a comma")
+                yield where, row
+        except csv.Error as error:
+            raise DataError(f"{path}: line {reader.line_num + 1}: no CSV ({error}); mend the line") from error
         return
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():

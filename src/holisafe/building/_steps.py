@@ -13,6 +13,7 @@ from typing import Any
 
 from holisafe._enums import parse_enum
 from holisafe.bench import Lines
+from holisafe.building._row_values import check_values
 from holisafe.errors import RunError, UnknownNameError
 
 FOLDER = "steps"
@@ -80,7 +81,14 @@ class StepFile(Lines[str, Row]):
             RunError: A line is damaged, or the file cannot be written.
         """
         (data / FOLDER).mkdir(parents=True, exist_ok=True)
-        super().__init__(data / FOLDER / f"{name}.jsonl", lambda row: row.key, Row.from_json, Row.to_json)
+
+        def read(data: Any) -> Row:
+            row = Row.from_json(data)
+            if row.is_ok:
+                check_values(name, row.values)
+            return row
+
+        super().__init__(data / FOLDER / f"{name}.jsonl", lambda row: row.key, read, Row.to_json)
         self.name = name
 
     def __enter__(self) -> StepFile:

@@ -147,6 +147,7 @@ def images(
         return
     if not source:
         raise RunError("no SOURCE; name folders, shards, Parquet files or URLs, or give --from-features")
+    _check_out(source, out)
     scanner = Scanner(model or "pocket", guard or "own", device, dtype, batch_size, features=keep is Keep.FEATURES)
     if plan:
         _plan(source, part, image_column, scanner, workers or 1, price_per_hour, as_json)
@@ -217,6 +218,7 @@ def _run_here(
             for done, _ in enumerate(scan_here(units, scanner, parts, asked), 1):
                 line.advance(done)
     _stop_if(asked(), out)
+    _check_images(folder, part, units.passed_over)
     finish(folder, {"passed_over": units.passed_over})
     _tell_end(folder, units.passed_over, as_json)
 
@@ -244,15 +246,28 @@ def _run_on_ray(
         settings = _settings(scanner, source, part, "ray")
         _tell_notes(scanner, line)
         schema = row_schema(scanner.labels(), key=True, features=scanner.features)
-        if retry_errors:
-            line.tell(f"{forget_errors(folder):,} images without a verdict are scanned again")
-        (folder / DONE).unlink(missing_ok=True)
+
+        def begin() -> None:
+            if retry_errors:
+                line.tell(f"{forget_errors(folder):,} images without a verdict are scanned again")
+            (folder / DONE).unlink(missing_ok=True)
+
         gpus = 1.0 if (scanner.device or "").startswith("cuda") else 0.0
         line.stage("starting Ray")
         with _counted(folder, line):
             scan_on_ray(
-                units, scanner, folder, settings, schema, resume=resume, workers=workers, address=address, gpus=gpus
+                units,
+                scanner,
+                folder,
+                settings,
+                schema,
+                resume=resume,
+                workers=workers,
+                address=address,
+                gpus=gpus,
+                on_begin=begin,
             )
+    _check_images(folder, part, units.passed_over)
     finish(folder, {"passed_over": units.passed_over})
     _tell_end(folder, units.passed_over, as_json)
 
@@ -285,8 +300,12 @@ def _judge_again(kept: Path, scanner: Scanner, out: Path, part: Shard, resume: b
                 done += table.num_rows
                 line.advance(done)
     _stop_if(asked(), out)
-    finish(folder, {})
+    if not scan.missing:
+        finish(folder, {})
     _tell_end(folder, 0, as_json)
+    if scan.missing:
+        typer.echo(f"{folder} is not complete either: finish {kept}, then judge it into another --out", err=True)
+        raise typer.Exit(NO_VERDICT)
 
 
 def _plan(
@@ -320,6 +339,15 @@ def _model_of(kept: Path) -> str:
     return str(ScanFolder.read(kept).settings.get("model"))
 
 
+def _check_out(source: list[str], out: Path | None) -> None:
+    """Rows among the images would be read as images when the scan resumes."""
+    from holisafe.errors import RunError
+
+    same = None if out is None else next((place for place in source if Path(place).absolute() == out.absolute()), None)
+    if same is not None:
+        raise RunError(f"--out {out} is where the images are; choose another folder, which may lie in it")
+
+
 def _check_from_features(
     source: list[str] | None, out: Path | None, guard: str | None, keep: Keep | None, engine: Engine, plan: bool
 ) -> None:
@@ -350,10 +378,21 @@ def _stop_if(ended_by: int, out: Path) -> None:
     raise KeyboardInterrupt
 
 
+def _check_images(folder: Path, part: Shard, passed_over: int) -> None:
+    """Refuse a source without images; a part of one may have none."""
+    from holisafe.errors import ImageError
+    from holisafe.scan.folder import ScanFolder
+
+    if part.count == 1 and not ScanFolder.read(folder).parts:
+        raise ImageError(
+            f"no images in there; {passed_over:,} other files were passed over. Once there are, the same command with "
+            "--resume scans them"
+        )
+
+
 def _tell_end(folder: Path, passed_over: int, as_json: bool) -> None:
     """Say how many rows there are, and end with exit code 1 where one has no verdict."""
     from holisafe.cli._scan_tables import counts_of
-    from holisafe.errors import ImageError
     from holisafe.scan.folder import ScanFolder
 
     counts = counts_of(ScanFolder.read(folder).parts)
@@ -364,8 +403,6 @@ def _tell_end(folder: Path, passed_over: int, as_json: bool) -> None:
             f"{counts['images']:,} images, {counts['flagged']:,} flagged, {counts['without_verdict']:,} without a "
             f"verdict, {passed_over:,} other files passed over; rows are in {folder}"
         )
-    if not counts["images"] and not folder.name.startswith("shard-"):
-        raise ImageError(f"no images in there; {passed_over:,} other files were passed over")
     if counts["without_verdict"]:
         typer.echo("`holisafe scan summary` lists the reasons; --resume --retry-errors tries these again", err=True)
         raise typer.Exit(NO_VERDICT)

@@ -285,6 +285,10 @@ def tune(
         )
         return
     folder = out or Path("runs") / _folder_name(model, config.method)
+    sharding = named_values("--fsdp-config", fsdp_config or [])
+    tuning.fsdp_options(fsdp, sharding)  # refuses what nothing can be trained with
+    if launcher is not None and sharding:
+        raise TuningError("--launcher writes FSDP's settings to a file: leave out --fsdp-config, and change them there")
     if launcher is not None and dry_run:
         raise TuningError("--launcher writes a configuration, and --dry-run writes nothing; give one of them")
     if launcher is not None:
@@ -305,7 +309,7 @@ def tune(
     }
     while_it_trains: dict[str, Any] = {
         "fsdp": fsdp,
-        "fsdp_config": named_values("--fsdp-config", fsdp_config or []),
+        "fsdp_config": sharding,
         "save_steps": save_steps,
         "logging_steps": logging_steps,
         "eval_steps": eval_steps,

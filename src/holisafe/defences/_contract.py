@@ -112,15 +112,16 @@ class FittedDefence(Defence):
     """A defence that learns something of a model first; `holisafe defence fit` saves what that is.
 
     Attributes:
-        needs: Names of the parts that answering needs; a folder without them, or with such that are not finite, is
-            refused.
+        needs: Parts that answering needs, and the shape of each: sizes of the model by name ("layers", "hidden",
+            "vocabulary"), numbers, or "any"; other names are sizes that parts share. A folder is refused that lacks a
+            part, or has it in another shape, with values that are not finite, or as the number of no "layer".
         parts: What was learned, by name; empty until it is read.
         digest: SHA-256 of the file of parts.
     """
 
     config: ClassVar[type[DefenceConfig]] = FittedConfig
     positional = "fitted"
-    needs: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[Mapping[str, tuple[str | int, ...]]] = {}
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,15 @@ from holisafe._files import read_bounded, read_json, write_atomically
 from holisafe._version import __version__
 from holisafe.defences._contract import FittedDefence
 from holisafe.errors import DefenceError
+from holisafe.families.layers import decoder_layers
 from holisafe.models import LoadedModel
 
 SETTINGS = "defence.json"
 PARTS = "parts.safetensors"
 FORMAT = 1
+
+ANY, LAYER = "any", "layer"
+"""A size that is not checked; the part that is the number of a layer."""
 
 MAX_BYTES = 2**30
 """Largest file of parts that is read."""
@@ -101,8 +105,8 @@ def take_fitted(defence: FittedDefence, loaded: LoadedModel) -> None:
     """Read what a defence learned into it; call it from `check`.
 
     Raises:
-        DefenceError: As `read_fitted`, it was fitted on another model, or a part that it needs is missing or not
-            finite.
+        DefenceError: As `read_fitted`, it was fitted on another model, or a part that it needs is missing, has another
+            shape or is not finite.
     """
     if defence.parts:
         return
@@ -113,8 +117,38 @@ def take_fitted(defence: FittedDefence, loaded: LoadedModel) -> None:
             f"{defence.settings.fitted}: {defence.name} was fitted on another model "
             f"(base {str(record.get('base'))[:12]}, this one {base[:12]}); fit it on this one"
         )
-    for part in defence.needs:
-        if part not in parts or not bool(parts[part].isfinite().all()):
-            state = "holds values that are not finite" if part in parts else "is missing"
-            raise DefenceError(f"{Path(defence.settings.fitted) / PARTS}: {part} {state}; fit it again")
+    sizes: dict[str, int] = _sizes(loaded)
+    for part, shape in defence.needs.items():
+        wrong = _wrong_with(part, parts.get(part), shape, sizes)
+        if wrong:
+            raise DefenceError(f"{Path(defence.settings.fitted) / PARTS}: {part} {wrong}; fit it again")
     defence.parts, defence.digest = parts, digest
+
+
+def _sizes(loaded: LoadedModel) -> dict[str, int]:
+    vocabulary, _ = loaded.model.get_output_embeddings().weight.shape
+    _, hidden = loaded.model.get_input_embeddings().weight.shape
+    return {"vocabulary": vocabulary, "hidden": hidden, "layers": len(decoder_layers(loaded.model))}
+
+
+def _wrong_with(name: str, part: Tensor | None, shape: Sequence[str | int], sizes: dict[str, int]) -> str:
+    """What is wrong with a part; empty where nothing is. A size that parts share is noted when it is first met."""
+    if part is None:
+        return "is missing"
+    found = tuple(part.shape)
+    if len(found) == len(shape):
+        for size, dimension in zip(found, shape, strict=True):
+            if isinstance(dimension, str) and dimension != ANY:
+                sizes.setdefault(dimension, size)
+    expected = tuple(sizes.get(each, each) if isinstance(each, str) else each for each in shape)
+    if len(found) != len(shape) or any(want not in (ANY, size) for size, want in zip(found, expected, strict=True)):
+        return f"has the shape {_shown(found)}, expected {_shown(expected)}"
+    if not bool(part.isfinite().all()):
+        return "holds values that are not finite"
+    if name == LAYER and not 0 <= int(part) < sizes["layers"]:
+        return f"is {int(part)}, and the model has {sizes['layers']} layers"
+    return ""
+
+
+def _shown(shape: Sequence[str | int]) -> str:
+    return f"({', '.join(map(str, shape))})"

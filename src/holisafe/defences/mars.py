@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -52,7 +53,12 @@ class Mars(FittedDefence):
     """
 
     name = "mars"
-    needs = ("direction", "text", "neutral", "layer")
+    needs: ClassVar[Mapping[str, tuple[str | int, ...]]] = {
+        "direction": ("hidden",),
+        "text": ("hidden",),
+        "neutral": ("hidden",),
+        "layer": (),
+    }
     about = "steers what looks harmful towards refusal, along a direction of texts re-centred with neutral pictures"
     cost = "1 answer per request; fitted first"
     config = MarsConfig

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ class RefusalDirection(FittedDefence):
     """
 
     name = "refusal-direction"
-    needs = ("direction", "layer")
+    needs: ClassVar[Mapping[str, tuple[str | int, ...]]] = {"direction": ("hidden",), "layer": ()}
     about = (
         "adds the direction of refusal at one layer; mode=ablate removes it, to measure how much refusal hangs on it "
         "(a diagnosis, never a protection)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -46,7 +46,13 @@ class Sapt(FittedDefence):
     """A reminder inside the answer."""
 
     name = "sapt"
-    needs = ("soft", "mean", "components", "weights", "intercept")
+    needs: ClassVar[Mapping[str, tuple[str | int, ...]]] = {
+        "soft": ("any", "hidden"),
+        "mean": ("hidden",),
+        "components": ("components", "hidden"),
+        "weights": ("components",),
+        "intercept": (1,),
+    }
     about = "a learned soft prompt in the growing answer asks whether it is safe; if not, it is written anew from there"
     cost = "1 answer per request and a short forward pass every 16 tokens; 2 answers where it stops"
     config = SaptConfig

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -42,7 +43,7 @@ class ShiftDc(FittedDefence):
     """
 
     name = "shiftdc"
-    needs = ("direction",)
+    needs: ClassVar[Mapping[str, tuple[str | int, ...]]] = {"direction": ("layers", "hidden")}
     about = "the picture is described in words, and what it moves along the direction of harmless texts is undone"
     cost = "2 answers (a caption, the answer) and 1 forward pass per request; fitted first"
     config = ShiftDcConfig

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ class Tsdi(FittedDefence):
     """Debiasing of the first tokens: against refusals of harmless requests."""
 
     name = "tsdi"
-    needs = (BIAS,)
+    needs: ClassVar[Mapping[str, tuple[str | int, ...]]] = {BIAS: ("any", "vocabulary")}
     about = "what safety tuning prefers at the answer's beginning, whatever is asked, is taken away"
     cost = "1 answer per request"
     config = TsdiConfig

@@ -100,6 +100,8 @@ def in_tar(file: BinaryIO, size: int, limits: ImageLimits, source: SourceLimits)
         headers.allowed = _MAX_HEADERS
     if any(headers.latest) or 0 < len(headers.latest) < tarfile.BLOCKSIZE:
         raise ImageError("a file's header is damaged, and what follows it cannot be found")
+    if not headers.latest:
+        raise ImageError("it lacks the empty block that ends a tar archive, so files at its end may be missing")
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:

@@ -95,6 +95,8 @@ class Shard:
     count: int = 1
 
     def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ImageError(f"shard {self.index}/{self.count}: expected 1 part or more after /")
         if not 0 <= self.index < self.count:
             raise ImageError(f"shard {self.index}/{self.count}: expected a number from 0 to {self.count - 1} before /")
 

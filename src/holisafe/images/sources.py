@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from holisafe.errors import HoliSafeError, ImageError
 from holisafe.images import _remote
 from holisafe.images._archives import START, Member, in_tar, in_zip, is_image
-from holisafe.images._door import LIMITS, ImageLimits, check_path, open_image
+from holisafe.images._door import LIMITS, ImageLimits, check_path, looks_like_image, open_image
 from holisafe.images._items import Shard, SourceFile, SourceImage, SourceItem
 from holisafe.images._parquet_child import check_packing as _check_packing
 from holisafe.images.limits import SOURCE_LIMITS, SourceLimits, size_of
@@ -119,9 +119,12 @@ class ImageSources:
             place = file.place
             yield from _until_damaged(file.name, _remote.patiently(lambda: self._in_remote(place)))
         elif file.root is None:
-            read = self._reader_of(_first_bytes(file.place))
+            start = _first_bytes(file.place)
+            read = self._reader_of(start)
             resolved = file.place.resolve()
-            if read is None:
+            if read is None and (reason := _not_begun(file.name, start)):
+                yield SourceItem(file.name, None, reason)
+            elif read is None:
                 yield SourceItem(file.name, ImageRef(file.name, path=resolved))
             else:
                 yield from _until_damaged(file.name, read(resolved, file.name))
@@ -151,6 +154,8 @@ class ImageSources:
                 yield from self._members(kind, file, place.size, name)
             elif is_image(name.rpartition("/")[2], start):
                 yield SourceItem(name, ImageRef(name, data=file.read(self._limits.max_bytes + 1)))
+            elif reason := _not_begun(name, start):
+                yield SourceItem(name, None, reason)
             else:
                 self.passed_over += 1
 
@@ -179,6 +184,8 @@ class ImageSources:
                 found = self._of_folder(path, root, units)
             except (OSError, ValueError, RuntimeError) as error:  # may not be entered, name too long, links in a circle
                 reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+                if not self._shard.has(next(units)):
+                    continue
                 found = SourceFile(_text(path), None, error=f"cannot be read or listed ({_text(reason)[:200]})")
             if found is not None:
                 yield found
@@ -189,10 +196,13 @@ class ImageSources:
     def _of_folder(self, path: Path, root: Path, units: Iterator[int]) -> SourceFile | None:
         start = _first_bytes(path)
         kind = _kind_of(start) if path.name.lower().endswith(_CONTAINERS) else None
-        if kind is None and not is_image(path.name, start):
+        reason = _not_begun(path.name, start)
+        if kind is None and not reason and not is_image(path.name, start):
             self.passed_over += 1
             return None
-        return SourceFile(_text(path), path, root, kind or "image") if self._shard.has(next(units)) else None
+        if not self._shard.has(next(units)):
+            return None
+        return SourceFile(_text(path), None if reason else path, root, kind or "image", reason)
 
     def _in_archive(self, path: Path, name: str) -> Iterator[SourceItem]:
         with path.open("rb") as file:
@@ -311,6 +321,15 @@ def _kind_of(start: bytes) -> str | None:
     if start.startswith(b"\x1f\x8b") or start[257:262] == b"ustar":
         return "tar"
     return "parquet" if start.startswith(b"PAR1") else None
+
+
+def _not_begun(name: str, start: bytes) -> str:
+    """Why a file that is called an archive or Parquet file is none; empty where it is one, or called otherwise."""
+    is_container = name.lower().endswith(_CONTAINERS) and not looks_like_image(start)
+    is_empty_tar = len(start) == START and not any(start)
+    if not is_container or is_empty_tar or _kind_of(start) is not None:
+        return ""
+    return "does not begin as an archive or a Parquet file does: it is damaged or empty; get the file again"
 
 
 def _until_damaged(name: str, items: Iterator[SourceItem]) -> Iterator[SourceItem]:

@@ -118,7 +118,7 @@ def _annotations(task: Mapping[str, Any], form: Form) -> Iterator[Annotation]:
 def _who(annotation: Mapping[str, Any]) -> str:
     who = annotation.get("completed_by")
     who = who.get("email", who.get("id")) if isinstance(who, dict) else who
-    return "" if who is None else str(who)
+    return str(who) if isinstance(who, str | int) and not isinstance(who, bool) else ""
 
 
 def _values(annotation: Mapping[str, Any], name: str, kind: str) -> list[Any]:

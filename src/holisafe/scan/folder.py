@@ -11,10 +11,13 @@ from typing import Any
 from holisafe._files import read_json, write_atomically
 from holisafe.errors import RunError
 from holisafe.images.sources import Shard
-from holisafe.scan.parts import FORMAT, MANIFEST, parts_in
+from holisafe.scan.parts import FORMAT, MANIFEST, manifest_of, parts_in
 
 DONE = "_done.json"
 """Written once all images have a row."""
+
+ROWS_FOLDER = "rows"
+"""Where a scan on Ray keeps its files of rows."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class ScanFolder:
             seen.add(shard)
         done = {shard.index for shard, scan in zip(shards, scans, strict=True) if (scan / DONE).is_file()}
         missing = tuple(f"{index}/{count}" for index in range(count) if index not in done)
-        return cls(folder, all_settings[0], tuple(part for scan in scans for part in _parts(scan)), missing)
+        return cls(folder, all_settings[0], tuple(part for scan in scans for part in _all_parts(scan)), missing)
 
     @property
     def places(self) -> list[str]:
@@ -81,12 +84,30 @@ def shard_folder(out: Path, shard: Shard) -> Path:
 
 
 def finish(folder: Path, about: Mapping[str, Any]) -> None:
-    """Note that a scan is complete."""
-    write_atomically(folder / DONE, json.dumps(dict(about)) + "\n")
+    """Note that a scan is complete, and of how many files."""
+    write_atomically(folder / DONE, json.dumps({**about, "parts": len(_parts(folder))}) + "\n")
+
+
+def _all_parts(scan: Path) -> list[Path]:
+    """The files of a scan, none of which is missing if it was complete."""
+    parts, done = _parts(scan), scan / DONE
+    if not done.is_file():
+        return parts
+    about = read_json(done, RunError, follow_links=False)
+    count = about.get("parts", len(parts)) if isinstance(about, dict) else None  # older scans do not say
+    is_ray = (scan / ROWS_FOLDER).is_dir()
+    unnoted = [] if is_ray else [part.name for part in parts if not manifest_of(part).exists()]
+    if count != len(parts) or unnoted:
+        found = f"{unnoted[0]} without its manifest" if unnoted else f"{len(parts)} files of rows"
+        raise RunError(
+            f"{scan}: holds {found}, and by {DONE} it was complete with {count}: files were taken away, added or "
+            "written over; put them back, or remove what was changed, and --resume scans the rest"
+        )
+    return parts
 
 
 def _parts(scan: Path) -> list[Path]:
-    from holisafe.scan.on_ray import ROWS_FOLDER, written_files
+    from holisafe.scan.on_ray import written_files
 
     return written_files(scan) if (scan / ROWS_FOLDER).is_dir() else parts_in(scan)
 

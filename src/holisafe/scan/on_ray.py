@@ -15,7 +15,7 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -28,12 +28,13 @@ import pyarrow.parquet as pq
 from holisafe._files import hold, write_atomically
 from holisafe.errors import HoliSafeError, MissingDependencyError, RunError
 from holisafe.scan.careful import carefully
+from holisafe.scan.folder import ROWS_FOLDER
 from holisafe.scan.parts import begin
 from holisafe.scan.rows import table_of
 from holisafe.scan.scanner import Scanner
 from holisafe.scan.units import Unit, chunks, rows_of_unit
 
-ROWS_FOLDER, CHECKPOINT, NOTES = "rows", "_checkpoint", "_current"
+CHECKPOINT, NOTES = "_checkpoint", "_current"
 ID = "image"
 """Column that the checkpoint knows rows by."""
 
@@ -90,6 +91,7 @@ def scan_on_ray(
     workers: int | None = None,
     address: str | None = None,
     gpus: float = 0.0,
+    on_begin: Callable[[], object] = lambda: None,
 ) -> None:
     """Scan what a folder does not hold yet.
 
@@ -103,6 +105,7 @@ def scan_on_ray(
         workers: Actors that scan, one CPU each; all CPUs but one when None.
         address: Address of a running cluster ("auto", "ray://host:10001"); Ray is started here when None.
         gpus: GPUs of each worker.
+        on_begin: Called once the folder is locked and known to hold this scan, before anything is read.
 
     Raises:
         MissingDependencyError: Ray is not installed.
@@ -110,8 +113,10 @@ def scan_on_ray(
     """
     with hold(folder, RunError), _started(workers, address) as (ray, count):
         begin(folder, settings, resume=resume, holds_rows=(folder / ROWS_FOLDER).exists())
+        on_begin()
         for name in (ROWS_FOLDER, CHECKPOINT, NOTES):
             (folder / name).mkdir(exist_ok=True)
+        forget_lost(folder)
         tasks = list(units)
         if not tasks:
             return
@@ -138,7 +143,7 @@ def written_files(folder: Path) -> list[Path]:
     """The files of a scan on Ray that are whole."""
     valid = {path.stem for path in (folder / CHECKPOINT).glob("*.parquet") if not path.stem.endswith(".pending")}
     files = sorted((folder / ROWS_FOLDER).glob("*.parquet"))
-    return [path for path in files if any(path.stem.startswith(stem) for stem in _prefixes(path.stem, valid))]
+    return [path for path in files if not valid.isdisjoint(_names(path.stem))]
 
 
 def forget_errors(folder: Path) -> int:
@@ -161,11 +166,17 @@ def forget_errors(folder: Path) -> int:
     return forgotten
 
 
-def _prefixes(stem: str, valid: set[str]) -> Iterator[str]:
+def forget_lost(folder: Path) -> None:
+    """Forget the ids of files that somebody has removed, so that resuming scans their images again."""
+    there = {stem for path in (folder / ROWS_FOLDER).glob("*.parquet") for stem in _names(path.stem)}
+    for checkpoint in (folder / CHECKPOINT).glob("*.parquet"):
+        if not checkpoint.stem.endswith(".pending") and checkpoint.stem not in there:
+            checkpoint.unlink()
+
+
+def _names(stem: str) -> tuple[str, str]:
     """A file is called like its checkpoint, or that with a number behind a dash."""
-    for name in (stem, stem.rpartition("-")[0]):
-        if name in valid:
-            yield name
+    return stem, stem.rpartition("-")[0]
 
 
 def _replace(path: Path, table: pa.Table) -> None:

@@ -35,8 +35,7 @@ def write_page(summary: ScanSummary, path: Path) -> None:
         path: The page; the JSON has the same name with the suffix .json.
 
     Raises:
-        RunError: The page has the suffix .json.
-        OSError: It cannot be written.
+        RunError: The page has the suffix .json, or cannot be written.
     """
     import jinja2
 
@@ -61,8 +60,12 @@ def write_page(summary: ScanSummary, path: Path) -> None:
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         version=__version__,
     )
-    write_atomically(path, page)
-    write_atomically(path.with_suffix(".json"), json.dumps(summary.to_json(), ensure_ascii=False, indent=2) + "\n")
+    figures = json.dumps(summary.to_json(), ensure_ascii=False, indent=2) + "\n"
+    try:
+        write_atomically(path, page)
+        write_atomically(path.with_suffix(".json"), figures)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror}); choose another --out") from error
 
 
 def _veils(places: list[str], wanted: set[str]) -> Mapping[str, tuple[str, str]]:

@@ -221,15 +221,20 @@ def checked_rows(part: Path) -> int:
     """
     manifest = manifest_of(part)
     if not manifest.exists():  # the process ended between the two, and a part that has its name is whole
-        rows = sum(1 for _ in read_rows(part, RunError, columns=["image"], batch_rows=10_000))
+        try:
+            rows = sum(1 for _ in read_rows(part, RunError, columns=["image"], batch_rows=10_000))
+        except RunError as error:
+            reason = str(error).removesuffix("; get the file again")
+            raise RunError(f"{reason}; move it away, and --resume scans its images again") from error
         write_manifest(part)
         return rows
-    about = read_json(manifest, RunError, follow_links=False)
+    advice = "move both away, and --resume scans their images again"
+    try:
+        about = read_json(manifest, RunError, follow_links=False)
+    except RunError as error:
+        raise RunError(f"{error}. It describes {part.name}: {advice}") from error
     if not isinstance(about, dict) or type(about.get("rows")) is not int or about.get("sha256") != sha256_of(part):
-        raise RunError(
-            f"{part}: not the file that {manifest.name} describes (damaged, or written over); move both away, and "
-            "--resume scans its images again"
-        )
+        raise RunError(f"{part}: not the file that {manifest.name} describes (damaged, or written over); {advice}")
     return int(about["rows"])
 
 

@@ -133,12 +133,22 @@ def chunks(rows: Iterable[dict[str, Any]], count: int = ROWS, size: int = BYTES)
 
 
 def _with_different_names(items: Iterable[SourceItem]) -> Iterator[SourceItem]:
-    """An archive may hold two files of one name: the second is called NAME#2, so that each has a row."""
+    """An archive may hold two files of one name: the second is called NAME#2, so that each has a row.
+
+    Where a file of the archive has that name itself, the next number is taken.
+    """
     seen: Counter[bytes] = Counter()
     for item in items:
-        key = blake2b(item.name.encode("utf-8", "surrogatepass"), digest_size=12).digest()
-        seen[key] += 1
-        yield item if seen[key] == 1 else replace(item, name=f"{item.name}#{seen[key]}")
+        name = item.name
+        while seen[_short(name)]:
+            seen[_short(item.name)] += 1
+            name = f"{item.name}#{seen[_short(item.name)]}"
+        seen[_short(name)] += 1
+        yield item if name == item.name else replace(item, name=name)
+
+
+def _short(name: str) -> bytes:
+    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=12).digest()
 
 
 def _row(item: SourceItem, limits: ImageLimits) -> dict[str, Any]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from holisafe.tuning._output_training import TrainedOutput, train_output_head
     from holisafe.tuning._parts import configure_trainable_parts
     from holisafe.tuning._plan import Plan, plan, plan_recipe
+    from holisafe.tuning._processes import fsdp_options
     from holisafe.tuning._trainer import GuardedTrainer
     from holisafe.tuning._tune import Tuned, tune
     from holisafe.tuning.methods.star_dss.scoring import Scored, score_answers
@@ -65,6 +66,7 @@ __all__ = [
     "check_samples",
     "configure_trainable_parts",
     "estimate",
+    "fsdp_options",
     "launch_config",
     "merge_tuned",
     "method_names",
@@ -92,6 +94,7 @@ __getattr__, __dir__ = lazy(
         "estimate": "holisafe.tuning._estimate",
         "GPUS_PER_MACHINE": "holisafe.tuning._launch",
         "accumulation_on": "holisafe.tuning._launch",
+        "fsdp_options": "holisafe.tuning._processes",
         "launch_config": "holisafe.tuning._launch",
         "write_launch_config": "holisafe.tuning._launch",
         "GuardTraining": "holisafe.tuning._guard_training",
