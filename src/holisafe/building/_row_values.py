@@ -86,23 +86,21 @@ class _Doubt(_Values):
     doubt: str = ""
 
 
-_KINDS: Mapping[str, TypeAdapter[Any]] = {
-    name: TypeAdapter(kind)
-    for name, kind in {
-        "pictures": _Picture,
-        "labels": _Label,
-        "dedup": _Group,
-        "questions": _Requests,
-        "answers": _Answer,
-        "votes": _Vote | _Judged,
-        "check": _Check,
-        "split": _Split,
-        "twins": _Twin,
-        "edits": _Edit,
-        "probabilities": _Distribution,
-        "doubts": _Doubt,
-    }.items()
+_TYPES: Mapping[str, Any] = {
+    "pictures": _Picture,
+    "labels": _Label,
+    "dedup": _Group,
+    "questions": _Requests,
+    "answers": _Answer,
+    "votes": _Vote | _Judged,
+    "check": _Check,
+    "split": _Split,
+    "twins": _Twin,
+    "edits": _Edit,
+    "probabilities": _Distribution,
+    "doubts": _Doubt,
 }
+_KINDS: Mapping[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in _TYPES.items()}
 
 
 def check_values(step: str, values: Mapping[str, Any]) -> None:
