@@ -129,13 +129,15 @@ def test_a_guard_judges_the_pictures_beside_the_server(stand_in: Path, checkpoin
 
 PROGRAM = """
 import sys
+import time
 from pathlib import Path
 from holisafe.bench import VllmOptions
 from holisafe.bench._vllm_server import vllm_server
 
 with vllm_server("m", "m", VllmOptions(), [], Path(sys.argv[1])):
     print("ready", flush=True)
-    sys.stdin.read()
+    while True:  # a signal just before a call that blocks would not be seen
+        time.sleep(0.05)
 """
 
 
