@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -146,19 +147,20 @@ def _label(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
         width, height = text.get_window_extent().size * scale
         boxes = [
             (left, bottom, left + width, bottom + height)
-            for bottom in (at[place][1] + row * height - height / 2 for row in sorted(range(-20, 21), key=abs))
+            for row in range(21)
+            for bottom in (at[place][1] + 2 + row * height, at[place][1] - 2 - (row + 1) * height)
             for aside in (5, 16, 30)
             for left in (at[place][0] + aside, at[place][0] - aside - width)
         ]
-        best = min(boxes, key=lambda box: _hidden(box, taken, frame))  # the first of those that hide nothing
+        best = min(boxes, key=lambda box: (_hidden(box, taken, frame), _away(box, at[place])))
         taken.append(best)
         moved = best[0] - at[place][0], best[1] - at[place][1]
         text.set_position(moved)
-        if abs(moved[1] + height / 2) > height or moved[0] > 5 or moved[0] < -5 - width:
+        if abs(moved[1] + height / 2) > height + 2 or moved[0] > 5 or moved[0] < -5 - width:
             end = 0.0 if moved[0] > 0 else width
             axes.annotate(
                 "", point, xytext=(moved[0] + end, moved[1] + height / 2), textcoords="offset points",
-                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "0.6", "shrinkA": 0, "shrinkB": 0},
+                arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": "0.4", "shrinkA": 0, "shrinkB": 0},
             ).set_in_layout(False)  # fmt: skip
 
 
@@ -166,6 +168,11 @@ def _hidden(box: Sequence[float], taken: Sequence[Sequence[float]], frame: Seque
     """Area of a box (left, bottom, right, top) that covers others or lies outside a frame."""
     outside = (box[2] - box[0]) * (box[3] - box[1]) - _common(box, frame)
     return round(outside + sum(_common(box, other) for other in taken), 3)
+
+
+def _away(box: Sequence[float], point: Sequence[float]) -> float:
+    """How far a point is from the nearer end of a box's middle line."""
+    return math.hypot(min(abs(box[0] - point[0]), abs(box[2] - point[0])), (box[1] + box[3]) / 2 - point[1])
 
 
 def _common(one: Sequence[float], other: Sequence[float]) -> float:
