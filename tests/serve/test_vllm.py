@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +21,16 @@ from holisafe.errors import RunError, UnknownNameError
 from holisafe.serve import ImageGuard, Metrics, Settings
 from holisafe.serve.vllm import GUARD, GuardedEndpoints, mount, read_settings
 from serve.site import BLOCK, PICTURES, SAFE, SCORE, UNSAFE, Site, guarded, listening, shown, wait_until
+
+
+def test_the_routes_need_nothing_that_the_fastapi_of_vllm_has_not() -> None:
+    """It is older than that of the application; `make vllm` tries it for real."""
+    program = (
+        "import sys, fastapi\n"
+        "sys.modules['fastapi.telemetry'] = None\n"  # 0.136, which vLLM 0.32 comes with, has none
+        "import holisafe.serve.routes, holisafe.serve.vllm, holisafe.serve.proxy_backend, holisafe.serve.in_process\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 class Own:

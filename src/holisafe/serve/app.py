@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,9 +28,12 @@ from holisafe.serve.review import ReviewSample
 from holisafe.serve.routes import CLIENT_GONE, router
 from holisafe.serve.schema import schemas
 from holisafe.serve.settings import Settings
-from holisafe.serve.tracing import FASTAPI, end_request, request_span
+from holisafe.serve.tracing import end_request, request_span
 
 _LOG = logging.getLogger("holisafe.serve")
+
+TELEMETRY: TelemetryConfig = {"tracing": False, "logs": False, "operation_spans": False, "auto_configure": False}
+"""What FastAPI is told of telemetry: its metrics alone, which name routes and statuses."""
 
 OPEN = frozenset({"/health"})
 """What needs no key."""
@@ -84,7 +88,7 @@ def application(
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={HTTPException: _told},
-        telemetry=FASTAPI,
+        telemetry=TELEMETRY,
     )
     app.include_router(router(backend, settings, metrics=metrics, remote=remote, review=review))
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from fastapi.telemetry import TelemetryConfig
 from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from starlette.datastructures import Headers
@@ -19,9 +18,6 @@ from starlette.types import Scope
 
 from holisafe._version import __version__
 from holisafe.errors import MissingDependencyError
-
-FASTAPI: TelemetryConfig = {"tracing": False, "logs": False, "operation_spans": False, "auto_configure": False}
-"""What FastAPI is told of telemetry: its metrics alone, which name routes and statuses."""
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
