@@ -24,4 +24,6 @@ if [ ! -e "$env/ready" ]; then
 fi
 $pip install -q --no-deps --force-reinstall "$root"
 cd "$root"
-HOLISAFE_VLLM_PYTHON="$env/bin/python" VLLM_CPU_KVCACHE_SPACE=1 OMP_NUM_THREADS=1 "${BIN:-.venv/bin}/python" -m pytest -m vllm tests/serve/test_real_vllm.py
+# connections that Inspect's clients leave open are met by the garbage collector after the last test
+set -- -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning
+HOLISAFE_VLLM_PYTHON="$env/bin/python" VLLM_CPU_KVCACHE_SPACE=1 OMP_NUM_THREADS=1 "${BIN:-.venv/bin}/python" -m pytest -m vllm "$@" tests/serve/test_real_vllm.py
