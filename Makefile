@@ -53,7 +53,7 @@ art: ## fetch the art collections that `python -m research.holisafe_open` render
 	sh tools/fetch_art.sh $(ART)
 
 clean: ## remove .venv, caches and outputs
-	rm -rf $(VENV) build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis
 	find src tests perf research -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
