@@ -128,15 +128,17 @@ def test_a_guard_judges_the_pictures_beside_the_server(stand_in: Path, checkpoin
 
 
 PROGRAM = """
+import signal
 import sys
 import time
 from pathlib import Path
 from holisafe.bench import VllmOptions
 from holisafe.bench._vllm_server import vllm_server
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is to ignore it
 with vllm_server("m", "m", VllmOptions(), [], Path(sys.argv[1])):
     print("ready", flush=True)
-    while True:  # a signal just before a call that blocks would not be seen
+    for _ in range(1200):  # a signal just before a call that blocks would not be seen
         time.sleep(0.05)
 """
 
