@@ -22,7 +22,7 @@ WORDS = ("hm", "this", "it now", "a cup", "red", "one more", "that")
 
 
 def samples() -> list[Sample]:
-    """Seven harmless and seven harmful requests, told apart by how they end."""
+    """Seven harmless and seven harmful requests; harmless ones end in "?", harmful ones in "!"."""
     return [
         Sample.ask(f"{kind}-{word}", [(WIDE, TALL)[at % 2]], word + 20 * mark, kind)
         for kind, mark in (("SSS", "?"), ("SUU", "!"))
